@@ -1,0 +1,362 @@
+"""Every event that a node can be told, and everything it can order.
+
+This file must not know who performs an order or where an event comes from.
+
+A node is a function: one event goes in, with the time; :class:`Effects` come out.
+The order of the fields of :class:`Effects` is the order of performing:
+what is to be saved is durable before anything is sent, started or answered.
+Times are seconds of the monotonic clock as float.
+"""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from math import inf
+
+Address = tuple[str, int]
+"""Host (numeric) and port."""
+
+
+# --- what is saved -----------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who this node is. Written once, when it founds a cluster or is welcomed into one."""
+
+    uid: int
+    """64 random bits, made when the state directory was empty; sender of every datagram."""
+    cluster: int
+    """Number of the founding: a later founding has a larger one."""
+    node: int
+    """The node's number in the cluster, from 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One entry of the log. ``kind`` is one of ``noop``, ``members``, ``command``."""
+
+    index: int
+    term: int
+    kind: str
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The applied state up to ``index``; ``members`` is the membership in force there."""
+
+    index: int
+    term: int
+    members: bytes
+    state: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SaveIdentity:
+    """Write the identity and, with it, the file ``add_node``."""
+
+    identity: Identity
+
+
+@dataclass(frozen=True, slots=True)
+class SaveVote:
+    """Term and the candidate voted for in it (None: nobody yet)."""
+
+    term: int
+    vote: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class SaveEntries:
+    """Append; entries at or after the first index given are replaced. Never empty."""
+
+    entries: tuple[Entry, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SaveSnapshot:
+    """Keep this snapshot and drop log entries up to its index.
+
+    With ``reset`` the whole log is dropped: the snapshot came from the leader.
+    """
+
+    snapshot: Snapshot
+    reset: bool
+
+
+Save = SaveIdentity | SaveVote | SaveEntries | SaveSnapshot
+
+
+@dataclass(slots=True)
+class Saved:
+    """What a node finds of itself when it starts.
+
+    ``boot`` counts starts; it was made durable before this object was handed out.
+    ``invited`` says whether the file ``add_node`` was there.
+    """
+
+    uid: int
+    boot: int
+    invited: bool = False
+    identity: Identity | None = None
+    term: int = 0
+    vote: int | None = None
+    snapshot: Snapshot | None = None
+    entries: list[Entry] = field(default_factory=list)
+
+
+# --- what is ordered beside saving -------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """One sealed datagram; ``to`` None means the multicast group."""
+
+    datagram: bytes
+    to: Address | None
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Long work for one of the hands; its end comes back as :class:`JobEnded`.
+
+    ``order`` says what is to be done: one of the order classes of ``database/plan.py``,
+    or :class:`FetchSnapshot`, :class:`Repoint`, :class:`CancelJob`.
+    """
+
+    number: int
+    order: object
+
+
+@dataclass(frozen=True, slots=True)
+class FetchSnapshot:
+    """Fetch the snapshot with at least this index from the REST port of a node."""
+
+    address: Address
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Repoint:
+    """Point the pool on this host at the primary (None: at nobody, clients wait)."""
+
+    primary: Address | None
+    reign: int
+
+
+@dataclass(frozen=True, slots=True)
+class CancelJob:
+    """Stop the job with this number. It still ends with :class:`JobEnded`."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """End the daemon: this node cannot go on. ``message`` is what the operator reads."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The outcome of a client's request, as one of the outcome classes below."""
+
+    ticket: int
+    outcome: Outcome
+
+
+@dataclass(slots=True)
+class Effects:
+    """What the node wants done, in the order in which it must be done."""
+
+    save: list[Save] = field(default_factory=list)
+    send: list[Send] = field(default_factory=list)
+    start: list[Job] = field(default_factory=list)
+    answer: list[Answer] = field(default_factory=list)
+    leave: Leave | None = None
+    wake_at: float = inf
+    """When the node wants :class:`TimePassed` at the latest."""
+    alive_until: float = inf
+    """Until when this node's database may accept writes without hearing more (law 7).
+
+    ``inf``: no limit, because the database here is no primary.
+    """
+
+
+# --- what happens ------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class TimePassed:
+    """The time of ``wake_at`` has come, or nothing else happened for a while."""
+
+
+@dataclass(frozen=True, slots=True)
+class DatagramReceived:
+    """A datagram came in, still sealed."""
+
+    datagram: bytes
+    source: Address
+
+
+@dataclass(frozen=True, slots=True)
+class FactsRead:
+    """The hand looked at the database; ``facts`` is a ``database.facts.Facts``."""
+
+    facts: object
+
+
+@dataclass(frozen=True, slots=True)
+class JobEnded:
+    """A job ended: ``error`` is None when it succeeded, else one sentence."""
+
+    number: int
+    result: object = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StopRequested:
+    """The service is asked to stop: hand over, say goodbye, stop the database."""
+
+
+# Requests of clients. ``ticket`` comes back in the :class:`Answer`;
+# ``key`` is the idempotency key ("" for none).
+
+
+@dataclass(frozen=True, slots=True)
+class ReadRequested:
+    """Answer when this node may read at the given consistency: leader, lease or local."""
+
+    ticket: int
+    consistency: str
+
+
+@dataclass(frozen=True, slots=True)
+class SettingsChangeRequested:
+    """Change replicated settings: configuration key (as in config.yaml) → text value."""
+
+    ticket: int
+    key: str
+    changes: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class LeaderChangeRequested:
+    """Hand leadership, and with it the primary, to ``node``."""
+
+    ticket: int
+    key: str
+    node: int
+
+
+@dataclass(frozen=True, slots=True)
+class NodeAddRequested:
+    """Expect a node at this address; ``role`` is what it may become: node or listener."""
+
+    ticket: int
+    key: str
+    ip: str
+    role: str
+
+
+@dataclass(frozen=True, slots=True)
+class NodePromoteRequested:
+    """Make a listener a full node; ports are changed where given."""
+
+    ticket: int
+    key: str
+    node: int
+    db_port: int | None
+    api_port: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class NodeRemoveRequested:
+    """Remove a node from the cluster for good."""
+
+    ticket: int
+    key: str
+    node: int
+
+
+@dataclass(frozen=True, slots=True)
+class NodeDownRequested:
+    """Mark a node's database as unfit (``down``) or well again."""
+
+    ticket: int
+    key: str
+    node: int
+    down: bool
+
+
+ClientRequest = (
+    ReadRequested
+    | SettingsChangeRequested
+    | LeaderChangeRequested
+    | NodeAddRequested
+    | NodePromoteRequested
+    | NodeRemoveRequested
+    | NodeDownRequested
+)
+
+Event = TimePassed | DatagramReceived | FactsRead | JobEnded | StopRequested | ClientRequest
+
+
+# --- outcomes of requests ----------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """It happened. ``index`` is the log index (0 when none); ``detail`` goes to the client."""
+
+    index: int = 0
+    detail: dict[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class NotJoined:
+    """This node belongs to no cluster yet (412)."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotLeader:
+    """Another node leads (417)."""
+
+    leader: int
+
+
+@dataclass(frozen=True, slots=True)
+class NoLeader:
+    """Nobody is known to lead (530)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Superseded:
+    """Leadership was lost before the commit; it did not and will not happen (410)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unconfirmed:
+    """Not confirmed in time; the outcome is unknown (420)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Busy:
+    """The daemon cannot answer now: starting, stopping, overloaded (531)."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The request makes no sense here: 404 when ``field`` is "node" and it is unknown, else 409."""
+
+    field: str
+    reason: str
+    unknown: bool = False
+
+
+Outcome = Done | NotJoined | NotLeader | NoLeader | Superseded | Unconfirmed | Busy | Refused

@@ -1,0 +1,126 @@
+"""What a node knows of itself and its cluster, as plain values.
+
+Filled by ``node.py``, turned into JSON by ``api/views.py``; nothing here decides anything.
+Times are seconds (durations or ages, never dates); positions and sizes are bytes.
+"""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from msgspec import Struct, field
+
+
+class DatabaseStatus(Struct, frozen=True, kw_only=True):
+    """The database on one node, as that node last reported it."""
+
+    role: str = "none"
+    """primary, replica, detached (a standby without upstream), stopped, absent, none (host has no database)."""
+    state: str = ""
+    """What the daemon is doing with it: idle, initialising, cloning, rewinding, promoting, starting, stopping, failed."""
+    system_id: int | None = None
+    timeline: int | None = None
+    position: int | None = None
+    """WAL position in bytes: written on a primary, received and flushed on a replica."""
+    replayed: int | None = None
+    streaming: bool = False
+    upstream: str | None = None
+    pending_restart: bool = False
+    version: str = ""
+    error: str = ""
+    """Last failure as a sentence, "" when well."""
+
+
+class PoolStatus(Struct, frozen=True, kw_only=True):
+    """The pool on one host: whom it points at, and since which reign."""
+
+    target: str | None = None
+    reign: int = 0
+    error: str = ""
+
+
+class NodeStatus(Struct, frozen=True, kw_only=True):
+    """One member as this node sees it."""
+
+    node: int
+    ip: str
+    api_port: int
+    db_port: int | None
+    role: str
+    """node (votes) or listener."""
+    leader: bool
+    alive: bool
+    """Heard from within node-timeout, or this node itself."""
+    heard_ago: float | None
+    """Seconds since it was last heard; None when never."""
+    down: bool
+    """Marked down by an operator or by its database's trouble."""
+    match_index: int | None
+    """Log index it is known to hold; only the leader knows it."""
+    version: str = ""
+    settings_digest: str = ""
+    database: DatabaseStatus | None = None
+    pool: PoolStatus | None = None
+
+
+class ReignStatus(Struct, frozen=True, kw_only=True):
+    """Who the primary is, by decision of the log."""
+
+    number: int
+    node: int
+    term: int
+    timeline: int
+    position: int
+    lost_bytes: int = 0
+    """WAL known to have been left behind by this change of primary."""
+
+
+class ClusterStatus(Struct, frozen=True, kw_only=True):
+    """The cluster as this node sees it."""
+
+    name: str
+    cluster: int | None
+    """Number of the founding; None when this node has not joined."""
+    term: int
+    leader: int | None
+    quorate: bool
+    """This node hears an electing quorum."""
+    can_commit: bool
+    voters: int
+    quorum: int
+    commit_index: int
+    applied_index: int
+    last_index: int
+    snapshot_index: int
+    reign: ReignStatus | None
+    database_system_id: int | None
+
+
+class OwnStatus(Struct, frozen=True, kw_only=True):
+    """This node."""
+
+    node: int | None
+    ip: str
+    api_port: int
+    version: str
+    consensus_role: str
+    """joining, listener, follower, pre-candidate, candidate, leader."""
+    may_write: bool
+    """True on exactly the node that a client may write to."""
+    lease_left: float | None
+    """Seconds the lease still holds; None when not leading."""
+    uptime: float
+    stopping: bool
+    message: str
+    """Why it is not further along, "" when all is well."""
+    counters: dict[str, int] = field(default_factory=dict)
+    """Datagrams sent, received, dropped by reason; NACKs; snapshots; elections."""
+
+
+class Status(Struct, frozen=True, kw_only=True):
+    """Everything at once."""
+
+    own: OwnStatus
+    cluster: ClusterStatus
+    nodes: list[NodeStatus]
+    settings: dict[str, str]
+    """Replicated settings, key as in config.yaml → text."""
+    db_config: dict[str, str]
