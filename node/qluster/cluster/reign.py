@@ -1,0 +1,162 @@
+"""Decides, on a new leader, how the next primary is found: ask, count, hand over or begin to reign.
+
+Must not know how positions are read, nor how an entry is committed.
+
+Why ask at all: the election picks the node with the newest log, the database needs the node
+with the newest WAL. Why it loses nothing that was replicated: whoever answers has no upstream
+of an earlier term any more, so what it holds is final; and the best of all answers goes on.
+Why the last primary need not ask: nobody else was allowed to write since.
+"""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from math import inf
+
+from qluster.cluster.commands import Reign
+from qluster.cluster.messages import PositionReply
+
+HAND_OVERS_MAX = 3
+"""How often leadership is offered to the same node in one term: after that it counts as unfit,
+since a node that cannot be elected three times will not be the fourth time either."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What the leader knows when it decides."""
+
+    now: float
+    term: int
+    me: int
+    reign: Reign | None
+    own: PositionReply | None
+    """This node's own answer; None while its database is not settled."""
+    intact: bool
+    """The database here is the cluster's own and can be started."""
+    system_id: int | None
+    """System identifier of the database directory here."""
+    asked: frozenset[int]
+    """Other nodes with a database that are alive: their answers are waited for."""
+    patience: float
+    """Seconds after which missing answers are no longer waited for."""
+    retry: float
+    """Seconds between two questions."""
+    primary_seen: tuple[int, int] | None = None
+    """Timeline and position that the former primary last reported."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Nothing to do now, and why; look again at ``until``."""
+
+    reason: str
+    until: float = inf
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Multicast the question."""
+
+
+@dataclass(frozen=True, slots=True)
+class HandOver:
+    """Give the leadership to the node with the best position."""
+
+    node: int
+
+
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """Propose this reign."""
+
+    reign: Reign
+
+
+Decision = Wait | Ask | HandOver | Begin
+
+
+@dataclass(slots=True)
+class Succession:
+    """The search for a primary in one term of one leader."""
+
+    term: int
+    began: float
+    asked_at: float = -inf
+    replies: dict[int, PositionReply] = field(default_factory=dict)
+    offered: dict[int, int] = field(default_factory=dict)
+
+    def receive(self, reply: PositionReply) -> None:
+        """Note an answer. Answers to another term's question are dropped."""
+        if reply.term == self.term:
+            self.replies[reply.node] = reply
+
+    def decide(self, view: View) -> Decision:
+        """The next step; called again after everything that changes the view."""
+        assert view.term == self.term, (view.term, self.term)
+        reign = view.reign
+        if reign is None:
+            return self._found(view)
+        if reign.node == view.me and reign.term == view.term:
+            return Wait("this node reigns")
+        if reign.node == view.me and view.intact:
+            return Begin(_next(view, reign, reign.timeline, reign.position))
+        missing = view.asked - set(self.replies)
+        if missing and view.now < self.began + view.patience:
+            return self._ask(view, f"waiting for the position of node {_names(missing)}")
+        return self._choose(view, reign)
+
+    def _found(self, view: View) -> Decision:
+        if view.system_id is None or not view.intact:
+            return Wait("the database is being founded")
+        return Begin(Reign(1, view.me, view.term, 1, 0, view.system_id))
+
+    def _ask(self, view: View, reason: str) -> Decision:
+        if view.now >= self.asked_at + view.retry:
+            self.asked_at = view.now
+            return Ask()
+        return Wait(reason, min(self.asked_at + view.retry, self.began + view.patience))
+
+    def _choose(self, view: View, reign: Reign) -> Decision:
+        answers = dict(self.replies)
+        if view.own is not None:
+            answers[view.me] = view.own
+        able = [answer for answer in answers.values() if self._able(answer, reign)]
+        if not able:
+            return self._ask(view, "no node has a database that can take over: " + _faults(answers, reign))
+        best = max(able, key=lambda answer: (answer.timeline, answer.position, answer.node == view.me, -answer.node))
+        if best.node != view.me:
+            self.offered[best.node] = self.offered.get(best.node, 0) + 1
+            return HandOver(best.node)
+        return Begin(_next(view, reign, best.timeline, best.position, _lost(best, answers, view)))
+
+    def _able(self, answer: PositionReply, reign: Reign) -> bool:
+        return (
+            answer.fit
+            and answer.system_id == reign.system_id
+            and self.offered.get(answer.node, 0) < HAND_OVERS_MAX
+        )
+
+
+def _next(view: View, reign: Reign, timeline: int, position: int, lost: int = 0) -> Reign:
+    return Reign(reign.number + 1, view.me, view.term, timeline, position, reign.system_id, lost)
+
+
+def _lost(best: PositionReply, answers: dict[int, PositionReply], view: View) -> int:
+    """Bytes of WAL known to exist, or to have existed, beyond the chosen position."""
+    known = [(answer.timeline, answer.position) for answer in answers.values()]
+    if view.primary_seen is not None:
+        known.append(view.primary_seen)
+    return max(0, *(position - best.position for timeline, position in known if timeline >= best.timeline), 0)
+
+
+def _names(nodes: frozenset[int]) -> str:
+    return ", ".join(str(node) for node in sorted(nodes))
+
+
+def _faults(answers: dict[int, PositionReply], reign: Reign) -> str:
+    faults = [
+        f"node {node}: {answer.reason or 'belongs to another cluster'}"
+        for node, answer in sorted(answers.items())
+        if not answer.fit or answer.system_id != reign.system_id
+    ]
+    return "; ".join(faults) or "no answer"

@@ -1,0 +1,131 @@
+"""Decides what the cluster's state is after each committed entry.
+
+Must not know how entries are agreed on, nor who asks. The same entries give the same
+bytes on every node: nothing here depends on time, chance, or the order of a set.
+"""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import msgspec
+from msgspec import Struct, field
+
+from qluster.cluster import commands
+from qluster.cluster.commands import Founded, NodeExpected, NodeMarked, Reign, SettingsChanged
+from qluster.events import Entry
+
+KEYS_MAX = 1024
+"""Idempotency keys remembered: a client repeats within seconds, 1024 writes take far longer."""
+
+REIGNS_MAX = 64
+"""Past reigns kept for the history; older ones are in the logs of the daemons."""
+
+
+class Setting(Struct, array_like=True):
+    """A shared setting: the value in force, and the one that the configuration files began with."""
+
+    value: str
+    founded: str
+
+
+class State(Struct):
+    """The replicated state. Changed only by :meth:`apply` and :meth:`note_members`."""
+
+    applied: int = 0
+    name: str = ""
+    settings: dict[str, Setting] = field(default_factory=dict)
+    reigns: list[Reign] = field(default_factory=list)
+    expected: dict[str, str] = field(default_factory=dict)
+    down: list[int] = field(default_factory=list)
+    highest_node: int = 0
+    """Largest node number ever given: numbers are never given twice."""
+    keys: dict[str, int] = field(default_factory=dict)
+    """Idempotency key → index of the entry that carried it first."""
+
+    @property
+    def reign(self) -> Reign | None:
+        """The reign in force."""
+        return self.reigns[-1] if self.reigns else None
+
+    @property
+    def system_id(self) -> int | None:
+        """System identifier of the cluster's database; None before it was founded."""
+        return self.reigns[-1].system_id if self.reigns else None
+
+    def values(self) -> dict[str, str]:
+        """Shared settings in force: key → text."""
+        return {key: setting.value for key, setting in self.settings.items()}
+
+    def accepts(self, shared: dict[str, str]) -> dict[str, str]:
+        """The settings that a configuration file must agree with, given what it says.
+
+        A file may still hold the value of the founding for a setting that was changed since:
+        then the value in force is not held against it.
+        """
+        return {
+            key: setting.founded if shared.get(key) == setting.founded else setting.value
+            for key, setting in self.settings.items()
+        }
+
+    def apply(self, entry: Entry) -> bool:
+        """Apply a committed entry; False when its key had been applied before (a repetition)."""
+        assert entry.index == self.applied + 1, (entry.index, self.applied)
+        self.applied = entry.index
+        if entry.kind != "command":
+            return True
+        command = commands.decode(entry.payload)
+        if command.key:
+            if command.key in self.keys:
+                return False
+            self._remember(command.key, entry.index)
+        self._perform(command.body)
+        return True
+
+    def note_members(self, nodes: list[int]) -> None:
+        """A membership entry was applied: the largest number ever given may have grown."""
+        self.highest_node = max([self.highest_node, *nodes])
+        self.down = [node for node in self.down if node in nodes]
+
+    def _remember(self, key: str, index: int) -> None:
+        self.keys[key] = index
+        while len(self.keys) > KEYS_MAX:
+            del self.keys[next(iter(self.keys))]
+
+    def _perform(self, body: commands.Body) -> None:
+        match body:
+            case Founded(name, settings):
+                self.name = name
+                self.settings = {key: Setting(value, value) for key, value in sorted(settings.items())}
+            case SettingsChanged(changes):
+                for key, value in sorted(changes.items()):
+                    founded = self.settings[key].founded if key in self.settings else value
+                    self.settings[key] = Setting(value, founded)
+            case Reign():
+                self._begin(body)
+            case NodeExpected(ip, role):
+                self.expected[ip] = role
+            case NodeMarked(node, down):
+                self.down = sorted({*self.down, node} if down else {*self.down} - {node})
+
+    def _begin(self, reign: Reign) -> None:
+        # A reign that was proposed before another one was committed is void: its number is taken.
+        last = self.reign
+        if last is not None and (reign.number <= last.number or reign.system_id != last.system_id):
+            return
+        self.reigns = [*self.reigns, reign][-REIGNS_MAX:]
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(State)
+
+
+def encode(state: State) -> bytes:
+    """The state as bytes, for a snapshot."""
+    return _encoder.encode(state)
+
+
+def decode(text: bytes) -> State:
+    """The state in a snapshot; raises ValueError when it is none."""
+    try:
+        return _decoder.decode(text)
+    except msgspec.MsgspecError as fault:
+        raise ValueError(f"the snapshot holds no cluster state: {fault}") from fault

@@ -1,0 +1,113 @@
+"""From a new leader to a new primary."""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from qluster.cluster.commands import Reign
+from qluster.cluster.messages import PositionReply
+from qluster.cluster.reign import HAND_OVERS_MAX, Ask, Begin, HandOver, Succession, View, Wait
+
+SYSTEM = 77
+LAST = Reign(4, 1, 8, 2, 500, SYSTEM)
+VIEW = View(
+    now=10.0, term=9, me=2, reign=LAST, own=None, intact=True, system_id=SYSTEM,
+    asked=frozenset({1, 3}), patience=3.0, retry=0.5,
+)
+
+
+def reply(node: int, position: int, timeline: int = 2, fit: bool = True, term: int = 9, system: int = SYSTEM) -> PositionReply:
+    return PositionReply(1, node, term, system, timeline, position, fit, "" if fit else "is empty")
+
+
+def search(*replies: PositionReply) -> Succession:
+    succession = Succession(9, 10.0)
+    for answer in replies:
+        succession.receive(answer)
+    return succession
+
+
+def test_leader_asks_before_it_counts() -> None:
+    succession = search()
+    assert succession.decide(VIEW) == Ask()
+    assert isinstance(succession.decide(VIEW), Wait)
+    assert succession.decide(replace(VIEW, now=10.5)) == Ask()
+
+
+def test_leader_waits_for_every_living_node() -> None:
+    decision = search(reply(1, 900)).decide(replace(VIEW, own=reply(2, 900), now=10.1))
+    assert decision == Ask()
+
+
+def test_best_position_here_begins_a_reign() -> None:
+    decision = search(reply(1, 900), reply(3, 800)).decide(replace(VIEW, own=reply(2, 900)))
+    assert decision == Begin(Reign(5, 2, 9, 2, 900, SYSTEM))
+
+
+def test_best_position_elsewhere_is_handed_the_leadership() -> None:
+    assert search(reply(1, 901), reply(3, 800)).decide(replace(VIEW, own=reply(2, 900))) == HandOver(1)
+
+
+def test_newer_timeline_wins_over_longer_wal() -> None:
+    decision = search(reply(1, 9999, timeline=1), reply(3, 800)).decide(replace(VIEW, own=reply(2, 900)))
+    assert isinstance(decision, Begin)
+    assert decision.reign.lost_bytes == 0
+
+
+def test_silent_node_is_not_waited_for_without_end() -> None:
+    decision = search(reply(3, 800)).decide(replace(VIEW, own=reply(2, 900), now=13.0))
+    assert isinstance(decision, Begin)
+
+
+def test_unfit_and_foreign_databases_do_not_take_over() -> None:
+    succession = search(reply(1, 9999, fit=False), reply(3, 9999, system=5))
+    decision = succession.decide(replace(VIEW, own=reply(2, 900)))
+    assert isinstance(decision, Begin)
+    assert decision.reign.node == 2
+
+
+def test_loss_that_is_known_is_told() -> None:
+    view = replace(VIEW, own=reply(2, 900), primary_seen=(2, 1000))
+    decision = search(reply(1, 950, fit=False), reply(3, 800)).decide(view)
+    assert isinstance(decision, Begin)
+    assert decision.reign.lost_bytes == 100
+
+
+def test_last_primary_goes_on_without_asking() -> None:
+    decision = search().decide(replace(VIEW, me=1))
+    assert decision == Begin(Reign(5, 1, 9, 2, 500, SYSTEM))
+
+
+def test_last_primary_whose_database_is_gone_asks() -> None:
+    assert search().decide(replace(VIEW, me=1, intact=False, asked=frozenset({2, 3}))) == Ask()
+
+
+def test_answers_to_an_older_question_do_not_count() -> None:
+    assert search(reply(1, 1, term=8), reply(3, 1, term=8)).decide(VIEW) == Ask()
+
+
+def test_nobody_able_says_who_and_why() -> None:
+    decision = search(reply(1, 1, fit=False), reply(3, 1, system=5))
+    decision.decide(VIEW)
+    waiting = decision.decide(VIEW)
+    assert isinstance(waiting, Wait)
+    assert "node 1: is empty" in waiting.reason
+    assert "node 3: belongs to another cluster" in waiting.reason
+
+
+def test_node_that_cannot_take_over_is_not_offered_for_ever() -> None:
+    succession = search(reply(1, 950), reply(3, 800))
+    view = replace(VIEW, own=reply(2, 900))
+    assert [succession.decide(view) for _ in range(HAND_OVERS_MAX)] == [HandOver(1)] * HAND_OVERS_MAX
+    assert isinstance(succession.decide(view), Begin)
+
+
+@pytest.mark.parametrize("system_id", [None, SYSTEM])
+def test_founder_reigns_when_its_database_is_founded(system_id: int | None) -> None:
+    decision = search().decide(replace(VIEW, reign=None, system_id=system_id, intact=system_id is not None))
+    if system_id is None:
+        assert isinstance(decision, Wait)
+    else:
+        assert decision == Begin(Reign(1, 2, 9, 1, 0, SYSTEM))
