@@ -1,0 +1,202 @@
+"""Every key of config.yaml: its kind, default, limits and meaning, as one table.
+
+It must not know how a text is read; rules between several keys are in ``rules.py``.
+"""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from .kinds import Choice, Duration, Flag, Group, Host, Kind, Networks, Path, Table, Text, Whole
+
+
+class Change(StrEnum):
+    """Whether a value is one for the whole cluster, and how it is changed."""
+
+    HOST = "host"
+    """Belongs to one host: its config.yaml says it."""
+    CLUSTER = "cluster"
+    """The same on all nodes, and fixed while the cluster lives: config.yaml on all hosts says it."""
+    LIVE = "live"
+    """The same on all nodes, kept in the log; a change takes effect at once."""
+    RESTART = "restart"
+    """The same on all nodes, kept in the log; a change takes effect at each node's next start."""
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One key: where it stands, what it may be, and what it means."""
+
+    path: str
+    kind: Kind
+    default: str | None
+    """Text of the default; None when the key must be given."""
+    meaning: str
+    change: Change = Change.HOST
+    optional: bool = False
+    """Without a default and not given, it is None."""
+
+
+PROGRAMS = ("initdb", "pg_ctl", "postgres", "pg_basebackup", "pg_rewind", "pg_controldata")
+"""The database programs that the daemon starts; another build may have them under other names."""
+
+SECTIONS = ("udp", "udp.socket", "cluster", "api", "database", "pool")
+OPTIONAL_SECTIONS = ("database", "pool")
+
+BUFFER_SIZE_MIN = 16 * 1024
+"""A datagram of 1.5 kB is charged with 2.3 kB; fewer than seven of them make no useful buffer."""
+BUFFER_SIZE_MAX = 1024**3
+"""The kernel doubles the number that it is asked for, and the result must fit in 31 bits."""
+LOG_SIZE_MIN = 1024
+"""The membership of a full cluster, and each command of the daemon's own, fits in this."""
+LOG_SIZE_MAX = 1024**2
+"""An entry is held in memory on every node and repaired piece by piece; 1 MiB is about 750 pieces."""
+CAPACITY_MAX = 65536
+"""Messages queued in the daemon; more would only be delay."""
+PACING_RATE_MIN = 64 * 1024
+"""Below 64 KiB/s one entry of the usual largest size takes longer than a second."""
+PACING_RATE_MAX = 12_500_000_000
+"""100 Gbit/s."""
+NODES_MAX = 100
+"""No cluster is larger: every entry goes to every node."""
+SOCKET_DIR_SIZE_MAX = 107 - len("/.s.PGSQL.65535")
+"""A Unix socket's path has at most 107 bytes, and the database adds its file name."""
+
+_NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
+_NAME_RULE = "letters, digits, dots, dashes and underscores, beginning with a letter or digit"
+_SQL_NAME = r"[a-z_][a-z0-9_]*"
+_SQL_NAME_RULE = "lower-case letters, digits and underscores, not beginning with a digit"
+_ETC = "/etc/qluster"
+
+
+def _timer(path: str, default: str, least: str, most: str, meaning: str) -> Key:
+    return Key(path, Duration(least, most), default, meaning, Change.LIVE)
+
+
+_NODE = (
+    Key("ip", Host(), None, 
+        "Address of this node: REST and database listen on it, and the other nodes reach it."),
+    Key("api-port", Whole(1, 65535), "8080", "Port of the REST interface."),
+    Key("role", Choice(("node", "listener")), "node",
+        "`node` may vote and lead; `listener` only hears what happens, as a pool host does."),
+    Key("state-dir", Path(), "/qluster",
+        "Directory of this node's log, its identity and the file `add_node`."),
+    _timer("hello-retry-interval", "1s", "20ms", "10m",
+           "Pause between the hellos of a node that wants to join."),
+)
+
+_UDP = (
+    Key("udp.socket.group", Group(), None,
+        "Multicast group and port of the cluster. Where the network has no multicast: "
+        "the list of all nodes' addresses with ports.", Change.CLUSTER),
+    Key("udp.socket.interface",
+        Text("interface name", r"[^\s/:]+", "the name that `ip link` shows, such as eth0", size_max=15), None,
+        "Network interface of the multicast group."),
+    Key("udp.socket.pacing-rate", Whole(PACING_RATE_MIN, PACING_RATE_MAX, "bytes per second"), "268435456",
+        "What this node may put on the wire at most.", Change.RESTART),
+    Key("udp.socket.loopback", Flag(), "false",
+        "Whether this host hears its own multicast; needed where several nodes share a host."),
+    Key("udp.socket.send-buffer-size", Whole(BUFFER_SIZE_MIN, BUFFER_SIZE_MAX, "bytes"), "1048576",
+        "Send buffer that the kernel is asked for."),
+    Key("udp.socket.recv-buffer-size", Whole(BUFFER_SIZE_MIN, BUFFER_SIZE_MAX, "bytes"), "1048576",
+        "Receive buffer that the kernel is asked for; `net.core.rmem_max` limits it."),
+    Key("udp.max-log-size", Whole(LOG_SIZE_MIN, LOG_SIZE_MAX, "bytes"), "64000",
+        "Largest entry of the log.", Change.RESTART),
+    Key("udp.send-buffer-capacity", Whole(8, CAPACITY_MAX, "messages"), "256",
+        "Messages that wait in the daemon to be sent, and that it keeps to repeat.", Change.RESTART),
+    Key("udp.recv-buffer-capacity", Whole(8, CAPACITY_MAX, "messages"), "256",
+        "Messages of one sender that are put together from their pieces at a time.", Change.RESTART),
+)
+
+_CLUSTER = (
+    Key("cluster.name", Text("cluster name", _NAME, _NAME_RULE), "qluster",
+        "Name of the cluster. Nodes of another name are not heard.", Change.CLUSTER),
+    Key("cluster.founder", Host(), None,
+        "Address of the node that may found the cluster. Not given: this node never founds.",
+        Change.CLUSTER, optional=True),
+    Key("cluster.key-file", Path(), f"{_ETC}/cluster.key",
+        "File with the cluster's keys, one `number:base64 of 32 bytes` a line; "
+        "the first is the one to send with."),
+    _timer("cluster.node-timeout", "30s", "50ms", "1h",
+           "How long a node waits for the leader before it asks for pre-votes."),
+    _timer("cluster.heartbeat-interval", "10s", "10ms", "20m", "Pause between two heartbeats of the leader."),
+    _timer("cluster.pre-voting-timeout", "10s", "10ms", "1h", "Length of the pre-vote stage."),
+    _timer("cluster.leader-voting-timeout", "10s", "10ms", "1h", "Longest round of votes for a leader."),
+    Key("cluster.quorum-replication", Flag(), "true",
+        "Whether an entry is confirmed only when a majority of the nodes has it.", Change.LIVE),
+    Key("cluster.replication-factor", Whole(0, NODES_MAX, "nodes"), "0",
+        "Nodes, the leader among them, that must have an entry before it is confirmed; "
+        "0: the majority decides.",
+        Change.LIVE),
+    _timer("cluster.replication-retry-interval", "1s", "10ms", "10m",
+           "Pause before an unanswered replication is repeated."),
+    Key("cluster.autoremove-enabled", Flag(), "false",
+        "Whether nodes that the majority cannot reach are removed from the cluster.", Change.LIVE),
+    Key("cluster.autoremove-minimum", Whole(3, NODES_MAX, "nodes"), "3",
+        "Smallest cluster in which nodes are removed automatically.", Change.LIVE),
+    _timer("cluster.remove-interval", "1m", "100ms", "720h",
+           "How long a node must be unreachable before it is removed."),
+)
+
+_API = (
+    Key("api.certificate-file", Path(), f"{_ETC}/api.crt",
+        "Certificate of the REST interface (PEM), issued for this node's `ip`."),
+    Key("api.key-file", Path(), f"{_ETC}/api.key", "Private key of that certificate (PEM)."),
+    Key("api.ca-file", Path(), f"{_ETC}/ca.crt", "Certificate of the authority that all nodes trust (PEM)."),
+    Key("api.read-token-file", Path(), f"{_ETC}/read.token",
+        "File with the token that may read, on one line."),
+    Key("api.operate-token-file", Path(), f"{_ETC}/operate.token",
+        "File with the token that may read and change, on one line."),
+)
+
+_DATABASE = (
+    Key("database.bin-dir", Path(), None, "Directory of the database's programs."),
+    Key("database.library-dir", Path(empty=True), "",
+        "What `LD_LIBRARY_PATH` is for these programs; empty: left alone."),
+    Key("database.data-dir", Path(), "/opt/qhb-data", "Directory of the database."),
+    Key("database.wal-archive-dir", Path(), "/opt/qhb-backup/wal",
+        "Directory that the WAL is archived to, as a rule on the network."),
+    Key("database.socket-dir",
+        Path(size_max=SOCKET_DIR_SIZE_MAX, size_reason="A Unix socket's path cannot be longer."),
+        "/run/qluster", "Directory of the database's Unix socket."),
+    Key("database.port", Whole(1, 65535), "5432", "Port of the database."),
+    Key("database.superuser", Text("role name", _SQL_NAME, _SQL_NAME_RULE), "qluster",
+        "Superuser of the database; the daemon and the replicas use it."),
+    Key("database.password-file", Path(), f"{_ETC}/database.password", "File with the superuser's password."),
+    Key("database.application-user", Text("role name", _SQL_NAME, _SQL_NAME_RULE), "application",
+        "Role that is made for the application."),
+    Key("database.application-password-file", Path(), f"{_ETC}/application.password",
+        "File with the application's password."),
+    Key("database.application-database", Text("database name", _SQL_NAME, _SQL_NAME_RULE), "application",
+        "Database that is made for the application."),
+    Key("database.client-networks", Networks(), "",
+        "Networks from which the application may connect, the pool's host among them."),
+    Key("database.programs",
+        Table("section: program → file name", r"[a-z_]+", "a program", r"[A-Za-z0-9_.+-]+",
+              "a file name in `database.bin-dir`, without a path", names=PROGRAMS,
+              defaults={name: name for name in PROGRAMS}), "",
+        "Names of the programs, where a build has others."),
+    Key("database.parameters",
+        Table("section: parameter → value", r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)?",
+              "a parameter of the database", r"[^\x00-\x1f\x7f]{0,1024}", "one line of text"), "",
+        "Further parameters of the database. Those that safety depends on are refused."),
+)
+
+_POOL = (
+    Key("pool.databases-file", Path(), "/etc/pgbouncer/qluster-databases.ini",
+        "File that the daemon writes with the pool's target; the pool's configuration includes it."),
+    Key("pool.host", Text("address or socket directory", r"/\S*|[0-9.]+",
+                          "an IPv4 address, or the directory of the pool's Unix socket", size_max=100),
+        "127.0.0.1",
+        "Address, or directory of the Unix socket, of the pool's admin console."),
+    Key("pool.port", Whole(1, 65535), "6432", "Port of the pool."),
+    Key("pool.admin-user", Text("role name", _SQL_NAME, _SQL_NAME_RULE), "qluster",
+        "User of the pool's admin console."),
+    Key("pool.admin-password-file", Path(), f"{_ETC}/pool.password", "File with that user's password."),
+    Key("pool.application-database", Text("database name", _SQL_NAME, _SQL_NAME_RULE), "application",
+        "Database that the pool offers."),
+)
+
+KEYS: tuple[Key, ...] = _NODE + _UDP + _CLUSTER + _API + _DATABASE + _POOL
+BY_PATH: dict[str, Key] = {key.path: key for key in KEYS}

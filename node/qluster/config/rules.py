@@ -1,0 +1,123 @@
+"""Rules between several keys: each is one function from a Config to the faults it finds.
+
+They must not look at the host; that is ``edge/hostcheck.py``.
+"""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from .document import Fault
+from .kinds import duration_text
+from .structure import Config
+
+Rule = Callable[[Config], Iterator[Fault]]
+
+
+def _timers(config: Config) -> Iterator[Fault]:
+    cluster = config.cluster
+    timeout, heartbeat = cluster.node_timeout, cluster.heartbeat_interval
+    if heartbeat * 2 >= timeout:
+        yield Fault("cluster.node-timeout", (
+            f"is {duration_text(timeout)}, and cluster.heartbeat-interval is {duration_text(heartbeat)}: "
+            f"one lost heartbeat would call an election. Use at least {duration_text(heartbeat * 3)}, "
+            f"or a shorter heartbeat-interval."))
+    if cluster.pre_voting_timeout > timeout:
+        yield Fault("cluster.pre-voting-timeout", (
+            f"is {duration_text(cluster.pre_voting_timeout)}, longer than cluster.node-timeout "
+            f"({duration_text(timeout)}). Use at most {duration_text(timeout)}."))
+    if cluster.replication_retry_interval >= timeout:
+        yield Fault("cluster.replication-retry-interval", (
+            f"is {duration_text(cluster.replication_retry_interval)}, not shorter than cluster.node-timeout "
+            f"({duration_text(timeout)}): a lost entry would be repeated only after the leader is given up. "
+            f"Use at most {duration_text(timeout / 2)}."))
+    if cluster.remove_interval <= timeout:
+        yield Fault("cluster.remove-interval", (
+            f"is {duration_text(cluster.remove_interval)}, not longer than cluster.node-timeout "
+            f"({duration_text(timeout)}): a node would be removed before it counts as silent. "
+            f"Use at least {duration_text(timeout * 2)}."))
+
+
+def _copies(config: Config) -> Iterator[Fault]:
+    cluster, peers = config.cluster, config.udp.socket.peers
+    if not cluster.quorum_replication and cluster.replication_factor == 0:
+        yield Fault("cluster.replication-factor", (
+            "is 0 while cluster.quorum-replication is false: nothing says how many nodes must have an entry. "
+            "Set quorum-replication: true, or the number of nodes."))
+    if peers and cluster.replication_factor > len(peers):
+        yield Fault("cluster.replication-factor", (
+            f"is {cluster.replication_factor}, but udp.socket.group lists {len(peers)} nodes: nothing could "
+            f"ever be confirmed. Use at most {len(peers)}."))
+
+
+def _wire(config: Config) -> Iterator[Fault]:
+    udp, heartbeat = config.udp, config.cluster.heartbeat_interval
+    seconds = udp.max_log_size / udp.socket.pacing_rate
+    if seconds >= heartbeat:
+        yield Fault("udp.socket.pacing-rate", (
+            f"is {udp.socket.pacing_rate} bytes per second: one entry of udp.max-log-size "
+            f"({udp.max_log_size} bytes) would hold up heartbeats for {duration_text(seconds)}. "
+            f"Use at least {int(udp.max_log_size / heartbeat) * 4}."))
+
+
+def _addresses(config: Config) -> Iterator[Fault]:
+    peers, founder = [host for host, _ in config.udp.socket.peers], config.cluster.founder
+    if peers and config.ip not in peers:
+        yield Fault("udp.socket.group", f"does not list this node's ip {config.ip}. List every node.")
+    if peers and founder and founder not in peers:
+        yield Fault("cluster.founder", (
+            f"{founder} is not in the list udp.socket.group. Name one of its nodes."))
+    if founder == config.ip and config.role != "node":
+        yield Fault("cluster.founder", (
+            f"{founder} is this host, but its role is {config.role}, and a {config.role} cannot lead. "
+            f"Name a node."))
+
+
+def _ports(config: Config) -> Iterator[Fault]:
+    database, pool = config.database, config.pool
+    if database and database.port == config.api_port:
+        yield Fault("database.port", (
+            f"{database.port} is also api-port, and both listen on {config.ip}. Use another port for one."))
+    if pool and pool.port == config.api_port and pool.host == config.ip:
+        yield Fault("pool.port", f"{pool.port} is also api-port, on the same address. Use another port.")
+    if pool and database and pool.port == database.port and pool.host == config.ip:
+        yield Fault("pool.port", f"{pool.port} is also database.port, on the same address. Use another port.")
+
+
+def _directories(config: Config) -> Iterator[Fault]:
+    places = [("state-dir", config.state_dir)]
+    if config.database:
+        places += [("database.data-dir", config.database.data_dir),
+                   ("database.wal-archive-dir", config.database.wal_archive_dir)]
+    for key, path in places:
+        if path == "/":
+            yield Fault(key, "is the root of the file system. Use a directory of its own.")
+    for number, (key, path) in enumerate(places):
+        for other_key, other in places[number + 1:]:
+            if path == other or path.startswith(other + "/") or other.startswith(path + "/"):
+                yield Fault(other_key, (
+                    f"{other} and {key} {path} lie in one another, and the database directory is emptied "
+                    f"when it is cloned. Use directories apart from each other."))
+
+
+def _roles(config: Config) -> Iterator[Fault]:
+    database = config.database
+    if database and database.superuser == database.application_user:
+        yield Fault("database.application-user", (
+            f"{database.application_user} is also database.superuser: the application would own the cluster. "
+            f"Use another name."))
+    if database and database.application_user.startswith("pg_"):
+        yield Fault("database.application-user", (
+            f"{database.application_user} begins with pg_, which the database keeps for itself. "
+            f"Use another name."))
+    if database and database.superuser.startswith("pg_"):
+        yield Fault("database.superuser", (
+            f"{database.superuser} begins with pg_, which the database keeps for itself. Use another name."))
+
+
+RULES: tuple[Rule, ...] = (_timers, _copies, _wire, _addresses, _ports, _directories, _roles)
+
+
+def faults(config: Config) -> list[Fault]:
+    """Everything that is wrong between keys."""
+    return [fault for rule in RULES for fault in rule(config)]

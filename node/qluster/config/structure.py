@@ -1,0 +1,128 @@
+"""What a configuration is once it is understood: plain values, durations in seconds.
+
+Nothing here reads text or decides whether a value is good; ``keys.py`` and ``rules.py`` do.
+Python names are the keys of config.yaml with ``_`` for ``-``.
+"""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from ipaddress import IPv4Address
+
+from msgspec import Struct
+
+Address = tuple[str, int]
+
+
+class UdpSocket(Struct, rename="kebab", frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The socket that speaks to the other nodes."""
+
+    group: tuple[Address, ...]
+    """One multicast address with port, or the unicast addresses of all nodes."""
+    interface: str
+    pacing_rate: int
+    loopback: bool
+    send_buffer_size: int
+    recv_buffer_size: int
+
+    @property
+    def multicast(self) -> Address | None:
+        """The multicast group; None where the network has none and peers are listed."""
+        first = self.group[0]
+        return first if IPv4Address(first[0]).is_multicast else None
+
+    @property
+    def peers(self) -> tuple[Address, ...]:
+        """The unicast addresses of all nodes; empty with multicast."""
+        return () if self.multicast else self.group
+
+
+class Udp(Struct, rename="kebab", frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How messages travel between nodes."""
+
+    socket: UdpSocket
+    max_log_size: int
+    send_buffer_capacity: int
+    recv_buffer_capacity: int
+
+    def port(self, ip: str) -> int:
+        """The UDP port of the node with this address."""
+        for host, port in self.socket.peers:
+            if host == ip:
+                return port
+        return self.socket.group[0][1]
+
+
+class Cluster(Struct, rename="kebab", frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How the nodes agree. All of it but the key file's place is the same on every node."""
+
+    name: str
+    founder: str | None
+    key_file: str
+    node_timeout: float
+    heartbeat_interval: float
+    pre_voting_timeout: float
+    leader_voting_timeout: float
+    quorum_replication: bool
+    replication_factor: int
+    replication_retry_interval: float
+    autoremove_enabled: bool
+    autoremove_minimum: int
+    remove_interval: float
+
+
+class Api(Struct, rename="kebab", frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Files of the REST interface."""
+
+    certificate_file: str
+    key_file: str
+    ca_file: str
+    read_token_file: str
+    operate_token_file: str
+
+
+class Database(Struct, rename="kebab", frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The database of this host."""
+
+    bin_dir: str
+    library_dir: str
+    """What LD_LIBRARY_PATH is for its programs; empty: left alone."""
+    data_dir: str
+    wal_archive_dir: str
+    socket_dir: str
+    port: int
+    superuser: str
+    password_file: str
+    application_user: str
+    application_password_file: str
+    application_database: str
+    client_networks: tuple[str, ...]
+    programs: dict[str, str]
+    """Program for each of ``PROGRAMS``, every one present."""
+    parameters: dict[str, str]
+
+
+class Pool(Struct, rename="kebab", frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The connection pool of this host."""
+
+    databases_file: str
+    host: str
+    port: int
+    admin_user: str
+    admin_password_file: str
+    application_database: str
+
+
+class Config(Struct, rename="kebab", frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A whole configuration, checked."""
+
+    ip: str
+    api_port: int
+    udp: Udp
+    cluster: Cluster
+    hello_retry_interval: float
+    role: str
+    """``node`` (may vote and lead) or ``listener``."""
+    state_dir: str
+    api: Api
+    database: Database | None = None
+    pool: Pool | None = None
