@@ -1,0 +1,98 @@
+# QLUSTER: what people do with a checkout. `make help` lists it.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+LOCAL := inventories/local
+export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
+
+.DEFAULT_GOAL := help
+.PHONY: help deploy status destroy test check lint types floors unit edge cluster collection sanity \
+        simulate lab lab-down lab-test lock clean
+
+help: ## show this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# --- what is needed -----------------------------------------------------------
+
+$(VENV)/pyvenv.cfg:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "$(PYTHON) is $$($(PYTHON) --version 2>&1); Python 3.11 or newer is needed: make PYTHON=python3.11 …" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || \
+	  { rm -rf $(VENV); echo "cannot make a virtual environment: install the package python3-venv, then run make again" >&2; exit 1; }
+
+$(VENV)/controller.stamp: requirements/controller.txt | $(VENV)/pyvenv.cfg
+	@echo "installing the pinned dependencies of the controller (once)"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+$(VENV)/dev.stamp: requirements/dev.txt | $(VENV)/pyvenv.cfg
+	@echo "installing the pinned dependencies of checks and tests (once)"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@ $(VENV)/controller.stamp
+
+# --- a cluster on this machine ------------------------------------------------
+
+deploy: $(VENV)/controller.stamp ## a cluster on this machine, no root needed
+	@$(BIN)/ansible-playbook -i $(LOCAL) deploy.yml
+
+status: $(VENV)/controller.stamp ## how that cluster is
+	@$(BIN)/ansible-playbook -i $(LOCAL) playbooks/status.yml
+
+destroy: $(VENV)/controller.stamp ## stop and remove that cluster with all its data
+	@$(BIN)/ansible-playbook -i $(LOCAL) playbooks/destroy.yml -e qluster_destroy_confirm=local
+
+# --- hosts with systemd in containers (as root) --------------------------------
+
+lab: $(VENV)/controller.stamp ## five hosts with systemd in containers, and inventories/lab (as root)
+	@$(BIN)/python lab/lab.py up
+
+lab-down: ## remove every trace of them
+	@$(PYTHON) lab/lab.py down
+
+# --- checks and tests -----------------------------------------------------------
+
+test: $(VENV)/dev.stamp ## everything that runs on this machine, under 15 minutes
+	@$(BIN)/python tests/run.py
+
+check: lint types floors unit ## format, lint, types, floors, fast tests: under a minute
+
+lint: $(VENV)/dev.stamp ## style of Python, YAML and Ansible
+	@$(BIN)/ruff check . && $(BIN)/yamllint --strict . && $(BIN)/ansible-lint
+
+types: $(VENV)/dev.stamp ## strict types of the daemon
+	@MYPYPATH=node $(BIN)/mypy
+
+floors: $(VENV)/dev.stamp ## who may import whom
+	@cd node && PYTHONPATH=. ../$(BIN)/lint-imports --config pyproject.toml
+
+unit: $(VENV)/dev.stamp ## pure parts, scenarios, plugins
+	@$(BIN)/pytest tests/node tests/unit --ignore tests/node/edge --ignore tests/node/sim
+
+edge: $(VENV)/dev.stamp ## real sockets, files, databases
+	@$(BIN)/pytest tests/node/edge
+
+cluster: $(VENV)/dev.stamp ## a real cluster on this machine, with real faults
+	@$(BIN)/pytest tests/cluster
+
+collection: $(VENV)/dev.stamp ## build the collection's archive
+	@$(BIN)/python packaging/build_collection.py
+
+sanity: $(VENV)/dev.stamp ## ansible-test sanity on a copy
+	@$(BIN)/python tests/collection/sanity.py
+
+lab-test: $(VENV)/dev.stamp ## deploy, kill, reinit, destroy on hosts with systemd (as root)
+	@$(BIN)/pytest tests/lab
+
+SEEDS ?= 0-199
+simulate: $(VENV)/dev.stamp ## whole clusters in one process: make simulate SEEDS=0-999
+	@PYTHONPATH=node:tests/node $(BIN)/python -m sim --seeds $(SEEDS)
+
+lock: $(VENV)/controller.stamp ## pin the dependencies anew, with hashes
+	@for f in controller dev; do $(BIN)/uv pip compile -q --generate-hashes --no-emit-index-url --no-emit-find-links \
+	  --no-header --python-version 3.11 requirements/$$f.in -o requirements/$$f.txt || exit 1; done
+	@$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
+	  --python-version 3.11 requirements/node.in -o requirements/node.txt
+
+clean: ## remove what commands here made again and again (not the cluster)
+	@rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis
