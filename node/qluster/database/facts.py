@@ -1,0 +1,71 @@
+"""What the hand saw of this host's database, as plain values.
+
+It must not know what is wanted of the database, nor how the facts were read.
+Positions are bytes of WAL; a timeline is PostgreSQL's number.
+"""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from qluster.database.orders import Terms
+
+Directory = Literal["absent", "empty", "initialised", "unfinished", "foreign"]
+"""``unfinished``: our own work was interrupted half-way; ``foreign``: files that are no database."""
+
+Server = Literal["stopped", "starting", "running", "stopping"]
+
+Receiver = Literal["streaming", "waiting", "none"]
+"""``waiting``: there is an upstream, and nothing comes from it; ``none``: no upstream, or no standby."""
+
+Standing = Literal["", "fits", "diverged", "outrun"]
+"""How the directory stood to its upstream when last compared.
+
+``diverged``: it has WAL that the upstream does not have; ``outrun``: the upstream has removed WAL it needs.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """One standby that streams from this server; ``position`` is what it has flushed."""
+
+    name: str
+    state: str
+    position: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """One look at the database."""
+
+    directory: Directory = "absent"
+    system_id: int | None = None
+    server: Server = "stopped"
+    in_recovery: bool | None = None
+    """None when no server answered."""
+    standby: bool = False
+    """The directory is marked as a standby's (``standby.signal``): a start would not make it primary."""
+    fresh: bool = False
+    """Initialised here, and never yet served as primary."""
+    last_reign: int = 0
+    """Reign in which this directory last served as primary and since when it was not rewound; 0: none."""
+    control_state: str = ""
+    """"Database cluster state" of pg_controldata; "" when not read."""
+    timeline: int | None = None
+    position: int | None = None
+    """Flushed on a primary, the larger of received and replayed on a standby; by control data when stopped."""
+    replayed: int | None = None
+    upstream: str | None = None
+    """"host:port" as configured, None when detached."""
+    receiver: Receiver = "none"
+    unstreamed: float = 0.0
+    """Seconds for which a running standby with an upstream has not been streaming."""
+    standing: Standing = ""
+    replicas: tuple[Replica, ...] = ()
+    terms: Terms | None = None
+    """What the running server was last told; None when unknown."""
+    pending_restart: bool = False
+    version: str = ""
+    error: str = ""
+    """Why no more is known, or what the last look stumbled over; "" when well."""

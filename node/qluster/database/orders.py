@@ -1,0 +1,120 @@
+"""What the hand can be told to do with this host's database.
+
+It must not know why. Each order says all that the hand needs; the paths and the
+passwords it has from the configuration.
+"""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from qluster.events import Address
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What the cluster asks of any server that is started here."""
+
+    name: str = ""
+    """The name under which this node replicates: ``node3``."""
+    members: tuple[str, ...] = ()
+    """Addresses of the nodes that may replicate from here."""
+    synchronous: str = ""
+    """Value of synchronous_standby_names; "" waits for nobody."""
+
+
+@dataclass(frozen=True, slots=True)
+class Initialise:
+    """Make a new database in an empty directory. The result is its system id. Nothing is started."""
+
+    terms: Terms = Terms()
+
+
+@dataclass(frozen=True, slots=True)
+class StartStandby:
+    """Start as standby of ``upstream``; None: detached, with no upstream at all."""
+
+    upstream: Address | None
+    terms: Terms = Terms()
+
+
+@dataclass(frozen=True, slots=True)
+class StartPrimary:
+    """Start as primary on the timeline it has, in this reign."""
+
+    reign: int
+    terms: Terms = Terms()
+
+
+@dataclass(frozen=True, slots=True)
+class Promote:
+    """Make a running, detached standby the primary of this reign, on a timeline of its own."""
+
+    reign: int
+    terms: Terms = Terms()
+
+
+@dataclass(frozen=True, slots=True)
+class Follow:
+    """Point a standby at another upstream by a reload, after comparing histories."""
+
+    upstream: Address
+    terms: Terms = Terms()
+
+
+@dataclass(frozen=True, slots=True)
+class Detach:
+    """Cut a standby from its upstream; done when no receiver is left, so that its position is final."""
+
+    terms: Terms = Terms()
+
+
+@dataclass(frozen=True, slots=True)
+class Adjust:
+    """Reload a running server with these terms; a primary also notes that it serves this reign."""
+
+    terms: Terms
+    reign: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Rewind:
+    """Stop, and take back what the upstream does not have."""
+
+    upstream: Address
+    system_id: int
+    terms: Terms = Terms()
+
+
+@dataclass(frozen=True, slots=True)
+class Clone:
+    """Copy the upstream; what was here before is given up only when the copy is whole."""
+
+    upstream: Address
+    system_id: int | None
+    terms: Terms = Terms()
+
+
+@dataclass(frozen=True, slots=True)
+class StopFast:
+    """Stop cleanly, with a shutdown checkpoint."""
+
+
+@dataclass(frozen=True, slots=True)
+class StopImmediate:
+    """Stop at once, without a checkpoint."""
+
+
+Order = (
+    Initialise
+    | StartStandby
+    | StartPrimary
+    | Promote
+    | Follow
+    | Detach
+    | Adjust
+    | Rewind
+    | Clone
+    | StopFast
+    | StopImmediate
+)

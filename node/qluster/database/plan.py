@@ -1,0 +1,194 @@
+"""The next step of this host's database, from what it is and what the log wants it to be.
+
+It must not know how an order is carried out, nor who decided what is wanted.
+
+A server leaves recovery only while ``wanted.kind`` is ``primary``: nothing that lies on the
+disk makes it one (invariant I4). A directory is replaced only by a copy of the same database,
+and only after that copy is whole (I15, I17). Called again with new facts after each order, until
+it answers None; :func:`reason` then says for people why nothing more is done, or "".
+"""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from math import inf
+from typing import Literal
+
+from qluster.database.facts import Facts
+from qluster.database.failures import REWIND_ATTEMPTS, Failures
+from qluster.database.orders import (
+    Adjust,
+    Clone,
+    Detach,
+    Follow,
+    Initialise,
+    Order,
+    Promote,
+    Rewind,
+    StartPrimary,
+    StartStandby,
+    StopFast,
+    Terms,
+)
+from qluster.events import Address
+
+UNSTREAMED_LIMIT = 10.0
+"""Seconds a standby may hear nothing from its upstream before histories are compared again."""
+
+Kind = Literal["none", "stopped", "found", "detached", "follow", "primary"]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the log wants of this host's database."""
+
+    kind: Kind = "none"
+    reign: int = 0
+    """Number of the reign in force."""
+    upstream: Address | None = None
+    system_id: int | None = None
+    """The database that the cluster has; None before the founding is committed."""
+    since: int | None = None
+    """First of the unbroken row of reigns of this node up to ``reign``; None: not told."""
+    terms: Terms = field(default_factory=Terms)
+
+
+def next_order(facts: Facts, wanted: Wanted, failures: Failures, now: float = inf) -> Order | None:
+    """What the hand should do now; None: nothing, for now or for good."""
+    order = _first_order(facts, wanted, failures)
+    if order is None or failures.used_up(type(order)) or failures.again_at(type(order)) > now:
+        return None
+    return order
+
+
+def needs_reinit(facts: Facts, wanted: Wanted, failures: Failures) -> bool:
+    """Whether the attempts are used up, so that an operator must act."""
+    order = _first_order(facts, wanted, failures)
+    return order is not None and failures.used_up(type(order))
+
+
+def reason(facts: Facts, wanted: Wanted, failures: Failures) -> str:
+    """Why the database is not yet what is wanted, for people; "" when all is well or under way."""
+    refusal = _refusal(facts, wanted)
+    if refusal:
+        return refusal
+    if needs_reinit(facts, wanted, failures):
+        return f"given up after repeated failures, reinitialise this node: {failures.sentence}"
+    return failures.sentence or facts.error
+
+
+def _refusal(facts: Facts, wanted: Wanted) -> str:
+    """Why this directory must not be touched; "" when it may."""
+    if wanted.kind in ("none", "stopped"):
+        return ""
+    if facts.directory == "foreign":
+        return f"the data directory holds files that are no database: {facts.error or 'empty it'}"
+    if wanted.kind == "found" and wanted.system_id is not None:
+        return f"the cluster has a database already (system id {wanted.system_id}): it is not founded again"
+    if wanted.kind == "primary" and facts.directory != "initialised":
+        return f"this node is to be the primary, and its data directory is {facts.directory}"
+    if facts.directory != "initialised":
+        return ""
+    if facts.system_id is None:
+        return f"the data directory cannot be read: {facts.error or 'no control data'}"
+    if wanted.system_id is not None and facts.system_id != wanted.system_id:
+        return (
+            f"the data directory holds another database (system id {facts.system_id}, "
+            f"the cluster has {wanted.system_id}): move it away or empty it"
+        )
+    if wanted.kind == "found" and not facts.fresh:
+        return (
+            f"the data directory holds a database that this founding did not make "
+            f"(system id {facts.system_id}): empty it, or start a node that belongs to its cluster"
+        )
+    return ""
+
+
+def _first_order(facts: Facts, wanted: Wanted, failures: Failures) -> Order | None:
+    if wanted.kind == "none" or facts.server == "stopping":
+        return None
+    if wanted.kind == "stopped":
+        return None if facts.server == "stopped" else StopFast()
+    if _refusal(facts, wanted):
+        return StopFast() if facts.server != "stopped" else None
+    if wanted.kind == "found":
+        return _founding(facts, wanted)
+    if wanted.kind == "detached":
+        return _detaching(facts, wanted)
+    if wanted.kind == "follow":
+        return _following(facts, wanted, failures)
+    return _reigning(facts, wanted)
+
+
+def _founding(facts: Facts, wanted: Wanted) -> Order | None:
+    if facts.directory in ("absent", "empty"):
+        return Initialise(wanted.terms)
+    return None
+
+
+def _detaching(facts: Facts, wanted: Wanted) -> Order | None:
+    """A standby without upstream; a former primary too is started as one, to learn its last position."""
+    if facts.directory != "initialised":
+        return None
+    if facts.server == "stopped":
+        return StartStandby(None, wanted.terms)
+    if facts.in_recovery is False:
+        return StopFast()
+    return Detach(wanted.terms) if facts.upstream is not None else None
+
+
+def _following(facts: Facts, wanted: Wanted, failures: Failures) -> Order | None:
+    upstream = wanted.upstream
+    if upstream is None:
+        return None
+    if facts.directory != "initialised":
+        return Clone(upstream, wanted.system_id, wanted.terms)
+    if facts.server != "stopped" and facts.in_recovery is False:
+        return StopFast()
+    if facts.standing == "outrun":
+        return Clone(upstream, wanted.system_id, wanted.terms)
+    if facts.last_reign or facts.fresh or facts.standing == "diverged" or not facts.standby:
+        return _rejoining(upstream, facts, wanted, failures)
+    if facts.server == "stopped":
+        return StartStandby(upstream, wanted.terms)
+    if facts.upstream != f"{upstream[0]}:{upstream[1]}" or facts.unstreamed > UNSTREAMED_LIMIT:
+        return Follow(upstream, wanted.terms)
+    return _adjusting(facts, wanted)
+
+
+def _rejoining(upstream: Address, facts: Facts, wanted: Wanted, failures: Failures) -> Order:
+    """A former primary, or a standby that went another way, takes it back; else it is copied anew."""
+    if failures.count(Rewind) >= REWIND_ATTEMPTS or facts.system_id is None:
+        return Clone(upstream, wanted.system_id, wanted.terms)
+    return Rewind(upstream, facts.system_id, wanted.terms)
+
+
+def _reigning(facts: Facts, wanted: Wanted) -> Order | None:
+    if facts.server == "stopped":
+        if not facts.standby and (facts.fresh or facts.last_reign >= _run_start(wanted)):
+            return StartPrimary(wanted.reign, wanted.terms)
+        return StartStandby(None, wanted.terms)
+    if facts.in_recovery is None:
+        return None
+    if not facts.in_recovery:
+        return _adjusting(facts, wanted)
+    if facts.upstream is not None or facts.receiver != "none":
+        return Detach(wanted.terms)
+    return Promote(wanted.reign, wanted.terms)
+
+
+def _run_start(wanted: Wanted) -> int:
+    """A directory that served since then has seen every write since then: nobody else reigned.
+
+    An older one goes through recovery and a timeline of its own instead (invariant I5).
+    """
+    return max(wanted.since if wanted.since is not None else wanted.reign - 1, 1)
+
+
+def _adjusting(facts: Facts, wanted: Wanted) -> Order | None:
+    if facts.server != "running":
+        return None
+    reign = wanted.reign if facts.in_recovery is False else 0
+    if facts.terms != wanted.terms or (reign and facts.last_reign != reign):
+        return Adjust(wanted.terms, reign)
+    return None
