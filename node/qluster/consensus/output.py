@@ -1,0 +1,37 @@
+"""What a participant of QRaft wants done after what it was told, in the order of doing.
+
+Must not know who does it.
+"""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from qluster.consensus.messages import AnyMessage
+from qluster.events import Entry, Save, Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """Fetch from ``node`` a snapshot with at least this index, then call ``install``."""
+
+    node: int
+    index: int
+
+
+@dataclass(slots=True)
+class Output:
+    """``save`` is durable before anything else here happens."""
+
+    save: list[Save] = field(default_factory=list)
+    send: list[tuple[int | None, AnyMessage]] = field(default_factory=list)
+    """Destination node (None: all) and message."""
+    committed: list[Entry] = field(default_factory=list)
+    """Every index once, in order; after ``restored`` where both are given."""
+    reads: list[tuple[int, bool]] = field(default_factory=list)
+    """Ticket, and whether what was committed when it was asked for may now be read here."""
+    fetch: Fetch | None = None
+    restored: Snapshot | None = None
+    """Replaces the applied state."""
+    log: list[str] = field(default_factory=list)
+    """Lines for people: a fixed word, then key=value."""

@@ -1,0 +1,65 @@
+"""What a participant of QRaft is told about times, copies and sizes, and the limits it sets itself.
+
+Nothing here knows where a setting is written; all times are seconds.
+"""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+LEASE_FRACTION = 2 / 3
+"""Part of node-timeout for which a leader may act on a confirmed round.
+
+The rest is the time in which its database must be stopped before anybody else can be elected.
+"""
+
+BATCH_ENTRIES_MAX = 512
+"""Entries in one message: bounds the work for one datagram whatever the entries' size."""
+
+ENTRY_OVERHEAD_BYTES = 32
+"""What an entry costs in a message beside its payload, rounded up."""
+
+INFLIGHT_MESSAGES_MAX = 32
+"""Batches sent ahead of what is confirmed: a receiver's queue (recv-buffer-capacity) holds them all."""
+
+INFLIGHT_BYTES_MAX = 1 << 20
+"""Bytes sent ahead of what is confirmed: half of a receiver's usual socket buffer."""
+
+UNCOMMITTED_ENTRIES_MAX = 16_384
+"""Entries a leader takes on before they are committed: more would only wait longer."""
+
+UNCOMMITTED_BYTES_MAX = 32 << 20
+"""The same in bytes: bounds the leader's memory while a quorum is away."""
+
+READS_MAX = 4_096
+"""Reads that wait for a round: beyond that a client is told to ask again."""
+
+TAIL_ENTRIES_MAX = 4_096
+"""Entries kept in memory behind a snapshot, so that a slow follower needs no snapshot."""
+
+TAIL_BYTES_MAX = 8 << 20
+"""The same in bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The values of config.yaml that consensus obeys; the defaults are those of config.yaml."""
+
+    node_timeout: float = 30.0
+    heartbeat_interval: float = 10.0
+    pre_voting_timeout: float = 10.0
+    leader_voting_timeout: float = 10.0
+    quorum_replication: bool = True
+    replication_factor: int = 0
+    replication_retry_interval: float = 1.0
+    max_log_size: int = 64_000
+    autoremove_enabled: bool = False
+    autoremove_minimum: int = 3
+    remove_interval: float = 60.0
+
+    def __post_init__(self) -> None:
+        assert 0 < self.heartbeat_interval < self.node_timeout, "a leader must be heard within node-timeout"
+        assert self.pre_voting_timeout > 0 and self.leader_voting_timeout > 0, "a vote needs time"
+        assert self.replication_retry_interval > 0, "a retry needs a pause"
+        assert self.replication_factor >= 0 and self.autoremove_minimum >= 1, "counts are not negative"
+        assert self.max_log_size > 0 and self.remove_interval > 0, "sizes and times are positive"
