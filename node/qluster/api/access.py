@@ -1,0 +1,52 @@
+"""What the token of a request allows.
+
+This file must not know where tokens are kept; it is given them, and never logs one.
+"""
+
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import hmac
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+TOKEN_LENGTH_MAX = 512
+"""Longer ones are refused without a look: ours have under a hundred characters."""
+
+
+class Rights(IntEnum):
+    """What the sender may do; each includes those before it."""
+
+    UNKNOWN = -1
+    """A token was sent, and it is none of ours."""
+    NONE = 0
+    READ = 1
+    OPERATE = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """The two tokens of the cluster."""
+
+    read: str = field(repr=False)
+    operate: str = field(repr=False)
+
+    def __post_init__(self) -> None:
+        assert self.read and self.operate, "an empty token would let everybody in"
+        assert self.read != self.operate, "one token for both would let every reader operate"
+
+
+def rights_of(authorization: str | None, tokens: Tokens) -> Rights:
+    """Rights by the header Authorization; compared in constant time, both tokens always."""
+    if authorization is None:
+        return Rights.NONE
+    scheme, _, token = authorization.partition(" ")
+    token = token.strip()
+    if scheme.lower() != "bearer" or not token or len(token) > TOKEN_LENGTH_MAX:
+        return Rights.UNKNOWN
+    sent = token.encode("utf-8", "surrogateescape")
+    reads = hmac.compare_digest(sent, tokens.read.encode())
+    operates = hmac.compare_digest(sent, tokens.operate.encode())
+    if operates:
+        return Rights.OPERATE
+    return Rights.READ if reads else Rights.UNKNOWN

@@ -1,0 +1,122 @@
+"""The status as metrics for Prometheus.
+
+This file must not know about requests; names, help and labels of all metrics stand here.
+"""
+
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import generate_latest
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from qluster.api import views
+from qluster.status import Status
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+ROLES = ("joining", "listener", "follower", "pre-candidate", "candidate", "leader")
+
+
+def exposition(status: Status) -> bytes:
+    """The text that Prometheus reads."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Collector(status))
+    return generate_latest(registry)
+
+
+class _Collector(Collector):
+    def __init__(self, status: Status) -> None:
+        self._status = status
+
+    def collect(self) -> Iterator[Metric]:
+        yield from _own(self._status)
+        yield from _cluster(self._status)
+        yield from _nodes(self._status)
+        yield from _databases(self._status)
+
+
+def _gauge(name: str, text: str, value: float | None) -> Iterator[Metric]:
+    """A metric without labels; what is not known is left out."""
+    if value is not None:
+        yield GaugeMetricFamily(f"qluster_{name}", text, value=value)
+
+
+def _own(status: Status) -> Iterator[Metric]:
+    own = status.own
+    build = InfoMetricFamily("qluster_node", "This node: number, cluster and version of the daemon.")
+    build.add_metric(
+        [], {"node": str(own.node or ""), "cluster": status.cluster.name, "version": own.version}
+    )
+    yield build
+    yield from _gauge("uptime_seconds", "Seconds since the daemon started.", views.duration(own.uptime))
+    yield from _gauge("may_write", "1 on the node that a client may write to.", own.may_write)
+    yield from _gauge("lease_left_seconds", "Seconds the lease still holds.", views.duration(own.lease_left))
+    role = GaugeMetricFamily("qluster_consensus_role", "1 for the role this node has.", labels=["role"])
+    for name in ROLES:
+        role.add_metric([name], own.consensus_role == name)
+    yield role
+    events = CounterMetricFamily("qluster_events", "What has happened since the start.", labels=["event"])
+    for name, count in sorted(own.counters.items()):
+        events.add_metric([name], count)
+    yield events
+
+
+def _cluster(status: Status) -> Iterator[Metric]:
+    cluster = status.cluster
+    yield from _gauge("joined", "1 when this node belongs to a cluster.", cluster.cluster is not None)
+    yield from _gauge("quorate", "1 when this node hears an electing quorum.", cluster.quorate)
+    yield from _gauge("can_commit", "1 when enough nodes are heard to commit.", cluster.can_commit)
+    yield from _gauge("has_leader", "1 when a leader is known.", cluster.leader is not None)
+    yield from _gauge("term", "Term of the consensus.", cluster.term)
+    yield from _gauge("voters", "Nodes that vote.", cluster.voters)
+    yield from _gauge("quorum", "Votes needed to elect.", cluster.quorum)
+    yield from _gauge("commit_index", "Newest committed log index known here.", cluster.commit_index)
+    yield from _gauge("applied_index", "Newest log index applied here.", cluster.applied_index)
+    yield from _gauge("last_index", "Newest log index held here.", cluster.last_index)
+    yield from _gauge("snapshot_index", "Log index of the newest snapshot.", cluster.snapshot_index)
+    if cluster.reign is not None:
+        yield from _gauge("reign", "Number of the reign in force.", cluster.reign.number)
+        yield from _gauge(
+            "reign_lost_bytes",
+            "WAL left behind by the last change of primary.",
+            cluster.reign.lost_bytes,
+        )
+
+
+def _nodes(status: Status) -> Iterator[Metric]:
+    labels = ["node", "ip"]
+    alive = GaugeMetricFamily("qluster_member_alive", "1 when the member is heard.", labels=labels)
+    down = GaugeMetricFamily("qluster_member_down", "1 when the member is marked down.", labels=labels)
+    heard = GaugeMetricFamily("qluster_member_heard_seconds", "Seconds since it was heard.", labels=labels)
+    match = GaugeMetricFamily("qluster_member_match_index", "Log index it is known to hold.", labels=labels)
+    for node in status.nodes:
+        values = [str(node.node), node.ip]
+        alive.add_metric(values, node.alive)
+        down.add_metric(values, node.down)
+        if node.heard_ago is not None:
+            heard.add_metric(values, round(node.heard_ago, 2))
+        if node.match_index is not None:
+            match.add_metric(values, node.match_index)
+    yield from (alive, down, heard, match)
+
+
+def _databases(status: Status) -> Iterator[Metric]:
+    labels = ["node", "ip"]
+    role = GaugeMetricFamily(
+        "qluster_database_role", "1 for the role its database has.", labels=[*labels, "role"]
+    )
+    position = GaugeMetricFamily("qluster_database_position_bytes", "Its WAL position.", labels=labels)
+    lag = GaugeMetricFamily("qluster_database_lag_bytes", "How far it is behind.", labels=labels)
+    streaming = GaugeMetricFamily("qluster_database_streaming", "1 when it receives WAL.", labels=labels)
+    for node in views.replication(status).nodes:
+        values = [str(node.node), node.ip]
+        role.add_metric([*values, node.role], 1)
+        streaming.add_metric(values, node.streaming)
+        if node.position is not None:
+            position.add_metric(values, node.position)
+        if node.lag_bytes is not None:
+            lag.add_metric(values, node.lag_bytes)
+    yield from (role, position, lag, streaming)

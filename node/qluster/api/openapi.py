@@ -1,0 +1,150 @@
+"""The description of the interface in OpenAPI 3.1, made from the table of operations.
+
+This file must not hold a fact about an operation that the table does not.
+"""
+
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import msgspec
+
+from qluster import __version__
+from qluster.api.access import Rights
+from qluster.api.errors import ERRORS
+from qluster.api.operations import OPERATIONS, Operation
+from qluster.api.parameters import KEY_PATTERN, SETTING_KEY, SETTING_LENGTH_MAX, SETTINGS_MAX, Parameter
+from qluster.api.shapes import ErrorAnswer
+
+_REFERENCE = "#/components/schemas/{name}"
+_ABOUT = (
+    "Every node answers. Readings show what this node knows; ask with `consistency=leader` for what a "
+    "quorum confirms. Writes go to the leader: every other node answers 417 and names it."
+)
+_SCHEME = {Rights.READ: "read", Rights.OPERATE: "operate"}
+
+
+@cache
+def document() -> bytes:
+    """The description as JSON."""
+    return msgspec.json.encode(description())
+
+
+def description() -> dict[str, Any]:
+    """The description."""
+    types = [each.answer for each in OPERATIONS if not isinstance(each.answer, str)]
+    schemas, components = msgspec.json.schema_components([*types, ErrorAnswer], ref_template=_REFERENCE)
+    *answers, error = schemas
+    shown = iter(answers)
+    paths: dict[str, dict[str, Any]] = {}
+    for operation in OPERATIONS:
+        content = _content(operation, None if isinstance(operation.answer, str) else next(shown))
+        entry = _operation(operation, content, error)
+        paths.setdefault(operation.path, {})[operation.method.lower()] = entry
+        if operation.name == "is_leader":
+            paths[operation.path]["head"] = _head(entry)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "QLUSTER", "version": __version__, "description": _ABOUT, "license": _LICENCE},
+        "servers": [{"url": "/"}],
+        "paths": paths,
+        "components": {"schemas": components, "securitySchemes": _security_schemes()},
+    }
+
+
+_LICENCE = {"name": "GPL-3.0-or-later", "identifier": "GPL-3.0-or-later"}
+
+
+def _security_schemes() -> dict[str, Any]:
+    text = "The token of the file `api.{}-token-file`: {}."
+    return {
+        "read": {"type": "http", "scheme": "bearer", "description": text.format("read", "may read")},
+        "operate": {"type": "http", "scheme": "bearer", "description": text.format("operate", "may do all")},
+    }
+
+
+def _operation(operation: Operation, content: dict[str, Any], error: dict[str, Any]) -> dict[str, Any]:
+    entry: dict[str, Any] = {
+        "operationId": operation.name,
+        "summary": operation.summary,
+        "parameters": [_parameter(each) for each in operation.parameters],
+        "responses": {"200": {"description": "OK", "content": content}, **_errors(operation, error)},
+        "security": _security(operation),
+    }
+    if operation.settings:
+        entry["requestBody"] = {"required": True, "content": {"application/json": {"schema": _SETTINGS}}}
+    return entry
+
+
+_SETTINGS: dict[str, Any] = {
+    "type": "object",
+    "description": "Key of config.yaml with its section → new value",
+    "minProperties": 1,
+    "maxProperties": SETTINGS_MAX,
+    "propertyNames": {"pattern": SETTING_KEY, "maxLength": 60},
+    "additionalProperties": {
+        "anyOf": [
+            {"type": "string", "maxLength": SETTING_LENGTH_MAX},
+            {"type": "integer"},
+            {"type": "boolean"},
+        ]
+    },
+    "examples": [{"cluster.node-timeout": "30s"}],
+}
+
+
+def _security(operation: Operation) -> list[dict[str, list[str]]]:
+    return [{name: []} for rights, name in _SCHEME.items() if operation.needs and rights >= operation.needs]
+
+
+def _content(operation: Operation, schema: dict[str, Any] | None) -> dict[str, Any]:
+    if schema is not None:
+        return {"application/json": {"schema": schema}}
+    if operation.answer == "application/json":
+        return {"application/json": {"schema": {"type": "object"}}}
+    return {operation.answer: {}}
+
+
+def _errors(operation: Operation, error: dict[str, Any]) -> dict[str, Any]:
+    """One response a code; several words may share it."""
+    by_code: dict[int, list[str]] = {}
+    for word in (*operation.errors, "no-such-method"):
+        by_code.setdefault(ERRORS[word].code, []).append(word)
+    content = {"application/json": {"schema": error}}
+    return {
+        str(code): {"description": " or ".join(f"`{word}`" for word in words), "content": content}
+        for code, words in sorted(by_code.items())
+    }
+
+
+def _head(entry: dict[str, Any]) -> dict[str, Any]:
+    """The same without bodies."""
+    responses = {code: {"description": each["description"]} for code, each in entry["responses"].items()}
+    return {**entry, "operationId": entry["operationId"] + "_head", "responses": responses}
+
+
+def _parameter(parameter: Parameter) -> dict[str, Any]:
+    return {
+        "name": parameter.name,
+        "in": parameter.where,
+        "required": parameter.required,
+        "description": parameter.summary,
+        "schema": _parameter_schema(parameter),
+    }
+
+
+def _parameter_schema(parameter: Parameter) -> dict[str, Any]:
+    match parameter.kind:
+        case "integer":
+            schema: dict[str, Any] = {"type": "integer", "minimum": 1, "maximum": parameter.maximum}
+        case "choice":
+            schema = {"type": "string", "enum": list(parameter.choices)}
+        case "address":
+            schema = {"type": "string", "anyOf": [{"format": "ipv4"}, {"format": "ipv6"}]}
+        case _:
+            schema = {"type": "string", "pattern": KEY_PATTERN}
+    if parameter.default is not None:
+        schema["default"] = int(parameter.default) if parameter.kind == "integer" else parameter.default
+    return schema

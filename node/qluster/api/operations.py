@@ -1,0 +1,284 @@
+"""The table of all operations: the one source of routing, validation and documentation.
+
+This file must not know how a request is carried or an answer is sent.
+
+An operation either shows something (``view``) or asks the node for something (``event``),
+or is carried out by the edge (``file``: a snapshot, a page).
+"""
+
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from qluster import events
+from qluster.api import shapes, views
+from qluster.api.access import Rights
+from qluster.api.parameters import INDEX_MAX, KEY_LENGTH_MAX, NODE_MAX, PORT_MAX, Parameter, Values
+from qluster.status import Status
+
+View = Callable[[Status], object]
+Ask = Callable[[int, str, Values, dict[str, str]], events.ClientRequest]
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One row of the table."""
+
+    name: str
+    method: str
+    path: str
+    summary: str
+    needs: Rights
+    answer: Any
+    """Type of the answer's JSON; a string is a media type of an answer that is no JSON."""
+    errors: tuple[str, ...] = ()
+    parameters: tuple[Parameter, ...] = ()
+    view: View | None = None
+    event: Ask | None = None
+    file: str = ""
+    settings: bool = False
+    """The body is an object of settings."""
+
+
+def _node(where: str, summary: str) -> Parameter:
+    return Parameter("node", where, "integer", summary, required=True, maximum=NODE_MAX)
+
+
+_CONSISTENCY = Parameter(
+    "consistency",
+    "query",
+    "choice",
+    "leader: confirmed by a quorum; lease: by the leader's lease; local: as known to this node",
+    choices=("local", "lease", "leader"),
+    default="local",
+)
+_KEY = Parameter(
+    "Idempotency-Key",
+    "header",
+    "key",
+    f"Up to {KEY_LENGTH_MAX} characters; a write sent again with the same key happens once",
+)
+_PATH_NODE = _node("path", "Number of the node")
+_READ = ("bad-parameter", "bad-body", "no-token", "wrong-token", "fault", "busy")
+_JOINED = (*_READ, "not-joined", "not-leader", "no-leader", "unconfirmed", "superseded")
+_WRITE = (*_JOINED, "read-only-token", "refused", "no-such-node")
+_OPEN = ("bad-parameter", "bad-body", "fault", "busy")
+
+
+def _shown(
+    path: str, summary: str, answer: Any, view: View, *, parameters: tuple[Parameter, ...] = (_CONSISTENCY,)
+) -> Operation:
+    """A reading of the cluster: needs the token for reading, and a node that has joined."""
+    name = path.strip("/").replace("-", "_")
+    return Operation(name, "GET", path, summary, Rights.READ, answer, _JOINED, parameters, view=view)
+
+
+def _change(name: str, method: str, path: str, summary: str, event: Ask, *parameters: Parameter) -> Operation:
+    """A write: needs the token for operating, and the leader."""
+    return Operation(
+        name,
+        method,
+        path,
+        summary,
+        Rights.OPERATE,
+        shapes.DoneAnswer,
+        _WRITE,
+        (*parameters, _KEY),
+        event=event,
+    )
+
+
+def _number(values: Values, name: str) -> int:
+    value = values[name]
+    assert isinstance(value, int), f"{name} was checked to be a number"
+    return value
+
+
+def _optional_number(values: Values, name: str) -> int | None:
+    return None if values[name] is None else _number(values, name)
+
+
+def _text(values: Values, name: str) -> str:
+    value = values[name]
+    assert isinstance(value, str), f"{name} was checked to be text"
+    return value
+
+
+def _node_down(down: bool) -> Ask:
+    return lambda ticket, key, values, _: events.NodeDownRequested(ticket, key, _number(values, "node"), down)
+
+
+OPERATIONS: tuple[Operation, ...] = (
+    Operation(
+        "is_leader",
+        "GET",
+        "/is-leader",
+        "200 on exactly the node that a client may write to",
+        Rights.NONE,
+        shapes.LeadsAnswer,
+        (*_OPEN, "not-joined", "not-leader", "no-leader"),
+        view=views.leads,
+    ),
+    Operation(
+        "health",
+        "GET",
+        "/health",
+        "200 when the daemon answers, whatever the state of the cluster",
+        Rights.NONE,
+        shapes.HealthAnswer,
+        _OPEN,
+        view=views.health,
+    ),
+    Operation(
+        "status",
+        "GET",
+        "/status",
+        "Everything this node knows; answered by a node without a cluster, too",
+        Rights.READ,
+        shapes.Whole,
+        _READ,
+        view=views.whole,
+    ),
+    _shown("/map", "Cluster map and settings", shapes.Whole, views.whole),
+    _shown(
+        "/info",
+        "What a node that was added earlier needs in order to start",
+        shapes.StartInformation,
+        views.start_information,
+    ),
+    _shown(
+        "/quorum", "Who votes, who is heard, and whether that is enough", shapes.QuorumAnswer, views.quorum
+    ),
+    _shown(
+        "/replication",
+        "Role, timeline, position and lag of every database",
+        shapes.ReplicationAnswer,
+        views.replication,
+    ),
+    _shown("/config", "Replicated settings of the cluster", dict[str, str], views.settings),
+    Operation(
+        "change_config",
+        "POST",
+        "/config",
+        "Change replicated settings",
+        Rights.OPERATE,
+        shapes.DoneAnswer,
+        (*_WRITE, "body-too-large", "wrong-content-type", "wrong-value"),
+        (_KEY,),
+        event=lambda ticket, key, _, changes: events.SettingsChangeRequested(ticket, key, changes),
+        settings=True,
+    ),
+    _shown("/db-config", "Settings of the database", dict[str, str], views.db_config),
+    _shown("/leader", "Addresses of the leader and of the primary", shapes.LeaderAnswer, views.leader),
+    _change(
+        "change_leader",
+        "POST",
+        "/leader",
+        "Hand leadership, and with it the primary, to a node",
+        lambda ticket, key, values, _: events.LeaderChangeRequested(ticket, key, _number(values, "node")),
+        _node("query", "Number of the node that is to lead"),
+    ),
+    _change(
+        "add_node",
+        "POST",
+        "/node",
+        "Expect a node; it starts as a listener",
+        lambda ticket, key, values, _: events.NodeAddRequested(
+            ticket, key, _text(values, "ip"), _text(values, "role")
+        ),
+        Parameter("ip", "query", "address", "Address of the node", required=True),
+        Parameter(
+            "role",
+            "query",
+            "choice",
+            "What it may become: node (votes, has a database) or listener",
+            choices=("node", "listener"),
+            default="node",
+        ),
+    ),
+    _change(
+        "promote_node",
+        "PATCH",
+        "/node/{node}",
+        "Make a listener a full node",
+        lambda ticket, key, values, _: events.NodePromoteRequested(
+            ticket,
+            key,
+            _number(values, "node"),
+            _optional_number(values, "db-port"),
+            _optional_number(values, "api-port"),
+        ),
+        _PATH_NODE,
+        Parameter("db-port", "query", "integer", "New port of its database", maximum=PORT_MAX),
+        Parameter("api-port", "query", "integer", "New port of its REST interface", maximum=PORT_MAX),
+    ),
+    _change(
+        "remove_node",
+        "DELETE",
+        "/node/{node}",
+        "Remove a node for good",
+        lambda ticket, key, values, _: events.NodeRemoveRequested(ticket, key, _number(values, "node")),
+        _PATH_NODE,
+    ),
+    _change(
+        "node_down",
+        "POST",
+        "/node-down/{node}",
+        "The node's database has trouble: it can become no leader, and is no replica for the pool",
+        _node_down(True),
+        _PATH_NODE,
+    ),
+    _change(
+        "node_well",
+        "DELETE",
+        "/node-down/{node}",
+        "The node's database is well again",
+        _node_down(False),
+        _PATH_NODE,
+    ),
+    Operation(
+        "snapshot",
+        "GET",
+        "/snapshot",
+        "The newest snapshot, for another node of this cluster; a range of bytes can be asked for",
+        Rights.OPERATE,
+        "application/octet-stream",
+        (*_READ, "read-only-token", "no-snapshot", "no-such-range"),
+        (Parameter("index", "query", "integer", "At least this index", maximum=INDEX_MAX, default="1"),),
+        file="snapshot",
+    ),
+    Operation(
+        "metrics",
+        "GET",
+        "/metrics",
+        "The same for Prometheus",
+        Rights.READ,
+        "text/plain",
+        _READ,
+        file="metrics",
+    ),
+    Operation(
+        "openapi",
+        "GET",
+        "/openapi.json",
+        "This description",
+        Rights.NONE,
+        "application/json",
+        _OPEN,
+        file="openapi",
+    ),
+    Operation(
+        "swagger",
+        "GET",
+        "/swagger",
+        "This description as a page to try it",
+        Rights.NONE,
+        "text/html",
+        _OPEN,
+        file="swagger",
+    ),
+)
+"""All operations, in the order of the documentation."""

@@ -1,0 +1,230 @@
+"""Which parameters and which body a request may have, and what is wrong with those it has.
+
+This file must not know the routes; it is told what is allowed.
+
+Every fault is found, not the first one only, and each is named by its parameter or field.
+"""
+
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import ipaddress
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from qluster.api.shapes import FieldFault
+
+NODE_MAX = 2**31 - 1
+"""Largest number a node may have: fits every integer type that a client may use."""
+INDEX_MAX = 2**63 - 1
+"""Largest index of the log."""
+PORT_MAX = 65535
+KEY_LENGTH_MAX = 64
+"""Longest idempotency key: room for a UUID with a word before it; keys are kept in the log."""
+SHOWN_LENGTH = 60
+"""So much of a wrong value is shown to whoever sent it."""
+SETTINGS_MAX = 100
+"""Most settings in one change; the cluster has fewer keys than that."""
+SETTING_LENGTH_MAX = 1024
+"""Longest text of one setting: a list of peers fits, and the change fits into a log entry."""
+SETTING_KEY = r"^[a-z][a-z0-9]*([.-][a-z0-9]+)*$"
+
+KEY_PATTERN = rf"^[A-Za-z0-9._:-]{{1,{KEY_LENGTH_MAX}}}$"
+
+_KEY = re.compile(KEY_PATTERN[1:-1])
+_SETTING_KEY = re.compile(SETTING_KEY[1:-1])
+_DIGITS = re.compile(r"[0-9]{1,19}")
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A parameter of an operation: where it stands and what it may be.
+
+    ``kind`` is one of integer, choice, address, key.
+    """
+
+    name: str
+    where: str
+    kind: str
+    summary: str
+    required: bool = False
+    choices: tuple[str, ...] = ()
+    default: str | None = None
+    maximum: int = 0
+
+
+Value = int | str | None
+Values = dict[str, Value]
+
+
+def read_parameters(
+    allowed: Iterable[Parameter],
+    path: Mapping[str, str],
+    query: Iterable[tuple[str, str]],
+    headers: Mapping[str, str],
+) -> tuple[Values, list[FieldFault]]:
+    """Values by parameter name (None where absent), and everything that is wrong."""
+    known = {each.name: each for each in allowed}
+    given, faults = _given(known, query)
+    values: Values = {}
+    for parameter in known.values():
+        if parameter.where == "path":
+            text: str | None = path[parameter.name]
+        elif parameter.where == "header":
+            text = headers.get(parameter.name.lower())
+        else:
+            text = given.get(parameter.name, parameter.default)
+        if text is None:
+            values[parameter.name] = None
+            if parameter.required:
+                faults.append(
+                    FieldFault(field=parameter.name, message=f"is missing; it is {_wanted(parameter)}")
+                )
+            continue
+        value = _value(parameter, text)
+        if value is None:
+            faults.append(
+                FieldFault(field=parameter.name, message=f"is {shown(text)}, not {_wanted(parameter)}")
+            )
+        values[parameter.name] = value
+    return values, faults
+
+
+def read_settings(body: bytes) -> tuple[dict[str, str], list[FieldFault], str]:
+    """The changes of a body, its wrong fields, or why it is no JSON object at all ("" if it is)."""
+    try:
+        document = json.loads(body.decode(), object_pairs_hook=_object, parse_constant=_no_constant)
+    except RecursionError:
+        return {}, [], "it is nested too deeply"
+    except ValueError as error:
+        return {}, [], str(error)
+    if not isinstance(document, dict):
+        return {}, [], f"it is {_json_kind(document)}, not an object of settings"
+    if not document:
+        return {}, [FieldFault(field="", message="names no setting; name at least one")], ""
+    if len(document) > SETTINGS_MAX:
+        return {}, [FieldFault(field="", message=f"has {len(document)} settings; at most {SETTINGS_MAX}")], ""
+    changes: dict[str, str] = {}
+    faults: list[FieldFault] = []
+    for key, value in document.items():
+        text, wrong = _setting(key, value)
+        if wrong:
+            faults.append(
+                FieldFault(
+                    field=key if len(key) <= SHOWN_LENGTH else key[:SHOWN_LENGTH] + "...", message=wrong
+                )
+            )
+        else:
+            changes[key] = text
+    return changes, faults, ""
+
+
+def shown(text: str) -> str:
+    """A wrong value as it is shown: quoted, escaped and not endless."""
+    cut = text if len(text) <= SHOWN_LENGTH else text[:SHOWN_LENGTH] + "..."
+    return ascii(cut)
+
+
+def _given(
+    known: Mapping[str, Parameter], query: Iterable[tuple[str, str]]
+) -> tuple[dict[str, str], list[FieldFault]]:
+    """The query as a map; unknown and repeated names are faults."""
+    names = [name for name, each in known.items() if each.where == "query"]
+    allowed = "the parameters are " + ", ".join(names) if names else "there are none here"
+    given: dict[str, str] = {}
+    faults = {}
+    for name, text in query:
+        if name not in names:
+            faults[name] = f"is no parameter; {allowed}"
+        elif name in given:
+            faults[name] = "is given more than once"
+        given[name] = text
+    return given, [FieldFault(field=shown(name)[1:-1], message=text) for name, text in faults.items()]
+
+
+def _value(parameter: Parameter, text: str) -> Value:
+    """The text as what the parameter may be, None when it is not."""
+    match parameter.kind:
+        case "integer":
+            number = int(text) if _DIGITS.fullmatch(text) else 0
+            return number if 1 <= number <= parameter.maximum else None
+        case "choice":
+            return text if text in parameter.choices else None
+        case "address":
+            return _address(text)
+        case "key":
+            return text if _KEY.fullmatch(text) else None
+    raise AssertionError(f"parameter {parameter.name} is of no known kind: {parameter.kind}")
+
+
+def _address(text: str) -> str | None:
+    """An address of one host in its usual writing."""
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    if address.is_multicast or address.is_unspecified or "%" in text:
+        return None
+    return str(address)
+
+
+def _wanted(parameter: Parameter) -> str:
+    match parameter.kind:
+        case "integer":
+            return f"a number from 1 to {parameter.maximum}"
+        case "choice":
+            return "one of " + ", ".join(parameter.choices)
+        case "address":
+            return "the numeric address of one host, such as 10.0.0.4"
+    return f"1 to {KEY_LENGTH_MAX} letters, digits and characters of . _ : -"
+
+
+def _setting(key: str, value: object) -> tuple[str, str]:
+    """The text of a setting, and what is wrong with it ("" when nothing is)."""
+    if not _SETTING_KEY.fullmatch(key) or len(key) > SHOWN_LENGTH:
+        return "", "is no key of config.yaml; write it with its section, such as cluster.node-timeout"
+    if isinstance(value, bool):
+        return ("true" if value else "false"), ""
+    if isinstance(value, int):
+        return str(value), ""
+    if isinstance(value, str):
+        if len(value) > SETTING_LENGTH_MAX:
+            return "", f"has {len(value)} characters; at most {SETTING_LENGTH_MAX}"
+        if not value.isprintable():
+            return "", "holds a character that cannot be printed"
+        return value, ""
+    wanted = "text, a whole number, true or false"
+    if isinstance(value, dict):
+        return "", f"is an object, not {wanted}; write {key}.NAME as one key"
+    return "", f"is {_json_kind(value)}, not {wanted}"
+
+
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """An object of JSON; a key given twice would leave open which one is meant."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the key {shown(twice)} is given more than once")
+    return found
+
+
+def _no_constant(name: str) -> object:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _json_kind(value: object) -> str:
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "true or false"
+        case int() | float():
+            return f"the number {value}"
+        case str():
+            return "text"
+        case list():
+            return "a list"
+    return "an object"

@@ -1,0 +1,296 @@
+"""A request becomes an answer from the status, or an event for the node; an outcome becomes an answer.
+
+This file must not know about sockets, HTTP libraries or who performs anything.
+
+The daemon's two calls::
+
+    decided = decide(request, node.status(now), ticket)     # Reply: send it; else tell the node
+    ...                                                     # Answer(ticket, outcome) comes out
+    sent = reply(request, outcome, node.status(now))
+"""
+
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import msgspec
+
+from qluster import events
+from qluster.api import errors, metrics, openapi, views
+from qluster.api.access import Rights
+from qluster.api.operations import OPERATIONS, Operation
+from qluster.api.parameters import Values, read_parameters, read_settings, shown
+from qluster.api.shapes import DoneAnswer, FieldFault, NodeAddress
+from qluster.status import Status
+
+JSON = "application/json"
+BODY_SIZE_MAX = 64 * 1024
+"""Largest body of a request: a change of settings has to fit into one log entry."""
+PAGES = {
+    "/swagger": ("index.html", "text/html; charset=utf-8"),
+    "/swagger/": ("index.html", "text/html; charset=utf-8"),
+    "/swagger/start.js": ("start.js", "text/javascript; charset=utf-8"),
+    "/swagger/swagger-ui.css": ("swagger-ui.css", "text/css; charset=utf-8"),
+    "/swagger/swagger-ui-bundle.js": ("swagger-ui-bundle.js", "text/javascript; charset=utf-8"),
+}
+"""Path → file of the folder ``swagger`` and its content type; nothing else is served from there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request as the edge read it: path decoded, header names in lower case."""
+
+    method: str
+    path: str
+    query: tuple[tuple[str, str], ...] = ()
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    rights: Rights = Rights.NONE
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer. Where ``file`` is set the edge puts the content there:
+
+    ``snapshot`` (of at least ``index``) or ``swagger/NAME``.
+    """
+
+    code: int
+    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    file: str = ""
+    index: int = 0
+
+
+PATH_SHOWN = 100
+"""So much of a path is repeated to whoever sent it."""
+
+
+def decide(request: Request, status: Status, ticket: int) -> Reply | events.ClientRequest:
+    """The answer, where the status gives it; else the event that the node is to be told."""
+    if request.path in PAGES and request.method in ("GET", "HEAD"):
+        name, content_type = PAGES[request.path]
+        return Reply(200, headers={"Content-Type": content_type}, file=f"swagger/{name}")
+    found = find(request.method, request.path)
+    if found is None:
+        return _not_found(request)
+    operation, path = found
+    refusal = _access(request, operation)
+    if refusal:
+        return refusal
+    values, faults = read_parameters(operation.parameters, path, request.query, request.headers)
+    if faults:
+        return _error(request, "bad-parameter", faults=tuple(faults))
+    changes = _changes(request, operation)
+    if isinstance(changes, Reply):
+        return changes
+    if "not-joined" in operation.errors and status.cluster.cluster is None:
+        return _not_joined(request, status)
+    if operation.event is not None:
+        return _ask(request, operation, status, ticket, values, changes)
+    if values.get("consistency", "local") != "local":
+        return events.ReadRequested(ticket, str(values["consistency"]))
+    return _show(request, operation, status, values)
+
+
+def reply(request: Request, outcome: events.Outcome, status: Status) -> Reply:
+    """The answer to a request that :func:`decide` turned into an event."""
+    found = find(request.method, request.path)
+    assert found is not None, "only a known operation becomes an event"
+    operation = found[0]
+    match outcome:
+        case events.Done():
+            if operation.view is not None:
+                return _show(request, operation, status, {})
+            return _json(200, DoneAnswer(index=outcome.index, detail=outcome.detail))
+        case events.NotJoined():
+            return _not_joined(request, status)
+        case events.NotLeader():
+            return _not_leader(request, status, outcome.leader)
+        case events.NoLeader():
+            return _error(request, "no-leader")
+        case events.Superseded():
+            return _error(request, "superseded")
+        case events.Unconfirmed():
+            return _error(request, "unconfirmed")
+        case events.Busy():
+            return _error(request, "busy", places={"reason": outcome.reason})
+        case events.Refused():
+            word = "no-such-node" if outcome.unknown else "refused"
+            return _error(request, word, places={"reason": outcome.reason}, field=outcome.field)
+    raise AssertionError(f"no answer is known for the outcome {outcome!r}")
+
+
+def find(method: str, path: str) -> tuple[Operation, dict[str, str]] | None:
+    """The operation of this method and path, with the values in the path. HEAD is GET without a body."""
+    wanted = "GET" if method == "HEAD" else method
+    for operation in OPERATIONS:
+        if operation.method == wanted:
+            values = _match(operation.path, path)
+            if values is not None:
+                return operation, values
+    return None
+
+
+def error(request: Request, word: str, **places: object) -> Reply:
+    """An error that the edge found: too large, overloaded, a fault."""
+    return _error(request, word, places=places)
+
+
+def _match(pattern: str, path: str) -> dict[str, str] | None:
+    wanted, given = pattern.split("/"), path.split("/")
+    if len(wanted) != len(given):
+        return None
+    values = {}
+    for want, have in zip(wanted, given, strict=True):
+        if want.startswith("{"):
+            values[want[1:-1]] = have
+        elif want != have:
+            return None
+    return values
+
+
+def _not_found(request: Request) -> Reply:
+    methods = {each.method for each in OPERATIONS if _match(each.path, request.path) is not None}
+    if request.path in PAGES:
+        methods.add("GET")
+    if not methods:
+        return _error(request, "no-such-path")
+    if "GET" in methods:
+        methods.add("HEAD")
+    refusal = _error(request, "no-such-method")
+    return Reply(refusal.code, refusal.body, {**refusal.headers, "Allow": ", ".join(sorted(methods))})
+
+
+def _access(request: Request, operation: Operation) -> Reply | None:
+    """The refusal, when the token does not allow this."""
+    if request.rights >= operation.needs:
+        return None
+    match request.rights:
+        case _ if operation.needs is Rights.NONE:
+            return None
+        case Rights.NONE:
+            return _error(request, "no-token")
+        case Rights.UNKNOWN:
+            return _error(request, "wrong-token")
+    return _error(request, "read-only-token")
+
+
+def _changes(request: Request, operation: Operation) -> dict[str, str] | Reply:
+    """The settings of the body, none where the operation takes no body."""
+    if not operation.settings:
+        if request.body:
+            return _error(request, "bad-body", places={"reason": "this operation takes none"})
+        return {}
+    if len(request.body) > BODY_SIZE_MAX:
+        return _error(request, "body-too-large", places={"limit": BODY_SIZE_MAX})
+    wrong = _wrong_content(request.headers)
+    if wrong:
+        return _error(request, "wrong-content-type", places={"found": wrong})
+    changes, faults, unreadable = read_settings(request.body)
+    if unreadable:
+        return _error(request, "bad-body", places={"reason": unreadable})
+    if faults:
+        return _error(request, "wrong-value", faults=tuple(faults))
+    return changes
+
+
+def _wrong_content(headers: Mapping[str, str]) -> str:
+    """What the body is, when it is not plain JSON."""
+    encoding = headers.get("content-encoding", "identity").strip().lower()
+    if encoding != "identity":
+        return shown(encoding)
+    kind, _, more = headers.get("content-type", "").lower().partition(";")
+    charset = more.replace(" ", "").replace('"', "")
+    if kind.strip() != JSON or charset not in ("", "charset=utf-8"):
+        return shown(headers.get("content-type", "")) if kind.strip() else "of no stated type"
+    return ""
+
+
+def _ask(
+    request: Request,
+    operation: Operation,
+    status: Status,
+    ticket: int,
+    values: Values,
+    changes: dict[str, str],
+) -> Reply | events.ClientRequest:
+    if status.own.stopping:
+        return _error(request, "busy", places={"reason": "it is stopping"})
+    assert operation.event is not None, "only an operation with an event is asked"
+    return operation.event(ticket, str(values["Idempotency-Key"] or ""), values, changes)
+
+
+def _show(request: Request, operation: Operation, status: Status, values: Values) -> Reply:
+    """The answer to a reading."""
+    match operation.file:
+        case "snapshot":
+            index = values["index"]
+            assert isinstance(index, int), "index was checked to be a number"
+            return Reply(
+                200, headers={"Content-Type": "application/octet-stream"}, file="snapshot", index=index
+            )
+        case "metrics":
+            return Reply(200, metrics.exposition(status), {"Content-Type": metrics.CONTENT_TYPE})
+        case "openapi":
+            return Reply(200, openapi.document(), {"Content-Type": JSON})
+    if operation.name == "is_leader":
+        return _is_leader(request, operation, status)
+    assert operation.view is not None, f"{operation.name} shows nothing"
+    answer = operation.view(status)
+    return _json(200, answer) if answer is not None else _error(request, "no-leader")
+
+
+def _is_leader(request: Request, operation: Operation, status: Status) -> Reply:
+    """A node that leads but may not be written to yet is not what the client looks for."""
+    if status.own.may_write:
+        return _json(200, views.leads(status))
+    if status.cluster.leader is None:
+        return _error(request, "no-leader")
+    if status.cluster.leader == status.own.node:
+        return _error(
+            request, "busy", places={"reason": "it leads, but its database may not be written to now"}
+        )
+    return _not_leader(request, status, status.cluster.leader)
+
+
+def _not_joined(request: Request, status: Status) -> Reply:
+    return _error(
+        request, "not-joined", places={"reason": f": {status.own.message}" if status.own.message else ""}
+    )
+
+
+def _not_leader(request: Request, status: Status, leader: int) -> Reply:
+    for node in status.nodes:
+        if node.node == leader:
+            at = NodeAddress(node=leader, ip=node.ip, api_port=node.api_port, db_port=node.db_port)
+            place = f"node {leader} at {node.ip}, port {node.api_port}"
+            break
+    else:
+        at, place = None, f"node {leader}"
+    own = "this node" if status.own.node is None else f"node {status.own.node}"
+    return _error(request, "not-leader", leader=at, places={"node": own, "leader": place})
+
+
+def _json(code: int, answer: object) -> Reply:
+    return Reply(code, msgspec.json.encode(answer), {"Content-Type": JSON})
+
+
+def _error(
+    request: Request,
+    word: str,
+    *,
+    field: str | None = None,
+    faults: tuple[FieldFault, ...] = (),
+    leader: NodeAddress | None = None,
+    places: Mapping[str, object] | None = None,
+) -> Reply:
+    filled = {
+        "method": shown(request.method)[1:-1],
+        "path": ascii(request.path[:PATH_SHOWN])[1:-1],
+        **(places or {}),
+    }
+    code, body, headers = errors.error_answer(word, filled, field=field, faults=faults, leader=leader)
+    return Reply(code, body, {**headers, "Content-Type": JSON})

@@ -1,0 +1,214 @@
+"""The shapes of all JSON answers: what a client may count on.
+
+This file must not know where a value comes from; ``views.py`` fills it.
+
+Shapes of nodes and clusters extend those of ``status.py``, so a field added there appears here.
+Durations are seconds, rounded to hundredths; sizes, lags and positions are bytes;
+``..._text`` is the same position as PostgreSQL writes it.
+"""
+
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from msgspec import Struct
+
+from qluster.status import (
+    ClusterStatus,
+    DatabaseStatus,
+    NodeStatus,
+    OwnStatus,
+    PoolStatus,
+    ReignStatus,
+)
+
+
+class FieldFault(Struct, frozen=True, kw_only=True):
+    """One wrong parameter or field, and what is wrong with it."""
+
+    field: str
+    message: str
+
+
+class NodeAddress(Struct, frozen=True, kw_only=True):
+    """Where a node and its database are reached."""
+
+    node: int
+    ip: str
+    api_port: int
+    db_port: int | None
+
+
+class ErrorAnswer(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What is wrong, in one word and one sentence, and what to do."""
+
+    error: str
+    message: str
+    hint: str
+    field: str | None = None
+    faults: list[FieldFault] | None = None
+    leader: NodeAddress | None = None
+
+
+class DatabaseAnswer(DatabaseStatus, frozen=True, kw_only=True):
+    """A database, with what follows from comparing it with the primary."""
+
+    position_text: str | None = None
+    replayed_text: str | None = None
+    lag_bytes: int | None = None
+    """How far it is behind the primary; None when its timeline is another or one is unknown."""
+
+
+class NodeAnswer(NodeStatus, frozen=True, kw_only=True):
+    """One member as this node sees it."""
+
+    database: DatabaseAnswer | None = None
+    primary: bool = False
+    """The reign in force names this node."""
+
+
+class ReignAnswer(ReignStatus, frozen=True, kw_only=True):
+    """Who the primary is, by decision of the log."""
+
+    position_text: str
+
+
+class ClusterAnswer(ClusterStatus, frozen=True, kw_only=True):
+    """The cluster as this node sees it."""
+
+    reign: ReignAnswer | None
+
+
+class Whole(Struct, frozen=True, kw_only=True):
+    """Everything a node knows: the cluster map, the settings, itself."""
+
+    own: OwnStatus
+    cluster: ClusterAnswer
+    nodes: list[NodeAnswer]
+    settings: dict[str, str]
+    db_config: dict[str, str]
+
+
+class MemberAddress(NodeAddress, frozen=True, kw_only=True):
+    """A member: its address and its part in the cluster."""
+
+    role: str
+
+
+class StartInformation(Struct, frozen=True, kw_only=True):
+    """What a node that was added earlier needs in order to start."""
+
+    name: str
+    cluster: int
+    members: list[MemberAddress]
+    leader: NodeAddress | None
+    settings: dict[str, str]
+    database_system_id: int | None
+
+
+class LeaderAnswer(NodeAddress, frozen=True, kw_only=True):
+    """The leader's address and, once a reign is in force, the primary's."""
+
+    primary: NodeAddress | None
+
+
+class LeadsAnswer(Struct, frozen=True, kw_only=True):
+    """This node leads and its database may be written to."""
+
+    node: int
+    term: int
+    reign: int
+
+
+class QuorumMember(Struct, frozen=True, kw_only=True):
+    """A member's part in the quorum."""
+
+    node: int
+    ip: str
+    role: str
+    votes: int
+    alive: bool
+    heard_ago: float | None
+    leader: bool
+    down: bool
+
+
+class QuorumAnswer(Struct, frozen=True, kw_only=True):
+    """Who votes, who is heard, and whether that is enough."""
+
+    quorate: bool
+    can_commit: bool
+    expected_votes: int
+    total_votes: int
+    """Votes of the members that this node hears."""
+    quorum: int
+    term: int
+    leader: int | None
+    members: list[QuorumMember]
+
+
+class ReplicationNode(Struct, frozen=True, kw_only=True):
+    """A node's part in the replication of the database."""
+
+    node: int
+    ip: str
+    db_port: int | None
+    alive: bool
+    down: bool
+    role: str
+    state: str
+    timeline: int | None
+    position: int | None
+    position_text: str | None
+    replayed: int | None
+    replayed_text: str | None
+    lag_bytes: int | None
+    streaming: bool
+    upstream: str | None
+    error: str
+
+
+class ReplicationAnswer(Struct, frozen=True, kw_only=True):
+    """The primary, and every database held against it."""
+
+    primary: int | None
+    reign: ReignAnswer | None
+    nodes: list[ReplicationNode]
+
+
+class HealthAnswer(Struct, frozen=True, kw_only=True):
+    """The daemon answers."""
+
+    alive: bool
+    stopping: bool
+    uptime: float
+
+
+class DoneAnswer(Struct, frozen=True, kw_only=True):
+    """The change is committed, and applied on this node."""
+
+    index: int
+    """The log index of the change; 0 when nothing had to be written."""
+    detail: dict[str, object]
+
+
+__all__ = [
+    "ClusterAnswer",
+    "DatabaseAnswer",
+    "DoneAnswer",
+    "ErrorAnswer",
+    "FieldFault",
+    "HealthAnswer",
+    "LeaderAnswer",
+    "LeadsAnswer",
+    "MemberAddress",
+    "NodeAddress",
+    "NodeAnswer",
+    "PoolStatus",
+    "QuorumAnswer",
+    "QuorumMember",
+    "ReignAnswer",
+    "ReplicationAnswer",
+    "ReplicationNode",
+    "StartInformation",
+    "Whole",
+]

@@ -1,0 +1,241 @@
+"""What a node knows, turned into the shapes of the answers.
+
+This file must not know about requests: it takes a status and gives a view of it.
+Durations are rounded to hundredths of a second here and nowhere else.
+"""
+
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from typing import TypeVar
+
+import msgspec
+
+from qluster.api.shapes import (
+    ClusterAnswer,
+    DatabaseAnswer,
+    HealthAnswer,
+    LeaderAnswer,
+    LeadsAnswer,
+    MemberAddress,
+    NodeAddress,
+    NodeAnswer,
+    QuorumAnswer,
+    QuorumMember,
+    ReignAnswer,
+    ReplicationAnswer,
+    ReplicationNode,
+    StartInformation,
+    Whole,
+)
+from qluster.status import DatabaseStatus, NodeStatus, OwnStatus, ReignStatus, Status
+
+_DECIMALS = 2
+_NO_DATABASE = DatabaseAnswer()
+
+Shape = TypeVar("Shape", bound=msgspec.Struct)
+
+
+def position_text(position: int | None) -> str | None:
+    """A WAL position as PostgreSQL writes it: two halves of 32 bits, in hexadecimal."""
+    if position is None:
+        return None
+    return f"{position >> 32:X}/{position & 0xFFFFFFFF:X}"
+
+
+def duration(seconds: float | None) -> float | None:
+    """Seconds as they are shown."""
+    return None if seconds is None else round(seconds, _DECIMALS)
+
+
+def whole(status: Status) -> Whole:
+    """Everything: the document of /map and of /status."""
+    reign = status.cluster.reign
+    return Whole(
+        own=_own(status.own),
+        cluster=_extended(ClusterAnswer, status.cluster, reign=_reign(reign)),
+        nodes=[_node(status, each) for each in status.nodes],
+        settings=status.settings,
+        db_config=status.db_config,
+    )
+
+
+def start_information(status: Status) -> StartInformation:
+    """What a node that was added earlier needs in order to start."""
+    number = status.cluster.cluster
+    assert number is not None, "asked only of a node that has joined"
+    return StartInformation(
+        name=status.cluster.name,
+        cluster=number,
+        members=[
+            MemberAddress(
+                node=each.node, ip=each.ip, api_port=each.api_port, db_port=each.db_port, role=each.role
+            )
+            for each in status.nodes
+        ],
+        leader=leader_address(status),
+        settings=status.settings,
+        database_system_id=status.cluster.database_system_id,
+    )
+
+
+def settings(status: Status) -> dict[str, str]:
+    """The replicated settings of the cluster."""
+    return status.settings
+
+
+def db_config(status: Status) -> dict[str, str]:
+    """The settings of the database."""
+    return status.db_config
+
+
+def leader_address(status: Status) -> NodeAddress | None:
+    """Where the leader is reached, None when nobody is known to lead."""
+    return _address(status, status.cluster.leader)
+
+
+def leader(status: Status) -> LeaderAnswer | None:
+    """The leader's address and the primary's, None when nobody is known to lead."""
+    found = leader_address(status)
+    if found is None:
+        return None
+    reign = status.cluster.reign
+    return _extended(LeaderAnswer, found, primary=_address(status, reign.node if reign else None))
+
+
+def leads(status: Status) -> LeadsAnswer:
+    """The answer of the node that a client may write to."""
+    reign = status.cluster.reign
+    assert status.own.node is not None, "only a member can lead"
+    return LeadsAnswer(node=status.own.node, term=status.cluster.term, reign=reign.number if reign else 0)
+
+
+def quorum(status: Status) -> QuorumAnswer:
+    """Who votes, who is heard, and whether that is enough."""
+    members = [_quorum_member(each) for each in status.nodes]
+    return QuorumAnswer(
+        quorate=status.cluster.quorate,
+        can_commit=status.cluster.can_commit,
+        expected_votes=status.cluster.voters,
+        total_votes=sum(each.votes for each in members if each.alive),
+        quorum=status.cluster.quorum,
+        term=status.cluster.term,
+        leader=status.cluster.leader,
+        members=members,
+    )
+
+
+def replication(status: Status) -> ReplicationAnswer:
+    """Every database, held against the primary's."""
+    reign = status.cluster.reign
+    return ReplicationAnswer(
+        primary=reign.node if reign else None,
+        reign=_reign(reign),
+        nodes=[_replication_node(status, each) for each in status.nodes if each.db_port is not None],
+    )
+
+
+def health(status: Status) -> HealthAnswer:
+    """The daemon answers; nothing is said about the cluster."""
+    return HealthAnswer(alive=True, stopping=status.own.stopping, uptime=round(status.own.uptime, _DECIMALS))
+
+
+def _extended(shape: type[Shape], plain: msgspec.Struct, **more: object) -> Shape:
+    """``plain`` as the wider ``shape``, with the fields that it adds or narrows."""
+    return shape(**{**msgspec.structs.asdict(plain), **more})
+
+
+def _own(own: OwnStatus) -> OwnStatus:
+    return msgspec.structs.replace(own, uptime=duration(own.uptime), lease_left=duration(own.lease_left))
+
+
+def _node(status: Status, node: NodeStatus) -> NodeAnswer:
+    reign = status.cluster.reign
+    return _extended(
+        NodeAnswer,
+        node,
+        heard_ago=duration(node.heard_ago),
+        database=_database(status, node),
+        primary=reign is not None and reign.node == node.node,
+    )
+
+
+def _reign(reign: ReignStatus | None) -> ReignAnswer | None:
+    if reign is None:
+        return None
+    return _extended(ReignAnswer, reign, position_text=position_text(reign.position))
+
+
+def _database(status: Status, node: NodeStatus) -> DatabaseAnswer | None:
+    if node.database is None:
+        return None
+    return _extended(
+        DatabaseAnswer,
+        node.database,
+        position_text=position_text(node.database.position),
+        replayed_text=position_text(node.database.replayed),
+        lag_bytes=_lag_bytes(_primary_database(status), node.database),
+    )
+
+
+def _primary_database(status: Status) -> DatabaseStatus | None:
+    """The database of the reign in force, if it is a primary by its own word."""
+    reign = status.cluster.reign
+    for node in status.nodes:
+        if reign and node.node == reign.node and node.database and node.database.role == "primary":
+            return node.database
+    return None
+
+
+def _lag_bytes(primary: DatabaseStatus | None, other: DatabaseStatus) -> int | None:
+    """Positions are comparable on one timeline only.
+
+    The reports of two nodes are not of the same moment: a replica can seem to be ahead.
+    """
+    if primary is None or primary.position is None or other.position is None:
+        return None
+    if primary.timeline != other.timeline:
+        return None
+    return max(0, primary.position - other.position)
+
+
+def _address(status: Status, number: int | None) -> NodeAddress | None:
+    for node in status.nodes:
+        if node.node == number:
+            return NodeAddress(node=node.node, ip=node.ip, api_port=node.api_port, db_port=node.db_port)
+    return None
+
+
+def _quorum_member(node: NodeStatus) -> QuorumMember:
+    return QuorumMember(
+        node=node.node,
+        ip=node.ip,
+        role=node.role,
+        votes=1 if node.role == "node" else 0,
+        alive=node.alive,
+        heard_ago=duration(node.heard_ago),
+        leader=node.leader,
+        down=node.down,
+    )
+
+
+def _replication_node(status: Status, node: NodeStatus) -> ReplicationNode:
+    database = _database(status, node) or _NO_DATABASE
+    return ReplicationNode(
+        node=node.node,
+        ip=node.ip,
+        db_port=node.db_port,
+        alive=node.alive,
+        down=node.down,
+        role=database.role if node.database else "unknown",
+        state=database.state,
+        timeline=database.timeline,
+        position=database.position,
+        position_text=database.position_text,
+        replayed=database.replayed,
+        replayed_text=database.replayed_text,
+        lag_bytes=database.lag_bytes,
+        streaming=database.streaming,
+        upstream=database.upstream,
+        error=database.error,
+    )

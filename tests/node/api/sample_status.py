@@ -1,0 +1,157 @@
+"""A cluster for the tests of the interface: three nodes with databases and a pool host."""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from qluster.status import (
+    ClusterStatus,
+    DatabaseStatus,
+    NodeStatus,
+    OwnStatus,
+    PoolStatus,
+    ReignStatus,
+    Status,
+)
+
+SYSTEM_ID = 7300000000000000001
+SETTINGS = {
+    "cluster.autoremove-enabled": "false",
+    "cluster.autoremove-minimum": "3",
+    "cluster.heartbeat-interval": "10s",
+    "cluster.leader-voting-timeout": "10s",
+    "cluster.node-timeout": "30s",
+    "cluster.pre-voting-timeout": "10s",
+    "cluster.quorum-replication": "true",
+    "cluster.remove-interval": "1m",
+    "cluster.replication-factor": "0",
+    "cluster.replication-retry-interval": "1s",
+    "hello-retry-interval": "1s",
+    "udp.socket.group": "239.19.76.1:7400",
+    "udp.socket.pacing-rate": "268435456",
+}
+DB_CONFIG = {"max_connections": "100", "port": "5432", "synchronous_commit": "on"}
+
+
+def database(role: str, position: int, **more: object) -> DatabaseStatus:
+    plain = DatabaseStatus(
+        role=role,
+        state="idle",
+        system_id=SYSTEM_ID,
+        timeline=2,
+        position=position,
+        replayed=position,
+        streaming=role == "replica",
+        upstream="10.0.0.1:5432" if role == "replica" else None,
+        version="18.6",
+    )
+    return replace(plain, **more)
+
+
+def node(number: int, **more: object) -> NodeStatus:
+    plain = NodeStatus(
+        node=number,
+        ip=f"10.0.0.{number}",
+        api_port=8080,
+        db_port=5432,
+        role="node",
+        leader=number == 1,
+        alive=True,
+        heard_ago=0.0 if number == 1 else 0.123456,
+        down=False,
+        match_index=42,
+        version="0.1.0",
+        settings_digest="5f0c",
+    )
+    return replace(plain, **more)
+
+
+def healthy(own: int = 1) -> Status:
+    """Node 1 leads and is the primary, 2 and 3 follow, 4 holds the pool; seen by node ``own``."""
+    return Status(
+        own=OwnStatus(
+            node=own,
+            ip=f"10.0.0.{own}",
+            api_port=8080,
+            version="0.1.0",
+            consensus_role="leader" if own == 1 else "listener" if own == 4 else "follower",
+            may_write=own == 1,
+            lease_left=8.76543 if own == 1 else None,
+            uptime=3600.98765,
+            stopping=False,
+            message="",
+            counters={"datagrams_sent": 1200, "datagrams_received": 3600, "elections": 1},
+        ),
+        cluster=ClusterStatus(
+            name="main",
+            cluster=1,
+            term=3,
+            leader=1,
+            quorate=True,
+            can_commit=True,
+            voters=3,
+            quorum=2,
+            commit_index=42,
+            applied_index=42,
+            last_index=42,
+            snapshot_index=30,
+            reign=ReignStatus(number=2, node=1, term=3, timeline=2, position=0x3000060),
+            database_system_id=SYSTEM_ID,
+        ),
+        nodes=[
+            node(1, database=database("primary", 0x1_0500_0100)),
+            node(2, database=database("replica", 0x1_0500_0100)),
+            node(3, database=database("replica", 0x1_0500_0028)),
+            node(
+                4,
+                role="listener",
+                db_port=None,
+                database=DatabaseStatus(),
+                pool=PoolStatus(target="10.0.0.1:5432", reign=2),
+            ),
+        ],
+        settings=dict(SETTINGS),
+        db_config=dict(DB_CONFIG),
+    )
+
+
+def leaderless(own: int = 2) -> Status:
+    """Nobody is known to lead: node 1 is gone and the election is not over."""
+    whole = healthy(own)
+    nodes = [replace(each, leader=False, alive=each.node != 1) for each in whole.nodes]
+    return replace(
+        whole,
+        own=replace(whole.own, consensus_role="pre-candidate", may_write=False, lease_left=None),
+        cluster=replace(whole.cluster, leader=None),
+        nodes=nodes,
+    )
+
+
+def unjoined() -> Status:
+    """A node that was just started and hears no cluster."""
+    whole = healthy(2)
+    return replace(
+        whole,
+        own=replace(
+            whole.own, node=None, consensus_role="joining", message="no answer to its hello from a cluster 'main'"
+        ),
+        cluster=replace(
+            whole.cluster,
+            cluster=None,
+            term=0,
+            leader=None,
+            quorate=False,
+            can_commit=False,
+            voters=0,
+            quorum=0,
+            commit_index=0,
+            applied_index=0,
+            last_index=0,
+            snapshot_index=0,
+            reign=None,
+            database_system_id=None,
+        ),
+        nodes=[],
+        settings={},
+        db_config={},
+    )
