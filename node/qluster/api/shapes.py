@@ -10,6 +10,8 @@ Durations are seconds, rounded to hundredths; sizes, lags and positions are byte
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+from typing import Any
+
 from msgspec import Struct
 
 from qluster.status import (
@@ -188,7 +190,7 @@ class DoneAnswer(Struct, frozen=True, kw_only=True):
 
     index: int
     """The log index of the change; 0 when nothing had to be written."""
-    detail: dict[str, object]
+    detail: dict[str, Any]
 
 
 __all__ = [

@@ -1,9 +1,9 @@
 """A cluster for the tests of the interface: three nodes with databases and a pool host."""
+
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
 from msgspec.structs import replace
-
 from qluster.status import (
     ClusterStatus,
     DatabaseStatus,
@@ -133,7 +133,10 @@ def unjoined() -> Status:
     return replace(
         whole,
         own=replace(
-            whole.own, node=None, consensus_role="joining", message="no answer to its hello from a cluster 'main'"
+            whole.own,
+            node=None,
+            consensus_role="joining",
+            message="no cluster 'main' answers its hello",
         ),
         cluster=replace(
             whole.cluster,

@@ -1,0 +1,148 @@
+"""One answer per route and per error word, kept in tests/golden/api for everybody who reads answers.
+
+``REWRITE_GOLDEN=1 pytest tests/node/api/test_golden.py`` writes them anew; read the difference.
+"""
+
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from node.api import sample_status as sample
+from qluster import events
+from qluster.api.access import Rights
+from qluster.api.errors import ERRORS
+from qluster.api.operations import OPERATIONS
+from qluster.api.routes import Reply, Request, decide, error, reply
+
+GOLDEN = Path(__file__).parents[2] / "golden" / "api"
+REWRITE = os.environ.get("REWRITE_GOLDEN") == "1"
+JSON_BODY = {"content-type": "application/json"}
+
+
+def request(method: str, target: str, body: bytes = b"", rights: Rights = Rights.OPERATE) -> Request:
+    path, _, query = target.partition("?")
+    pairs = tuple(tuple(each.split("=", 1)) for each in query.split("&") if each)
+    return Request(method, path, pairs, JSON_BODY if body else {}, body, rights)
+
+
+def answered(request: Request, status, outcome=None) -> Reply:
+    decided = decide(request, status, 1)
+    if outcome is None:
+        assert isinstance(decided, Reply)
+        return decided
+    assert not isinstance(decided, Reply)
+    return reply(request, outcome, status)
+
+
+DONE = events.Done(43)
+CHANGE = b'{"cluster.node-timeout": "20s"}'
+ROUTES = {
+    "is_leader": (request("GET", "/is-leader"), sample.healthy(), None),
+    "health": (request("GET", "/health"), sample.healthy(), None),
+    "status": (request("GET", "/status"), sample.healthy(), None),
+    "map": (request("GET", "/map"), sample.healthy(), None),
+    "info": (request("GET", "/info"), sample.healthy(), None),
+    "quorum": (request("GET", "/quorum"), sample.healthy(), None),
+    "replication": (request("GET", "/replication"), sample.healthy(), None),
+    "config": (request("GET", "/config"), sample.healthy(), None),
+    "change_config": (request("POST", "/config", CHANGE), sample.healthy(), DONE),
+    "db_config": (request("GET", "/db-config"), sample.healthy(), None),
+    "leader": (request("GET", "/leader"), sample.healthy(), None),
+    "change_leader": (request("POST", "/leader?node=2"), sample.healthy(), events.Done(0, {"node": 2})),
+    "add_node": (request("POST", "/node?ip=10.0.0.5&role=node"), sample.healthy(), DONE),
+    "promote_node": (request("PATCH", "/node/4?db-port=5432"), sample.healthy(), DONE),
+    "remove_node": (request("DELETE", "/node/3"), sample.healthy(), DONE),
+    "node_down": (request("POST", "/node-down/3"), sample.healthy(), DONE),
+    "node_well": (request("DELETE", "/node-down/3"), sample.healthy(), DONE),
+}
+"""By the operation's name; /openapi.json has a test of its own, the others missing here are no JSON."""
+
+SEEN_FROM_ELSEWHERE = {
+    "status_follower": (request("GET", "/status"), sample.healthy(2), None),
+    "status_listener": (request("GET", "/status"), sample.healthy(4), None),
+    "status_leaderless": (request("GET", "/status"), sample.leaderless(), None),
+    "status_unjoined": (request("GET", "/status"), sample.unjoined(), None),
+}
+
+READ_ONLY = request("DELETE", "/node/3", rights=Rights.READ)
+NO_TOKEN = request("GET", "/map", rights=Rights.NONE)
+WRONG_TOKEN = request("GET", "/map", rights=Rights.UNKNOWN)
+ADD = request("POST", "/node?ip=10.0.0.5&role=node")
+REMOVE_UNKNOWN = request("DELETE", "/node/9")
+WRONG_SETTING = request("POST", "/config", b'{"cluster": {"node-timeout": "20s"}}')
+FORM = Request(
+    "POST", "/config", (), {"content-type": "application/x-www-form-urlencoded"}, b"a=1", Rights.OPERATE
+)
+BUSY = events.Busy("an election is going on")
+UNKNOWN_NODE = events.Refused("node", "there is no node 9", unknown=True)
+LAST_VOTER = events.Refused("node", "node 3 is the last voter")
+
+ERRORS_BY_STATUS = {
+    "bad-parameter": (request("GET", "/map?consistency=eventual&x=1"), sample.healthy(), None),
+    "bad-body": (request("POST", "/config", b"{"), sample.healthy(), None),
+    "no-token": (NO_TOKEN, sample.healthy(), None),
+    "wrong-token": (WRONG_TOKEN, sample.healthy(), None),
+    "read-only-token": (READ_ONLY, sample.healthy(), None),
+    "no-such-path": (request("GET", "/nodes"), sample.healthy(), None),
+    "no-such-node": (REMOVE_UNKNOWN, sample.healthy(), UNKNOWN_NODE),
+    "no-such-method": (request("PUT", "/map"), sample.healthy(), None),
+    "refused": (request("DELETE", "/node/3"), sample.healthy(), LAST_VOTER),
+    "superseded": (ADD, sample.healthy(), events.Superseded()),
+    "not-joined": (request("GET", "/map"), sample.unjoined(), None),
+    "body-too-large": (request("POST", "/config", b" " * 65537), sample.healthy(), None),
+    "wrong-content-type": (FORM, sample.healthy(), None),
+    "not-leader": (request("GET", "/is-leader"), sample.healthy(2), None),
+    "unconfirmed": (ADD, sample.healthy(), events.Unconfirmed()),
+    "wrong-value": (WRONG_SETTING, sample.healthy(), None),
+    "no-leader": (request("GET", "/leader"), sample.leaderless(), None),
+    "busy": (ADD, sample.healthy(), BUSY),
+}
+
+ERRORS_OF_THE_EDGE = {
+    "no-snapshot": error(request("GET", "/snapshot?index=99"), "no-snapshot", index=99),
+    "no-such-range": error(request("GET", "/snapshot"), "no-such-range", found="bytes=900-", size=800),
+    "fault": error(request("GET", "/map"), "fault"),
+}
+
+
+def held_against_golden(name: str, body: bytes) -> None:
+    text = json.dumps(json.loads(body), indent=2, ensure_ascii=False) + "\n"
+    path = GOLDEN / f"{name}.json"
+    if REWRITE:
+        path.write_text(text, encoding="utf-8")
+    assert path.read_text(encoding="utf-8") == text
+
+
+@pytest.mark.parametrize("name", [*ROUTES, *SEEN_FROM_ELSEWHERE])
+def test_answer_is_the_golden_one(name: str) -> None:
+    sent = answered(*{**ROUTES, **SEEN_FROM_ELSEWHERE}[name])
+    assert sent.code == 200
+    assert sent.headers["Content-Type"] == "application/json"
+    held_against_golden(name, sent.body)
+
+
+@pytest.mark.parametrize("word", ERRORS_BY_STATUS)
+def test_error_is_the_golden_one(word: str) -> None:
+    sent = answered(*ERRORS_BY_STATUS[word])
+    assert sent.code == ERRORS[word].code
+    assert json.loads(sent.body)["error"] == word
+    held_against_golden(f"error_{word}", sent.body)
+
+
+@pytest.mark.parametrize("word", ERRORS_OF_THE_EDGE)
+def test_error_of_the_edge_is_the_golden_one(word: str) -> None:
+    sent = ERRORS_OF_THE_EDGE[word]
+    assert sent.code == ERRORS[word].code
+    held_against_golden(f"error_{word}", sent.body)
+
+
+def test_every_route_and_every_word_has_a_golden_answer() -> None:
+    no_json = {"snapshot", "metrics", "openapi", "swagger"}
+    assert {each.name for each in OPERATIONS} - no_json == set(ROUTES)
+    assert {*ERRORS_BY_STATUS, *ERRORS_OF_THE_EDGE} == set(ERRORS)
+    words = {f"error_{word}" for word in ERRORS}
+    assert {path.stem for path in GOLDEN.glob("*.json")} == {*ROUTES, *SEEN_FROM_ELSEWHERE, *words}
