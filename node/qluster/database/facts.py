@@ -54,7 +54,7 @@ class Facts:
     """"Database cluster state" of pg_controldata; "" when not read."""
     timeline: int | None = None
     position: int | None = None
-    """Flushed on a primary, the larger of received and replayed on a standby; by control data when stopped."""
+    """Flushed on a primary; the larger of received and replayed on a standby. When stopped: control data."""
     replayed: int | None = None
     upstream: str | None = None
     """"host:port" as configured, None when detached."""
