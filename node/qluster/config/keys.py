@@ -75,7 +75,7 @@ def _timer(path: str, default: str, least: str, most: str, meaning: str) -> Key:
 
 
 _NODE = (
-    Key("ip", Host(), None, 
+    Key("ip", Host(), None,
         "Address of this node: REST and database listen on it, and the other nodes reach it."),
     Key("api-port", Whole(1, 65535), "8080", "Port of the REST interface."),
     Key("role", Choice(("node", "listener")), "node",
