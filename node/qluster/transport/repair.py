@@ -1,0 +1,159 @@
+"""Decides what of the messages sent lately is sent again, and to whom.
+
+It must not know keys, pacing or sockets: it says which chunk should go where, the link sends it.
+
+The first who asks for a chunk gets it by unicast at once. When another asks for the same within a short
+time, it goes to the group, and whoever asks after that has it on the way. Where the group is a list of
+unicast peers a repair never goes to all.
+"""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import struct
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from qluster.events import Address
+from qluster.transport.fragments import MessageKey, Want
+
+REQUEST_WANTS_MAX: Final = 32
+"""Messages named in one request."""
+REPAIR_MEMORY: Final = 0.010
+"""Within so many seconds several askers count as one loss, and one asker is answered once: the random
+delay of requests, and half of the pause before they are repeated."""
+REPAIR_AGE_MAX: Final = 2.0
+"""Messages sent longer ago are not repaired: consensus has retried by then."""
+REPAIRS_MAX: Final = 8192
+"""Chunks waiting to be sent again; 11 MB at the usual chunk, more than any burst of loss in two seconds."""
+
+_TARGET = struct.Struct(">QI")
+_WANT = struct.Struct(">BQH")
+
+
+class Request(NamedTuple):
+    """A receiver asks the sender with this uid and boot for missing chunks."""
+
+    uid: int
+    boot: int
+    wants: list[Want]
+
+    def encoded(self) -> bytes:
+        assert len(self.wants) <= REQUEST_WANTS_MAX, "too many messages for one request"
+        parts = [_TARGET.pack(self.uid, self.boot)]
+        for want in self.wants:
+            mask = want.chunks.to_bytes((want.chunks.bit_length() + 7) // 8, "little")
+            parts += _WANT.pack(want.direct, want.message, len(mask)), mask
+        return b"".join(parts)
+
+
+def parse_request(payload: bytes) -> Request | None:
+    """Read a request, None when it is none."""
+    if len(payload) < _TARGET.size:
+        return None
+    uid, boot = _TARGET.unpack_from(payload)
+    wants: list[Want] = []
+    at = _TARGET.size
+    while at < len(payload):
+        if len(payload) - at < _WANT.size or len(wants) == REQUEST_WANTS_MAX:
+            return None
+        direct, message, size = _WANT.unpack_from(payload, at)
+        at += _WANT.size
+        mask = payload[at : at + size]
+        if len(mask) < size or direct > 1:
+            return None
+        wants.append(Want(bool(direct), message, int.from_bytes(mask, "little")))
+        at += size
+    return Request(uid, boot, wants)
+
+
+def wants_max(size: int, chunks_max: int) -> int:
+    """Messages that may be named in one request whose payload has this size, however many chunks they
+    miss."""
+    return max(1, min(REQUEST_WANTS_MAX, (size - _TARGET.size) // (_WANT.size + (chunks_max + 7) // 8)))
+
+
+@dataclass(slots=True, eq=False)
+class Outgoing:
+    """A message on its way out: its number is given when its first chunk goes."""
+
+    message: bytes
+    to: Address | None
+    count: int
+    number: int = 0
+    chunks_sent: int = 0
+    sent_at: float = 0.0
+    repaired: dict[int, tuple[float, Address | None]] = field(default_factory=dict)
+    """Chunk → when it was last repaired, and for whom (None: the group)."""
+
+    @property
+    def direct(self) -> bool:
+        return self.to is not None
+
+
+class Repair(NamedTuple):
+    """Send this chunk again; ``to`` None is the group."""
+
+    outgoing: Outgoing
+    chunk: int
+    to: Address | None
+
+
+class Repairs:
+    """The messages sent lately, and the chunks of them to be sent again."""
+
+    def __init__(self, capacity: int, group_size: int, counters: dict[str, int]) -> None:
+        self._capacity = capacity
+        self._multicast = group_size == 1
+        self._counters = counters
+        self._recent: dict[MessageKey, Outgoing] = {}
+        self._waiting: OrderedDict[Repair, None] = OrderedDict()
+
+    def remember(self, outgoing: Outgoing) -> None:
+        """Its first chunk goes now. A direct message of one chunk is left out: nobody can notice its loss."""
+        if outgoing.direct and outgoing.count == 1:
+            return
+        self._recent[(outgoing.direct, outgoing.number)] = outgoing
+        if len(self._recent) > self._capacity:
+            del self._recent[next(iter(self._recent))]
+
+    def forget_old(self, now: float) -> None:
+        """Let go of what is too old to be repaired."""
+        while self._recent:
+            key = next(iter(self._recent))
+            if now - self._recent[key].sent_at <= REPAIR_AGE_MAX:
+                return
+            del self._recent[key]
+
+    def ask(self, want: Want, asker: Address, now: float) -> None:
+        """Somebody misses these chunks. Those that were not sent yet are on their way anyway."""
+        outgoing = self._recent.get((want.direct, want.message))
+        if outgoing is None or now - outgoing.sent_at > REPAIR_AGE_MAX:
+            self._counters["repairs_unavailable"] += 1
+            return
+        for chunk in range(outgoing.chunks_sent):
+            if not want.chunks or want.chunks >> chunk & 1:
+                self._ask_chunk(outgoing, chunk, asker, now)
+
+    def _ask_chunk(self, outgoing: Outgoing, chunk: int, asker: Address, now: float) -> None:
+        at, last = outgoing.repaired.get(chunk, (-REPAIR_MEMORY, asker))
+        to: Address | None = asker
+        if now - at < REPAIR_MEMORY:
+            if last is None or last == asker:
+                return
+            if self._multicast and not outgoing.direct:
+                to = None
+                self._waiting.pop(Repair(outgoing, chunk, last), None)
+        if len(self._waiting) >= REPAIRS_MAX:
+            self._counters["repairs_overflow"] += 1
+            return
+        outgoing.repaired[chunk] = (now, to)
+        self._waiting[Repair(outgoing, chunk, to)] = None
+
+    def peek(self) -> Repair | None:
+        """The next chunk to send again."""
+        return next(iter(self._waiting), None)
+
+    def pop(self, repair: Repair) -> None:
+        """It was sent."""
+        del self._waiting[repair]
