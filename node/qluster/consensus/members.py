@@ -44,7 +44,7 @@ class Members(msgspec.Struct, frozen=True, array_like=True):
     configured: int = 0
     """Voters after the last change that was no automatic removal: the floor for further ones."""
 
-    def __iter__(self) -> Iterator[Member]:  # type: ignore[override]
+    def __iter__(self) -> Iterator[Member]:
         return iter(self.all)
 
     def __len__(self) -> int:

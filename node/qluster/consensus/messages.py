@@ -25,7 +25,8 @@ KINDS = ("noop", "members", "command")
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 Number = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
-Founding = Annotated[int, msgspec.Meta(ge=0, le=2**64 - 1)]
+Founding = Annotated[int, msgspec.Meta(ge=0)]
+Seconds = Annotated[float, msgspec.Meta(ge=0, le=86_400)]
 Kind = Annotated[int, msgspec.Meta(ge=0, lt=len(KINDS))]
 
 
@@ -42,7 +43,7 @@ class Record(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Message(msgspec.Struct, frozen=True, array_like=True):
-    """What every message carries: founding number, sender, and a term (of the sender where not said otherwise)."""
+    """What every message carries: founding number, sender, and the sender's term where not said otherwise."""
 
     cluster: Founding
     node: Number
@@ -78,9 +79,13 @@ class VoteReply(Message, frozen=True, tag=4):
 
 
 class Append(Message, frozen=True, tag=5):
-    """I lead; these entries follow ``prev_index``. With ``round`` 0 no answer is wanted when all is well."""
+    """I lead; these entries follow ``prev_index``. With ``round`` 0 no answer is wanted when all is well.
+
+    ``promise``: for so long the receiver votes for nobody else; the leader's lease rests on it.
+    """
 
     round: Count
+    promise: Seconds
     prev_index: Count
     prev_term: Count
     commit: Count
@@ -124,7 +129,6 @@ class AppendRefusal(Message, frozen=True, tag=7):
 class SnapshotOffer(Message, frozen=True, tag=8):
     """What you need is no longer in my log: fetch my snapshot at ``index`` or later."""
 
-    round: Count
     index: Number
 
 
@@ -182,7 +186,7 @@ def encode(message: AnyMessage) -> bytes:
 def decode(message: bytes) -> AnyMessage:
     """The message in these bytes. Raises :class:`MalformedMessage`."""
     try:
-        decoded = _DECODER.decode(message)
+        decoded: AnyMessage = _DECODER.decode(message)
     except (msgspec.DecodeError, RecursionError) as error:
         raise MalformedMessage(f"{len(message)} bytes are no message: {error}") from error
     if isinstance(decoded, Append):

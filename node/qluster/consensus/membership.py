@@ -1,0 +1,209 @@
+"""Decides whose votes and copies count, and which change of the members may come next.
+
+Must not know messages or time-outs of elections.
+
+A list of members is in force as soon as its entry is in the log (S14). Until that entry is known to
+be committed the list before it counts as well: an election and a commit then need a quorum of both.
+So a change of members, or of the commit rule, can never open a gap between what is committed and who
+can be elected, whatever the quorums are. As a leader appends a list only after the one before it
+was committed, no more than two lists can matter.
+"""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+from qluster import quorum
+from qluster.consensus.members import Member, Members
+
+NOBODY = Members(())
+
+
+@dataclass(frozen=True, slots=True)
+class Electorate:
+    """The voters of one list and how many of them it takes."""
+
+    voters: frozenset[int]
+    commit: int
+    election: int
+    contact: int
+
+    @classmethod
+    def of(cls, members: Members) -> Electorate:
+        """The electorate of this list, which must have voters."""
+        voters = members.voters
+        copies = quorum.commit_quorum(len(voters), members.quorum_replication, members.replication_factor)
+        return cls(
+            voters,
+            copies,
+            quorum.election_quorum(len(voters), copies),
+            quorum.contact_quorum(len(voters), copies),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """The one or two electorates that count; none where no list has come yet."""
+
+    electorates: tuple[Electorate, ...] = ()
+
+    @property
+    def voters(self) -> frozenset[int]:
+        """Everybody whose vote counts in at least one of them."""
+        return frozenset().union(*(electorate.voters for electorate in self.electorates))
+
+    def elects(self, granted: Collection[int]) -> bool:
+        """Whether these votes elect. Votes of others than voters count nothing (S4)."""
+        return bool(self.electorates) and all(
+            len(electorate.voters.intersection(granted)) >= electorate.election
+            for electorate in self.electorates
+        )
+
+    def may_elect(self, refused: Collection[int]) -> bool:
+        """Whether an election can still be won after these refusals."""
+        return all(
+            len(electorate.voters.difference(refused)) >= electorate.election
+            for electorate in self.electorates
+        )
+
+    def commits(self, holders: Collection[int]) -> bool:
+        """Whether an entry on these nodes is on a commit quorum."""
+        return bool(self.electorates) and all(
+            len(electorate.voters.intersection(holders)) >= electorate.commit
+            for electorate in self.electorates
+        )
+
+    def committed(self, match: Callable[[int], float]) -> float:
+        """The highest index that a commit quorum holds."""
+        return min(
+            quorum.reached(map(match, electorate.voters), electorate.commit)
+            for electorate in self.electorates
+        )
+
+    def contacted(self, value: Callable[[int], float]) -> float:
+        """The highest value (a time, a round) that a contact quorum has reached."""
+        return min(
+            quorum.reached(map(value, electorate.voters), electorate.contact)
+            for electorate in self.electorates
+        )
+
+
+class Membership:
+    """The lists of members in the log, oldest first."""
+
+    def __init__(self) -> None:
+        self._lists: list[tuple[int, Members]] = []
+        self._configurations: dict[bool, Configuration] = {}
+
+    @property
+    def index(self) -> int:
+        """Index of the newest list, 0 when there is none."""
+        return self._lists[-1][0] if self._lists else 0
+
+    @property
+    def latest(self) -> Members:
+        """The newest list, committed or not."""
+        return self._lists[-1][1] if self._lists else NOBODY
+
+    @property
+    def previous(self) -> Members:
+        """The list before the newest one."""
+        return self._lists[-2][1] if len(self._lists) > 1 else NOBODY
+
+    def at(self, index: int) -> Members:
+        """The list in force at an index of the log."""
+        return next((members for where, members in reversed(self._lists) if where <= index), NOBODY)
+
+    def configuration(self, commit_index: int) -> Configuration:
+        """Whose votes count, for somebody who knows this index to be committed."""
+        joint = self.index > commit_index
+        if joint not in self._configurations:
+            lists = [members for _, members in (self._lists[-2:] if joint else self._lists[-1:])]
+            self._configurations[joint] = Configuration(
+                tuple(Electorate.of(members) for members in lists if members.voters)
+            )
+        return self._configurations[joint]
+
+    def append(self, index: int, members: Members) -> None:
+        """A list came into the log."""
+        assert index > self.index, f"list of members at {index} after one at {self.index}"
+        self._lists.append((index, members))
+        self._configurations.clear()
+
+    def cut_from(self, index: int) -> None:
+        """The log lost its entries from this index on: so do the lists."""
+        self._lists = [(where, members) for where, members in self._lists if where < index]
+        self._configurations.clear()
+
+    def forget_up_to(self, index: int) -> None:
+        """Keep the list in force at this index and later ones."""
+        old = [where for where, _ in self._lists if where <= index]
+        self._lists = [(where, members) for where, members in self._lists if where >= max(old, default=0)]
+        self._configurations.clear()
+
+    def restart_at(self, index: int, members: Members) -> None:
+        """A snapshot took the place of the log."""
+        self._lists = [(index, members)] if len(members) else []
+        self._configurations.clear()
+
+
+def fault_of_change(old: Members, new: Members, alive: Collection[int]) -> str:
+    """Why this change must not be made, "" when it may."""
+    fault = new.fault()
+    if fault:
+        return fault
+    if not new.voters:
+        return "nobody would be left to vote"
+    for member in new:
+        before = old.get(member.node)
+        if before is not None and before.uid != member.uid:
+            return (
+                f"node {member.node} has uid {before.uid:016x}, not {member.uid:016x}: "
+                "a node that lost its state must get a number of its own"
+            )
+    if 0 < len(new.voters) < new.replication_factor and len(new.voters) < len(old.voters):
+        return (
+            f"{len(new.voters)} voters would be left, replication-factor is {new.replication_factor}: "
+            "lower it first"
+        )
+    return _fault_of_quorum(old, new, alive)
+
+
+def _fault_of_quorum(old: Members, new: Members, alive: Collection[int]) -> str:
+    """A change that could not be committed, or that leaves a cluster that cannot elect."""
+    if new.voters == old.voters and Electorate.of(new) == Electorate.of(old):
+        return ""
+    electorate = Electorate.of(new)
+    living = electorate.voters.intersection(alive)
+    needed = max(electorate.commit, electorate.election)
+    if len(living) < needed and new.voters - old.voters:
+        return f"of {len(new.voters)} voters {len(living)} would be alive and {needed} are needed"
+    if len(living) < electorate.commit:
+        return f"{len(living)} of the voters left are alive and {electorate.commit} are needed to commit"
+    return ""
+
+
+def next_promotion(members: Members, steady: Collection[int]) -> Member | None:
+    """The listener to be made a voter next: one that may vote and keeps up steadily."""
+    waiting = [one for one in members if not one.voter and one.role == "node" and one.node in steady]
+    return min(waiting, key=lambda member: member.node, default=None)
+
+
+def removal_floor(members: Members, autoremove_minimum: int) -> int:
+    """Fewer voters than this are never left by automatic removals.
+
+    Each removal lowers the quorum: without the half of what an operator last configured, two
+    removals in a row would turn a cluster that survives two failures into one that survives one.
+    """
+    return max(autoremove_minimum, members.replication_factor, members.configured // 2 + 1)
+
+
+def next_removal(
+    members: Members, autoremove_minimum: int, unreachable: Collection[int]
+) -> Member | None:
+    """The voter to be removed next, out of those that a quorum has not reached for long enough."""
+    if len(members.voters) <= removal_floor(members, autoremove_minimum):
+        return None
+    gone = [member for member in members if member.voter and member.node in unreachable]
+    return min(gone, key=lambda member: member.node, default=None)
