@@ -1,0 +1,167 @@
+"""Decides which members of the merged view do not fit an expectation.
+
+It must not know what single nodes say of the cluster: `_rules.py` judges that.
+
+A rule gives (found, url of the node that says so) for each misfit; nothing when all is as wanted.
+This is a private part of qhb.qluster and may change in any release.
+"""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from ansible_collections.qhb.qluster.plugins.module_utils._rules import smallest
+
+DIGEST_SHOWN = 12
+"""So many digits of a digest are enough to tell two apart by eye."""
+
+
+def _member(row):
+    return f"node {row['node']} ({row['ip']})"
+
+
+def _database(row):
+    return row.get("database") or {}
+
+
+def _primary_node(view):
+    return (view["reign"] or {}).get("node")
+
+
+def _standbys(view):
+    """Every member that has a database and is not the primary of the reign."""
+    rows = [row for row in view["nodes"] if row["node"] != _primary_node(view)]
+    return [row for row in rows if _database(row).get("role", "none") != "none"]
+
+
+def _without_map(view):
+    """Members cannot fit anything as long as nobody knows them."""
+    return [] if view["cluster"] else [("no map of the cluster", None)]
+
+
+def _alive(view, wanted):
+    yield from _without_map(view)
+    rows = view["nodes"]
+    dead = [row for row in rows if not row.get("alive")]
+    alive = len(rows) - len(dead)
+    if alive >= smallest("alive", wanted, len(rows)):
+        return
+    for row in dead:
+        heard = row.get("heard_ago")
+        when = "never heard of" if heard is None else f"not heard for {heard:.2f} s"
+        yield f"{alive} of {len(rows)}: {_member(row)} {when}", row["reported_by"]
+    if not dead:
+        yield f"{len(rows)} members", view["reported_by"]
+
+
+def _streams(row):
+    return _database(row).get("role") == "replica" and bool(_database(row).get("streaming"))
+
+
+def _replicas_streaming(view, wanted):
+    yield from _without_map(view)
+    rows = _standbys(view)
+    idle = [row for row in rows if not _streams(row)]
+    streaming = len(rows) - len(idle)
+    # `all` of none is not what anybody means who waits for replicas.
+    if streaming >= smallest("replicas_streaming", wanted, max(1, len(rows))):
+        return
+    for row in idle:
+        found = _database(row)
+        words = [found.get(name) for name in ("role", "state", "error")]
+        state = ", ".join(word for word in words if word)
+        yield f"{streaming} of {len(rows)}: {_member(row)} is {state}", row["reported_by"]
+    if not idle:
+        yield f"{streaming} replicas", view["reported_by"]
+
+
+def _max_lag_bytes(view, wanted):
+    yield from _without_map(view)
+    for row in _standbys(view):
+        lag = row["lag_bytes"]
+        if lag is None:
+            yield f"{_member(row)}: lag unknown ({_database(row).get('role')})", row["reported_by"]
+        elif lag > wanted:
+            yield f"{_member(row)}: {lag} bytes behind", row["reported_by"]
+
+
+def _same_settings(view, wanted):
+    yield from _without_map(view)
+    digests = {row.get("settings_digest") or "unknown" for row in view["nodes"]}
+    same = len(digests) <= 1 and "unknown" not in digests
+    if same == wanted:
+        return
+    for row in view["nodes"]:
+        digest = (row.get("settings_digest") or "unknown")[:DIGEST_SHOWN]
+        yield f"{_member(row)} has settings {digest}", row["reported_by"]
+
+
+def _no_errors(view, wanted):
+    faults = list(_faults(view))
+    if wanted:
+        yield from faults
+    elif not faults:
+        yield "no errors", view["reported_by"]
+
+
+def _faults(view):
+    yield from _without_map(view)
+    for answer in view["answers"]:
+        if answer["message"]:
+            yield answer["message"], answer["url"]
+    for row in view["nodes"]:
+        if row.get("down"):
+            yield f"{_member(row)} is marked down", row["reported_by"]
+        for part in ("database", "pool"):
+            error = (row.get(part) or {}).get("error")
+            if error:
+                yield f"{_member(row)}, {part}: {error}", row["reported_by"]
+
+
+def _no_pending_restart(view, wanted):
+    yield from _without_map(view)
+    waiting = [row for row in view["nodes"] if _database(row).get("pending_restart")]
+    if wanted:
+        for row in waiting:
+            yield f"{_member(row)} waits for a restart of its database", row["reported_by"]
+    elif not waiting and view["nodes"]:
+        yield "no pending restart", view["reported_by"]
+
+
+def _version(view, wanted):
+    yield from _without_map(view)
+    for row in view["nodes"]:
+        if row.get("version") != wanted:
+            yield f"{_member(row)} runs {row.get('version') or 'unknown'}", row["reported_by"]
+
+
+def _pool(view, wanted):
+    """`wanted` is `primary`: every pool points at the primary of the reign."""
+    yield from _without_map(view)
+    first = next((row for row in view["nodes"] if row["node"] == _primary_node(view)), None)
+    target = _target(first) if first else None
+    pools = [row for row in view["nodes"] if row.get("pool")]
+    if not pools and view["nodes"]:
+        yield "no member with a pool", view["reported_by"]
+    for row in pools:
+        aim = row["pool"].get("target")
+        if aim is None or aim != target:
+            found = f"{_member(row)} points at {aim or 'nobody'}, the {wanted} is {target or 'unknown'}"
+            yield found, row["reported_by"]
+        elif row["pool"].get("error"):
+            yield f"{_member(row)}: {row['pool']['error']}", row["reported_by"]
+
+
+def _target(row):
+    host = f"[{row['ip']}]" if ":" in row["ip"] else row["ip"]
+    return f"{host}:{row.get('db_port')}"
+
+
+MEMBER_RULES = {
+    "alive": _alive,
+    "replicas_streaming": _replicas_streaming,
+    "max_lag_bytes": _max_lag_bytes,
+    "same_settings": _same_settings,
+    "no_errors": _no_errors,
+    "no_pending_restart": _no_pending_restart,
+    "version": _version,
+    "pool": _pool,
+}
