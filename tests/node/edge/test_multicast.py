@@ -1,0 +1,256 @@
+"""Real sockets on loopback addresses: who hears whom, what is refused, what is survived."""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import asyncio
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from qluster.config import UdpSocket
+from qluster.edge.multicast import Multicast, NetworkUnusable
+from qluster.events import Address, Send
+
+GROUP = "239.19.77.3"
+HOSTS = ("127.0.77.1", "127.0.77.2", "127.0.77.3")
+WAIT_MAX = 5.0
+
+
+def free_port() -> int:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+        one.bind((HOSTS[0], 0))
+        return int(one.getsockname()[1])
+
+
+def udp_socket(*group: Address, interface: str = "lo", buffer_size: int = 65536) -> UdpSocket:
+    return UdpSocket(
+        group=group,
+        interface=interface,
+        pacing_rate=268435456,
+        loopback=False,
+        send_buffer_size=buffer_size,
+        recv_buffer_size=buffer_size,
+    )
+
+
+class Host:
+    """One node's sockets and what they heard."""
+
+    def __init__(self, ip: str, wanted: UdpSocket) -> None:
+        self.heard: list[tuple[bytes, Address]] = []
+        self.multicast = Multicast(ip, wanted, lambda datagram, source: self.heard.append((datagram, source)))
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(WAIT_MAX):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+@pytest.fixture
+def port() -> int:
+    return free_port()
+
+
+@pytest_asyncio.fixture
+async def hosts(port: int) -> AsyncIterator[list[Host]]:
+    made = [Host(ip, udp_socket((GROUP, port))) for ip in HOSTS]
+    for host in made:
+        host.multicast.open()
+    yield made
+    for host in made:
+        host.multicast.close()
+
+
+async def test_all_hear_what_goes_to_the_group(hosts: list[Host], port: int) -> None:
+    for number, host in enumerate(hosts):
+        host.multicast.send([Send(b"from %d" % number, None)])
+    await until(lambda: all(len(host.heard) == 3 for host in hosts))
+    expected = {(b"from %d" % number, (ip, port)) for number, ip in enumerate(HOSTS)}
+    for host in hosts:
+        assert set(host.heard) == expected
+
+
+async def test_only_the_addressee_hears_unicast(hosts: list[Host], port: int) -> None:
+    hosts[0].multicast.send([Send(b"for two", (HOSTS[1], port)), Send(b"for all", None)])
+    await until(lambda: len(hosts[1].heard) == 2 and len(hosts[2].heard) == 1)
+    assert (b"for two", (HOSTS[0], port)) in hosts[1].heard
+    assert hosts[2].heard == [(b"for all", (HOSTS[0], port))]
+
+
+async def test_more_datagrams_than_one_drain_arrive_in_order(hosts: list[Host]) -> None:
+    hosts[0].multicast.send([Send(b"%d" % number, None) for number in range(70)])
+    await until(lambda: len(hosts[1].heard) == 70)
+    assert [datagram for datagram, _ in hosts[1].heard] == [b"%d" % number for number in range(70)]
+
+
+async def test_drops_of_a_full_socket_buffer_are_counted(port: int) -> None:
+    sender, receiver = (Host(ip, udp_socket((GROUP, port), buffer_size=16384)) for ip in HOSTS[:2])
+    receiver.multicast.open()
+    sender.multicast.open()
+    try:
+        # Nothing is read between these sends: the loop does not turn.
+        sender.multicast.send([Send(bytes(1400), None)] * 200)
+        await until(lambda: bool(receiver.heard))
+        sender.multicast.send([Send(b"last", None)])
+        await until(lambda: receiver.heard[-1][0] == b"last")
+        assert receiver.multicast.counters["socket_drops"] == 201 - len(receiver.heard) > 0
+    finally:
+        sender.multicast.close()
+        receiver.multicast.close()
+
+
+async def test_failed_sends_are_counted_and_the_rest_is_sent(hosts: list[Host], port: int) -> None:
+    hosts[0].multicast.send([
+        Send(bytes(65508), (HOSTS[1], port)),
+        Send(b"nowhere", ("255.255.255.255", port)),
+        Send(b"after", (HOSTS[1], port)),
+    ])
+    await until(lambda: bool(hosts[1].heard))
+    assert hosts[1].heard == [(b"after", (HOSTS[0], port))]
+    assert hosts[0].multicast.counters["send_failed_emsgsize"] == 1
+    assert sum(count for name, count in hosts[0].multicast.counters.items() if name.startswith("send_")) == 2
+
+
+async def test_listed_peers_hear_all_without_multicast(port: int) -> None:
+    peers = [(ip, port) for ip in HOSTS]
+    hosts = [Host(ip, udp_socket(*peers)) for ip in HOSTS]
+    try:
+        for host in hosts:
+            host.multicast.open()
+        assert hosts[0].multicast.group_size == 2
+        hosts[0].multicast.send([Send(b"all", None)])
+        await until(lambda: all(host.heard for host in hosts[1:]))
+        assert [host.heard for host in hosts] == [[], [(b"all", peers[0])], [(b"all", peers[0])]]
+    finally:
+        for host in hosts:
+            host.multicast.close()
+
+
+async def test_rejoining_keeps_the_group(hosts: list[Host]) -> None:
+    hosts[1].multicast.rejoin()
+    hosts[0].multicast.send([Send(b"still here", None)])
+    await until(lambda: bool(hosts[1].heard))
+    assert hosts[1].multicast.counters["rejoins"] == 1
+
+
+async def test_after_closing_nothing_is_heard_or_sent(hosts: list[Host], port: int) -> None:
+    hosts[2].multicast.close()
+    hosts[2].multicast.close()
+    hosts[2].multicast.send([Send(b"too late", None)])
+    hosts[0].multicast.send([Send(b"hello", None)])
+    await until(lambda: bool(hosts[1].heard))
+    assert hosts[2].heard == []
+    assert hosts[1].heard == [(b"hello", (HOSTS[0], port))]
+    again = Host(HOSTS[2], udp_socket((GROUP, port)))
+    again.multicast.open()
+    again.multicast.close()
+
+
+async def test_usual_frames_are_not_exceeded_on_a_wide_interface(hosts: list[Host]) -> None:
+    assert hosts[0].multicast.mtu > 1500
+    assert hosts[0].multicast.datagram_size == 1472
+    assert hosts[0].multicast.recv_buffer_size == 65536
+
+
+@pytest.mark.parametrize(
+    ("ip", "group", "interface", "said"),
+    [
+        pytest.param(HOSTS[0], (GROUP, 7400), "nosuch0", r"interface: nosuch0 does not exist.*has: .*lo",
+                     id="interface"),
+        pytest.param("192.0.2.77", (GROUP, 7400), "lo", r"^ip: 192\.0\.2\.77 is no address of this host",
+                     id="address"),
+        pytest.param(HOSTS[0], ("10.1.2.3", 7400), "lo", r"neither a multicast address nor", id="group"),
+    ],
+)  # fmt: skip
+async def test_unusable_settings_are_refused(ip: str, group: Address, interface: str, said: str) -> None:
+    with pytest.raises(NetworkUnusable, match=said):
+        Host(ip, udp_socket(group, interface=interface)).multicast.open()
+
+
+async def test_second_daemon_on_the_same_address_is_refused(hosts: list[Host], port: int) -> None:
+    second = Host(HOSTS[0], udp_socket((GROUP, port)))
+    with pytest.raises(NetworkUnusable, match=rf"another program on this host has UDP {HOSTS[0]}:{port}"):
+        second.multicast.open()
+    hosts[1].multicast.send([Send(b"unharmed", None)])
+    await until(lambda: bool(hosts[0].heard))
+
+
+async def test_small_buffers_are_reported(
+    hosts: list[Host], port: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    limit = int(Path("/proc/sys/net/core/rmem_max").read_text())
+    host = Host("127.0.77.4", udp_socket((GROUP, port), buffer_size=limit + 4096))
+    host.multicast.open()
+    try:
+        assert f"net.core.rmem_max={limit + 4096}" in caplog.text
+        assert host.multicast.recv_buffer_size <= limit
+    finally:
+        host.multicast.close()
+
+
+RECREATED = """
+import asyncio, subprocess, sys
+from qluster.config import UdpSocket
+from qluster.edge.multicast import Multicast
+from qluster.events import Send
+
+def ip(*words):
+    subprocess.run(["ip", *words], check=True)
+
+def make():
+    ip("link", "add", "wire0", "type", "veth", "peer", "name", "wire1")
+    ip("address", "add", "10.9.8.7/24", "dev", "wire0")
+    ip("link", "set", "wire0", "up")
+    ip("link", "set", "wire1", "up")
+
+async def heard_one(multicast, heard):
+    async with asyncio.timeout(5):
+        while not heard:
+            multicast.send([Send(b"x", None)])
+            await asyncio.sleep(0.02)
+    heard.clear()
+
+async def main():
+    heard = []
+    wanted = UdpSocket(group=(("239.19.77.9", 7407),), interface="wire0", pacing_rate=10**6, loopback=True,
+                       send_buffer_size=65536, recv_buffer_size=65536)
+    multicast = Multicast("10.9.8.7", wanted, lambda datagram, source: heard.append(datagram))
+    multicast.open()
+    await heard_one(multicast, heard)
+    ip("link", "delete", "wire0")
+    multicast.send([Send(b"lost", None)])
+    make()
+    await heard_one(multicast, heard)
+    assert multicast.counters["rejoins"] >= 1, multicast.counters
+    assert any(name.startswith("send_failed") for name in multicast.counters), multicast.counters
+    multicast.close()
+
+make()
+asyncio.run(main())
+"""
+
+
+def test_interface_made_anew_is_joined_again() -> None:
+    """The kernel drops the membership without a word when an interface is deleted."""
+    if shutil.which("ip") is None or shutil.which("unshare") is None:
+        pytest.skip("needs ip and unshare")
+    alone = ["unshare", "--map-root-user", "--net"]
+    make = ["ip", "link", "add", "wire0", "type", "veth", "peer", "name", "wire1"]
+    trial = subprocess.run([*alone, *make], capture_output=True, timeout=20)
+    if trial.returncode:
+        pytest.skip(f"no network namespace with an interface: {trial.stderr.decode().strip()}")
+    ended = subprocess.run(
+        [*alone, sys.executable, "-c", RECREATED],
+        env={"PYTHONPATH": "node", "PATH": "/usr/sbin:/sbin:/usr/bin:/bin"},
+        cwd=Path(__file__).parents[3],
+        capture_output=True,
+        timeout=60,
+        text=True,
+    )
+    assert ended.returncode == 0, ended.stderr
