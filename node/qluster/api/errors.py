@@ -82,6 +82,12 @@ _TABLE = (
         "use one of the methods of the header Allow",
     ),
     ErrorWord(
+        "body-too-slow",
+        408,
+        "the body of {method} {path} was not complete within {limit} seconds",
+        "send it again, in one piece",
+    ),
+    ErrorWord(
         "refused",
         409,
         "{reason}",

@@ -166,7 +166,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "Change replicated settings",
         Rights.OPERATE,
         shapes.DoneAnswer,
-        (*_WRITE, "body-too-large", "wrong-content-type", "wrong-value"),
+        (*_WRITE, "body-too-large", "body-too-slow", "wrong-content-type", "wrong-value"),
         (_KEY,),
         event=lambda ticket, key, _, changes: events.SettingsChangeRequested(ticket, key, changes),
         settings=True,
