@@ -54,7 +54,10 @@ class Facts:
     """"Database cluster state" of pg_controldata; "" when not read."""
     timeline: int | None = None
     position: int | None = None
-    """Flushed on a primary; the larger of received and replayed on a standby. When stopped: control data."""
+    """Flushed on a primary; the larger of received and replayed on a standby. When stopped: control data.
+
+    None while a standby without upstream still reads WAL that lies here: the end is not known before.
+    """
     replayed: int | None = None
     upstream: str | None = None
     """"host:port" as configured, None when detached."""

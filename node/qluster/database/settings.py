@@ -1,0 +1,247 @@
+"""The settings that a database server here must have, and the texts of its configuration files.
+
+It must not know the host: paths, the system user and the archive program are arguments.
+
+All settings of ours stand in one file of our own, ``qluster.conf``, which is replaced as a whole and
+included at the end of ``postgresql.conf``. A standby and a primary have the same settings but for
+``primary_conninfo``, so that a promotion needs no restart.
+
+There is no ``restore_command`` while a server runs here. Recovery reads the archive before it asks the
+upstream, and a primary that was cut off may have archived segments of its old timeline beyond the
+place where the new one begins: a standby that reads those has diverged for good. The archive is for
+pg_rewind (which reads the node's own past) and for people.
+"""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from ipaddress import ip_address, ip_network
+
+from qluster.config import Database
+from qluster.database.orders import Terms
+from qluster.events import Address
+
+FILE_NAME = "qluster.conf"
+
+DEFAULTS: Mapping[str, str] = {
+    "max_wal_senders": "16",
+    "max_replication_slots": "16",
+    # What a replica may miss without a copy of everything; a clone keeps its own WAL by a slot.
+    "wal_keep_size": "1GB",
+    # A slot of a replica that went away must not fill the disk of the primary.
+    "max_slot_wal_keep_size": "8GB",
+    # Half of what a client waits for, so that a dead link is seen by both of its ends.
+    "wal_sender_timeout": "10s",
+    "wal_receiver_timeout": "10s",
+    "wal_receiver_status_interval": "1s",
+    "wal_retrieve_retry_interval": "500ms",
+    "hot_standby_feedback": "on",
+    # Compiled queries need memory that is writable and executable; the unit forbids it.
+    "jit": "off",
+    "tcp_keepalives_idle": "30",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "4",
+    "log_line_prefix": "%m [%p] %q%u@%d ",
+    "log_checkpoints": "on",
+    "log_lock_waits": "on",
+    "logging_collector": "off",
+}
+"""What an operator may change by ``database.parameters``."""
+
+SAFETY: Mapping[str, str] = {
+    "listen_addresses": "the node's address is config key ip",
+    "port": "use config key database.port",
+    "unix_socket_directories": "use config key database.socket-dir",
+    "data_directory": "use config key database.data-dir",
+    "config_file": "the daemon writes it",
+    "hba_file": "the daemon writes pg_hba.conf; use config key database.client-networks",
+    "ident_file": "the daemon writes pg_ident.conf",
+    "external_pid_file": "the daemon finds the server by its own file",
+    "primary_conninfo": "the log decides which node is followed",
+    "primary_slot_name": "the daemon decides it",
+    "restore_command": "a standby could read WAL of a primary that was cut off",
+    "recovery_end_command": "the daemon decides when recovery ends",
+    "archive_cleanup_command": "the archive belongs to all nodes",
+    "recovery_min_apply_delay": "a delayed replica cannot be promoted at once",
+    "recovery_target": "a replica follows to the end",
+    "recovery_target_action": "a replica follows to the end",
+    "recovery_target_inclusive": "a replica follows to the end",
+    "recovery_target_lsn": "a replica follows to the end",
+    "recovery_target_name": "a replica follows to the end",
+    "recovery_target_time": "a replica follows to the end",
+    "recovery_target_timeline": "a replica follows the primary to its timeline",
+    "recovery_target_xid": "a replica follows to the end",
+    "promote_trigger_file": "only the log makes a primary",
+    "synchronous_standby_names": "the cluster decides it",
+    "hot_standby": "the daemon asks replicas for their position",
+    "fsync": "without it an acknowledged transaction can be lost",
+    "full_page_writes": "without it a crash can damage the database",
+    "wal_log_hints": "pg_rewind needs it",
+    "data_sync_retry": "a failed fsync must end the server",
+    "ignore_invalid_pages": "it hides damage",
+    "ignore_checksum_failure": "it hides damage",
+    "zero_damaged_pages": "it destroys data",
+    "restart_after_crash": "the daemon decides whether a server may come back as primary",
+    "archive_mode": "use config key database.wal-archive-dir",
+    "archive_command": "use config key database.wal-archive-dir",
+    "archive_library": "use config key database.wal-archive-dir",
+    "allow_alter_system": "the daemon takes back what it must not be changed to",
+    "lc_messages": "the daemon and its users read English messages of the server",
+}
+"""What an operator may not change, and what to do instead or why."""
+
+CHOICES: Mapping[str, tuple[str, ...]] = {
+    # remote_write acknowledges what no standby has made durable.
+    "synchronous_commit": ("on", "remote_apply", "local", "off"),
+    # minimal leaves nothing to replicate.
+    "wal_level": ("replica", "logical"),
+}
+"""What remains of these parameters' values."""
+
+_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)?")
+
+
+def refused_parameters(parameters: Mapping[str, str]) -> list[str]:
+    """A sentence for each parameter that must not be set by hand."""
+    faults = []
+    for name, value in parameters.items():
+        plain = name.lower()
+        if _PLAIN.fullmatch(name) is None or "\n" in value or "\0" in value:
+            faults.append(f"database.parameters.{name}: {value!r} is no name and value of one line")
+        elif plain in SAFETY:
+            faults.append(f"database.parameters.{name} cannot be set to {value!r}: {SAFETY[plain]}")
+        elif plain in CHOICES and value not in CHOICES[plain]:
+            faults.append(f"database.parameters.{name} is {value!r}: use one of {', '.join(CHOICES[plain])}")
+    return faults
+
+
+def server_settings(
+    database: Database,
+    ip: str,
+    terms: Terms,
+    *,
+    archive: str = "",
+    primary_conninfo: str = "",
+) -> dict[str, str]:
+    """All settings of ours; ``archive`` is the archive command, "" for no archive."""
+    faults = refused_parameters(database.parameters)
+    if faults:
+        raise ValueError("; ".join(faults))
+    settings = dict(DEFAULTS)
+    settings.update({name.lower(): value for name, value in database.parameters.items()})
+    settings.update(
+        {
+            "listen_addresses": ip,
+            "port": str(database.port),
+            "unix_socket_directories": database.socket_dir,
+            "wal_level": settings.get("wal_level", "replica"),
+            "hot_standby": "on",
+            "fsync": "on",
+            "full_page_writes": "on",
+            "wal_log_hints": "on",
+            "restart_after_crash": "off",
+            "password_encryption": "scram-sha-256",
+            "lc_messages": "C",
+            "archive_mode": "on" if archive else "off",
+            "archive_command": archive,
+            "restore_command": "",
+            "recovery_target_timeline": "latest",
+            "synchronous_standby_names": terms.synchronous,
+            "primary_conninfo": primary_conninfo,
+        }
+    )
+    return settings
+
+
+def settings_text(settings: Mapping[str, str]) -> str:
+    """The text of ``qluster.conf``."""
+    lines = ["# Written by the qluster daemon at every change; what is edited here is lost."]
+    lines += [f"{name} = {_quoted(value)}" for name, value in sorted(settings.items())]
+    return "\n".join(lines) + "\n"
+
+
+def _quoted(value: str) -> str:
+    """A value as in postgresql.conf: quotes doubled, backslashes too."""
+    assert "\n" not in value and "\0" not in value, "a setting is one line"
+    return "'" + value.replace("\\", "\\\\").replace("'", "''") + "'"
+
+
+def connection_text(upstream: Address, user: str, name: str, pass_file: str) -> str:
+    """``primary_conninfo``: the password stands in a file, so that no view shows it."""
+    fields = {
+        "host": upstream[0],
+        "port": str(upstream[1]),
+        "user": user,
+        "application_name": name,
+        "passfile": pass_file,
+        "connect_timeout": "5",
+        "keepalives_idle": "5",
+        "keepalives_interval": "2",
+        "keepalives_count": "3",
+    }
+    return " ".join(f"{key}={_conninfo_quoted(value)}" for key, value in fields.items() if value)
+
+
+def _conninfo_quoted(value: str) -> str:
+    if re.fullmatch(r"[A-Za-z0-9_./:-]+", value):
+        return value
+    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+_CONNINFO = re.compile(r"(\w+)\s*=\s*('(?:[^'\\]|\\.)*'|[^\s']+)")
+
+
+def upstream_of(primary_conninfo: str) -> str | None:
+    """"host:port" of a ``primary_conninfo``; None when it names no host."""
+    fields = {key: value.strip("'") for key, value in _CONNINFO.findall(primary_conninfo)}
+    if "host" not in fields:
+        return None
+    return f"{fields['host']}:{fields.get('port', '5432')}"
+
+
+def conninfo_in(text: str) -> str:
+    """The ``primary_conninfo`` that a ``qluster.conf`` sets; "" when none."""
+    match = re.search(r"^primary_conninfo = '(.*)'$", text, re.MULTILINE)
+    return match[1].replace("''", "'").replace("\\\\", "\\") if match else ""
+
+
+def archive_command(program: Sequence[str], directory: str) -> str:
+    """``archive_command`` for a program that takes the file's path, its name and the directory."""
+    words = [shlex.quote(word.replace("%", "%%")) for word in (*program, directory)]
+    return f'{" ".join(words)} "%p" "%f"'
+
+
+def access_rules(database: Database, members: Sequence[str]) -> str:
+    """The text of ``pg_hba.conf``: peers of this host by their system user, everybody else by SCRAM."""
+    user = f'"{database.superuser}"'
+    lines = [
+        "# Written by the qluster daemon at every start; what is edited here is lost.",
+        "# Clients: config key database.client-networks. Members of the cluster are added by themselves.",
+        f"local all {user} peer map=qluster",
+        f"local replication {user} peer map=qluster",
+        "local all all scram-sha-256",
+    ]
+    for network in sorted({_network(member) for member in members}):
+        lines.append(f"host all {user} {network} scram-sha-256")
+        lines.append(f"host replication {user} {network} scram-sha-256")
+    for network in database.client_networks:
+        lines.append(f"host all all {_network(network)} scram-sha-256")
+        lines.append(f"host replication {user} {_network(network)} scram-sha-256")
+    return "\n".join(lines) + "\n"
+
+
+def _network(text: str) -> str:
+    if "/" in text:
+        return str(ip_network(text, strict=False))
+    address = ip_address(text)
+    return f"{address}/{address.max_prefixlen}"
+
+
+def identity_map(superuser: str, system_user: str) -> str:
+    """The text of ``pg_ident.conf``: the daemon's own system user, and no other, is the superuser."""
+    return (
+        "# Written by the qluster daemon at every start; what is edited here is lost.\n"
+        f'qluster "{system_user}" "{superuser}"\n'
+    )

@@ -1,0 +1,149 @@
+"""WAL positions, timelines and control data: read them, compare them.
+
+It must not know where the texts come from.
+
+A position is a count of bytes since the beginning of WAL; PostgreSQL writes it as two hexadecimal
+halves. A timeline's history lists, for each older timeline, where the way left it: a directory that
+went beyond such a place on an older timeline has WAL that nobody else has, and cannot follow.
+"""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+_POSITION = re.compile(r"([0-9A-Fa-f]{1,8})/([0-9A-Fa-f]{1,8})")
+_SEGMENT = re.compile(r"([0-9A-F]{8})([0-9A-F]{8})([0-9A-F]{8})")
+
+
+def position_of(text: str) -> int:
+    """``0/3000060`` → bytes. Raises ValueError for anything else."""
+    match = _POSITION.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f"{text!r} is no WAL position like 0/3000060")
+    return int(match[1], 16) << 32 | int(match[2], 16)
+
+
+def position_text(position: int) -> str:
+    """Bytes → ``0/3000060``, as PostgreSQL writes it."""
+    return f"{position >> 32:X}/{position & 0xFFFFFFFF:X}"
+
+
+def segment_start(name: str, segment_size: int) -> int:
+    """Where a WAL segment file begins. Raises ValueError when the name is none."""
+    match = _SEGMENT.fullmatch(name)
+    if match is None:
+        raise ValueError(f"{name!r} is no name of a WAL segment")
+    return int(match[2], 16) * (1 << 32) + int(match[3], 16) * segment_size
+
+
+@dataclass(frozen=True, slots=True)
+class Fork:
+    """The way left this timeline at this position."""
+
+    timeline: int
+    position: int
+
+
+def history_of(text: str) -> tuple[Fork, ...]:
+    """Parse a ``.history`` file, oldest timeline first. Raises ValueError for a damaged one."""
+    forks: list[Fork] = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        words = line.partition("#")[0].split(None, 2)
+        if not words:
+            continue
+        if len(words) < 2 or not words[0].isdecimal():
+            raise ValueError(f"line {number} of the timeline history is damaged: {line!r}")
+        fork = Fork(int(words[0]), position_of(words[1]))
+        if forks and fork.timeline <= forks[-1].timeline:
+            raise ValueError(f"line {number} of the timeline history goes backwards: {line!r}")
+        forks.append(fork)
+    return tuple(forks)
+
+
+def history_name(timeline: int) -> str:
+    """The file that tells how a timeline came about (the first one has none)."""
+    return f"{timeline:08X}.history"
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """Where a server is, and by which way it came there."""
+
+    timeline: int
+    position: int
+    history: tuple[Fork, ...] = ()
+    oldest: int | None = None
+    """Where its oldest WAL segment begins; None when unknown."""
+
+
+def compare(timeline: int, position: int, upstream: Course) -> Literal["fits", "diverged", "outrun"]:
+    """Whether a standby whose WAL ends here can follow that upstream.
+
+    Ours must have been read before the upstream's: then more WAL here than there is WAL that
+    the upstream does not have, also on its own timeline.
+    """
+    limit = upstream.position
+    if timeline != upstream.timeline:
+        fork = next((fork for fork in upstream.history if fork.timeline == timeline), None)
+        if fork is None:
+            return "diverged"
+        limit = fork.position
+    if position > limit:
+        return "diverged"
+    if upstream.oldest is not None and position < upstream.oldest:
+        return "outrun"
+    return "fits"
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """What pg_controldata says, as far as it is needed."""
+
+    system_id: int
+    state: str
+    timeline: int
+    position: int
+    """As far as the WAL of this directory is known to reach; it may reach further after a crash."""
+    segment_size: int
+    checksums: bool
+    log_hints: bool
+
+    @property
+    def clean(self) -> bool:
+        """Whether the server was shut down in order."""
+        return self.state in ("shut down", "shut down in recovery")
+
+
+def control_of(text: str) -> Control:
+    """Parse the output of pg_controldata (in the C locale). Raises ValueError when lines are missing."""
+    fields: dict[str, str] = {}
+    for line in text.splitlines():
+        key, colon, rest = line.partition(":")
+        if colon:
+            fields[key.strip()] = rest.strip()
+    try:
+        return _control(fields)
+    except KeyError as error:
+        raise ValueError(f"pg_controldata has no line {error.args[0]!r}: {text[:200]!r}") from None
+
+
+def _control(fields: dict[str, str]) -> Control:
+    ends = [
+        (int(fields["Latest checkpoint's TimeLineID"]), position_of(fields["Latest checkpoint location"])),
+        (
+            int(fields["Min recovery ending loc's timeline"]),
+            position_of(fields["Minimum recovery ending location"]),
+        ),
+    ]
+    timeline, position = max(ends)
+    return Control(
+        system_id=int(fields["Database system identifier"]),
+        state=fields["Database cluster state"],
+        timeline=timeline,
+        position=position,
+        segment_size=int(fields["Bytes per WAL segment"]),
+        checksums=fields["Data page checksum version"] != "0",
+        log_hints=fields["wal_log_hints setting"] == "on",
+    )

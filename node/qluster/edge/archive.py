@@ -1,0 +1,109 @@
+"""Copies one finished WAL file into the archive directory: the program behind ``archive_command``.
+
+It must not import anything of the daemon: the server starts it for every segment, with
+``python -I -S archive.py DIRECTORY PATH NAME``, and it has to be quick.
+
+A file appears under its name only when it is whole and durable. A file that is there already is
+never overwritten: the same content is a success (the server asks again after a crash), other content
+is a failure that people must look at, because two servers would be writing one archive.
+"""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import os
+import sys
+import zlib
+
+CHUNK = 1024 * 1024
+"""Bytes read at once."""
+
+
+def archive(directory: str, path: str, name: str) -> str:
+    """Copy; the answer is "" or why it cannot be done."""
+    if not os.path.isdir(directory):
+        return f"the archive directory {directory} is not there: create it or mount it"
+    if "/" in name or name.startswith("."):
+        return f"{name!r} is no name of a WAL file"
+    target = os.path.join(directory, name)
+    if os.path.exists(target):
+        return _compare(path, target)
+    part = os.path.join(directory, f".{name}.{_writer()}.part")
+    try:
+        _copy(path, part)
+        _publish(part, target)
+    except FileExistsError:
+        return _compare(path, target)
+    finally:
+        if os.path.lexists(part):
+            os.unlink(part)
+    _sync_directory(directory)
+    return ""
+
+
+def _writer() -> str:
+    """Tells the servers apart that share an archive; the server runs us in its data directory."""
+    return f"{os.uname().nodename}-{zlib.crc32(os.getcwd().encode()):08x}"
+
+
+def _copy(path: str, part: str) -> None:
+    with open(path, "rb") as source, open(part, "wb") as copy:
+        os.fchmod(copy.fileno(), 0o640)
+        while chunk := source.read(CHUNK):
+            copy.write(chunk)
+        copy.flush()
+        os.fsync(copy.fileno())
+
+
+def _publish(part: str, target: str) -> None:
+    """Give the whole file its name unless somebody else just did."""
+    try:
+        os.link(part, target)
+    except FileExistsError:
+        raise
+    except OSError:
+        # Some network file systems have no links: then look once more, and rename.
+        if os.path.exists(target):
+            raise FileExistsError(target) from None
+        os.rename(part, target)
+
+
+def _compare(path: str, target: str) -> str:
+    with open(path, "rb") as ours, open(target, "rb") as theirs:
+        while True:
+            mine, other = ours.read(CHUNK), theirs.read(CHUNK)
+            if mine != other:
+                return (
+                    f"{target} is there with other content: another server writes into this archive; "
+                    "give each cluster an archive directory of its own"
+                )
+            if not mine:
+                break
+        os.fsync(theirs.fileno())
+    return ""
+
+
+def _sync_directory(directory: str) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def main(arguments: list[str]) -> int:
+    """Exit code 1 makes the server keep the file and ask again."""
+    if len(arguments) != 3:
+        print("usage: archive.py DIRECTORY PATH NAME", file=sys.stderr)
+        return 1
+    directory, path, name = arguments
+    try:
+        refusal = archive(directory, path, name)
+    except OSError as error:
+        refusal = f"{name} cannot be archived into {directory}: {error.strerror or error}"
+    if refusal:
+        print(f"qluster archive: {refusal}", file=sys.stderr)
+    return 1 if refusal else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
