@@ -48,11 +48,11 @@ def sources(base: Path) -> Path:
 def build_base(plan: Plan, group: Group) -> Path:
     """The base tree's folder; builds it when the cache has none."""
     base = base_dir(plan)
-    with locked(base.with_suffix(".lock")):
+    with locked(base.parent / f"{base.name}.lock"):
         if base.is_dir():
             return base
         _tell(f"building the hosts' base tree ({plan.suite}) in {base}, once")
-        fresh = base.with_suffix(".new")
+        fresh = base.parent / f"{base.name}.new"
         shutil.rmtree(fresh, ignore_errors=True)  # of a build that was cut off
         fresh.mkdir(parents=True)
         try:
@@ -105,8 +105,8 @@ def _strip(fresh: Path) -> None:
     (root / "etc/apt/apt.conf.d/99mmdebstrap").unlink(missing_ok=True)
     for key in (root / "etc/ssh").glob("ssh_host_*"):
         key.unlink()
-    for file in ("etc/machine-id", "var/lib/dbus/machine-id", "etc/hostname", "etc/resolv.conf"):
-        (root / file).unlink(missing_ok=True)
+    for name in ("etc/machine-id", "var/lib/dbus/machine-id", "etc/hostname", "etc/resolv.conf"):
+        (root / name).unlink(missing_ok=True)
     for unit in MASKED:
         link = root / "etc/systemd/system" / unit
         link.unlink(missing_ok=True)

@@ -37,8 +37,14 @@ INSTALL_TIMEOUT = 600.0
 FREE_BYTES_MIN = 3 * 1024**3
 TRY_NETWORK = """
 ip link add try0 type bridge && ip link add try1 type veth peer name try2 &&
-printf 'table bridge try {\\n chain x {\\n type filter hook forward priority 0;\\n numgen random mod 9 < 1 drop\\n }\\n}\\n' |
-nft -f -
+nft -f - <<END
+table bridge try {
+  chain x {
+    type filter hook forward priority 0;
+    numgen random mod 9 < 1 drop
+  }
+}
+END
 """
 
 
@@ -74,7 +80,7 @@ def install_missing() -> list[str]:
     run(install, timeout=INSTALL_TIMEOUT, env=environment)
     still = missing_packages()
     if still:
-        raise LabError(f"apt installed {', '.join(packages)}, yet the programs of {', '.join(still)} are missing")
+        raise LabError(f"after installing {', '.join(packages)} the programs of {', '.join(still)} are missing")
     return packages
 
 
@@ -100,7 +106,7 @@ def _against_disks(plan: Plan) -> str:
         for name in ("lower", "upper", "work", "root"):
             (Path(folder) / name).mkdir()
         script = (
-            f"cd {folder} && mount -t tmpfs none /run && mkdir /run/x && "
+            f"cd {folder} && mount -n -t tmpfs none /run && mkdir /run/x && "
             f"mount -t overlay -o lowerdir=lower,upperdir=upper,workdir=work none root && touch root/file"
         )
         said = _try("--mount", "--pid", "--fork", "--mount-proc", script=script)
@@ -119,10 +125,9 @@ def _against_space(plan: Plan) -> str:
         there = next(parent for parent in (folder, *folder.parents) if parent.exists())
         free = shutil.disk_usage(there).free
         if free < FREE_BYTES_MIN:
-            return (
-                f"{there} has {free / 1024**3:.1f} GiB free, the lab needs {FREE_BYTES_MIN / 1024**3:.0f} GiB "
-                f"(QLUSTER_LAB_CACHE and QLUSTER_LAB_DISKS name other folders)"
-            )
+            needed = f"the lab needs {FREE_BYTES_MIN / 1024**3:.0f} GiB"
+            other = "QLUSTER_LAB_CACHE and QLUSTER_LAB_DISKS name other folders"
+            return f"{there} has {free / 1024**3:.1f} GiB free, {needed} ({other})"
     return ""
 
 

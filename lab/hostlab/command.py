@@ -87,7 +87,7 @@ def parser() -> argparse.ArgumentParser:
 
     made = add_for_host("cut", cut, "lose packets between a host and a peer, or everybody")
     made.add_argument("peer", nargs="?", default="", help="the other host (none: everybody)")
-    made.add_argument("--way", choices=WAYS, default="both", help="out: what the host sends; in: what it gets")
+    made.add_argument("--way", choices=WAYS, default="both", help="out: what it sends; in: what it gets")
     made.add_argument("--percent", type=float, default=100.0, help="lose only so many of them")
     made.add_argument("--controller", action="store_true", help="from and to this machine, SSH too")
     made = add("heal", lambda lab, o: lab.heal(o.hosts), "undo cuts and unplugging")
@@ -116,9 +116,11 @@ def status(laboratory: Laboratory, _: argparse.Namespace) -> None:
         if machine.running():
             state = "paused" if machine.paused() else "on"
         cable = ", unplugged" if laboratory.unplugged(host.name) else ""
-        memory = machine.memory_bytes() if machine.running() else None
-        counted = f"{memory / 1024**2:8.1f} MiB {machine.processes():4d} processes" if memory is not None else ""
-        print(f"  {host.name:9} {host.address:12} {host.group:17} {state}{cable:12} {counted}")
+        counted = f"{machine.processes():4d} processes" if machine.running() else ""
+        memory = machine.memory_bytes()
+        if counted and memory is not None:
+            counted += f", {memory / 1024**2:.0f} MiB"
+        print(f"  {host.name:9} {host.address:12} {host.group:17} {state + cable:14} {counted}".rstrip())
     for fault in record.faults:
         print(f"  fault: {fault}")
 

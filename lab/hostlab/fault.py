@@ -64,9 +64,7 @@ def ruleset(plan: Plan, faults: Sequence[Fault]) -> str:
     sent = [rule for fault in faults for rule in _controller_rules(plan, fault, "in", "oifname")]
     chains = (("forward", forward), ("input", received), ("output", sent))
     body = "\n".join(_chain(hook, rules) for hook, rules in chains)
-    return (
-        f"table bridge {TABLE}\ndelete table bridge {TABLE}\ntable bridge {TABLE} {{\n{body}\n}}\n"
-    )
+    return f"table bridge {TABLE}\ndelete table bridge {TABLE}\ntable bridge {TABLE} {{\n{body}\n}}\n"
 
 
 def _chain(hook: str, rules: Iterable[str]) -> str:

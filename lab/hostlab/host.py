@@ -138,7 +138,7 @@ class Machine:
         wait_until(
             lambda: not self.running(),
             timeout=POWEROFF_TIMEOUT,
-            otherwise=lambda: f"{self._host.name} does not power off; `kill` takes its power{self._console()}",
+            otherwise=lambda: f"{self._host.name} does not power off; `kill` it{self._console()}",
         )
         self._clear()
 

@@ -11,14 +11,14 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 
 # systemd-nspawn keeps locks and host roots below /run, `ip netns` its names; it insists on a tmpfs.
 FOLDERS = ("/run/netns", "/run/systemd/nspawn", "/run/lab")
 
 
 def mount(*words: str) -> None:
-    subprocess.run(["mount", *words], check=True, timeout=15, stdin=subprocess.DEVNULL)
+    # -n: no note of it in the machine's own /run/mount.
+    subprocess.run(["mount", "-n", *words], check=True, timeout=15, stdin=subprocess.DEVNULL)
 
 
 def main() -> None:
@@ -37,4 +37,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -50,15 +50,22 @@ class Laboratory:
         reasons = reasons_against(self.plan)
         if reasons:
             raise LabUnable(reasons)
+        try:
+            self._stock()
+        finally:
+            if read_record(self.plan.state_file) is None:
+                self._group.remove()
+
+    def _stock(self) -> tuple[Path, Path]:
+        """The base tree and the package files, from the cache or made now."""
         self.plan.cache_dir.mkdir(parents=True, exist_ok=True)
         base = build_base(self.plan, self._group.below("build"))
-        fetch_packages(self.plan, base, self._group.below("fetch"))
+        return base, fetch_packages(self.plan, base, self._group.below("fetch"))
 
     def up(self) -> None:
         """All hosts run when this returns; what runs already is left alone."""
         self.setup()
-        base = build_base(self.plan, self._group.below("build"))
-        package_files = fetch_packages(self.plan, base, self._group.below("fetch"))
+        base, package_files = self._stock()
         began = time.monotonic()
         record = read_record(self.plan.state_file)
         if record is not None and not record.keeper_lives():
@@ -77,7 +84,8 @@ class Laboratory:
             if not machine.paused():
                 machine.wait_ready()
         write_inventory(self.plan, package_files)
-        self._tell(f"{len(off)} of {len(machines)} hosts booted, ready after {time.monotonic() - began:.1f} s")
+        took = time.monotonic() - began
+        self._tell(f"{len(off)} of {len(machines)} hosts booted, ready after {took:.1f} s")
 
     def _begin(self, base: Path) -> Record:
         """Namespaces, keys and cables. On failure nothing of them stays."""
@@ -135,7 +143,7 @@ class Laboratory:
         if record is None:
             raise LabError(f"the lab {self.plan.name} is not up; `lab/lab.py up` brings it up")
         if not record.keeper_lives():
-            raise LabError(f"the lab {self.plan.name} crashed; `lab/lab.py up` clears it away and begins anew")
+            raise LabError(f"the lab {self.plan.name} crashed; `lab/lab.py up` clears it away first")
         return record
 
     def machine(self, name: str) -> Machine:

@@ -30,11 +30,11 @@ def packages_dir(plan: Plan, base: Path) -> Path:
 def fetch_packages(plan: Plan, base: Path, group: Group) -> Path:
     """The folder with the package files; fetches them when the cache has none."""
     target = packages_dir(plan, base)
-    with locked(target.with_suffix(".lock")):
+    with locked(target.parent / f"{target.name}.lock"):
         if target.is_dir():
             return target
         print(f"fetching {', '.join(plan.packages)} into {target}, once", file=sys.stderr, flush=True)
-        state = target.with_suffix(".new")
+        state = target.parent / f"{target.name}.new"
         shutil.rmtree(state, ignore_errors=True)  # of a download that was cut off
         state.mkdir(parents=True)
         group.make()

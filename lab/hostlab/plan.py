@@ -137,5 +137,5 @@ def _folder(environment: Mapping[str, str], variable: str, default: str) -> Path
         # The lab's keeper covers /run with a file system of its own; what lies there is out of its sight.
         raise LabError(f"{variable} is {path}: it may not lie below /run; take one such as {default}")
     if any(letter in str(path) for letter in ",:\\"):
-        raise LabError(f"{variable} is {path}: overlayfs cannot take a folder with a comma, colon or backslash")
+        raise LabError(f"{variable} is {path}: overlayfs takes no comma, colon or backslash in a folder")
     return path

@@ -78,7 +78,7 @@ def locked(file: Path) -> Iterator[None]:
         except BlockingIOError:
             os.close(descriptor)
             if time.monotonic() > end:
-                raise LabError(f"another command holds {file} for {LOCK_TIMEOUT:.0f} s; wait for it") from None
+                raise LabError(f"another command has held {file} for {LOCK_TIMEOUT:.0f} s") from None
             time.sleep(LOCK_INTERVAL)
             continue
         if _still_named(file, descriptor):
