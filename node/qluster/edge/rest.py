@@ -43,6 +43,8 @@ HANDSHAKE_SECONDS = 10.0
 """A TLS handshake takes three turns: more than this is no client."""
 IDLE_SECONDS = 75.0
 """A connection without a request, complete or begun, is closed after it."""
+LINGER_SECONDS = 1.0
+"""So long the rest of a refused body is read away, so that the client gets to see the refusal."""
 BODY_SECONDS = 10.0
 """For a body of 64 KiB."""
 ANSWER_SECONDS = 120.0
@@ -230,6 +232,7 @@ class _Server(web.Server):
             access_log=None,
             logger=_http_log(),
             keepalive_timeout=IDLE_SECONDS,
+            lingering_time=LINGER_SECONDS,
             auto_decompress=False,  # a small body may not become a large one
         )
 

@@ -103,6 +103,7 @@ ERRORS_BY_STATUS = {
 }
 
 ERRORS_OF_THE_EDGE = {
+    "body-too-slow": error(request("POST", "/config"), "body-too-slow", limit=10),
     "no-snapshot": error(request("GET", "/snapshot?index=99"), "no-snapshot", index=99),
     "no-such-range": error(request("GET", "/snapshot"), "no-such-range", found="bytes=900-", size=800),
     "fault": error(request("GET", "/map"), "fault"),
