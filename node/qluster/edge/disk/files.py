@@ -1,0 +1,89 @@
+"""Files that are there whole or not at all, and flushes that are believed only when they succeed.
+
+It knows nothing of what the files hold.
+"""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections.abc import Iterable
+
+from .trouble import DiskFailed, DiskFull
+
+NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""The disk, the quota, or the limit on a file's size."""
+TEMPORARY_SUFFIX = ".tmp"
+
+
+def write_at(descriptor: int, data: bytes, offset: int, path: str) -> None:
+    """Write all of ``data`` at ``offset``; without space the file is cut back to ``offset``."""
+    view = memoryview(data)
+    try:
+        while view:
+            written = os.pwrite(descriptor, view, offset + len(data) - len(view))
+            view = view[written:]
+    except OSError as error:
+        if error.errno not in NO_SPACE:
+            raise DiskFailed(path, f"writing failed ({error.strerror})") from error
+        try:
+            os.ftruncate(descriptor, offset)
+        except OSError as second:
+            raise DiskFailed(path, f"no space left, and cutting back failed ({second.strerror})") from second
+        raise DiskFull(path, len(data)) from error
+
+
+def flush_data(descriptor: int, path: str) -> None:
+    """Make the contents durable. After a failure the kernel may have dropped what was not written,
+    and the next flush would succeed: so a failure is final."""
+    try:
+        os.fdatasync(descriptor)
+    except OSError as error:
+        raise DiskFailed(path, f"flushing failed ({error.strerror})") from error
+
+
+def flush_directory(path: str) -> None:
+    """Make the names in a directory durable."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise DiskFailed(path, f"flushing the directory failed ({error.strerror})") from error
+
+
+def replace_file(path: str, parts: Iterable[bytes], mode: int = 0o600) -> None:
+    """Make ``path`` hold ``parts``, durably; whoever reads it sees the old contents or the new."""
+    temporary = path + TEMPORARY_SUFFIX
+    try:
+        _write_new(temporary, parts, path, mode)
+        os.rename(temporary, path)
+    except OSError as error:
+        raise DiskFailed(path, f"cannot be written ({error.strerror})") from error
+    except DiskFull:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+    flush_directory(os.path.dirname(path))
+
+
+def _write_new(temporary: str, parts: Iterable[bytes], path: str, mode: int) -> None:
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+    try:
+        offset = 0
+        for part in parts:
+            write_at(descriptor, part, offset, path)
+            offset += len(part)
+        flush_data(descriptor, path)
+    finally:
+        os.close(descriptor)
+
+
+def remove_temporary(directory: str) -> None:
+    """Remove what an interrupted ``replace_file`` left behind."""
+    for name in os.listdir(directory):
+        if name.endswith(TEMPORARY_SUFFIX):
+            os.unlink(os.path.join(directory, name))

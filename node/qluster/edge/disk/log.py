@@ -1,0 +1,213 @@
+"""The log's segments: append with one flush, read back, cut a torn tail, drop what is not needed.
+
+It must not know what a save is; records come from ``store.py``.
+"""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Iterator
+
+from . import records as bytes_of
+from .files import flush_data, flush_directory, write_at
+from .records import GROUP_HEADER_SIZE, SEGMENT_HEADER_SIZE, Record
+from .replay import Contradiction, Replay
+from .trouble import DiskFailed, DiskFull, LogDamaged
+
+logger = logging.getLogger(__name__)
+
+SEGMENT_SIZE = 16 * 1024 * 1024
+"""Where a segment ends: large enough that making a new one is rare, small enough to be read at once."""
+GROUP_SIZE_MAX = 32 * 1024 * 1024
+"""A larger save becomes several groups, each flushed by itself, so that a reader needs little memory."""
+
+
+def _file_name(number: int) -> str:
+    return f"{number:016d}.log"
+
+
+class Log:
+    """The segments in one directory, written by one thread at a time."""
+
+    def __init__(self, directory: str, uid: int, segment_size: int = SEGMENT_SIZE) -> None:
+        self._directory = directory
+        self._uid = uid
+        self._segment_size = segment_size
+        self._number = 0
+        self._size = 0
+        self._descriptor = -1
+        self.sequence = 0
+        """Number of the last group."""
+        self.replay = Replay()
+
+    def create(self) -> None:
+        """Begin a log in an empty directory."""
+        self._open_segment(1)
+
+    # --- reading back ---------------------------------------------------------
+
+    def load(self) -> None:
+        """Read all segments into ``replay`` and open the last one. Raises LogDamaged."""
+        numbers = self._numbers()
+        if not numbers:
+            raise LogDamaged(self._directory, 0, "the log has no segment")
+        for number in numbers:
+            last = number == numbers[-1]
+            if number != numbers[0] + numbers.index(number):
+                path = self._path(number - 1)
+                raise LogDamaged(path, 0, "a segment is missing between others")
+            end = self._load_segment(number, last, alone=len(numbers) == 1)
+            if end is not None:
+                self._number, self._size = number, end
+        self._descriptor = os.open(self._path(self._number), os.O_RDWR | os.O_CLOEXEC)
+
+    def _numbers(self) -> list[int]:
+        names = (re.fullmatch(r"([0-9]{16})\.log", name) for name in os.listdir(self._directory))
+        return sorted(int(name.group(1)) for name in names if name)
+
+    def _path(self, number: int) -> str:
+        return os.path.join(self._directory, _file_name(number))
+
+    def _load_segment(self, number: int, last: bool, alone: bool) -> int | None:
+        """Apply a segment and return where it ends; None when it was never finished and is gone."""
+        path = self._path(number)
+        with open(path, "rb") as file:
+            data = file.read()
+        problem = bytes_of.check_segment_header(data, self._uid, number)
+        if last and not alone and self._never_begun(data, number):
+            # A crash while the segment was begun: nothing in it was ever acknowledged, and without
+            # its first group the older segments could never go.
+            logger.warning("log-segment-removed file=%s bytes=%d reason=unfinished", path, len(data))
+            os.unlink(path)
+            flush_directory(self._directory)
+            return None
+        if problem is not None:
+            raise LogDamaged(path, 0, problem)
+        self.replay.begin_segment(number)
+        end = SEGMENT_HEADER_SIZE
+        for end, records in self._groups(path, data, number):
+            self._apply(records, number, path, end)
+        if end < len(data):
+            self._cut(path, data, end, number, last)
+        return end
+
+    def _never_begun(self, data: bytes, number: int) -> bool:
+        """Whether a crash cut off the segment's header or its first group."""
+        first = SEGMENT_HEADER_SIZE
+        header = bytes_of.group_header(data, self._uid, number, first)
+        sound = bytes_of.check_segment_header(data, self._uid, number) is None
+        if sound and header is not None and bytes_of.group_body(data, first, header) is not None:
+            return False
+        if bytes_of.next_group(data, self._uid, number, first) is not None:
+            return False
+        return bytes_of.torn(data, 0, None) or bytes_of.torn(data, first, header)
+
+    def _groups(self, path: str, data: bytes, number: int) -> Iterator[tuple[int, list[Record]]]:
+        """The readable groups from the start, each with the place where it ends."""
+        place = SEGMENT_HEADER_SIZE
+        while (header := bytes_of.group_header(data, self._uid, number, place)) is not None:
+            records = bytes_of.group_body(data, place, header)
+            if records is None:
+                return
+            if self.sequence and header.sequence != self.sequence + 1:
+                raise LogDamaged(path, place, f"group {header.sequence} follows group {self.sequence}")
+            self.sequence = header.sequence
+            place += GROUP_HEADER_SIZE + header.length
+            yield place, records
+
+    def _apply(self, records: list[Record], number: int, path: str, end: int) -> None:
+        try:
+            for record in records:
+                self.replay.apply(record, number)
+        except Contradiction as error:
+            raise LogDamaged(path, end, str(error)) from None
+
+    def _cut(self, path: str, data: bytes, end: int, number: int, last: bool) -> None:
+        """Cut a torn tail off; refuse when it is not one."""
+        follower = bytes_of.next_group(data, self._uid, number, end)
+        if follower is not None:
+            raise LogDamaged(path, end, f"unreadable, while byte {follower} begins a readable group")
+        if not last:
+            raise LogDamaged(path, end, "unreadable, while later segments follow")
+        header = bytes_of.group_header(data, self._uid, number, end)
+        if not bytes_of.torn(data, end, header):
+            raise LogDamaged(path, end, "the last group is complete, but its checksum is wrong")
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            os.ftruncate(descriptor, end)
+            os.fsync(descriptor)
+        except OSError as error:
+            raise DiskFailed(path, f"cutting the torn tail failed ({error.strerror})") from error
+        finally:
+            os.close(descriptor)
+        logger.warning("log-tail-cut file=%s offset=%d bytes=%d reason=torn", path, end, len(data) - end)
+
+    # --- writing --------------------------------------------------------------
+
+    def append(self, records: list[Record]) -> None:
+        """Make records durable, with one flush for each group."""
+        self.replay.check(records)
+        for group in _groups_of(records):
+            if self._size >= self._segment_size:
+                self._open_segment(self._number + 1)
+            self._write(group)
+            self._apply(group, self._number, self._path(self._number), self._size)
+
+    def _write(self, records: list[Record]) -> None:
+        path = self._path(self._number)
+        data = bytes_of.group(records, self._uid, self._number, self._size, self.sequence + 1)
+        write_at(self._descriptor, data, self._size, path)
+        flush_data(self._descriptor, path)
+        self._size += len(data)
+        self.sequence += 1
+
+    def _open_segment(self, number: int) -> None:
+        """Begin a new segment with what makes the older ones dispensable."""
+        path = self._path(number)
+        data = bytes_of.segment_header(self._uid, number)
+        data += bytes_of.group(self.replay.checkpoint(), self._uid, number, len(data), self.sequence + 1)
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise DiskFailed(path, f"cannot be created ({error.strerror})") from error
+        try:
+            write_at(descriptor, data, 0, path)
+        except DiskFull:
+            os.close(descriptor)
+            os.unlink(path)
+            raise
+        flush_data(descriptor, path)
+        flush_directory(self._directory)
+        self.close()
+        self._descriptor, self._number, self._size = descriptor, number, len(data)
+        self.sequence += 1
+        self.replay.begin_segment(number)
+
+    def drop_unneeded(self) -> None:
+        """Remove the oldest segments that the snapshot has made dispensable, oldest first."""
+        for number in self.replay.unneeded():
+            os.unlink(self._path(number))
+            # One at a time: were an older one to come back, the gap would look like damage.
+            flush_directory(self._directory)
+            self.replay.forget_segment(number)
+
+    def close(self) -> None:
+        """Close the open segment."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+def _groups_of(records: list[Record]) -> Iterator[list[Record]]:
+    group: list[Record] = []
+    size = 0
+    for record in records:
+        if group and size + record.size > GROUP_SIZE_MAX:
+            yield group
+            group, size = [], 0
+        group.append(record)
+        size += record.size
+    if group:
+        yield group

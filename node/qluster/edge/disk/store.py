@@ -1,0 +1,267 @@
+"""The state directory of a node: who may use it, what is in it, and when a save is durable.
+
+    lock            held while a daemon uses the directory
+    add_node        this node belongs to a cluster, or is to join one
+    current/        node.json, log/, snapshot/
+    old.1/ ...      states that were set aside, the newest few
+
+``current`` appears by one rename and goes by one rename, so it is there whole or not at all.
+All methods block; they are called from one thread at a time.
+"""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+import re
+import shutil
+from collections.abc import Sequence
+
+import msgspec
+
+from qluster.events import Save, Saved, SaveEntries, SaveIdentity, SaveSnapshot, SaveVote, Snapshot
+
+from .. import clock
+from . import identity, snapshots
+from .files import NO_SPACE, flush_directory, remove_temporary, replace_file
+from .identity import NodeFile
+from .log import SEGMENT_SIZE, Log
+from .records import ENTRY_KINDS, RESET, SNAPSHOT, VOTE, Record
+from .replay import Contradiction
+from .trouble import DiskFailed, DiskFull, DiskTrouble, LogDamaged, StateLocked, StateRefused
+
+logger = logging.getLogger(__name__)
+
+OLD_STATES_KEPT = 3
+"""States set aside that are kept: enough to look back, few enough not to fill the disk."""
+
+
+class Disk:
+    """The durable part of a node."""
+
+    def __init__(self, state_dir: str, segment_size: int = SEGMENT_SIZE) -> None:
+        self._root = state_dir
+        self._current = os.path.join(state_dir, "current")
+        self._log_dir = os.path.join(self._current, "log")
+        self._snapshot_dir = os.path.join(self._current, "snapshot")
+        self._segment_size = segment_size
+        self._lock = -1
+        self._log: Log | None = None
+        self._node: NodeFile | None = None
+        self._failure: DiskFailed | None = None
+
+    # --- start ----------------------------------------------------------------
+
+    def load(self) -> Saved:
+        """Everything this node saved; an empty state is made on the first start.
+
+        Raises LogDamaged, StateLocked, StateRefused, DiskFull or DiskFailed.
+        """
+        self._refuse_after_failure()
+        try:
+            self._lock_directory()
+            if not os.path.isdir(self._current):
+                self._make_current()
+            return self._load_current()
+        except OSError as error:
+            raise self._trouble(error) from error
+        except DiskFailed as failure:
+            self._failure = failure
+            raise
+
+    def _lock_directory(self) -> None:
+        if self._lock >= 0:
+            return
+        os.makedirs(self._root, mode=0o700, exist_ok=True)
+        lock = os.open(os.path.join(self._root, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            owner = os.read(lock, 32).decode("ascii", "replace").strip()
+            os.close(lock)
+            raise StateLocked(self._root, owner) from None
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+        self._lock = lock
+
+    def _make_current(self) -> None:
+        """An empty state with a new uid, whole before it has its name."""
+        unfinished = self._current + ".new"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        for part in ("", "log", "snapshot"):
+            os.mkdir(os.path.join(unfinished, part), mode=0o700)
+        uid = clock.seed() % 2**64 or 1
+        identity.write(unfinished, NodeFile(uid=f"{uid:016x}", boot=0))
+        log = Log(os.path.join(unfinished, "log"), uid)
+        log.create()
+        log.close()
+        flush_directory(unfinished)
+        os.rename(unfinished, self._current)
+        flush_directory(self._root)
+
+    def _load_current(self) -> Saved:
+        self._close_log()
+        for directory in (self._current, self._snapshot_dir):
+            remove_temporary(directory)
+        node = identity.read(self._current)
+        log = Log(self._log_dir, node.number, self._segment_size)
+        log.load()
+        if log.sequence < node.sequence:
+            raise LogDamaged(self._log_dir, 0, (
+                f"the log ends with group {log.sequence}, but group {node.sequence} was durable"))
+        snapshot = self._load_snapshot(log)
+        try:
+            entries = log.replay.take_entries()
+        except Contradiction as error:
+            raise LogDamaged(self._log_dir, 0, str(error)) from None
+        node = msgspec.structs.replace(node, boot=node.boot + 1, sequence=log.sequence)
+        identity.write(self._current, node)
+        self._log, self._node = log, node
+        return Saved(
+            uid=node.number, boot=node.boot, invited=os.path.exists(self._add_node), identity=node.identity,
+            term=log.replay.term, vote=log.replay.vote, snapshot=snapshot, entries=entries,
+        )
+
+    def _load_snapshot(self, log: Log) -> Snapshot | None:
+        record = log.replay.snapshot
+        name = record.payload.decode() if record else None
+        snapshot = snapshots.read(self._snapshot_dir, name) if name else None
+        if snapshot and record and (snapshot.index, snapshot.term) != (record.index, record.term):
+            raise LogDamaged(os.path.join(self._snapshot_dir, str(name)), 0, (
+                f"the snapshot is of entry {snapshot.term}/{snapshot.index}, the log says "
+                f"{record.term}/{record.index}"))
+        snapshots.remove_others(self._snapshot_dir, name)
+        return snapshot
+
+    @property
+    def _add_node(self) -> str:
+        return os.path.join(self._root, "add_node")
+
+    # --- saving ---------------------------------------------------------------
+
+    def save(self, saves: Sequence[Save]) -> None:
+        """Make all of ``saves`` durable, in their order, with one flush for the log.
+
+        Raises DiskFull (nothing is acknowledged, and it may be tried again) or DiskFailed (final).
+        """
+        self._refuse_after_failure()
+        assert self._log is not None, "load() comes before save()"
+        try:
+            self._save(self._log, saves)
+        except DiskFailed as failure:
+            self._failure = failure
+            raise
+        except OSError as error:
+            self._failure = DiskFailed(error.filename or self._root, f"saving failed ({error.strerror})")
+            raise self._failure from error
+
+    def _save(self, log: Log, saves: Sequence[Save]) -> None:
+        records: list[Record] = []
+        kept: str | None = None
+        for save in saves:
+            if isinstance(save, SaveSnapshot):
+                # The file first, the record that names it in the group: without it, it does not count.
+                kept = snapshots.file_name(save.snapshot, log.sequence + 1)
+                snapshots.write(self._snapshot_dir, kept, save.snapshot)
+                kind = RESET if save.reset else SNAPSHOT
+                records.append(Record(kind, save.snapshot.term, save.snapshot.index, kept.encode()))
+            else:
+                records.extend(_records(save))
+        log.append(records)
+        if kept is not None:
+            snapshots.remove_others(self._snapshot_dir, kept)
+            log.drop_unneeded()
+        # Last, because the identity, and after it add_node, say that the rest is there.
+        for save in saves:
+            if isinstance(save, SaveIdentity):
+                self._save_identity(save)
+
+    def _save_identity(self, save: SaveIdentity) -> None:
+        assert self._node is not None
+        who = save.identity
+        assert who.uid == self._node.number, "an identity belongs to the uid of its directory"
+        self._node = msgspec.structs.replace(self._node, cluster=who.cluster, node=who.node)
+        identity.write(self._current, self._node)
+        text = (f"Node {who.node} of founding {who.cluster}.\n"
+                f"With this file the node never founds a cluster. Remove it on one node, with its daemon "
+                f"stopped and its database directory empty, to start a cluster anew.\n")
+        replace_file(self._add_node, [text.encode()])
+
+    # --- end ------------------------------------------------------------------
+
+    def set_aside(self, reason: str) -> str:
+        """Put the whole state away, with the reason in it; ``load`` then begins an empty one.
+
+        The file ``add_node`` stays. Returns where the old state lies.
+        """
+        self._refuse_after_failure()
+        try:
+            self._lock_directory()
+            self._close_log()
+            if not os.path.isdir(self._current):
+                raise StateRefused(f"{self._root}: holds no state that could be set aside.")
+            numbers = self._old_numbers()
+            target = os.path.join(self._root, f"old.{numbers[-1] + 1 if numbers else 1}")
+            self._write_reason(reason)
+            os.rename(self._current, target)
+        except OSError as error:
+            raise self._trouble(error) from error
+        flush_directory(self._root)
+        for number in self._old_numbers()[:-OLD_STATES_KEPT]:
+            shutil.rmtree(os.path.join(self._root, f"old.{number}"), ignore_errors=True)
+        logger.warning("state-set-aside path=%s reason=%s", target, reason)
+        return target
+
+    def _write_reason(self, reason: str) -> None:
+        # For people only: a full disk must not keep a node from beginning anew.
+        with contextlib.suppress(OSError), \
+                open(os.path.join(self._current, "reason"), "w", encoding="utf-8") as file:
+            file.write(reason + "\n")
+
+    def _trouble(self, error: OSError) -> DiskTrouble:
+        path = str(error.filename or self._root)
+        if error.errno in NO_SPACE:
+            return DiskFull(path, 0)
+        if isinstance(error, PermissionError):
+            return StateRefused(f"{path}: {error.strerror}. Give the directory to the user that runs this "
+                                f"service.")
+        return StateRefused(f"{path}: {error.strerror}. Check state-dir and the disk below it.")
+
+    def _old_numbers(self) -> list[int]:
+        names = (re.fullmatch(r"old\.([0-9]{1,9})", name) for name in os.listdir(self._root))
+        return sorted(int(name.group(1)) for name in names if name)
+
+    def close(self) -> None:
+        """Give the directory free. What was saved is durable already."""
+        if self._log is not None and self._node is not None and self._failure is None:
+            # What is known to be there at a clean end must be there at the next start.
+            node = msgspec.structs.replace(self._node, sequence=self._log.sequence)
+            with contextlib.suppress(DiskTrouble):
+                identity.write(self._current, node)
+        self._close_log()
+        if self._lock >= 0:
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._lock, 0)
+            os.close(self._lock)
+            self._lock = -1
+
+    def _close_log(self) -> None:
+        if self._log is not None:
+            self._log.close()
+            self._log = None
+
+    def _refuse_after_failure(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+
+def _records(save: Save) -> list[Record]:
+    if isinstance(save, SaveVote):
+        return [Record(VOTE, save.term, save.vote or 0)]
+    if isinstance(save, SaveEntries):
+        assert save.entries, "an append of nothing"
+        return [Record(ENTRY_KINDS[entry.kind], entry.term, entry.index, entry.payload)
+                for entry in save.entries]
+    return []
