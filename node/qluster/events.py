@@ -154,9 +154,17 @@ class CancelJob:
 
 @dataclass(frozen=True, slots=True)
 class Leave:
-    """End the daemon: this node cannot go on. ``message`` is what the operator reads."""
+    """End the daemon: this node cannot go on. ``message`` is what the operator reads.
+
+    With ``rejoin`` the daemon sets its state aside and begins again as a new node,
+    which founds a cluster at once when ``founding`` is its number;
+    with ``clean`` it was asked to stop and has.
+    """
 
     message: str
+    rejoin: bool = False
+    clean: bool = False
+    founding: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,9 +72,19 @@ def begins_anew(saved: Saved) -> bool:
 class Joining:
     """The way of one node into its cluster, from the start to an identity."""
 
-    def __init__(self, saved: Saved, *, founder: bool, anew: int | None, wall: float, retry: float, now: float) -> None:
-        """``anew`` is the number of the founding that was set aside; ``wall`` seconds since 1970;
-        ``retry`` is hello-retry-interval in seconds.
+    def __init__(
+        self,
+        saved: Saved,
+        *,
+        founder: bool,
+        anew: int | None,
+        wall: float,
+        retry: float,
+        now: float,
+        founding: int = 0,
+    ) -> None:
+        """``anew`` is the number of the founding that is to be given up; ``wall`` seconds since 1970;
+        ``retry`` is hello-retry-interval in seconds; ``founding`` the number of a founding decided before.
         """
         self._uid = saved.uid
         self._may_found = anew is not None or (founder and not saved.invited)
@@ -87,6 +97,7 @@ class Joining:
         self._present_at = -inf
         self._welcome: Joined | None = None
         self._refusal = ""
+        self._founding = founding
 
     def present(self, cluster: int, now: float) -> None:
         """A voter of ``cluster`` answered the hello."""
@@ -111,6 +122,8 @@ class Joining:
             return GiveUp(f"the cluster refuses this node: {self._refusal}")
         if directory == "unknown":
             return Stay(inf, "looking at the database directory")
+        if self._founding:
+            return Found(self._founding)
         if self._welcome is not None:
             return self._welcome
         if self._anew is not None and directory not in ("none", "absent", "empty"):
@@ -149,6 +162,6 @@ def meets_later_founding(own: int, heard: int, directory: str) -> GiveUp | bool:
     if directory in ("none", "absent", "empty"):
         return True
     return GiveUp(
-        f"this cluster was founded anew (founding {heard}; this node belongs to {own}), but the database directory here is "
-        "not empty. Empty it and start this node again, and it joins"
+        f"this cluster was founded anew (founding {heard}; this node belongs to {own}), but the database directory "
+        "here is not empty. Empty it and start this node again, and it joins"
     )

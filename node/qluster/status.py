@@ -15,7 +15,7 @@ class DatabaseStatus(Struct, frozen=True, kw_only=True):
     role: str = "none"
     """primary, replica, detached (a standby without upstream), stopped, absent, none (host has no database)."""
     state: str = ""
-    """What the daemon is doing with it: idle, initialising, cloning, rewinding, promoting, starting, stopping, failed."""
+    """What the daemon does with it: idle, initialising, cloning, rewinding, promoting, starting, stopping, failed."""
     system_id: int | None = None
     timeline: int | None = None
     position: int | None = None

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-
 from qluster.cluster.commands import Reign
 from qluster.cluster.messages import PositionReply
 from qluster.cluster.reign import HAND_OVERS_MAX, Ask, Begin, HandOver, Succession, View, Wait
@@ -18,7 +17,9 @@ VIEW = View(
 )
 
 
-def reply(node: int, position: int, timeline: int = 2, fit: bool = True, term: int = 9, system: int = SYSTEM) -> PositionReply:
+def reply(
+    node: int, position: int, timeline: int = 2, fit: bool = True, term: int = 9, system: int = SYSTEM
+) -> PositionReply:
     return PositionReply(1, node, term, system, timeline, position, fit, "" if fit else "is empty")
 
 

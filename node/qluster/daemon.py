@@ -1,0 +1,354 @@
+"""The loop: take events, ask the node, perform the effects in their order.
+
+Decides nothing. Between two turns of the loop lies one save: whatever came in
+meanwhile goes into the next turn, so one flush of the disk covers all of it.
+"""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from random import Random
+
+import msgspec
+
+from qluster.api import routes
+from qluster.api.routes import Reply, Request
+from qluster.config import Config
+from qluster.database.facts import Facts
+from qluster.edge import client, clock
+from qluster.edge.disk import Disk, DiskTrouble
+from qluster.edge.guard import Guard, GuardFailed
+from qluster.edge.multicast import Multicast, NetworkUnusable
+from qluster.edge.pooler import Pooler
+from qluster.edge.postgres import Postgres, PostgresFailed
+from qluster.edge.rest import RestServer, RestUnavailable
+from qluster.edge.watchdog import Watchdog
+from qluster.events import (
+    Address,
+    Answer,
+    CancelJob,
+    DatagramReceived,
+    Effects,
+    Event,
+    FactsRead,
+    FetchSnapshot,
+    Job,
+    JobEnded,
+    Leave,
+    Repoint,
+    Saved,
+    Snapshot,
+    StopRequested,
+    TimePassed,
+)
+from qluster.node import Node
+from qluster.transport.link import Link, LinkSettings
+from qluster.transport.seal import KeyFault, parse_keys
+
+log = logging.getLogger("qluster.daemon")
+
+FACTS_INTERVAL = 0.5
+"""Seconds between two looks at the database; what ends or is ordered is looked at at once."""
+
+EVENTS_MAX = 4096
+"""Events that may wait: beyond it datagrams are dropped and counted, as a full socket buffer would."""
+
+TURN_EVENTS_MAX = 256
+"""Events of one turn, so that a flood cannot keep what is due from being sent."""
+
+IDLE_MAX = 1.0
+"""Seconds without an event after which the node is asked anyway, and the service manager is told we live."""
+
+EXIT_CLEAN, EXIT_REFUSED = 0, 1
+
+_decode_snapshot = msgspec.msgpack.Decoder(tuple[int, int, bytes, bytes]).decode
+
+
+class Trouble(Exception):
+    """The daemon cannot start or go on; the message is for the operator."""
+
+
+def run(config: Config) -> int:
+    """Run a node until it is asked to stop; the exit code."""
+    try:
+        return asyncio.run(Daemon(config).run())
+    except (Trouble, DiskTrouble, NetworkUnusable, RestUnavailable, GuardFailed, PostgresFailed) as trouble:
+        log.error("%s", trouble)
+        return EXIT_REFUSED
+
+
+class Daemon:
+    """One node with its hands."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._queue: asyncio.Queue[Event] = asyncio.Queue(EVENTS_MAX)
+        self._jobs: dict[int, asyncio.Task[object]] = {}
+        self._tickets: dict[int, asyncio.Future[Answer]] = {}
+        self._ticket = 0
+        self._dropped = 0
+        self._endings = 0
+        self._disk = Disk(config.state_dir)
+        self._writer = ThreadPoolExecutor(1, "disk")
+        self._network = Multicast(config.ip, config.udp.socket, self._received)
+        self._rest = RestServer(config, self._serve, self._snapshot)
+        self._watchdog = Watchdog()
+        self._postgres: Postgres | None = None
+        self._guard: Guard | None = None
+        self._pooler = Pooler(config.pool) if config.pool is not None else None
+        self._node: Node | None = None
+        self._look = asyncio.Event()
+
+    async def run(self) -> int:
+        """From the first look at the disk to the clean end."""
+        loop = asyncio.get_running_loop()
+        async with contextlib.AsyncExitStack() as stack:
+            stack.callback(self._writer.shutdown, wait=True)
+            stack.callback(self._disk.close)
+            saved = self._disk.load()
+            stack.callback(self._network.close)
+            self._network.open()
+            await self._open_database(stack)
+            self._node = self._make_node(saved)
+            stack.push_async_callback(self._rest.stop)
+            await self._rest.start()
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.add_signal_handler(number, self._put, StopRequested())
+            loop.add_signal_handler(signal.SIGHUP, self._reload)
+            stack.push_async_callback(self._end_jobs)
+            self._watchdog.ready()
+            return await self._live()
+
+    async def _open_database(self, stack: contextlib.AsyncExitStack) -> None:
+        database = self._config.database
+        if database is None:
+            return
+        guard = Guard(database.data_dir, self._look_again, self._guard_lost)
+        stack.push_async_callback(guard.stop)
+        await guard.start()
+        self._guard = guard
+        postgres = Postgres(database, self._config.ip, guard.server, self._look_again)
+        stack.push_async_callback(postgres.close)
+        await postgres.adopt()
+        self._postgres = postgres
+        watching = asyncio.create_task(self._watch_database(postgres))
+        stack.callback(watching.cancel)
+
+    def _make_node(self, saved: Saved, founding: int = 0) -> Node:
+        config, now = self._config, clock.monotonic()
+        try:
+            keys = parse_keys(Path(config.cluster.key_file).read_text(encoding="ascii"))
+        except (OSError, UnicodeDecodeError, KeyFault) as fault:
+            raise Trouble(f"cluster.key-file {config.cluster.key_file}: {fault}") from fault
+        random = Random(clock.seed())
+        settings = LinkSettings(
+            max_log_size=config.udp.max_log_size,
+            send_buffer_capacity=config.udp.send_buffer_capacity,
+            recv_buffer_capacity=config.udp.recv_buffer_capacity,
+            pacing_rate=config.udp.socket.pacing_rate,
+            recv_buffer_size=self._network.recv_buffer_size,
+            datagram_size=self._network.datagram_size,
+            group_size=self._network.group_size,
+        )
+        link = Link(config.cluster.name, saved.uid, saved.boot, keys, settings, random, now)
+        return Node(config, saved, link, random=random, wall=clock.wall(), now=now, founding=founding)
+
+    # --- events -------------------------------------------------------------------
+
+    def _put(self, event: Event) -> None:
+        try:
+            self._queue.put_nowait(event)
+        except asyncio.QueueFull:
+            self._dropped += 1
+
+    def _received(self, datagram: bytes, source: Address) -> None:
+        self._put(DatagramReceived(datagram, source))
+
+    async def _turn(self, wake_at: float) -> list[Event]:
+        """The events of one turn: at least one, unless time has passed."""
+        wait = min(max(0.0, wake_at - clock.monotonic()), IDLE_MAX)
+        events: list[Event] = []
+        with contextlib.suppress(TimeoutError):
+            events.append(await asyncio.wait_for(self._queue.get(), wait) if wait else self._queue.get_nowait())
+        while len(events) < TURN_EVENTS_MAX and not self._queue.empty():
+            events.append(self._queue.get_nowait())
+        return events or [TimePassed()]
+
+    async def _live(self) -> int:
+        wake_at = 0.0
+        while True:
+            try:
+                events = await self._turn(wake_at)
+            except asyncio.QueueEmpty:
+                events = [TimePassed()]
+            assert self._node is not None
+            gathered = Effects()
+            for event in events:
+                effects = self._node.handle(event, clock.monotonic())
+                _gather(gathered, effects)
+                self._limit(effects.alive_until)
+                if effects.leave is not None:
+                    break
+            await self._perform(gathered)
+            wake_at = gathered.wake_at
+            self._watchdog.alive()
+            if gathered.leave is not None:
+                code = await self._leave(gathered.leave)
+                if code is not None:
+                    return code
+
+    def _limit(self, alive_until: float) -> None:
+        """Law 7: the deadline does not wait for the disk."""
+        if self._guard is not None:
+            self._guard.deadline(alive_until)
+
+    async def _perform(self, effects: Effects) -> None:
+        """Save, then send, then start, then answer: nothing else sends."""
+        if effects.save:
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(self._writer, self._disk.save, effects.save)
+        self._network.send(effects.send)
+        for job in effects.start:
+            self._start(job)
+        for answer in effects.answer:
+            waiting = self._tickets.pop(answer.ticket, None)
+            if waiting is not None and not waiting.done():
+                waiting.set_result(answer)
+
+    async def _leave(self, leave: Leave) -> int | None:
+        """End, or begin again as a new node (None)."""
+        if leave.clean:
+            log.info("stopped")
+            return EXIT_CLEAN
+        if not leave.rejoin:
+            raise Trouble(leave.message)
+        log.warning("begins-again reason=%s", leave.message)
+        await self._end_jobs()
+        self._disk.set_aside(leave.message)
+        self._node = self._make_node(self._disk.load(), leave.founding)
+        self._look.set()
+        return None
+
+    # --- jobs ------------------------------------------------------------------------
+
+    def _start(self, job: Job) -> None:
+        if isinstance(job.order, CancelJob):
+            running = self._jobs.get(job.order.number)
+            if running is not None:
+                running.cancel()
+            return
+        self._jobs[job.number] = asyncio.create_task(self._run_job(job))
+
+    async def _run_job(self, job: Job) -> None:
+        log.info("job-started number=%d order=%s", job.number, job.order)
+        began = clock.monotonic()
+        ended = JobEnded(job.number, error="it was cancelled", result=True)
+        try:
+            ended = JobEnded(job.number, await self._do(job.order))
+        except PostgresFailed as failure:
+            ended = JobEnded(job.number, failure.passing, str(failure))
+        except client.ClientError as failure:
+            ended = JobEnded(job.number, None, str(failure))
+        except (OSError, msgspec.MsgspecError) as failure:
+            ended = JobEnded(job.number, None, f"{type(failure).__name__}: {failure}")
+        finally:
+            took = clock.monotonic() - began
+            log.info("job-ended number=%d seconds=%.2f error=%s", job.number, took, ended.error)
+            self._jobs.pop(job.number, None)
+            self._endings += 1
+            await self._queue.put(ended)
+            self._look.set()
+
+    async def _do(self, order: object) -> object:
+        match order:
+            case FetchSnapshot(address, index):
+                token = Path(self._config.api.operate_token_file).read_text(encoding="ascii").strip()
+                return Snapshot(
+                    *_decode_snapshot(await client.fetch_snapshot(address, token, self._config.api.ca_file, index))
+                )
+            case Repoint(primary, reign):
+                assert self._pooler is not None, "only a pool host repoints"
+                await self._pooler.repoint(primary, reign)
+                return None
+        assert self._postgres is not None, "only a database host is ordered about its database"
+        return await self._postgres.perform(order)  # type: ignore[arg-type]
+
+    async def _end_jobs(self) -> None:
+        running = list(self._jobs.values())
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+    # --- the database --------------------------------------------------------------------
+
+    def _look_again(self, line: str = "") -> None:
+        """Something ended that the node must know of now."""
+        if line:
+            log.warning("database-ended %s", line)
+        self._look.set()
+
+    def _guard_lost(self, sentence: str) -> None:
+        log.error("guard-lost %s", sentence)
+        self._put(StopRequested())
+
+    async def _watch_database(self, postgres: Postgres) -> None:
+        while True:
+            self._look.clear()
+            endings = self._endings
+            facts: Facts = await postgres.read_facts()
+            if endings != self._endings:
+                # Begun before a job ended: half of what was seen may be from before it.
+                continue
+            await self._queue.put(FactsRead(facts))
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._look.wait(), FACTS_INTERVAL)
+
+    # --- clients ---------------------------------------------------------------------------
+
+    async def _serve(self, request: Request) -> Reply:
+        node = self._node
+        assert node is not None, "the server starts after the node"
+        self._ticket += 1
+        ticket = self._ticket
+        status = node.status(clock.monotonic())
+        counters = {**status.own.counters, **self._network.counters, "events_dropped": self._dropped}
+        status = msgspec.structs.replace(status, own=msgspec.structs.replace(status.own, counters=counters))
+        decided = routes.decide(request, status, ticket)
+        if isinstance(decided, Reply):
+            return decided
+        waiting: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._tickets[ticket] = waiting
+        try:
+            await self._queue.put(decided)
+            answer = await waiting
+        finally:
+            self._tickets.pop(ticket, None)
+        return routes.reply(request, answer.outcome, node.status(clock.monotonic()))
+
+    async def _snapshot(self, index: int) -> bytes | None:
+        snapshot = self._node.snapshot if self._node else None
+        if snapshot is None or snapshot.index < index:
+            return None
+        return msgspec.msgpack.encode((snapshot.index, snapshot.term, snapshot.members, snapshot.state))
+
+    def _reload(self) -> None:
+        try:
+            self._rest.reload()
+        except RestUnavailable as fault:
+            log.error("reload-refused %s", fault)
+
+
+def _gather(gathered: Effects, effects: Effects) -> None:
+    """Add what one event brought to what the turn has so far."""
+    gathered.save += effects.save
+    gathered.send += effects.send
+    gathered.start += effects.start
+    gathered.answer += effects.answer
+    gathered.leave = gathered.leave or effects.leave
+    gathered.wake_at = effects.wake_at
+    gathered.alive_until = effects.alive_until

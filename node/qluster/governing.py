@@ -1,0 +1,228 @@
+"""Decides when this node takes up, hands over and lays down the leader's duties.
+
+Must not know how anything is sent or saved. What a leader owes others is in ``leading.py``;
+here stands when: at the start of its term, when its primary will not run, when an operator
+asks, when the daemon stops.
+"""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from math import inf
+from typing import TYPE_CHECKING
+
+from qluster.cluster import commands, messages
+from qluster.cluster.messages import PositionReply
+from qluster.config import shared
+from qluster.consensus.refusals import Refusal
+from qluster.leading import Change, Duty, Leading, Propose, Scene, Tell, Transfer, best_successor
+
+if TYPE_CHECKING:
+    from qluster.node import Node
+
+log = logging.getLogger("qluster.governing")
+
+RESTART_PATIENCE = 5.0
+"""Seconds at least that a primary may need to come up again where it was before another node is asked:
+recovery in place loses nothing, another node may lack the newest WAL."""
+
+START_ATTEMPTS = 2
+"""Failed starts of a primary after which another node is asked at once."""
+
+STOP_PATIENCE = 5.0
+"""Seconds a stopping leader waits for its successor before it goes without."""
+
+
+@dataclass(slots=True)
+class _HandOver:
+    target: int
+    until: float
+    transferred: bool = False
+
+
+class Governing:
+    """The leader's duties on this node, as long as it leads."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._leading: Leading | None = None
+        self._hand_over: _HandOver | None = None
+        self._transfer_until = -inf
+        self._unwritable_since: float | None = None
+        self._named: int = 0
+        self._stop_at = inf
+
+    @property
+    def handing_over(self) -> bool:
+        """The primary here is to stop so that another node can take over."""
+        return self._hand_over is not None
+
+    @property
+    def reason(self) -> str:
+        """Why there is no primary yet, "" when there is."""
+        return self._leading.reason if self._leading else ""
+
+    @property
+    def wake_at(self) -> float:
+        """When something here is due without an event."""
+        times = [self._leading.wake_at if self._leading else inf, self._hand_over.until if self._hand_over else inf]
+        if self._unwritable_since is not None:
+            times.append(self._unwritable_since + self._restart_patience)
+        if self._node.stopping:
+            times.append(self._stop_at + STOP_PATIENCE)
+        return min(times)
+
+    # --- what comes in -------------------------------------------------------------
+
+    def receive(self, message: messages.Message, now: float) -> None:
+        """Take a message of another member."""
+        match message:
+            case messages.Report():
+                self._node.reports.receive(message, now)
+            case messages.PositionQuery():
+                self._node.hosting.asked(message.term)
+            case PositionReply():
+                if self._leading is not None:
+                    self._leading.position(message)
+
+    def hello(self, hello: messages.Hello) -> None:
+        """A node said hello; only a leader has an answer."""
+        if self._leading is not None:
+            self._leading.hello(hello)
+
+    def ask_hand_over(self, target: int, now: float) -> None:
+        """An operator wants ``target`` to lead. The primary here stops cleanly first."""
+        self._hand_over = _HandOver(target, now + 2 * max(self._node.config.cluster.node_timeout, RESTART_PATIENCE))
+
+    def stop(self, now: float) -> None:
+        """The daemon is to stop."""
+        self._stop_at = min(self._stop_at, now)
+        self._node.requests.stop("it is stopping")
+
+    # --- what is to be done ------------------------------------------------------------
+
+    def step(self, now: float) -> bool:
+        """Do what is due; True when something was done that may have more to follow."""
+        node = self._node
+        assert node.qraft is not None
+        if node.stopping:
+            self._depart(now)
+            return False
+        if node.qraft.role != "leader":
+            self._leading, self._hand_over, self._unwritable_since = None, None, None
+            return False
+        if self._leading is None or self._leading.term != node.qraft.term:
+            self._leading = Leading(node.qraft.term, now)
+            node.counters["elections"] += 1
+        if not node.qraft.ready:
+            return False
+        if self._name():
+            return True
+        scene = self.scene(now)
+        busy = self.handing_over or now < self._transfer_until
+        duties = self._leading.step(scene, handing_over=busy) if node.state.name else []
+        for duty in duties:
+            self._perform(duty, now)
+        self._watch_primary(scene, now)
+        self._hand_leadership_over(now)
+        return any(isinstance(duty, (Propose, Change)) for duty in duties)
+
+    def scene(self, now: float) -> Scene:
+        """What the leader sees."""
+        node = self._node
+        assert node.qraft is not None
+        cluster = node.config.cluster
+        members = node.qraft.members
+        facts = node.keeper.facts
+        return Scene(
+            now=now, me=node.me, cluster=node.cluster, term=node.qraft.term, state=node.state,
+            members=members, settled=node.settled,
+            alive=frozenset(member.node for member in members if node.alive(member.node, now)),
+            own=node.hosting.position(now), intact=node.keeper.intact(node.state.system_id, now),
+            system_id=facts.system_id if facts else None, awaits_founding=node.config.database is not None,
+            node_timeout=cluster.node_timeout, retry=cluster.replication_retry_interval, report=node.reports.last,
+        )  # fmt: skip
+
+    def _name(self) -> bool:
+        """A cluster that has just been founded gets its name and settings before anything else."""
+        node = self._node
+        assert node.qraft is not None
+        if node.state.name or self._named == node.qraft.term:
+            return False
+        self._named = node.qraft.term
+        self._perform(Propose(commands.Founded(node.file.cluster.name, shared(node.file))), 0.0)
+        return True
+
+    def _perform(self, duty: Duty, now: float) -> None:
+        node = self._node
+        assert node.qraft is not None
+        try:
+            match duty:
+                case Propose(body):
+                    node.qraft.propose("command", commands.encode(body), now)
+                case Change(members):
+                    node.qraft.change_members(members, now)
+                case Transfer(target):
+                    node.qraft.transfer(target, now)
+                    self._transfer_until = now + node.config.cluster.leader_voting_timeout
+                case Tell(message, to):
+                    node.tell(message, to, now)
+        except Refusal as refusal:
+            # Every duty is found again at the next step: what was refused now is only put off.
+            log.debug("put-off duty=%s reason=%s", type(duty).__name__, refusal.reason)
+
+    # --- the primary here ------------------------------------------------------------------
+
+    @property
+    def _restart_patience(self) -> float:
+        return max(self._node.config.cluster.node_timeout, RESTART_PATIENCE)
+
+    def _watch_primary(self, scene: Scene, now: float) -> None:
+        """A primary that will not run is given up for another node's, when there is one."""
+        node = self._node
+        if node.keeper.wanted.kind != "primary" or node.keeper.writable or self.handing_over:
+            self._unwritable_since = None
+            return
+        if self._unwritable_since is None:
+            self._unwritable_since = now
+        late = now >= self._unwritable_since + self._restart_patience
+        if not late and node.keeper.attempts < START_ATTEMPTS:
+            return
+        target = best_successor(scene, node.settled)
+        if target is None:
+            return
+        fault = node.keeper.fault or "the primary did not come up in time"
+        log.warning("primary-given-up node=%d successor=%d reason=%s", node.me, target, fault)
+        node.keeper.mark_unfit(fault, now)
+        self.ask_hand_over(target, now)
+
+    def _hand_leadership_over(self, now: float) -> None:
+        """The lease is laid down only after the database here has stopped."""
+        hand_over, node = self._hand_over, self._node
+        if hand_over is None:
+            return
+        if now >= hand_over.until:
+            log.warning("hand-over-failed target=%d", hand_over.target)
+            self._hand_over = None
+        elif node.hosting.no_primary and not hand_over.transferred:
+            hand_over.transferred = True
+            self._perform(Transfer(hand_over.target), now)
+
+    # --- stopping ----------------------------------------------------------------------------
+
+    def _depart(self, now: float) -> None:
+        """Stop the database, then hand over or say goodbye, then leave."""
+        node = self._node
+        assert node.qraft is not None
+        if node.config.database is not None and not node.keeper.stopped:
+            self._stop_at = now
+            return
+        if node.qraft.role == "leader":
+            target = best_successor(self.scene(now), node.settled)
+            if target is not None and now < self._stop_at + STOP_PATIENCE:
+                if now >= self._transfer_until:
+                    self._perform(Transfer(target), now)
+                return
+            node.qraft.resign(now)
+        node.leave("stopped", clean=True)

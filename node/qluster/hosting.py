@@ -1,0 +1,165 @@
+"""Decides what the log wants of this host: its database, its pool, its report, its lease's end.
+
+Must not know how a database is started or a pool repointed.
+
+The rule that keeps two primaries apart: a reign binds only in the term in which it was
+committed. A node that has moved on to a later term lets no database of an earlier term
+write, and follows none, until the leader of the later term has begun a reign.
+"""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from math import inf
+from typing import TYPE_CHECKING
+
+from qluster import serving
+from qluster.cluster import messages
+from qluster.cluster.messages import PositionReply
+from qluster.config import shared_digest
+from qluster.database.orders import Terms
+from qluster.database.plan import Wanted
+from qluster.events import Address
+
+if TYPE_CHECKING:
+    from qluster.node import Node
+
+
+class Hosting:
+    """What this host owes the cluster."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._asked = 0
+        self._answered_at = -inf
+
+    def asked(self, term: int) -> None:
+        """The leader of ``term`` asked for the position of the database here."""
+        self._asked = term
+
+    @property
+    def no_primary(self) -> bool:
+        """No primary runs here, and none is being started."""
+        keeper = self._node.keeper
+        return keeper.settled and not keeper.primary_possible
+
+    def reigns(self) -> bool:
+        """The reign in force is this node's, begun in the term in which it leads."""
+        node, qraft = self._node, self._node.qraft
+        reign = node.state.reign
+        return (
+            qraft is not None
+            and qraft.role == "leader"
+            and qraft.ready
+            and reign is not None
+            and reign.node == node.me
+            and reign.term == qraft.term
+        )
+
+    def may_write(self, now: float) -> bool:
+        """True on exactly the node that a client may write to."""
+        qraft = self._node.qraft
+        return qraft is not None and self.reigns() and qraft.lease_until > now and self._node.keeper.writable
+
+    def alive_until(self, now: float) -> float:
+        """Until when the database here may go on; ``inf`` when it is no primary."""
+        node = self._node
+        if not node.keeper.primary_possible:
+            return inf
+        return node.qraft.lease_until if node.qraft is not None and self.reigns() else now
+
+    def position(self, now: float) -> PositionReply | None:
+        """This database's final position in the current term, None while it has none."""
+        node = self._node
+        if node.qraft is None or node.config.database is None:
+            return None
+        found = node.keeper.position(now)
+        if found is None:
+            return None
+        return PositionReply(
+            node.cluster, node.me, node.qraft.term, found.system_id, found.timeline, found.position,
+            not found.fault, found.fault[:1000],
+        )  # fmt: skip
+
+    def step(self, now: float) -> None:
+        """Order what is due, answer the leader, report."""
+        node = self._node
+        if node.config.database is not None:
+            node.start(node.keeper.step(self.wanted(), node.job_number(), now))
+        if node.qraft is None:
+            if node.stopping and (node.config.database is None or node.keeper.stopped):
+                node.leave("stopped", clean=True)
+            return
+        self._answer(now)
+        self._point(now)
+        report = self.report(now)
+        if node.reports.due(report, now):
+            node.tell(report, None, now)
+
+    # --- the database ----------------------------------------------------------------
+
+    def wanted(self) -> Wanted:
+        """What the log wants of the database here."""
+        node, qraft, reign = self._node, self._node.qraft, self._node.state.reign
+        if node.stopping or qraft is None or qraft.removed:
+            return Wanted("stopped")
+        terms = self._terms()
+        if reign is None:
+            leads = qraft.role == "leader" and qraft.ready
+            return Wanted("found", terms=terms) if leads else Wanted("stopped")
+        if self.reigns():
+            kind = "stopped" if node.governing.handing_over else "primary"
+            return Wanted(kind, reign.number, None, reign.system_id, self._since(), terms)  # type: ignore[arg-type]
+        upstream = self._database_of(reign.node)
+        if reign.term == qraft.term and reign.node != node.me and upstream is not None:
+            return Wanted("follow", reign.number, upstream, reign.system_id, None, terms)
+        return Wanted("detached", reign.number, None, reign.system_id, None, terms)
+
+    def _since(self) -> int:
+        """First of the unbroken row of this node's reigns up to the one in force."""
+        reigns = self._node.state.reigns
+        first = reigns[-1].number
+        for reign in reversed(reigns):
+            if reign.node != self._node.me:
+                break
+            first = reign.number
+        return first
+
+    def _terms(self) -> Terms:
+        members = sorted(member.ip for member in self._node.settled if member.db_port is not None)
+        return Terms(name=f"node{self._node.me}", members=tuple(members))
+
+    def _database_of(self, number: int) -> Address | None:
+        member = self._node.settled.get(number)
+        return (member.ip, member.db_port) if member is not None and member.db_port is not None else None
+
+    def _answer(self, now: float) -> None:
+        node = self._node
+        assert node.qraft is not None
+        if self._asked != node.qraft.term or node.qraft.leader in (None, node.me):
+            return
+        reply = self.position(now)
+        to = node.address(node.qraft.leader) if node.qraft.leader is not None else None
+        if reply is not None and to is not None:
+            self._asked = 0
+            node.tell(reply, to, now)
+
+    # --- the pool and the report --------------------------------------------------------
+
+    def _point(self, now: float) -> None:
+        node, reign = self._node, self._node.state.reign
+        if node.config.pool is None or reign is None:
+            return
+        report = node.reports.last(reign.node)
+        ready = report is not None and report.writable and report.reign >= reign.number
+        primary = self._database_of(reign.node) if ready else None
+        node.start(node.pointing.step(primary, reign.number, node.job_number(), now))
+
+    def report(self, now: float) -> messages.Report:
+        """What this node says of itself now."""
+        node, reign = self._node, self._node.state.reign
+        return messages.Report(
+            node.cluster, node.me, serving.VERSION, shared_digest(node.file), node.message[:1000],
+            reign.number if reign else 0, self.may_write(now),
+            node.keeper.status() if node.config.database is not None else None,
+            node.pointing.status if node.config.pool is not None else None,
+        )  # fmt: skip

@@ -1,0 +1,227 @@
+"""Decides what this host's database is told next, one order at a time, and what may be said of it.
+
+Must not know why something is wanted, nor how an order is carried out.
+An order is given only on facts that were read after the last order ended.
+"""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from math import inf
+
+from qluster.database.facts import Facts
+from qluster.database.failures import Failures
+from qluster.database.orders import Clone, Initialise, Order, Promote, Rewind, StartPrimary
+from qluster.database.plan import Wanted, needs_reinit, next_order, reason
+from qluster.events import CancelJob, Job, JobEnded
+from qluster.status import DatabaseStatus
+
+UNFIT_TIME = 30.0
+"""Seconds for which a node whose primary would not start is passed over, unless its
+database is seen well before: long enough for another node to take over."""
+
+STATES: dict[str, str] = {
+    "Initialise": "initialising",
+    "Clone": "cloning",
+    "Rewind": "rewinding",
+    "Promote": "promoting",
+    "StartPrimary": "starting",
+    "StartStandby": "starting",
+    "StopFast": "stopping",
+    "StopImmediate": "stopping",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where this host's database stands, final for the term that asked; ``fault`` is "" when it is fit."""
+
+    system_id: int
+    timeline: int
+    position: int
+    fault: str
+
+
+@dataclass(slots=True)
+class Keeper:
+    """The database on this host, as far as the node knows it."""
+
+    wanted: Wanted = field(default_factory=Wanted)
+    facts: Facts | None = None
+    primary_possible: bool = False
+    """A primary runs here, or was ordered to: then, and only then, the lease bounds its life."""
+    _failures: Failures = field(default_factory=Failures)
+    _job: Job | None = None
+    _stale: bool = True
+    _unfit_until: float = -inf
+    _unfit: str = ""
+
+    @property
+    def directory(self) -> str:
+        """State of the database directory, "unknown" before the first look."""
+        return self.facts.directory if self.facts else "unknown"
+
+    @property
+    def settled(self) -> bool:
+        """No order is under way and the facts are newer than the last one."""
+        return self._job is None and not self._stale
+
+    @property
+    def stopped(self) -> bool:
+        """No server runs."""
+        return self.settled and self.facts is not None and self.facts.server == "stopped"
+
+    @property
+    def writable(self) -> bool:
+        """The server runs as a primary that was told so."""
+        facts = self.facts
+        return (
+            facts is not None
+            and facts.server == "running"
+            and facts.in_recovery is False
+            and facts.last_reign == self.wanted.reign
+            and self.wanted.kind == "primary"
+        )
+
+    def look(self, facts: Facts, now: float) -> None:
+        """Take new facts."""
+        self.facts = facts
+        self._stale = False
+        if self._job is None and (facts.server == "stopped" or facts.in_recovery):
+            self.primary_possible = False
+        if self.writable or (facts.server == "running" and facts.in_recovery):
+            self._unfit_until = min(self._unfit_until, now + 1.0)
+
+    def mark_unfit(self, fault: str, now: float) -> None:
+        """The primary here would not run: another node goes first for a while."""
+        self._unfit, self._unfit_until = fault, now + UNFIT_TIME
+
+    def step(self, wanted: Wanted, number: int, now: float) -> Job | None:
+        """The next job for the hand; None when there is none now."""
+        if _purpose(wanted) != _purpose(self.wanted):
+            self._failures.forget()
+        self.wanted = wanted
+        if self._job is not None:
+            order = self._job.order
+            if _pointless(order, wanted):
+                return Job(number, CancelJob(self._job.number))
+            return None
+        if self._stale or self.facts is None:
+            return None
+        order = next_order(self.facts, wanted, self._failures, now)
+        if order is None:
+            return None
+        self.primary_possible = self.primary_possible or isinstance(order, (StartPrimary, Promote))
+        self._job = Job(number, order)
+        return self._job
+
+    def ended(self, event: JobEnded, now: float) -> bool:
+        """Take the end of a job; False when it was not one of these. ``result`` True: the cause passes."""
+        job = self._job
+        if job is None or event.number != job.number:
+            return False
+        order: Order = job.order  # type: ignore[assignment]
+        self._job, self._stale = None, True
+        if event.error is None:
+            self._failures.succeeded(order)
+        else:
+            self._failures.failed(order, event.error, now, passing=event.result is True)
+        return True
+
+    def intact(self, system_id: int | None, now: float) -> bool:
+        """The directory here is the cluster's database and may be started."""
+        facts = self.facts
+        return (
+            facts is not None
+            and facts.directory == "initialised"
+            and facts.system_id is not None
+            and (facts.system_id == system_id if system_id is not None else facts.fresh)
+            and now >= self._unfit_until
+            and not needs_reinit(facts, self.wanted, self._failures)
+        )
+
+    def position(self, now: float) -> Position | None:
+        """The position with no upstream; None while it is not final."""
+        facts = self.facts
+        if facts is None or self.wanted.kind != "detached":
+            return None
+        if isinstance(self._job.order if self._job else None, (Clone, Rewind, Initialise)):
+            return Position(facts.system_id or 0, 0, 0, "the database is being copied")
+        if not self.settled:
+            return None
+        if now < self._unfit_until:
+            return Position(facts.system_id or 0, facts.timeline or 0, facts.position or 0, self._unfit)
+        if facts.directory != "initialised":
+            return Position(0, 0, 0, f"the database directory is {facts.directory}")
+        final = facts.server == "running" and facts.in_recovery and facts.upstream is None and facts.receiver == "none"
+        if final and facts.system_id is not None and facts.timeline is not None and facts.position is not None:
+            return Position(facts.system_id, facts.timeline, facts.position, "")
+        fault = reason(facts, self.wanted, self._failures)
+        return Position(facts.system_id or 0, facts.timeline or 0, facts.position or 0, fault) if fault else None
+
+    @property
+    def attempts(self) -> int:
+        """How often a primary could not be brought up here, since it is wanted."""
+        return max(self._failures.count(StartPrimary), self._failures.count(Promote))
+
+    @property
+    def fault(self) -> str:
+        """Why the database is not what is wanted; "" when well or under way."""
+        return reason(self.facts, self.wanted, self._failures) if self.facts else ""
+
+    @property
+    def wake_at(self) -> float:
+        """When an order that failed may be tried again."""
+        return self._failures.next_at if self._job is None and not self._stale else inf
+
+    def status(self) -> DatabaseStatus:
+        """What is reported of the database."""
+        facts = self.facts or Facts()
+        return DatabaseStatus(
+            role=_role(facts),
+            state=self._state(),
+            system_id=facts.system_id,
+            timeline=facts.timeline,
+            position=facts.position,
+            replayed=facts.replayed,
+            streaming=facts.receiver == "streaming",
+            upstream=facts.upstream,
+            pending_restart=facts.pending_restart,
+            version=facts.version,
+            error=self.fault,
+        )
+
+    def _state(self) -> str:
+        if self._job is not None:
+            return STATES.get(type(self._job.order).__name__, "changing")
+        return "failed" if self.fault else "idle"
+
+
+def _purpose(wanted: Wanted) -> Wanted:
+    """What makes a want another want: not the terms, which change with the membership."""
+    return replace(wanted, terms=type(wanted.terms)(), since=None)
+
+
+def _pointless(order: object, wanted: Wanted) -> bool:
+    """True when the order that is under way would end in what is not wanted any more.
+
+    A copy goes on through an election: it is thrown away only when the upstream is another one.
+    """
+    match order:
+        case Clone() | Rewind():
+            return wanted.kind == "stopped" or (wanted.kind == "follow" and wanted.upstream != order.upstream)
+        case Promote() | StartPrimary():
+            return wanted.kind != "primary" or wanted.reign != order.reign
+        case Initialise():
+            return wanted.kind == "stopped"
+    return False
+
+
+def _role(facts: Facts) -> str:
+    if facts.directory != "initialised":
+        return "absent"
+    if facts.server == "stopped" or facts.in_recovery is None:
+        return "stopped"
+    if not facts.in_recovery:
+        return "primary"
+    return "replica" if facts.upstream is not None else "detached"

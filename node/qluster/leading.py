@@ -1,0 +1,255 @@
+"""Decides what a leader does beside replicating: admit nodes, find a primary, hand over.
+
+Must not know how messages travel, nor how entries are agreed on: it is given a view of
+both and says what is to be proposed, changed, sent or transferred.
+"""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from math import inf
+
+import msgspec
+
+from qluster.cluster import reign as reigning
+from qluster.cluster.commands import Body, Reign
+from qluster.cluster.messages import Hello, Message, PositionQuery, PositionReply, Refusal, Report, Welcome
+from qluster.cluster.reign import Succession
+from qluster.cluster.state import State
+from qluster.config import differences
+from qluster.consensus.members import MEMBERS_MAX, Member, Members
+from qluster.events import Address
+
+HELLOS_MAX = 64
+"""Hellos remembered between two steps; a joining node repeats its own anyway."""
+
+
+@dataclass(frozen=True, slots=True)
+class Propose:
+    """Put this command into the log."""
+
+    body: Body
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Change the membership."""
+
+    members: Members
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """Hand the leadership to this node."""
+
+    node: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tell:
+    """Send this message to an address; None: to all."""
+
+    message: Message
+    to: Address | None = None
+
+
+Duty = Propose | Change | Transfer | Tell
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scene:
+    """What the leader sees when it decides."""
+
+    now: float
+    me: int
+    cluster: int
+    term: int
+    state: State
+    members: Members
+    """Membership in force, committed or not."""
+    settled: Members
+    """Membership as applied."""
+    alive: frozenset[int]
+    own: PositionReply | None
+    intact: bool
+    system_id: int | None
+    awaits_founding: bool
+    """The leader has a database to found before others may join."""
+    node_timeout: float
+    retry: float
+    report: Callable[[int], Report | None]
+
+    @property
+    def idle(self) -> bool:
+        """No membership change is under way."""
+        return self.members == self.settled
+
+
+@dataclass(slots=True)
+class Leading:
+    """The duties of one leader in one term."""
+
+    term: int
+    began: float
+    reason: str = ""
+    """Why there is no primary yet."""
+    _succession: Succession = field(init=False)
+    _hellos: dict[int, Hello] = field(default_factory=dict)
+    _begun: int = 0
+    _wake_at: float = inf
+
+    def __post_init__(self) -> None:
+        self._succession = Succession(self.term, self.began)
+
+    def hello(self, hello: Hello) -> None:
+        """A node said hello."""
+        if hello.uid in self._hellos or len(self._hellos) < HELLOS_MAX:
+            self._hellos[hello.uid] = hello
+
+    def position(self, reply: PositionReply) -> None:
+        """A database node answered the question for its position."""
+        self._succession.receive(reply)
+
+    @property
+    def wake_at(self) -> float:
+        """When a question is to be repeated."""
+        return self._wake_at
+
+    def step(self, scene: Scene, *, handing_over: bool) -> list[Duty]:
+        """What is to be done now."""
+        duties = [] if handing_over else self._seek_primary(scene)
+        hellos, self._hellos = self._hellos, {}
+        for hello in hellos.values():
+            duty = self._admit(hello, scene)
+            if duty is not None:
+                duties.append(duty)
+        return duties
+
+    def _seek_primary(self, scene: Scene) -> list[Duty]:
+        self._wake_at = inf
+        match self._succession.decide(self._view(scene)):
+            case reigning.Wait(reason, until):
+                self.reason, self._wake_at = reason, until
+            case reigning.Ask():
+                self._wake_at = scene.now + scene.retry
+                return [Tell(PositionQuery(scene.cluster, scene.me, self.term))]
+            case reigning.HandOver(node):
+                self.reason = f"node {node} has the newest database and is to lead"
+                self._wake_at = scene.now + scene.retry
+                return [Transfer(node)]
+            case reigning.Begin(reign):
+                if reign.number == self._begun:
+                    return []
+                self._begun, self.reason = reign.number, ""
+                return [Propose(reign)]
+        return []
+
+    def _view(self, scene: Scene) -> reigning.View:
+        reign = scene.state.reign
+        databases = {member.node for member in scene.members if member.db_port is not None and member.voter}
+        return reigning.View(
+            now=scene.now,
+            term=self.term,
+            me=scene.me,
+            reign=reign,
+            own=scene.own,
+            intact=scene.intact,
+            system_id=scene.system_id,
+            asked=frozenset(databases & scene.alive) - {scene.me} - set(scene.state.down),
+            patience=scene.node_timeout,
+            retry=scene.retry,
+            primary_seen=_primary_seen(scene, reign),
+        )
+
+    def _admit(self, hello: Hello, scene: Scene) -> Duty | None:
+        """Answer a hello: welcome, refuse, or change the membership so that it can be welcomed."""
+        address = (hello.ip, hello.udp_port)
+        wrong = differences(hello.shared, scene.state.accepts(hello.shared))
+        if wrong:
+            return Tell(Refusal(scene.cluster, scene.me, hello.uid, " ".join(wrong)[:1000]), address)
+        known = _by_uid(scene.settled, hello.uid)
+        if known is not None:
+            if _moved(known, hello):
+                return _change(scene, scene.members.with_member(_updated(known, hello)))
+            return Tell(Welcome(scene.cluster, scene.me, hello.uid, known.node), address)
+        if not scene.idle or (scene.awaits_founding and scene.state.reign is None):
+            return None
+        if hello.cluster == scene.cluster and hello.ip not in scene.state.expected:
+            return Tell(
+                Refusal(
+                    scene.cluster,
+                    scene.me,
+                    hello.uid,
+                    f"node {hello.node} was removed from the cluster; set its state directory aside to join anew",
+                ),
+                address,
+            )
+        return self._enlist(hello, scene)
+
+    def _enlist(self, hello: Hello, scene: Scene) -> Duty | None:
+        """Add the node; a member that had this address before has lost its state and goes first."""
+        before = next((one for one in scene.members if (one.ip, one.udp_port) == (hello.ip, hello.udp_port)), None)
+        if before is not None:
+            return _change(scene, scene.members.without(before.node)) if before.node != scene.me else None
+        if len(scene.members) >= MEMBERS_MAX:
+            text = f"the cluster has {MEMBERS_MAX} members, more are not possible"
+            return Tell(Refusal(scene.cluster, scene.me, hello.uid, text), (hello.ip, hello.udp_port))
+        role = scene.state.expected.get(hello.ip, hello.role)
+        member = Member(
+            node=scene.state.highest_node + 1,
+            uid=hello.uid,
+            ip=hello.ip,
+            api_port=hello.api_port,
+            udp_port=hello.udp_port,
+            db_port=hello.db_port,
+            role="listener" if hello.role == "listener" else role,
+            pool=hello.pool,
+        )
+        return _change(scene, scene.members.with_member(member))
+
+
+def best_successor(scene: Scene, members: Members) -> int | None:
+    """The living voter with the most WAL, by what it last reported; None when nobody can follow."""
+    able = []
+    for member in members:
+        report = scene.report(member.node)
+        database = report.database if report else None
+        if not member.voter or member.node == scene.me or member.node not in scene.alive or database is None:
+            continue
+        if member.node in scene.state.down or database.role not in ("replica", "detached") or database.error:
+            continue
+        able.append((database.timeline or 0, database.position or 0, -member.node))
+    return -max(able)[2] if able else None
+
+
+def _change(scene: Scene, members: Members) -> Change | None:
+    return Change(members) if scene.idle else None
+
+
+def _by_uid(members: Members, uid: int) -> Member | None:
+    return next((member for member in members if member.uid == uid), None)
+
+
+def _moved(member: Member, hello: Hello) -> bool:
+    return _updated(member, hello) != member
+
+
+def _updated(member: Member, hello: Hello) -> Member:
+    return msgspec.structs.replace(
+        member,
+        ip=hello.ip,
+        udp_port=hello.udp_port,
+        api_port=hello.api_port,
+        db_port=hello.db_port,
+        pool=hello.pool,
+    )
+
+
+def _primary_seen(scene: Scene, reign: Reign | None) -> tuple[int, int] | None:
+    """Where the former primary's WAL ended when it was last heard."""
+    report = scene.report(reign.node) if reign else None
+    database = report.database if report else None
+    if database is None or database.timeline is None or database.position is None:
+        return None
+    return database.timeline, database.position

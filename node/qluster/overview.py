@@ -1,0 +1,130 @@
+"""Turns what a node knows into the plain values of ``status.py``, and settings into those of QRaft.
+
+Must not decide or change anything.
+"""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qluster import serving
+from qluster.config import Config, shared
+from qluster.consensus.members import Member
+from qluster.consensus.settings import Settings
+from qluster.status import ClusterStatus, NodeStatus, OwnStatus, ReignStatus, Status
+
+if TYPE_CHECKING:
+    from qluster.node import Node
+
+
+def consensus_settings(config: Config) -> Settings:
+    """The part of a configuration that QRaft obeys."""
+    cluster = config.cluster
+    return Settings(
+        node_timeout=cluster.node_timeout,
+        heartbeat_interval=cluster.heartbeat_interval,
+        pre_voting_timeout=cluster.pre_voting_timeout,
+        leader_voting_timeout=cluster.leader_voting_timeout,
+        quorum_replication=cluster.quorum_replication,
+        replication_factor=cluster.replication_factor,
+        replication_retry_interval=cluster.replication_retry_interval,
+        max_log_size=config.udp.max_log_size,
+        autoremove_enabled=cluster.autoremove_enabled,
+        autoremove_minimum=cluster.autoremove_minimum,
+        remove_interval=cluster.remove_interval,
+    )
+
+
+def overview(node: Node, now: float) -> Status:
+    """Everything that a node knows of itself and its cluster."""
+    return Status(
+        own=_own(node, now),
+        cluster=_cluster(node, now),
+        nodes=[_member(node, member, now) for member in (node.qraft.members if node.qraft else ())],
+        settings=node.state.values() or shared(node.file),
+        db_config=dict(node.config.database.parameters) if node.config.database else {},
+    )
+
+
+def _own(node: Node, now: float) -> OwnStatus:
+    qraft = node.qraft
+    leads = qraft is not None and qraft.role == "leader"
+    return OwnStatus(
+        node=node.me or None,
+        ip=node.config.ip,
+        api_port=node.config.api_port,
+        version=serving.VERSION,
+        consensus_role=qraft.role if qraft else "joining",
+        may_write=node.hosting.may_write(now),
+        lease_left=max(0.0, qraft.lease_until - now) if qraft is not None and leads else None,
+        uptime=now - node.started,
+        stopping=node.stopping,
+        message=_message(node),
+        counters={**node.link.counters, **node.counters},
+    )
+
+
+def _message(node: Node) -> str:
+    """Why this node is not further along."""
+    if node.qraft is None:
+        return node.message
+    if node.keeper.fault:
+        return node.keeper.fault
+    if node.qraft.role == "leader":
+        return node.governing.reason if not node.hosting.reigns() else ""
+    return "" if node.qraft.leader is not None else "no leader is known"
+
+
+def _cluster(node: Node, now: float) -> ClusterStatus:
+    qraft, reign = node.qraft, node.state.reign
+    voters = qraft.members.voters if qraft else frozenset()
+    alive = sum(node.alive(voter, now) for voter in voters)
+    quorum = len(voters) // 2 + 1
+    return ClusterStatus(
+        name=node.state.name or node.config.cluster.name,
+        cluster=node.cluster or None,
+        term=qraft.term if qraft else 0,
+        leader=qraft.leader if qraft else None,
+        quorate=bool(voters) and alive >= quorum,
+        can_commit=qraft is not None and qraft.leader is not None and alive >= quorum,
+        voters=len(voters),
+        quorum=quorum if voters else 0,
+        commit_index=qraft.commit_index if qraft else 0,
+        applied_index=node.state.applied,
+        last_index=qraft.last_index if qraft else 0,
+        snapshot_index=qraft.snapshot_index if qraft else 0,
+        reign=None
+        if reign is None
+        else ReignStatus(
+            number=reign.number,
+            node=reign.node,
+            term=reign.term,
+            timeline=reign.timeline,
+            position=reign.position,
+            lost_bytes=reign.lost_bytes,
+        ),
+        database_system_id=node.state.system_id,
+    )
+
+
+def _member(node: Node, member: Member, now: float) -> NodeStatus:
+    mine = member.node == node.me
+    report = node.hosting.report(now) if mine else node.reports.last(member.node)
+    heard = now if mine else node.heard(member.node)
+    assert node.qraft is not None
+    return NodeStatus(
+        node=member.node,
+        ip=member.ip,
+        api_port=member.api_port,
+        db_port=member.db_port,
+        role="node" if member.voter else "listener",
+        leader=member.node == node.qraft.leader,
+        alive=node.alive(member.node, now),
+        heard_ago=None if heard is None else now - heard,
+        down=member.node in node.state.down,
+        match_index=node.qraft.match(member.node),
+        version=report.version if report else "",
+        settings_digest=report.settings_digest if report else "",
+        database=report.database if report else None,
+        pool=report.pool if report else None,
+    )

@@ -1,0 +1,230 @@
+"""Decides what a client's request becomes: an entry, a change of members, a transfer, a refusal.
+
+Must not know HTTP: requests are events, answers are outcomes.
+"""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from qluster import __version__
+from qluster.cluster import commands
+from qluster.config import ConfigErrors, needs_restart, with_changes
+from qluster.consensus.members import Members
+from qluster.consensus.refusals import NotLeading, Overloaded, Refusal
+from qluster.events import (
+    Busy,
+    ClientRequest,
+    Done,
+    LeaderChangeRequested,
+    NodeAddRequested,
+    NodeDownRequested,
+    NodePromoteRequested,
+    NodeRemoveRequested,
+    NoLeader,
+    NotJoined,
+    NotLeader,
+    Outcome,
+    ReadRequested,
+    Refused,
+    SettingsChangeRequested,
+)
+from qluster.leading import best_successor
+from qluster.requests import CONFIRM_TIMEOUT
+
+if TYPE_CHECKING:
+    from qluster.node import Node
+
+VERSION = __version__
+
+RULE_KEYS = ("cluster.quorum-replication", "cluster.replication-factor")
+"""Settings that say how many copies a commit needs: they change with the membership, not beside it."""
+
+
+def serve(node: Node, request: ClientRequest, now: float) -> None:
+    """Take a client's request: answer it, or see to it that it will be answered."""
+    outcome = _gate(node, request)
+    if outcome is None:
+        try:
+            outcome = _take(node, request, now)
+        except NotLeading:
+            outcome = _elsewhere(node)
+        except Overloaded as refusal:
+            outcome = Busy(refusal.reason)
+        except Refusal as refusal:
+            outcome = Refused("node", refusal.reason)
+    if outcome is not None:
+        node.requests.answer(request.ticket, outcome)
+
+
+def reading(node: Node, may: bool) -> Outcome:
+    """The outcome of a reading round."""
+    return Done(node.state.applied) if may else _elsewhere(node)
+
+
+def _elsewhere(node: Node) -> Outcome:
+    leader = node.qraft.leader if node.qraft else None
+    return NotLeader(leader) if leader is not None and leader != node.me else NoLeader()
+
+
+def _gate(node: Node, request: ClientRequest) -> Outcome | None:
+    """The answer that does not depend on what is asked."""
+    if node.qraft is None:
+        return NotJoined()
+    if node.stopping:
+        return Busy("it is stopping")
+    if node.requests.full:
+        return Busy("too many requests are under way")
+    if isinstance(request, ReadRequested):
+        return None
+    if node.qraft.role != "leader":
+        return _elsewhere(node)
+    if request.key and request.key in node.state.keys:
+        return Done(node.state.keys[request.key], {"repeated": True})
+    return None if node.qraft.ready else Busy("it has just been elected")
+
+
+def _take(node: Node, request: ClientRequest, now: float) -> Outcome | None:
+    match request:
+        case ReadRequested(ticket, consistency):
+            return _read(node, ticket, consistency, now)
+        case SettingsChangeRequested(ticket, key, changes):
+            return _change_settings(node, ticket, key, changes, now)
+        case LeaderChangeRequested(ticket, _, target):
+            return _change_leader(node, ticket, target, now)
+        case NodeAddRequested(ticket, key, ip, role):
+            return _propose(node, ticket, key, commands.NodeExpected(ip, role), now)
+        case NodePromoteRequested():
+            return _promote(node, request, now)
+        case NodeRemoveRequested(ticket, _, number):
+            return _remove(node, ticket, number, now)
+        case NodeDownRequested(ticket, key, number, down):
+            if node.settled.get(number) is None:
+                return _unknown(number)
+            return _propose(node, ticket, key, commands.NodeMarked(number, down), now)
+
+
+def _propose(node: Node, ticket: int, key: str, body: commands.Body, now: float, **detail: object) -> None:
+    assert node.qraft is not None
+    at = node.qraft.propose("command", commands.encode(body, key), now)
+    node.requests.proposed(ticket, at, now, **detail)
+
+
+def _change_members(node: Node, ticket: int, members: Members, now: float, **detail: object) -> None:
+    assert node.qraft is not None
+    at = node.qraft.change_members(members, now)
+    node.requests.proposed(ticket, at, now, **detail)
+
+
+def _unknown(number: int) -> Refused:
+    return Refused("node", f"there is no node {number}", unknown=True)
+
+
+def _read(node: Node, ticket: int, consistency: str, now: float) -> Outcome | None:
+    assert node.qraft is not None
+    if consistency == "local":
+        return Done(node.state.applied)
+    if node.qraft.role != "leader":
+        return _elsewhere(node)
+    if consistency == "lease":
+        held = node.qraft.ready and node.qraft.lease_until > now
+        return Done(node.state.applied) if held else Busy("its lease is not confirmed")
+    node.qraft.request_read(ticket, now)
+    node.requests.reading(ticket, now)
+    return None
+
+
+def _change_settings(node: Node, ticket: int, key: str, changes: dict[str, str], now: float) -> Outcome | None:
+    if not changes:
+        return Refused("", "no setting is named")
+    try:
+        changed = with_changes(node.config, changes)
+    except ConfigErrors as errors:
+        return Refused(next(iter(changes)) if len(changes) == 1 else "", str(errors))
+    if any(name in RULE_KEYS for name in changes):
+        assert node.qraft is not None
+        rule = changed.cluster
+        members = msgspec.structs.replace(
+            node.settled, quorum_replication=rule.quorum_replication, replication_factor=rule.replication_factor
+        )
+        if members != node.qraft.members:
+            node.qraft.change_members(members, now)
+    restart = needs_restart(changes)
+    return _propose(node, ticket, key, commands.SettingsChanged(changes), now, changed=changes, needs_restart=restart)
+
+
+def _change_leader(node: Node, ticket: int, target: int, now: float) -> Outcome | None:
+    member = node.settled.get(target)
+    if member is None:
+        return _unknown(target)
+    if target == node.me:
+        return Done(0, {"leader": target, "changed": False})
+    if node.governing.handing_over:
+        return Refused("node", "leadership is being handed over already; wait for its end")
+    fault = _unfit(node, target, now)
+    if fault:
+        return Refused("node", f"node {target} cannot lead: {fault}")
+    node.governing.ask_hand_over(target, now)
+    began = node.state.reign.number if node.state.reign else 0
+
+    def arrived() -> Outcome | None:
+        reign = node.state.reign
+        if reign is None or reign.number == began:
+            return None
+        if reign.node == target:
+            return Done(node.state.applied, {"leader": target, "changed": True, "reign": reign.number})
+        return Refused("node", f"node {reign.node} took over instead of node {target}")
+
+    deadline = now + CONFIRM_TIMEOUT + 2 * node.config.cluster.node_timeout
+    node.requests.watch(ticket, deadline, arrived)
+    return None
+
+
+def _unfit(node: Node, target: int, now: float) -> str:
+    """Why a node cannot take over by plan, "" when it can."""
+    member = node.settled.get(target)
+    if member is None or not member.voter:
+        return "it is a listener"
+    if not node.alive(target, now):
+        return "it is not heard"
+    if target in node.state.down:
+        return "it is marked down"
+    if node.config.database is None:
+        return ""
+    report = node.reports.last(target)
+    database = report.database if report else None
+    if database is None or database.role != "replica" or not database.streaming:
+        return f"its database is {database.role if database else 'unknown'} and does not stream from the primary"
+    return database.error
+
+
+def _promote(node: Node, request: NodePromoteRequested, now: float) -> Outcome | None:
+    member = node.settled.get(request.node)
+    if member is None:
+        return _unknown(request.node)
+    if member.role == "listener" and node.state.expected.get(member.ip) != "node":
+        return Refused("node", f"node {request.node} is a listener for good; set role: node in its config.yaml")
+    changed = msgspec.structs.replace(
+        member,
+        voter=True,
+        role="node",
+        db_port=request.db_port if request.db_port is not None else member.db_port,
+        api_port=request.api_port if request.api_port is not None else member.api_port,
+    )
+    if changed == member:
+        return Done(0, {"node": request.node, "changed": False})
+    members = node.settled.with_member(changed)
+    return _change_members(node, request.ticket, members, now, node=request.node, changed=True)
+
+
+def _remove(node: Node, ticket: int, number: int, now: float) -> Outcome | None:
+    member = node.settled.get(number)
+    if member is None:
+        return _unknown(number)
+    if number == node.me:
+        others = best_successor(node.governing.scene(now), node.settled)
+        to = f" Hand leadership to node {others} first." if others is not None else ""
+        return Refused("node", f"node {number} leads and holds the primary.{to}")
+    return _change_members(node, ticket, node.settled.without(number), now, node=number)
