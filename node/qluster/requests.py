@@ -52,7 +52,7 @@ class Requests:
         """Answer at once."""
         self._answers.append(Answer(ticket, outcome))
 
-    def proposed(self, ticket: int, at: tuple[int, int], now: float, **detail: object) -> None:
+    def proposed(self, ticket: int, at: tuple[int, int], now: float, detail: dict[str, object]) -> None:
         """Answer when the entry ``at`` (index, term) is committed, or another one in its place."""
         self._pending.append(_Pending(ticket, *at, now + CONFIRM_TIMEOUT, detail))
 

@@ -106,16 +106,22 @@ def _take(node: Node, request: ClientRequest, now: float) -> Outcome | None:
             return _propose(node, ticket, key, commands.NodeMarked(number, down), now)
 
 
-def _propose(node: Node, ticket: int, key: str, body: commands.Body, now: float, **detail: object) -> None:
+def _propose(
+    node: Node, ticket: int, key: str, body: commands.Body, now: float, detail: dict[str, object] | None = None
+) -> Outcome | None:
     assert node.qraft is not None
     at = node.qraft.propose("command", commands.encode(body, key), now)
-    node.requests.proposed(ticket, at, now, **detail)
+    node.requests.proposed(ticket, at, now, detail or {})
+    return None
 
 
-def _change_members(node: Node, ticket: int, members: Members, now: float, **detail: object) -> None:
+def _change_members(
+    node: Node, ticket: int, members: Members, now: float, detail: dict[str, object]
+) -> Outcome | None:
     assert node.qraft is not None
     at = node.qraft.change_members(members, now)
-    node.requests.proposed(ticket, at, now, **detail)
+    node.requests.proposed(ticket, at, now, detail)
+    return None
 
 
 def _unknown(number: int) -> Refused:
@@ -152,7 +158,8 @@ def _change_settings(node: Node, ticket: int, key: str, changes: dict[str, str],
         if members != node.qraft.members:
             node.qraft.change_members(members, now)
     restart = needs_restart(changes)
-    return _propose(node, ticket, key, commands.SettingsChanged(changes), now, changed=changes, needs_restart=restart)
+    detail: dict[str, object] = {"changed": changes, "needs_restart": restart}
+    return _propose(node, ticket, key, commands.SettingsChanged(changes), now, detail)
 
 
 def _change_leader(node: Node, ticket: int, target: int, now: float) -> Outcome | None:
@@ -216,7 +223,7 @@ def _promote(node: Node, request: NodePromoteRequested, now: float) -> Outcome |
     if changed == member:
         return Done(0, {"node": request.node, "changed": False})
     members = node.settled.with_member(changed)
-    return _change_members(node, request.ticket, members, now, node=request.node, changed=True)
+    return _change_members(node, request.ticket, members, now, {"node": request.node, "changed": True})
 
 
 def _remove(node: Node, ticket: int, number: int, now: float) -> Outcome | None:
@@ -227,4 +234,4 @@ def _remove(node: Node, ticket: int, number: int, now: float) -> Outcome | None:
         others = best_successor(node.governing.scene(now), node.settled)
         to = f" Hand leadership to node {others} first." if others is not None else ""
         return Refused("node", f"node {number} leads and holds the primary.{to}")
-    return _change_members(node, ticket, node.settled.without(number), now, node=number)
+    return _change_members(node, ticket, node.settled.without(number), now, {"node": number})

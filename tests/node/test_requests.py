@@ -8,7 +8,7 @@ from qluster.requests import CONFIRM_TIMEOUT, REQUESTS_MAX, Requests
 
 def test_commit_of_the_same_term_is_done() -> None:
     requests = Requests()
-    requests.proposed(1, (5, 2), 0.0, node=3)
+    requests.proposed(1, (5, 2), 0.0, {"node": 3})
     assert requests.take(0.0) == []
     requests.committed(Entry(5, 2, "command", b""))
     assert requests.take(0.0) == [Answer(1, Done(5, {"node": 3}))]
@@ -16,28 +16,28 @@ def test_commit_of_the_same_term_is_done() -> None:
 
 def test_commit_of_another_term_supersedes() -> None:
     requests = Requests()
-    requests.proposed(1, (5, 2), 0.0)
+    requests.proposed(1, (5, 2), 0.0, {})
     requests.committed(Entry(5, 3, "noop", b""))
     assert requests.take(0.0) == [Answer(1, Superseded())]
 
 
 def test_silence_leaves_the_outcome_unknown() -> None:
     requests = Requests()
-    requests.proposed(1, (5, 2), 0.0)
+    requests.proposed(1, (5, 2), 0.0, {})
     assert requests.wake_at == CONFIRM_TIMEOUT
     assert requests.take(CONFIRM_TIMEOUT) == [Answer(1, Unconfirmed())]
 
 
 def test_snapshot_over_a_pending_entry_leaves_it_unknown() -> None:
     requests = Requests()
-    requests.proposed(1, (5, 2), 0.0)
+    requests.proposed(1, (5, 2), 0.0, {})
     requests.replaced(9)
     assert requests.take(0.0) == [Answer(1, Unconfirmed())]
 
 
 def test_stopping_answers_everybody() -> None:
     requests = Requests()
-    requests.proposed(1, (5, 2), 0.0)
+    requests.proposed(1, (5, 2), 0.0, {})
     requests.reading(2, 0.0)
     requests.watch(3, 9.0, lambda: None)
     requests.stop("stopping")

@@ -81,4 +81,4 @@ def decode(payload: bytes) -> Command:
     try:
         return _decoder.decode(payload)
     except msgspec.MsgspecError as fault:
-        raise MalformedCommand(f"a committed entry is no command ({fault}); was it written by a newer version?") from fault
+        raise MalformedCommand(f"a committed entry is no command ({fault}); is a newer version needed?") from fault

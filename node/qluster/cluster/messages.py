@@ -105,7 +105,7 @@ class PositionReply(Struct, frozen=True, tag="position", array_like=True):
 Message = Hello | Present | Welcome | Refusal | Report | PositionQuery | PositionReply
 
 _encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(Message)
+_decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
 
 
 def encode(message: Message) -> bytes:
