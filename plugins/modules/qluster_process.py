@@ -1,0 +1,423 @@
+#!/usr/bin/python
+"""Runs a program under supervisord, for clusters on one machine without systemd and without root."""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: qluster_process
+short_description: Run a program under a supervisor of one's own
+version_added: 0.1.0
+author:
+  - The QLUSTER authors (@qluster)
+description:
+  - The counterpart of a systemd unit where there is no systemd or no root.
+    One supervisord, of the Python package supervisor, runs the programs of all hosts of one machine.
+  - It is started when the first program is, and belongs to the user who runs the playbook.
+  - PostgreSQL refuses to run as root. Where the user is root, supervisord is started in a user namespace
+    of its own in which it is nobody; files stay root's.
+attributes:
+  check_mode:
+    support: full
+    description: Can run in check mode and say what it would change.
+  diff_mode:
+    support: none
+    description: Shows no difference.
+  idempotent:
+    support: partial
+    description: A second run changes nothing.
+    details:
+      - V(restarted) restarts each time.
+options:
+  directory:
+    description: Directory of the supervisor's own files.
+    type: path
+    required: true
+  socket:
+    description: Path of the supervisor's Unix socket; at most 107 bytes long.
+    type: path
+    required: true
+  supervisord:
+    description: Path of supervisord; needed to start it.
+    type: path
+    default: ""
+  name:
+    description: Name of the program; needed unless O(state=down).
+    type: str
+    default: ""
+  state:
+    description:
+      - V(absent) stops the program and forgets it.
+      - V(down) stops all programs and the supervisor itself.
+    type: str
+    choices: [started, stopped, restarted, absent, down]
+    default: started
+  command:
+    description: Words of the program's command; needed with V(started) and V(restarted).
+    type: list
+    elements: str
+    default: []
+  stop_timeout:
+    description: Seconds that the program has to stop.
+    type: int
+    default: 60
+"""
+
+EXAMPLES = r"""
+- name: Run the daemon
+  qhb.qluster.qluster_process:
+    directory: /home/me/cluster/supervisor
+    socket: /home/me/cluster/run/supervisor.sock
+    supervisord: /home/me/venv/bin/supervisord
+    name: node1
+    command: [/home/me/cluster/node1/usr/local/bin/qluster, --config, /home/me/cluster/node1/etc/qluster/config.yaml]
+"""
+
+RETURN = r"""
+state:
+  description: What the supervisor says of the program now.
+  returned: success
+  type: str
+  sample: RUNNING
+pid:
+  description: Number of the process, 0 when it does not run.
+  returned: success
+  type: int
+  sample: 4711
+log:
+  description: File with what the program writes.
+  returned: success
+  type: str
+  sample: /home/me/cluster/supervisor/log/node1.log
+"""
+
+import fcntl
+import http.client
+import os
+import re
+import shlex
+import signal
+import socket
+import subprocess
+import time
+import xmlrpc.client
+
+from ansible.module_utils.basic import AnsibleModule
+
+SOCKET_SIZE_MAX = 107
+"""Bytes that a Unix socket's path may have."""
+START_TIMEOUT = 20.0
+"""Seconds for supervisord to answer, on a busy machine."""
+CALL_TIMEOUT = 20.0
+NOBODY = "65534"
+BAD_NAME, ALREADY_ADDED, ALREADY_STARTED, NOT_RUNNING, STILL_RUNNING = 10, 90, 60, 70, 91
+UP = {"RUNNING", "STARTING"}
+MAIN = """; Written by the deploy playbook.
+[unix_http_server]
+file={socket}
+chmod=0700
+[supervisord]
+logfile={directory}/supervisord.log
+logfile_maxbytes=5MB
+logfile_backups=1
+pidfile={directory}/supervisord.pid
+childlogdir={directory}/log
+identifier=qluster
+minfds=1024
+[rpcinterface:supervisor]
+supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
+[include]
+files={directory}/programs/*.ini
+"""
+PROGRAM = """; Written by the deploy playbook.
+[program:{name}]
+command={command}
+autostart=true
+autorestart=true
+startsecs=1
+startretries=100
+stopsignal=TERM
+stopwaitsecs={stop_timeout}
+killasgroup=true
+redirect_stderr=true
+stdout_logfile={directory}/log/{name}.log
+stdout_logfile_maxbytes=10MB
+stdout_logfile_backups=2
+"""
+
+
+class Refusal(Exception):
+    """The program cannot be run so; the text says why and what to do."""
+
+
+class UnixConnection(http.client.HTTPConnection):
+    """HTTP over a Unix socket."""
+
+    def __init__(self, path):
+        super().__init__("localhost", timeout=CALL_TIMEOUT)
+        self.path = path
+
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self.path)
+
+
+class UnixTransport(xmlrpc.client.Transport):
+    """XML-RPC over a Unix socket."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.path = path
+
+    def make_connection(self, host):
+        return UnixConnection(self.path)
+
+
+class Supervisor:
+    """The supervisor of one machine."""
+
+    def __init__(self, options):
+        self.options = options
+        self.directory = options["directory"]
+        self.calls = xmlrpc.client.ServerProxy(
+            "http://localhost/RPC2", transport=UnixTransport(options["socket"])
+        ).supervisor
+
+    def answers(self):
+        try:
+            return self.calls.getState()["statename"] == "RUNNING"
+        except (OSError, http.client.HTTPException):
+            return False
+
+    def config(self):
+        return os.path.join(self.directory, "supervisord.conf")
+
+    def start(self):
+        """Start supervisord and wait until it answers."""
+        program = self.options["supervisord"]
+        if not os.access(program, os.X_OK):
+            raise Refusal(f"{program or 'supervisord'} is missing. Install it beside Ansible: "
+                          f"pip install -r requirements/controller.txt")
+        command = [program, "-c", self.config()]
+        if os.geteuid() == 0:
+            command = ["unshare", "--user", f"--map-user={NOBODY}", f"--map-group={NOBODY}", *command]
+        environment = {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8", "HOME": self.directory}
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=START_TIMEOUT, check=False,
+                                  env=environment, cwd=self.directory, stdin=subprocess.DEVNULL)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise Refusal(f"supervisord cannot be started: {error}") from None
+        if done.returncode != 0:
+            raise Refusal(self.words_of_failure(done))
+        limit = time.monotonic() + START_TIMEOUT
+        while not self.answers():
+            if time.monotonic() > limit:
+                raise Refusal(f"supervisord does not answer on {self.options['socket']} after "
+                              f"{START_TIMEOUT:.0f} s; see {self.directory}/supervisord.log.")
+            time.sleep(0.1)
+
+    @staticmethod
+    def words_of_failure(done):
+        said = (done.stderr or done.stdout).strip()[-600:]
+        if os.geteuid() == 0 and "unshare" in said:
+            return (f"PostgreSQL does not run as root, and no user namespace can be made here ({said}). "
+                    f"Run the playbook as an ordinary user.")
+        return f"supervisord cannot be started: {said}"
+
+    def describe(self, name):
+        """State and process of a program, None when the supervisor does not know it."""
+        try:
+            found = self.calls.getProcessInfo(name)
+        except xmlrpc.client.Fault as fault:
+            if fault.faultCode == BAD_NAME:
+                return None
+            raise
+        except OSError:
+            return None
+        return {"state": found["statename"], "pid": found["pid"]}
+
+    def call(self, method, *words, but):
+        """One call; the fault ``but`` is as good as success."""
+        try:
+            getattr(self.calls, method)(*words)
+        except xmlrpc.client.Fault as fault:
+            if fault.faultCode not in but:
+                raise Refusal(f"supervisord refuses to {method} {' '.join(map(str, words))}: "
+                              f"{fault.faultString}; see {self.directory}/log.") from None
+
+    def stop(self, name):
+        """Stop a program, and wait for its end."""
+        self.call("stopProcess", name, False, but=(BAD_NAME, NOT_RUNNING))
+        limit = time.monotonic() + self.options["stop_timeout"] + 10
+        while True:
+            found = self.describe(name)
+            if found is None or found["state"] not in ("STOPPING", *UP):
+                return
+            if time.monotonic() > limit:
+                raise Refusal(f"{name} does not stop: it is {found['state']}.")
+            time.sleep(0.1)
+
+    def forget(self, name):
+        self.stop(name)
+        self.call("removeProcessGroup", name, but=(BAD_NAME,))
+
+    def run(self, name, renewed):
+        """See that a program runs, with its present definition."""
+        if renewed and self.describe(name) is not None:
+            self.forget(name)
+        if self.describe(name) is None:
+            self.calls.reloadConfig()
+            self.call("addProcessGroup", name, but=(ALREADY_ADDED,))
+        self.call("startProcess", name, True, but=(ALREADY_STARTED,))
+
+    def down(self):
+        """Stop everything, and wait until the supervisor is gone."""
+        pid = self.calls.getPID()
+        self.calls.shutdown()
+        limit = time.monotonic() + self.options["stop_timeout"] + 30
+        while os.path.exists(f"/proc/{pid}") and self.answers_or_lives(pid):
+            if time.monotonic() > limit:
+                os.kill(pid, signal.SIGKILL)
+                raise Refusal(f"supervisord (process {pid}) did not stop in time and was killed.")
+            time.sleep(0.1)
+
+    @staticmethod
+    def answers_or_lives(pid):
+        try:
+            with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+                return file.read().rpartition(")")[2].split()[0] not in ("Z", "X")
+        except OSError:
+            return False
+
+
+def same(path, content):
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read() == content
+    except OSError:
+        return False
+
+
+def put(path, content):
+    new = f"{path}.new-{os.getpid()}"
+    with open(new, "w", encoding="utf-8") as file:
+        file.write(content)
+    os.replace(new, path)
+
+
+def quoted(words):
+    """A command as supervisord reads it: words in quotes, and no sign of expansion."""
+    return shlex.join(words).replace("%", "%%")
+
+
+def definitions(options):
+    """Path → content of the files of the supervisor and of the program."""
+    directory = options["directory"]
+    main = MAIN.format(socket=options["socket"].replace("%", "%%"), directory=directory.replace("%", "%%"))
+    program = PROGRAM.format(
+        name=options["name"], command=quoted(options["command"]),
+        stop_timeout=options["stop_timeout"], directory=directory.replace("%", "%%"))
+    return {
+        os.path.join(directory, "supervisord.conf"): main,
+        os.path.join(directory, "programs", options["name"] + ".ini"): program,
+    }
+
+
+def provide(supervisor, options, check):
+    """The program runs, or runs again."""
+    name = options["name"]
+    files = definitions(options)
+    renewed = [path for path, content in files.items() if not same(path, content)]
+    alive = supervisor.answers()
+    found = supervisor.describe(name) if alive else None
+    running = found is not None and found["state"] in UP
+    changed = bool(renewed) or not running or options["state"] == "restarted"
+    if check or not changed:
+        return changed
+    for folder in ("log", "programs"):
+        os.makedirs(os.path.join(options["directory"], folder), mode=0o700, exist_ok=True)
+    for path in renewed:
+        put(path, files[path])
+    if not alive:
+        supervisor.start()
+    if options["state"] == "restarted" and running:
+        supervisor.stop(name)
+    supervisor.run(name, bool(renewed) and alive)
+    return True
+
+
+def withdraw(supervisor, options, check):
+    """The program does not run; with V(absent) it is forgotten too."""
+    name = options["name"]
+    path = os.path.join(options["directory"], "programs", name + ".ini")
+    found = supervisor.describe(name) if supervisor.answers() else None
+    absent = options["state"] == "absent"
+    changed = found is not None and (absent or found["state"] in ("STOPPING", "BACKOFF", *UP))
+    changed = changed or (absent and os.path.exists(path))
+    if check or not changed:
+        return changed
+    if found is not None:
+        supervisor.forget(name) if absent else supervisor.stop(name)
+    if absent and os.path.exists(path):
+        os.unlink(path)
+    return True
+
+
+def perform(module):
+    options = module.params
+    size = len(os.fsencode(options["socket"]))
+    if size > SOCKET_SIZE_MAX:
+        raise Refusal(f"socket {options['socket']} has {size} bytes; a Unix socket's path has at most "
+                      f"{SOCKET_SIZE_MAX}. Choose a shorter directory for it.")
+    if options["state"] != "down" and re.fullmatch(r"[A-Za-z0-9_.-]+", options["name"]) is None:
+        raise Refusal(f"name is {options['name']!r}: use letters, digits, dots, dashes and underscores.")
+    supervisor = Supervisor(options)
+    if options["state"] == "down":
+        alive = supervisor.answers()
+        if alive and not module.check_mode:
+            supervisor.down()
+        return {"changed": alive, "state": "down", "pid": 0, "log": ""}
+    step = provide if options["state"] in ("started", "restarted") else withdraw
+    changed = step(supervisor, options, True) if module.check_mode else locked(step, supervisor, options)
+    found = supervisor.describe(options["name"]) if supervisor.answers() else None
+    log = os.path.join(options["directory"], "log", options["name"] + ".log")
+    return {"changed": changed, "log": log, **(found or {"state": "unknown", "pid": 0})}
+
+
+def locked(step, supervisor, options):
+    """Hosts of one machine run side by side, but only one may start the supervisor."""
+    os.makedirs(options["directory"], mode=0o700, exist_ok=True)
+    os.makedirs(os.path.dirname(options["socket"]), mode=0o700, exist_ok=True)
+    lock = os.open(options["directory"], os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return step(supervisor, options, False)
+    finally:
+        os.close(lock)
+
+
+def main():
+    module = AnsibleModule(
+        argument_spec={
+            "directory": {"type": "path", "required": True},
+            "socket": {"type": "path", "required": True},
+            "supervisord": {"type": "path", "default": ""},
+            "name": {"type": "str", "default": ""},
+            "state": {"type": "str", "choices": ["started", "stopped", "restarted", "absent", "down"],
+                      "default": "started"},
+            "command": {"type": "list", "elements": "str", "default": []},
+            "stop_timeout": {"type": "int", "default": 60},
+        },
+        required_if=[("state", "started", ("command",)), ("state", "restarted", ("command",))],
+        supports_check_mode=True,
+    )
+    try:
+        module.exit_json(**perform(module))
+    except (Refusal, OSError) as error:
+        module.fail_json(msg=str(error))
+    except xmlrpc.client.Fault as fault:
+        module.fail_json(msg=f"supervisord: {fault.faultString}")
+
+
+if __name__ == "__main__":
+    main()
