@@ -63,8 +63,8 @@ _KEY = Parameter(
 )
 _PATH_NODE = _node("path", "Number of the node")
 _READ = ("bad-parameter", "bad-body", "no-token", "wrong-token", "fault", "busy")
-_JOINED = (*_READ, "not-joined", "not-leader", "no-leader", "unconfirmed", "superseded")
-_WRITE = (*_JOINED, "read-only-token", "refused", "no-such-node")
+_JOINED = (*_READ, "not-joined", "not-leader", "no-leader")
+_WRITE = (*_JOINED, "read-only-token", "refused", "no-such-node", "superseded", "unconfirmed")
 _OPEN = ("bad-parameter", "bad-body", "fault", "busy")
 
 
@@ -254,7 +254,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "metrics",
         "GET",
         "/metrics",
-        "The same for Prometheus",
+        "State and counters as metrics for Prometheus",
         Rights.READ,
         "text/plain",
         _READ,

@@ -1,0 +1,108 @@
+"""The reference pages of the interface, made from the table of operations and that of errors.
+
+This file must not hold a fact about an operation or an error that the tables do not.
+"""
+
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from qluster.api.access import Rights
+from qluster.api.errors import ERRORS, RETRY_SECONDS
+from qluster.api.operations import OPERATIONS, Operation
+from qluster.api.parameters import NODE_MAX, PORT_MAX, Parameter
+
+_TOKEN = {Rights.NONE: "none", Rights.READ: "read", Rights.OPERATE: "operate"}
+
+_REST_HEAD = """\
+# The REST interface
+
+Made from the table in `node/qluster/api/operations.py`; do not edit.
+
+Every node answers on `https://ip:api-port`, and each node shows the same as a page at `/swagger`.
+Certificates are issued by the cluster's own authority.
+
+- **Tokens.** `Authorization: Bearer TOKEN`. The token for reading may read, the one for operating may do all.
+- **Readings** show what the node that is asked knows.
+  `consistency=leader` asks for what a quorum confirms, `consistency=lease` for what the leader knows under its lease.
+- **Writes** go to the leader. Every other node answers 417 and names it.
+- **Idempotency-Key.** A write that is sent again with the same key happens once. Use it to repeat after a 420.
+- **Errors** have the same shape everywhere, see [errors](errors.md).
+- Durations are seconds, rounded to hundredths; positions and lags are bytes.
+  `..._text` is the same position as PostgreSQL writes it.
+"""
+
+_ERRORS_HEAD = """\
+# Error words
+
+Made from the table in `node/qluster/api/errors.py`; do not edit.
+
+Every error is a JSON object: `error` (the word, for programs), `message` (what is wrong), `hint` (what to do).
+Where it applies there are also `field`, `faults` (each with `field` and `message`)
+and `leader` (`node`, `ip`, `api_port`, `db_port`).
+"""
+
+
+def rest_page() -> str:
+    """docs/reference/rest.md"""
+    rows = [
+        f"| [`{each.method} {each.path}`](#{_anchor(each)}) | {_TOKEN[each.needs]} | {each.summary} |"
+        for each in OPERATIONS
+    ]
+    table = "\n".join(["| request | token | purpose |", "|---|---|---|", *rows])
+    return "\n".join([_REST_HEAD, table, "", *(_section(each) for each in OPERATIONS)])
+
+
+def errors_page() -> str:
+    """docs/reference/errors.md"""
+    rows = [
+        f"| `{each.word}` | {each.code} | {_cell(each.sentence)} | {_cell(each.hint)} |"
+        for each in sorted(ERRORS.values(), key=lambda row: (row.code, row.word))
+    ]
+    retry = f"530 and 531 come with `Retry-After: {RETRY_SECONDS}`, 405 with `Allow`, 401 with `WWW-Authenticate`."
+    table = "\n".join(["| word | code | what is wrong | what to do |", "|---|---|---|---|", *rows])
+    return "\n".join([_ERRORS_HEAD, table, "", retry, ""])
+
+
+def _anchor(operation: Operation) -> str:
+    kept = (letter for letter in operation.path if letter.isalnum() or letter in "-_")
+    return f"{operation.method.lower()}-{''.join(kept)}"
+
+
+def _section(operation: Operation) -> str:
+    codes: dict[int, list[str]] = {}
+    for word in operation.errors:
+        codes.setdefault(ERRORS[word].code, []).append(f"`{word}`")
+    errors = "; ".join(f"{code} {', '.join(words)}" for code, words in sorted(codes.items()))
+    lines = [f"## {operation.method} {operation.path}", "", f"{operation.summary}.", ""]
+    lines += [f"- Token: {_TOKEN[operation.needs]}"]
+    lines += [f"- {_parameter(each)}" for each in operation.parameters]
+    if operation.settings:
+        lines += ['- Body: an object of settings, such as `{"cluster.node-timeout": "30s"}`']
+    lines += [f"- Answer: {_answer(operation)}", f"- Errors: {errors}", ""]
+    return "\n".join(lines)
+
+
+def _answer(operation: Operation) -> str:
+    if isinstance(operation.answer, str):
+        return f"`{operation.answer}`"
+    fields: Iterable[str] = getattr(operation.answer, "__struct_fields__", ())
+    named = ", ".join(f"`{each}`" for each in fields)
+    return f"an object of {named}" if named else "an object, text by key"
+
+
+def _parameter(parameter: Parameter) -> str:
+    more = ["required"] if parameter.required else []
+    if parameter.choices:
+        more.append("one of " + ", ".join(parameter.choices))
+    if parameter.default is not None:
+        more.append(f"default {parameter.default}")
+    if parameter.kind == "integer" and parameter.maximum in (NODE_MAX, PORT_MAX):
+        more.append(f"1 to {parameter.maximum}")
+    return f"`{parameter.name}` ({'; '.join([parameter.where, *more])}): {parameter.summary}"
+
+
+def _cell(text: str) -> str:
+    """``{places}`` in italics, as what stands for something else."""
+    return text.replace("{", "*").replace("}", "*").replace("|", "\\|")
