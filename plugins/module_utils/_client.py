@@ -132,11 +132,12 @@ def _is_loopback(host):
 class Client:
     """Asks the nodes at `urls`; `verify` is a file of CA certificates, True (the system's) or False."""
 
-    def __init__(self, urls, token=None, verify=True, request_timeout=5.0, total_timeout=30.0):
+    def __init__(self, urls, token=None, verify=True, request_timeout=5.0, total_timeout=30.0, pause=PASS_PAUSE):
         self.urls = list(urls)
         self.request_timeout = request_timeout
         self.total_timeout = total_timeout
         self._verify = verify
+        self._pause = pause
         self._headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
         if token:
             self._headers["Authorization"] = f"Bearer {token}"
@@ -158,7 +159,7 @@ class Client:
         last = None
         for number in range(PASSES_MAX):
             if number:
-                time.sleep(min(PASS_PAUSE, max(0.0, deadline - time.monotonic())))
+                time.sleep(min(self._pause, max(0.0, deadline - time.monotonic())))
             for url in self.urls:
                 if last is not None and time.monotonic() >= deadline:
                     raise last

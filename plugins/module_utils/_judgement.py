@@ -24,11 +24,17 @@ def judge(view, expect):
     unmet.extend(_findings("reachable", wanted_reach, reachable(view, wanted_reach)))
     if not view["answers"] and (unmet or wanted_reach == "none"):
         return unmet  # With nobody to say anything, one finding tells it all.
-    for name, rule in {**RULES, **MEMBER_RULES}.items():
-        wanted = expect.get(name)
-        if wanted is not None:
-            unmet.extend(_findings(name, wanted, rule(view, wanted)))
+    for name, wanted in _asked(expect, RULES):
+        unmet.extend(_findings(name, wanted, RULES[name](view, wanted)))
+    for name, wanted in _asked(expect, MEMBER_RULES):
+        # Members cannot fit anything as long as nobody knows them.
+        found = MEMBER_RULES[name](view, wanted) if view["cluster"] else [("no map of the cluster", None)]
+        unmet.extend(_findings(name, wanted, found))
     return unmet
+
+
+def _asked(expect, rules):
+    return [(name, expect[name]) for name in rules if expect.get(name) is not None]
 
 
 def fingerprint(view):

@@ -1,6 +1,7 @@
 """Decides which members of the merged view do not fit an expectation.
 
-It must not know what single nodes say of the cluster: `_rules.py` judges that.
+It must not know what single nodes say of the cluster: `_rules.py` judges that;
+nor what to do when there is no view of the members at all.
 
 A rule gives (found, url of the node that says so) for each misfit; nothing when all is as wanted.
 This is a private part of qhb.qluster and may change in any release.
@@ -32,13 +33,7 @@ def _standbys(view):
     return [row for row in rows if _database(row).get("role", "none") != "none"]
 
 
-def _without_map(view):
-    """Members cannot fit anything as long as nobody knows them."""
-    return [] if view["cluster"] else [("no map of the cluster", None)]
-
-
 def _alive(view, wanted):
-    yield from _without_map(view)
     rows = view["nodes"]
     dead = [row for row in rows if not row.get("alive")]
     alive = len(rows) - len(dead)
@@ -57,7 +52,6 @@ def _streams(row):
 
 
 def _replicas_streaming(view, wanted):
-    yield from _without_map(view)
     rows = _standbys(view)
     idle = [row for row in rows if not _streams(row)]
     streaming = len(rows) - len(idle)
@@ -74,7 +68,6 @@ def _replicas_streaming(view, wanted):
 
 
 def _max_lag_bytes(view, wanted):
-    yield from _without_map(view)
     for row in _standbys(view):
         lag = row["lag_bytes"]
         if lag is None:
@@ -84,7 +77,6 @@ def _max_lag_bytes(view, wanted):
 
 
 def _same_settings(view, wanted):
-    yield from _without_map(view)
     digests = {row.get("settings_digest") or "unknown" for row in view["nodes"]}
     same = len(digests) <= 1 and "unknown" not in digests
     if same == wanted:
@@ -103,7 +95,6 @@ def _no_errors(view, wanted):
 
 
 def _faults(view):
-    yield from _without_map(view)
     for answer in view["answers"]:
         if answer["message"]:
             yield answer["message"], answer["url"]
@@ -117,17 +108,15 @@ def _faults(view):
 
 
 def _no_pending_restart(view, wanted):
-    yield from _without_map(view)
     waiting = [row for row in view["nodes"] if _database(row).get("pending_restart")]
     if wanted:
         for row in waiting:
             yield f"{_member(row)} waits for a restart of its database", row["reported_by"]
-    elif not waiting and view["nodes"]:
+    elif not waiting:
         yield "no pending restart", view["reported_by"]
 
 
 def _version(view, wanted):
-    yield from _without_map(view)
     for row in view["nodes"]:
         if row.get("version") != wanted:
             yield f"{_member(row)} runs {row.get('version') or 'unknown'}", row["reported_by"]
@@ -135,11 +124,10 @@ def _version(view, wanted):
 
 def _pool(view, wanted):
     """`wanted` is `primary`: every pool points at the primary of the reign."""
-    yield from _without_map(view)
     first = next((row for row in view["nodes"] if row["node"] == _primary_node(view)), None)
     target = _target(first) if first else None
     pools = [row for row in view["nodes"] if row.get("pool")]
-    if not pools and view["nodes"]:
+    if not pools:
         yield "no member with a pool", view["reported_by"]
     for row in pools:
         aim = row["pool"].get("target")

@@ -23,9 +23,9 @@ def read_cluster(client, deadline=None):
     When two nodes accept writes, all are asked a second time before it is believed:
     the primary may have moved between the two questions.
     """
-    view = _merge(client, _ask_all(client, deadline))
+    view = merge(_ask_all(client, deadline))
     if len(writable_nodes(view)) > 1:
-        view = _merge(client, _ask_all(client, deadline))
+        view = merge(_ask_all(client, deadline))
     return view
 
 
@@ -71,7 +71,7 @@ def _ask_node(client, url, deadline):
     document = answer.document if answer.code == 200 else None
     if answer.code == 200 and not is_map(document):
         raise Unanswered(url, "GET /map: the answer is no map of a cluster: is this the port of qluster?")
-    return _answer(url, writable.code, document, "" if document else answer.meaning)
+    return answer_of(url, writable.code, document, "" if document else answer.meaning)
 
 
 def is_map(document):
@@ -85,7 +85,8 @@ def is_map(document):
     )
 
 
-def _answer(url, is_leader, document, message):
+def answer_of(url, is_leader, document, message=""):
+    """What one node said: its code on /is-leader, and its map when it has one."""
     own = (document or {}).get("own", {})
     cluster = (document or {}).get("cluster", {})
     return {
@@ -104,7 +105,8 @@ def _answer(url, is_leader, document, message):
     }
 
 
-def _merge(client, found):
+def merge(found):
+    """One view from what each URL gave: an answer, or :class:`Unanswered`."""
     answers = [said for said in found.values() if isinstance(said, dict)]
     failures = [said for said in found.values() if isinstance(said, Unanswered)]
     best = _authority(answers)
