@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 
 import pytest
-from node.api import sample_status as sample
+from api import sample_status as sample
 from qluster import events
 from qluster.api.access import Rights
 from qluster.api.errors import ERRORS

@@ -7,13 +7,12 @@ import json
 
 import jsonschema
 import pytest
-from node.api import test_golden as golden
+from api import test_golden as golden
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from qluster.api import openapi
 from qluster.api.access import Rights
 from qluster.api.errors import ERRORS
 from qluster.api.operations import OPERATIONS, Operation
-
 
 DESCRIPTION = json.loads(openapi.document())
 

@@ -6,9 +6,9 @@ from __future__ import annotations
 import json
 
 import pytest
+from api import sample_status as sample
+from api.test_golden import request
 from msgspec.structs import replace
-from node.api import sample_status as sample
-from node.api.test_golden import request
 from qluster import events
 from qluster.api.access import Rights
 from qluster.api.errors import ERRORS
@@ -250,7 +250,7 @@ def test_names_and_routes_are_unique() -> None:
 
 def test_only_named_errors_are_answered() -> None:
     """What the golden tests provoke on a route is in that route's row."""
-    from node.api.test_golden import ERRORS_BY_STATUS
+    from api.test_golden import ERRORS_BY_STATUS
 
     for error, (asked, _, _) in ERRORS_BY_STATUS.items():
         found = find(asked.method, asked.path)

@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 import pytest
+from api import sample_status as sample
 from msgspec.structs import replace
-from node.api import sample_status as sample
 from qluster.api import views
 from qluster.api.metrics import exposition
 from qluster.status import DatabaseStatus, Status

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import trustme
-from node.api import sample_status as sample
+from api import sample_status as sample
 from qluster import events
 from qluster.api.routes import Reply, Request, decide, reply
 from qluster.config import Config, parse

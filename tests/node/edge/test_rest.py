@@ -11,9 +11,9 @@ from pathlib import Path
 import aiohttp
 import pytest
 import trustme
+from api import sample_status as sample
+from edge.rest_world import IP, OPERATE, READ, Node, World, issue, running
 from msgspec.structs import replace as changed
-from node.api import sample_status as sample
-from node.edge.rest_world import IP, OPERATE, READ, Node, World, issue, running
 from qluster import events
 from qluster.edge import client, rest
 from qluster.edge.client import ClientError, HttpAnswer
