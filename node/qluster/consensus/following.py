@@ -1,0 +1,132 @@
+"""Decides what a node does with what a leader sends: take over entries, ask for what is missing.
+
+Must not know how a leader chooses what to send.
+"""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from math import inf
+
+from qluster.consensus.messages import (
+    Append,
+    AppendRefusal,
+    AppendReply,
+    LeaderQuery,
+    Message,
+    SnapshotOffer,
+)
+from qluster.consensus.output import Fetch
+from qluster.consensus.participant import LEADER, Participant
+
+QUERY_PATIENCE = 1.25
+"""Heartbeat intervals without a word after which a follower asks whether the leader is there."""
+
+REFUSALS_PER_RETRY = 4
+"""A gap that stays is reported so often per replication-retry-interval: the leader repairs at the first."""
+
+
+class Following:
+    """The side of a participant that listens to a leader."""
+
+    def __init__(self, me: Participant) -> None:
+        self._me = me
+        self._refused: tuple[int, int] = (0, 0)
+        self._refused_at = -inf
+        self._fetch_again_at = -inf
+        self.query_at = me.now
+        """When to ask for the leader. At the start at once: it may be there and nobody waits ten seconds."""
+
+    # --- the leader is there --------------------------------------------------
+
+    def hear_leader(self, message: Message, promise: float, now: float) -> None:
+        """This message comes from the leader of the current term."""
+        me = self._me
+        assert me.role != LEADER, f"nodes {me.node} and {message.node} both lead in term {message.term} (S1)"
+        assert me.leader in (None, message.node), f"{me.leader} and {message.node} lead in {message.term} (S1)"
+        if me.leader is None:
+            me.leader = message.node
+            me.say("follows", leader=message.node, term=me.term)
+        me.role = me.resting_role
+        me.promise(message.node, now + max(promise, me.settings.node_timeout))
+        self.query_at = now + QUERY_PATIENCE * me.settings.heartbeat_interval
+
+    def tick(self, now: float) -> None:
+        """Ask a leader that is late; ask everybody where none is known."""
+        me = self._me
+        if me.role == LEADER or now < self.query_at:
+            return
+        retry = me.settings.replication_retry_interval
+        me.send(me.leader, LeaderQuery(me.cluster, me.node, me.term))
+        self.query_at = now + (retry if me.leader is not None else max(retry, me.settings.heartbeat_interval))
+
+    # --- entries --------------------------------------------------------------
+
+    def append(self, message: Append, now: float) -> None:
+        """Take over the entries if they fit, and say up to where the logs are now known to be equal (S7)."""
+        me = self._me
+        known = me.journal.term_at(message.prev_index)
+        behind_base = message.prev_index < me.journal.base_index
+        if not behind_base and known != message.prev_term:
+            self._refuse(message, known, now)
+            return
+        me.merge(message.entries)
+        me.commit_to(max(me.commit_index, min(message.commit, message.last_index)))
+        if message.round or message.records:
+            reply = AppendReply(
+                me.cluster, me.node, me.term, message.round, message.last_index, self._silent(now)
+            )
+            me.send(message.node, reply)
+
+    def _refuse(self, message: Append, known: int | None, now: float) -> None:
+        me = self._me
+        if known is None:
+            conflict_index = me.journal.last_index + 1
+        else:
+            assert message.prev_index > me.commit_index, f"entry {message.prev_index} is committed here"
+            conflict_index = max(me.journal.first_index_of(known), me.commit_index + 1)
+        refused = (conflict_index, known or 0)
+        pause = me.settings.replication_retry_interval / REFUSALS_PER_RETRY
+        heartbeat = message.round and not message.records
+        if refused == self._refused and now < self._refused_at + pause and not heartbeat:
+            return
+        self._refused, self._refused_at = refused, now
+        me.send(message.node, self._refusal(message, *refused))
+
+    def _refusal(self, message: Append, conflict_index: int, conflict_term: int) -> AppendRefusal:
+        me = self._me
+        return AppendRefusal(
+            me.cluster, me.node, me.term, message.round, message.prev_index, conflict_index, conflict_term
+        )
+
+    def refuse_old_term(self, message: Message) -> None:
+        """A leader of an older term does not know yet that it is none: tell it the term."""
+        me = self._me
+        me.send(message.node, AppendRefusal(me.cluster, me.node, me.term, 0, 0, me.journal.last_index + 1, 0))
+
+    def _silent(self, now: float) -> tuple[int, ...]:
+        """Members that this node has not heard for node-timeout, so that the leader does not judge alone."""
+        me = self._me
+        if now < me.started_at + me.settings.node_timeout:
+            return ()
+        return tuple(
+            member.node
+            for member in me.membership.latest
+            if member.node not in (me.node, me.leader)
+            and me.heard.get(member.node, -inf) < now - me.settings.node_timeout
+        )
+
+    # --- snapshots ------------------------------------------------------------
+
+    def snapshot_offer(self, message: SnapshotOffer, now: float) -> None:
+        """What is needed next is only in the leader's snapshot: have it fetched, once at a time."""
+        me = self._me
+        if message.index <= me.commit_index:
+            me.send(message.node, AppendReply(me.cluster, me.node, me.term, 0, me.commit_index))
+        elif now >= self._fetch_again_at:
+            me.say("fetches", snapshot=message.index, leader=message.node)
+            me.output.fetch = Fetch(message.node, message.index)
+            self._fetch_again_at = now + me.settings.node_timeout
+
+    def fetch_ended(self) -> None:
+        """The snapshot came, or could not be fetched: another may be asked for."""
+        self._fetch_again_at = -inf

@@ -1,0 +1,387 @@
+"""Decides what a leader does while it leads. Begins with an election and dies with the office.
+
+Must not know how it was elected, nor what it becomes afterwards.
+"""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from math import inf
+
+from msgspec.structs import replace
+
+from qluster.consensus.lease import Rounds
+from qluster.consensus.members import Members
+from qluster.consensus.membership import Electorate, fault_of_change, next_promotion, next_removal
+from qluster.consensus.messages import AppendRefusal, AppendReply, Expelled, LeaderQuery, TimeoutNow
+from qluster.consensus.participant import Participant
+from qluster.consensus.progress import Progress
+from qluster.consensus.refusals import ChangeRefused, NotLeading, Overloaded, TooLarge, TransferRefused
+from qluster.consensus.replication import Replication
+from qluster.consensus.settings import UNCOMMITTED_BYTES_MAX, UNCOMMITTED_ENTRIES_MAX
+from qluster.consensus.transfer import Step, Transfer
+
+STEADY_ANSWERS = 3
+"""Answers without a gap that a listener gives before it is made a voter."""
+
+STEADY_LAG_ENTRIES = 64
+"""A listener this close to the commit index keeps up: more can be under way in a busy cluster."""
+
+
+class Office:
+    """One leader in one term."""
+
+    def __init__(self, me: Participant, now: float) -> None:
+        self._me = me
+        self.rounds = Rounds(me.node, now)
+        self.replication = Replication(me, self.rounds)
+        self.transfer: Transfer | None = None
+        self.ended = ""
+        """Why the office ends, "" while it goes on."""
+        self._began_at = now
+        self._removed_at = now
+        self._departing: dict[int, float] = {}
+        self._tend_at = now
+        self._refused = ""
+        self._follow_membership()
+        self._opening_index = me.append("noop", b"").index
+        me.say("leads", term=me.term, opening=self._opening_index)
+        self._advance(now)
+
+    # --- looks ----------------------------------------------------------------
+
+    @property
+    def ready(self) -> bool:
+        """Whether an entry of its own term is committed (S13)."""
+        return self._me.commit_index >= self._opening_index
+
+    @property
+    def lease_until(self) -> float:
+        """Until when this node may act as leader on its own."""
+        return self.rounds.lease_until(self._me.configuration)
+
+    @property
+    def wake_at(self) -> float:
+        """When :meth:`tick` is needed at the latest."""
+        me = self._me
+        step_down_at = self.rounds.contact_at(me.configuration) + me.settings.node_timeout
+        times = [self.replication.heartbeat_at, self.replication.retry_at, step_down_at]
+        if self.transfer:
+            times.append(self.transfer.wake_at)
+        if self._waiting_listeners():
+            times.append(self._tend_at)
+        return min(times)
+
+    def alive(self, now: float) -> set[int]:
+        """This node and all that it heard within node-timeout."""
+        limit = now - self._me.settings.node_timeout
+        return {self._me.node} | {node for node, at in self._me.heard.items() if at > limit}
+
+    # --- wishes ---------------------------------------------------------------
+
+    def propose(self, kind: str, payload: bytes, now: float) -> tuple[int, int]:
+        """Append an entry. Raises what :mod:`refusals` names."""
+        me = self._me
+        if len(payload) > me.settings.max_log_size:
+            raise TooLarge(f"{len(payload)} bytes, max-log-size is {me.settings.max_log_size}")
+        if self.transfer is not None:
+            raise NotLeading(None, f"leadership is being handed to node {self.transfer.target}")
+        waiting = me.journal.last_index - me.commit_index
+        waiting_bytes = me.journal.size_between(me.commit_index, me.journal.last_index)
+        if waiting >= UNCOMMITTED_ENTRIES_MAX or waiting_bytes >= UNCOMMITTED_BYTES_MAX:
+            raise Overloaded(f"{waiting} entries ({waiting_bytes} bytes) wait for their commit")
+        entry = me.append(kind, payload)
+        self._advance(now)
+        return entry.index, entry.term
+
+    def change_members(self, members: Members, now: float, automatic: bool = False) -> tuple[int, int]:
+        """Append a list of members. Raises :class:`ChangeRefused`."""
+        me = self._me
+        if not self.ready:
+            raise ChangeRefused("this leader has not committed an entry of its term yet")
+        if me.membership.index > me.commit_index:
+            raise ChangeRefused(f"the change at entry {me.membership.index} is not committed yet")
+        if self.transfer is not None:
+            raise ChangeRefused(f"leadership is being handed to node {self.transfer.target}")
+        latest = me.membership.latest
+        members = replace(
+            members,
+            quorum_replication=me.settings.quorum_replication,
+            replication_factor=me.settings.replication_factor,
+            configured=latest.configured if automatic else len(members.voters),
+        )
+        fault = fault_of_change(latest, members, self.alive(now))
+        if fault:
+            raise ChangeRefused(fault)
+        payload = members.encode()
+        if len(payload) > me.settings.max_log_size:
+            raise ChangeRefused(f"the list has {len(payload)} bytes, max-log-size is {me.settings.max_log_size}")
+        entry = me.append("members", payload)
+        me.say("changes-members", index=entry.index, voters=sorted(members.voters))
+        self._follow_membership()
+        self._advance(now)
+        return entry.index, entry.term
+
+    def begin_transfer(self, target: int, now: float) -> None:
+        """Hand leadership to this node. Raises :class:`TransferRefused`."""
+        me = self._me
+        if not self.ready:
+            raise TransferRefused("this leader has not committed an entry of its term yet")
+        if target == me.node:
+            raise TransferRefused(f"node {target} leads already")
+        if self.transfer is not None:
+            raise TransferRefused(f"leadership is being handed to node {self.transfer.target}")
+        if target not in me.configuration.voters:
+            raise TransferRefused(f"node {target} does not vote and cannot lead")
+        if me.membership.index > me.commit_index:
+            raise TransferRefused(f"the change of members at entry {me.membership.index} is not committed yet")
+        if target not in self.alive(now):
+            raise TransferRefused(f"node {target} was not heard for {me.settings.node_timeout:g}s")
+        self._transfer_to(target, now)
+
+    def _transfer_to(self, target: int, now: float) -> None:
+        limit = self._me.settings.leader_voting_timeout
+        self.transfer = Transfer(target, limit, now + limit)
+        self._me.say("hands-over", to=target, term=self._me.term)
+        self._go_on_with_transfer(now)
+
+    # --- answers --------------------------------------------------------------
+
+    def append_reply(self, message: AppendReply, now: float) -> None:
+        """A node has the entries."""
+        self.rounds.answer(message.node, message.round)
+        self.replication.confirm(message, now)
+        peer = self.replication.peer(message.node)
+        if peer is not None:
+            self._judge_steadiness(peer, now)
+        self._advance(now)
+
+    def append_refusal(self, message: AppendRefusal, now: float) -> None:
+        """A node lacks entries; it heard its leader all the same."""
+        self.rounds.answer(message.node, message.round)
+        self.replication.refuse(message, now)
+        self._advance(now)
+
+    def leader_query(self, message: LeaderQuery, now: float) -> None:
+        """A node asks whether its leader is there."""
+        if self.replication.peer(message.node) is not None:
+            self.replication.probe(message.node, now)
+        else:
+            self.expel(message.node)
+
+    def expel(self, node: int) -> None:
+        """Tell somebody who is no member so, once that is certain."""
+        me = self._me
+        certain = self.ready and me.membership.index <= me.commit_index
+        if certain and me.membership.latest.get(node) is None:
+            me.send(node, Expelled(me.cluster, me.node, me.term, me.membership.index))
+
+    # --- what follows ---------------------------------------------------------
+
+    def cast(self, now: float) -> None:
+        """Send what is due to all."""
+        self.replication.cast(now)
+        self._confirm_reads()
+
+    def _advance(self, now: float) -> None:
+        """See what is committed now (S10, S11), and go on with what waited for it."""
+        me = self._me
+        while (index := self._committed()) > me.commit_index:
+            change_pending = me.commit_index < me.membership.index
+            me.commit_to(index)
+            if change_pending and me.commit_index >= me.membership.index:
+                self._members_committed(now)
+        self._confirm_reads()
+        self._go_on_with_transfer(now)
+
+    def _committed(self) -> int:
+        """The newest index that may count as committed, up to a pending change of members.
+
+        An older term's entry rides along with one of this term (S10); behind a pending change
+        other quorums hold, so it is looked at again.
+        """
+        me = self._me
+        index = int(me.configuration.committed(self.replication.match))
+        if me.journal.term_at(index) != me.term:
+            return me.commit_index
+        return min(index, me.membership.index) if me.commit_index < me.membership.index else index
+
+    def _confirm_reads(self) -> None:
+        if self.ready:
+            for ticket in self.rounds.confirmed(self._me.configuration):
+                self._me.answer_read(ticket, True)
+
+    def _members_committed(self, now: float) -> None:
+        me = self._me
+        gone = me.membership.previous.voters | me.membership.previous.listeners
+        gone -= {member.node for member in me.membership.latest} | {me.node}
+        for node in gone:
+            self._departing[node] = now + me.settings.node_timeout
+        self._follow_membership()
+        if me.node not in me.membership.latest.voters:
+            self._leave(now)
+
+    def _leave(self, now: float) -> None:
+        """This leader is no voter any more: the best of the others goes on."""
+        best = self.successor(now)
+        if best is None:
+            self.ended = "removed"
+        elif self.transfer is None:
+            self._transfer_to(best, now)
+
+    def successor(self, now: float) -> int | None:
+        """The voter that is best prepared to lead."""
+        alive = self.alive(now)
+        peers = [
+            (peer.match, -peer.node)
+            for peer in self.replication.peers
+            if peer.node in alive and peer.verified and peer.node in self._me.membership.latest.voters
+        ]
+        return -max(peers)[1] if peers else None
+
+    def _follow_membership(self) -> None:
+        me = self._me
+        nodes = {member.node for member in me.membership.latest} | set(self._departing)
+        if me.membership.index > me.commit_index:
+            nodes |= {member.node for member in me.membership.previous}
+        self.replication.follow_membership(nodes - {me.node})
+
+    def _go_on_with_transfer(self, now: float) -> None:
+        transfer, me = self.transfer, self._me
+        if transfer is None:
+            return
+        caught_up = self.replication.match(transfer.target) == me.journal.last_index
+        match transfer.next_step(caught_up, now):
+            case Step.TELL:
+                transfer.tell(now)
+                self.rounds.give_up()
+                me.send(transfer.target, TimeoutNow(me.cluster, me.node, me.term))
+            case Step.ABORT:
+                me.say("keeps-office", term=me.term, reason=f"node {transfer.target} did not catch up")
+                self.transfer = None
+                if me.node not in me.membership.latest.voters:
+                    self.ended = "removed"
+            case Step.STEP_DOWN:
+                self.ended = f"node {transfer.target} did not take over"
+
+    # --- time -----------------------------------------------------------------
+
+    def tick(self, now: float) -> None:
+        """Time has passed."""
+        me = self._me
+        if now >= self.rounds.contact_at(me.configuration) + me.settings.node_timeout:
+            self.ended = "no quorum answers"
+            return
+        self._go_on_with_transfer(now)
+        if self.ended:
+            return
+        self.replication.tick(now)
+        self._dismiss_departed(now)
+        self._tend_members(now)
+
+    def _dismiss_departed(self, now: float) -> None:
+        for node, until in list(self._departing.items()):
+            told = self.replication.match(node) >= self._me.membership.index
+            if told or now >= until:
+                self.expel(node)
+                del self._departing[node]
+                self._follow_membership()
+
+    def _tend_members(self, now: float) -> None:
+        """Changes that nobody has to ask for; one at a time."""
+        me = self._me
+        if now < self._tend_at:
+            return
+        self._tend_at = now + self._steady_time / STEADY_ANSWERS
+        for peer in self._waiting_listeners():
+            if peer.steady_answers and now >= peer.probed_at + self._steady_time / STEADY_ANSWERS:
+                self.replication.probe(peer.node, now)
+        if not self.ready or self.transfer or me.membership.index > me.commit_index:
+            return
+        wanted = self._next_members(now)
+        if wanted is not None:
+            self._change_unasked(wanted, now)
+
+    def _change_unasked(self, wanted: Members, now: float) -> None:
+        removal = len(wanted) < len(self._me.membership.latest)
+        try:
+            self.change_members(wanted, now, automatic=removal)
+        except ChangeRefused as refusal:
+            if refusal.reason != self._refused:
+                self._me.say("no-change", reason=repr(refusal.reason))
+            self._refused = refusal.reason
+        else:
+            self._refused = ""
+            self._removed_at = now if removal else self._removed_at
+
+    def _next_members(self, now: float) -> Members | None:
+        me = self._me
+        latest, settings = me.membership.latest, me.settings
+        rule = (settings.quorum_replication, settings.replication_factor)
+        if rule != (latest.quorum_replication, latest.replication_factor):
+            return latest
+        steady = {
+            peer.node
+            for peer in self._waiting_listeners()
+            if peer.steady_answers >= STEADY_ANSWERS and now >= peer.steady_since + self._steady_time
+        }
+        promotion = next_promotion(latest, steady & self._promotable(now))
+        if promotion is not None:
+            return latest.promoted(promotion.node)
+        if settings.autoremove_enabled and now >= self._removed_at + settings.remove_interval:
+            removal = next_removal(latest, settings.autoremove_minimum, self._unreachable(now))
+            return latest.without(removal.node) if removal else None
+        return None
+
+    # --- listeners and the lost ----------------------------------------------
+
+    @property
+    def _steady_time(self) -> float:
+        """How long a listener must keep up: within it a promoted node could not be lost unnoticed."""
+        return self._me.settings.heartbeat_interval / 2
+
+    def _waiting_listeners(self) -> list[Progress]:
+        latest = self._me.membership.latest
+        found = [
+            self.replication.peer(member.node)
+            for member in latest
+            if not member.voter and member.role == "node"
+        ]
+        return [peer for peer in found if peer is not None]
+
+    def _judge_steadiness(self, peer: Progress, now: float) -> None:
+        late = now > peer.answered_at + 2 * self._me.settings.heartbeat_interval
+        peer.answered_at = now
+        if peer.match + STEADY_LAG_ENTRIES < self._me.commit_index:
+            peer.steady_since, peer.steady_answers = inf, 0
+            return
+        if late or peer.steady_since == inf:
+            peer.steady_since, peer.steady_answers = now, 0
+        peer.steady_answers += 1
+
+    def _promotable(self, now: float) -> set[int]:
+        """Listeners whose vote would not leave the cluster without a quorum of living nodes."""
+        latest, alive = self._me.membership.latest, self.alive(now)
+        return {
+            peer.node
+            for peer in self._waiting_listeners()
+            if not fault_of_change(latest, latest.promoted(peer.node), alive)
+        }
+
+    def _unreachable(self, now: float) -> set[int]:
+        """Nodes that this leader did not hear for remove-interval, and a quorum of voters neither."""
+        me = self._me
+        electorate = Electorate.of(me.membership.latest)
+        limit = now - me.settings.remove_interval
+        gone = {
+            node
+            for node in electorate.voters - {me.node}
+            if max(me.heard.get(node, -inf), self._began_at) <= limit
+        }
+        return {node for node in gone if self._confirmed_silent(node, electorate, now)}
+
+    def _confirmed_silent(self, node: int, electorate: Electorate, now: float) -> bool:
+        alive = self.alive(now)
+        witnesses = {self._me.node} | {
+            peer.node for peer in self.replication.peers if peer.node in alive and node in peer.silent
+        }
+        return len(witnesses & electorate.voters) >= max(electorate.election, electorate.contact)

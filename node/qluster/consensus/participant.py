@@ -1,0 +1,249 @@
+"""What one participant knows whatever its role: term, vote, log, members, promises, and what it wants done.
+
+Decides nothing about elections or replication; keeps what they share consistent and in order.
+Must not know who performs the output.
+"""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import inf
+from random import Random
+
+from qluster.consensus.journal import JournalDamaged, opened
+from qluster.consensus.members import MalformedMembers, Members
+from qluster.consensus.membership import Configuration, Membership
+from qluster.consensus.messages import AnyMessage
+from qluster.consensus.output import Output
+from qluster.consensus.settings import Settings
+from qluster.events import Entry, Saved, SaveEntries, SaveSnapshot, SaveVote, Snapshot
+
+LISTENER, FOLLOWER, PRE_CANDIDATE, CANDIDATE, LEADER = ROLES = (
+    "listener",
+    "follower",
+    "pre-candidate",
+    "candidate",
+    "leader",
+)
+
+
+class Participant:
+    """State that is common to all roles."""
+
+    def __init__(self, node: int, settings: Settings, saved: Saved, random: Random, now: float) -> None:
+        assert saved.identity is not None, "a node without identity takes no part"
+        assert saved.identity.node == node, f"identity of node {saved.identity.node} used for node {node}"
+        self.node = node
+        self.cluster = saved.identity.cluster
+        self.settings = settings
+        self.random = random
+        self.now = now
+        self.started_at = now
+        self.term = saved.term
+        self.vote = saved.vote
+        self.leader: int | None = None
+        self.snapshot = saved.snapshot
+        index, term = (saved.snapshot.index, saved.snapshot.term) if saved.snapshot else (0, 0)
+        self.journal = opened(index, term, saved.entries)
+        self.membership = Membership()
+        self._open_membership()
+        if self.term < self.journal.last_term:
+            raise JournalDamaged(f"the log has term {self.journal.last_term}, the saved term is {self.term}")
+        self.commit_index = index
+        self.applied_index = index
+        self.heard: dict[int, float] = {}
+        self.expelled_at = 0
+        """Index of the list of members that expelled this node, as it was told."""
+        self.promised_to = 0
+        self.promised_until = now + settings.node_timeout
+        """A node that restarts cannot know what it promised before: it keeps to it all the same."""
+        self.role = LISTENER
+        self.role = self.resting_role
+        self._output = Output()
+        self._unsaved: list[Entry] = []
+
+    def _open_membership(self) -> None:
+        try:
+            if self.snapshot is not None:
+                self.membership.restart_at(self.snapshot.index, Members.decode(self.snapshot.members))
+            for entry in self.journal.between(self.journal.base_index, self.journal.last_index):
+                if entry.kind == "members":
+                    self.membership.append(entry.index, Members.decode(entry.payload))
+        except MalformedMembers as error:
+            raise JournalDamaged(f"a list of members in the log: {error}") from error
+
+    # --- what it is -----------------------------------------------------------
+
+    @property
+    def configuration(self) -> Configuration:
+        """Whose votes and copies count, as far as this node knows."""
+        return self.membership.configuration(self.commit_index)
+
+    @property
+    def votes(self) -> bool:
+        """Whether this node may stand in an election. It answers vote requests in any case."""
+        return self.node in self.configuration.voters and not self.removed
+
+    @property
+    def removed(self) -> bool:
+        """Whether this node was a member and is one no longer, by a committed list."""
+        if self.membership.latest.get(self.node) is not None:
+            return self.expelled_at > self.membership.index
+        known = len(self.membership.latest) > 0 and self.membership.index <= self.commit_index
+        belonged = self.membership.previous.get(self.node) is not None
+        return self.expelled_at > 0 or (known and belonged)
+
+    @property
+    def resting_role(self) -> str:
+        """What this node is when it is no candidate and no leader."""
+        return FOLLOWER if self.votes else LISTENER
+
+    def alone(self) -> bool:
+        """Whether this node is the only voter: nobody to ask, nobody to hold a promise to."""
+        return self.configuration.voters == {self.node}
+
+    def newer_here(self, last_term: int, last_index: int) -> bool:
+        """Whether this log is newer than one that ends so (S5)."""
+        return (self.journal.last_term, self.journal.last_index) > (last_term, last_index)
+
+    def promised_to_another(self, candidate: int, now: float) -> bool:
+        """Whether this node heard a leader too lately to help anybody else."""
+        return now < self.promised_until and self.promised_to != candidate and not self.alone()
+
+    # --- what changes ---------------------------------------------------------
+
+    def promise(self, leader: int, until: float) -> None:
+        """Vote for nobody but this leader until then: its lease rests on it."""
+        if self.promised_to != leader:
+            self.promised_to, self.promised_until = leader, until
+        self.promised_until = max(self.promised_until, until)
+
+    def release(self) -> None:
+        """The leader itself gave back the promise."""
+        self.promised_until = -inf
+
+    def adopt(self, term: int) -> None:
+        """Move to a newer term, in which nobody was voted for and nobody is known to lead (B24)."""
+        assert term > self.term, f"term {self.term} would go to {term}"
+        self.term, self.vote, self.leader = term, None, None
+        self.save_vote()
+
+    def vote_for(self, candidate: int) -> None:
+        """Give this term's one vote (S3)."""
+        assert self.vote in (None, candidate), f"term {self.term}: voted for {self.vote}, now {candidate}"
+        if self.vote is None:
+            self.vote = candidate
+            self.save_vote()
+
+    def append(self, kind: str, payload: bytes) -> Entry:
+        """As leader: add an entry of this term."""
+        entry = Entry(self.journal.last_index + 1, self.term, kind, payload)
+        self.journal.append([entry])
+        self._appended([entry])
+        return entry
+
+    def merge(self, entries: Sequence[Entry]) -> None:
+        """As follower: take over a leader's entries."""
+        last_before = self.journal.last_index
+        fresh = self.journal.merge(entries, self.commit_index)
+        if not fresh:
+            return
+        if fresh[0].index <= last_before:
+            self.say("cuts", entries=last_before - fresh[0].index + 1, at=fresh[0].index)
+            self.membership.cut_from(fresh[0].index)
+        self._appended(fresh)
+
+    def _appended(self, entries: Sequence[Entry]) -> None:
+        for entry in entries:
+            if entry.kind == "members":
+                self.membership.append(entry.index, Members.decode(entry.payload))
+        self._save_entries(entries)
+
+    def commit_to(self, index: int) -> None:
+        """Entries up to this index are committed. Never goes back (S8)."""
+        assert index <= self.journal.last_index, f"commit {index}, the log ends at {self.journal.last_index}"
+        self.commit_index = max(self.commit_index, index)
+
+    def compact(self, snapshot: Snapshot) -> None:
+        """This snapshot covers what was applied."""
+        self.snapshot = snapshot
+        self.journal.forget_up_to(snapshot.index)
+        self.membership.forget_up_to(self.journal.base_index)
+        self._save_snapshot(snapshot, reset=False)
+
+    def restore(self, snapshot: Snapshot, members: Members) -> None:
+        """This snapshot of a leader replaces what was applied, and the log where that does not go on from it."""
+        goes_on = self.journal.term_at(snapshot.index) == snapshot.term
+        if snapshot.term > self.term:
+            self.adopt(snapshot.term)
+        if goes_on:
+            self.compact(snapshot)
+        else:
+            self.snapshot = snapshot
+            self.journal.restart_at(snapshot.index, snapshot.term)
+            self.membership.restart_at(snapshot.index, members)
+            self._save_snapshot(snapshot, reset=True)
+        self.commit_index = max(self.commit_index, snapshot.index)
+        self.applied_index = snapshot.index
+        self._output.restored = snapshot
+
+    # --- what is wanted done --------------------------------------------------
+
+    def send(self, to: int | None, message: AnyMessage) -> None:
+        """To one node, or to all."""
+        self._output.send.append((to, message))
+
+    def answer_read(self, ticket: int, confirmed: bool) -> None:
+        """A read may be served, or not."""
+        self._output.reads.append((ticket, confirmed))
+
+    @property
+    def output(self) -> Output:
+        """What has gathered since :meth:`take`."""
+        return self._output
+
+    def say(self, event: str, **facts: object) -> None:
+        """One line for people."""
+        words = " ".join(f"{name.replace('_', '-')}={value}" for name, value in facts.items())
+        self._output.log.append(f"{event} {words}".rstrip())
+
+    def save_vote(self) -> None:
+        """Make term and vote durable."""
+        self._close_entries()
+        saves = self._output.save
+        if saves and isinstance(saves[-1], SaveVote):
+            saves.pop()
+        saves.append(SaveVote(self.term, self.vote))
+
+    def _save_entries(self, entries: Sequence[Entry]) -> None:
+        if self._unsaved and self._unsaved[-1].index + 1 != entries[0].index:
+            self._close_entries()
+        self._unsaved.extend(entries)
+
+    def _save_snapshot(self, snapshot: Snapshot, reset: bool) -> None:
+        self._close_entries()
+        self._output.save.append(SaveSnapshot(snapshot, reset))
+
+    def _close_entries(self) -> None:
+        if self._unsaved:
+            self._output.save.append(SaveEntries(tuple(self._unsaved)))
+            self._unsaved.clear()
+
+    def take(self) -> Output:
+        """What is wanted done, with the entries that became committed. Begins a new output."""
+        self._close_entries()
+        output, self._output = self._output, Output()
+        output.committed = self.journal.between(self.applied_index, self.commit_index)
+        self.applied_index = self.commit_index
+        return output
+
+    def check(self) -> None:
+        """What must hold after every event. A node that is wrong stops; the others go on."""
+        snapshot_index = self.snapshot.index if self.snapshot else 0
+        assert self.journal.base_index <= snapshot_index <= self.applied_index
+        assert self.applied_index <= self.commit_index <= self.journal.last_index
+        assert self.journal.last_term <= self.term
+        assert self.role in ROLES
+        if self.role in (CANDIDATE, LEADER):
+            assert self.vote == self.node, f"{self.role} of term {self.term} voted for {self.vote}"
+        assert (self.role == LEADER) == (self.leader == self.node)

@@ -1,0 +1,75 @@
+"""Decides nothing: what a leader knows of one other node's log and presence.
+
+Must not know messages. ``match`` only grows, and ``next`` stays above it (S9).
+"""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from math import inf
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A repair message under way."""
+
+    prev_index: int
+    last_index: int
+    size: int
+
+
+@dataclass(slots=True)
+class Progress:
+    """One node as its leader sees it."""
+
+    node: int
+    match: int = 0
+    verified: bool = False
+    """Whether it confirmed ``match`` in this term."""
+    next: int = 1
+    """Where a repair goes on."""
+    repairing: bool = False
+    """Whether it gets entries of its own by unicast, because it missed those sent to all."""
+    under_way: deque[Batch] = field(default_factory=deque)
+    moved_at: float = -inf
+    """When it last confirmed something new, or a repair was sent."""
+    owes_since: float = -inf
+    """Since when it owes an answer, while it does."""
+    probed_at: float = -inf
+    """When it was last asked alone."""
+    offered_at: float = -inf
+    """When a snapshot was last offered."""
+    answered_at: float = -inf
+    """When it last confirmed something."""
+    steady_since: float = inf
+    """Since when it keeps up without a gap in its answers."""
+    steady_answers: int = 0
+    silent: tuple[int, ...] = ()
+    """Members it does not hear."""
+
+    @property
+    def bytes_under_way(self) -> int:
+        """Size of the repair messages that are not confirmed."""
+        return sum(batch.size for batch in self.under_way)
+
+    def confirm(self, index: int, now: float) -> None:
+        """Its log is known to be equal up to this index."""
+        if index > self.match or not self.verified:
+            self.moved_at = now
+        self.match = max(self.match, index)
+        self.verified = True
+        self.next = max(self.next, self.match + 1)
+        while self.under_way and self.under_way[0].last_index <= self.match:
+            self.under_way.popleft()
+
+    def restart(self, following: int) -> None:
+        """Begin a repair at this index."""
+        self.next = max(following, self.match + 1)
+        self.repairing = True
+        self.under_way.clear()
+
+    def end_repair(self) -> None:
+        """It has all that was sent to all."""
+        self.repairing = False
+        self.under_way.clear()

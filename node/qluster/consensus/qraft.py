@@ -1,0 +1,448 @@
+"""One participant of QRaft: what it is told goes to the part that decides, and what it wants is gathered.
+
+Must not know clocks, sockets or files: time and chance are arguments. Decides only which part is asked.
+
+:meth:`QRaft.take` gives what is wanted done since the last call. Its order is law: what is to be saved is
+durable before anything is sent. So a leader counts its own copy at once, and a follower confirms in the
+same output in which it asks for the save.
+"""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from math import inf
+from random import Random
+
+from msgspec.structs import replace as with_fields
+
+from qluster.consensus.election import Election
+from qluster.consensus.following import Following
+from qluster.consensus.members import MEMBERS_MAX, MalformedMembers, Members
+from qluster.consensus.messages import (
+    AnyMessage,
+    Append,
+    AppendRefusal,
+    AppendReply,
+    Expelled,
+    Goodbye,
+    LeaderQuery,
+    PreVote,
+    PreVoteReply,
+    SnapshotOffer,
+    TimeoutNow,
+    Vote,
+    VoteReply,
+)
+from qluster.consensus.office import Office
+from qluster.consensus.output import Fetch, Output
+from qluster.consensus.participant import CANDIDATE, LEADER, PRE_CANDIDATE, Participant
+from qluster.consensus.refusals import (
+    ChangeRefused,
+    NotLeading,
+    Overloaded,
+    Refusal,
+    TooLarge,
+    TransferRefused,
+)
+from qluster.consensus.settings import Settings
+from qluster.events import Saved, Snapshot
+
+HEARD_MAX = 4 * MEMBERS_MAX
+"""Nodes of which the last sign of life is remembered: members, former ones and those that join."""
+
+__all__ = [
+    "ChangeRefused",
+    "Fetch",
+    "NotLeading",
+    "Output",
+    "Overloaded",
+    "QRaft",
+    "Refusal",
+    "Settings",
+    "TooLarge",
+    "TransferRefused",
+]
+
+
+class QRaft:
+    """One node's part in the consensus."""
+
+    def __init__(self, node: int, settings: Settings, saved: Saved, random: Random, now: float) -> None:
+        """Begin from what was saved. Raises :class:`JournalDamaged` when that is no log."""
+        self._me = Participant(node, settings, saved, random, now)
+        self._election = Election(self._me)
+        self._following = Following(self._me)
+        self._office: Office | None = None
+        self._election.start(now)
+
+    @classmethod
+    def found(
+        cls, node: int, settings: Settings, saved: Saved, random: Random, now: float, members: Members
+    ) -> QRaft:
+        """Begin a new cluster: the log's first entry is the list of its members."""
+        assert not saved.entries and saved.snapshot is None, "a founder has an empty log"
+        qraft = cls(node, settings, saved, random, now)
+        me = qraft._me
+        members = with_fields(
+            members,
+            quorum_replication=settings.quorum_replication,
+            replication_factor=settings.replication_factor,
+            configured=len(members.voters),
+        )
+        assert node in members.voters and not members.fault(), members.fault() or "a founder votes"
+        me.adopt(max(1, me.term + 1))
+        me.append("members", members.encode())
+        me.role = me.resting_role
+        me.say("founds", cluster=me.cluster, voters=sorted(members.voters))
+        qraft._election.start(now)
+        return qraft
+
+    # --- looks ----------------------------------------------------------------
+
+    @property
+    def settings(self) -> Settings:
+        """What it obeys. May be replaced at any time."""
+        return self._me.settings
+
+    @settings.setter
+    def settings(self, settings: Settings) -> None:
+        self._me.settings = settings
+
+    @property
+    def node(self) -> int:
+        """Its number."""
+        return self._me.node
+
+    @property
+    def role(self) -> str:
+        """listener, follower, pre-candidate, candidate or leader."""
+        return self._me.role
+
+    @property
+    def term(self) -> int:
+        """The newest term it knows."""
+        return self._me.term
+
+    @property
+    def leader(self) -> int | None:
+        """Who leads in this term, as far as it knows."""
+        return self._me.leader
+
+    @property
+    def members(self) -> Members:
+        """The newest list of members in its log, committed or not."""
+        return self._me.membership.latest
+
+    @property
+    def members_index(self) -> int:
+        """Index of the entry with that list."""
+        return self._me.membership.index
+
+    @property
+    def commit_index(self) -> int:
+        """Up to here entries are known to be committed."""
+        return self._me.commit_index
+
+    @property
+    def last_index(self) -> int:
+        """Index of the newest entry."""
+        return self._me.journal.last_index
+
+    @property
+    def snapshot(self) -> Snapshot | None:
+        """The newest snapshot."""
+        return self._me.snapshot
+
+    @property
+    def snapshot_index(self) -> int:
+        """Its index, 0 when there is none."""
+        return self._me.snapshot.index if self._me.snapshot else 0
+
+    @property
+    def removed(self) -> bool:
+        """Whether this node was a member and is none any more, for certain."""
+        return self._me.removed
+
+    @property
+    def ready(self) -> bool:
+        """Whether it leads and an entry of its own term is committed."""
+        return self._office is not None and self._office.ready
+
+    @property
+    def transferring(self) -> int | None:
+        """The node that leadership is being handed to."""
+        return self._office.transfer.target if self._office and self._office.transfer else None
+
+    @property
+    def lease_until(self) -> float:
+        """Until when it may act as leader without hearing more; -inf when it does not lead."""
+        return self._office.lease_until if self._office else -inf
+
+    @property
+    def elections(self) -> int:
+        """Elections it began since the start."""
+        return self._election.count
+
+    @property
+    def reluctance(self) -> float:
+        """Seconds it waits longer than others before it stands in an election."""
+        return self._election.reluctance
+
+    @reluctance.setter
+    def reluctance(self, seconds: float) -> None:
+        assert seconds >= 0, "a wait is not negative"
+        self._election.reluctance = seconds
+
+    @property
+    def wake_at(self) -> float:
+        """When :meth:`tick` is needed at the latest."""
+        if self._office is not None:
+            return self._office.wake_at
+        return min(self._election.wake_at, self._following.query_at)
+
+    def match(self, node: int) -> int | None:
+        """Up to where a node's log is known to be equal; only a leader knows."""
+        return self._office.replication.match(node) if self._office else None
+
+    def heard(self, node: int) -> float | None:
+        """When a node was last heard."""
+        return self._me.heard.get(node)
+
+    def quorate(self, now: float) -> bool:
+        """Whether it hears so many that one of them can lead, directly or as the leader's follower."""
+        me = self._me
+        limit = now - me.settings.node_timeout
+        if self._office is None and me.leader is not None and me.heard.get(me.leader, -inf) > limit:
+            return True
+        return me.configuration.elects(self._alive(now))
+
+    def can_commit(self, now: float) -> bool:
+        """Whether it hears so many that an entry could be committed."""
+        return self._me.configuration.commits(self._alive(now))
+
+    def _alive(self, now: float) -> set[int]:
+        limit = now - self._me.settings.node_timeout
+        return {self._me.node} | {node for node, at in self._me.heard.items() if at > limit}
+
+    # --- what happens ---------------------------------------------------------
+
+    def hear(self, node: int, now: float) -> None:
+        """A node was heard otherwise than by a message of consensus: it is alive."""
+        heard = self._me.heard
+        heard[node] = max(now, heard.get(node, -inf))
+        if len(heard) > HEARD_MAX:
+            del heard[min(heard, key=lambda other: heard[other])]
+
+    def receive(self, message: AnyMessage, now: float) -> None:
+        """A message of this cluster came in."""
+        me = self._me
+        assert message.cluster == me.cluster, f"message of cluster {message.cluster} in {me.cluster}"
+        if message.node == me.node:
+            return
+        me.now = now
+        self.hear(message.node, now)
+        match message:
+            case PreVote():
+                self._election.pre_vote(message, now)
+                if self._office and self._office.replication.peer(message.node) is None:
+                    self._office.expel(message.node)
+            case Vote():
+                if self._election.vote(message, now):
+                    self._end_office("another is elected", now)
+            case Append() | SnapshotOffer():
+                self._receive_from_leader(message, now)
+            case TimeoutNow():
+                self._election.timeout_now(message, now)
+            case Goodbye():
+                self._election.goodbye(message, now)
+            case Expelled():
+                self._expelled(message)
+            case _:
+                self._receive_answer(message, now)
+        self._settle(now)
+
+    def _receive_from_leader(self, message: Append | SnapshotOffer, now: float) -> None:
+        me = self._me
+        if message.term < me.term:
+            self._following.refuse_old_term(message)
+            return
+        if message.term > me.term:
+            me.adopt(message.term)
+            self._end_office("another leads", now)
+        promise = message.promise if isinstance(message, Append) else 0.0
+        self._following.hear_leader(message, promise, now)
+        self._election.wait_for_leader(now)
+        if isinstance(message, Append):
+            self._following.append(message, now)
+        else:
+            self._following.snapshot_offer(message, now)
+
+    def _receive_answer(
+        self, message: PreVoteReply | VoteReply | AppendReply | AppendRefusal | LeaderQuery, now: float
+    ) -> None:
+        me = self._me
+        if message.term > me.term:
+            self._learn_term(message, now)
+            return
+        match message:
+            case PreVoteReply():
+                self._election.pre_vote_reply(message, now)
+            case VoteReply():
+                self._election.vote_reply(message, now)
+            case LeaderQuery() if self._office:
+                self._office.leader_query(message, now)
+            case AppendReply() if self._office and message.term == me.term:
+                self._office.append_reply(message, now)
+            case AppendRefusal() if self._office and message.term == me.term:
+                self._office.append_refusal(message, now)
+
+    def _learn_term(self, message: AnyMessage, now: float) -> None:
+        """A member is in a newer term. Whoever stands or leads in an older one cannot win it over (B27)."""
+        me = self._me
+        if me.membership.latest.get(message.node) is None:
+            return
+        me.adopt(message.term)
+        if me.role in (PRE_CANDIDATE, CANDIDATE):
+            me.role = me.resting_role
+            self._election.hurry(now)
+        self._end_office(f"node {message.node} is in term {message.term}", now)
+
+    def _expelled(self, message: Expelled) -> None:
+        me = self._me
+        newer = message.index > me.membership.index
+        if newer or (message.index == me.membership.index and me.membership.latest.get(me.node) is None):
+            if not me.removed:
+                me.say("expelled", by=message.node, index=message.index)
+            me.expelled_at = max(me.expelled_at, message.index)
+
+    def tick(self, now: float) -> None:
+        """Time has passed."""
+        self._me.now = now
+        if self._office is not None:
+            self._office.tick(now)
+        else:
+            self._election.tick(now)
+            if not self._election.won:
+                self._following.tick(now)
+        self._settle(now)
+
+    # --- wishes ---------------------------------------------------------------
+
+    def propose(self, kind: str, payload: bytes, now: float) -> tuple[int, int]:
+        """Append an entry. Raises NotLeading, Overloaded or TooLarge."""
+        assert kind != "members", "members change by change_members"
+        self._me.now = now
+        place = self._need_office().propose(kind, payload, now)
+        self._settle(now)
+        return place
+
+    def change_members(self, members: Members, now: float) -> tuple[int, int]:
+        """Append a list of members. Raises NotLeading or ChangeRefused."""
+        self._me.now = now
+        place = self._need_office().change_members(members, now)
+        self._settle(now)
+        return place
+
+    def transfer(self, target: int, now: float) -> None:
+        """Hand leadership to a node; the lease ends when it is told. Raises NotLeading or TransferRefused."""
+        self._me.now = now
+        self._need_office().begin_transfer(target, now)
+        self._settle(now)
+
+    def request_read(self, ticket: int, now: float) -> None:
+        """Answer in ``reads`` whether what is committed now may be read here."""
+        self._me.now = now
+        if self._office is None or not self._office.rounds.ask(ticket):
+            self._me.answer_read(ticket, False)
+
+    def resign(self, now: float) -> None:
+        """Stop leading and tell the others. Only with the database here stopped: the lease ends at once."""
+        if self._office is None:
+            return
+        me = self._me
+        me.now = now
+        successor = self._office.successor(now) or 0
+        self._office.rounds.give_up()
+        me.send(None, Goodbye(me.cluster, me.node, me.term, successor))
+        self._end_office("resigns", now)
+        self._election.wait_for_leader(now)
+        self._settle(now)
+
+    def compact(self, index: int, state: bytes) -> None:
+        """The applied state at this index: entries up to it are needed no longer."""
+        me = self._me
+        assert self.snapshot_index < index <= me.applied_index, (self.snapshot_index, index, me.applied_index)
+        term = me.journal.term_at(index)
+        assert term is not None, f"entry {index} is no longer in the journal"
+        me.compact(Snapshot(index, term, me.membership.at(index).encode(), state))
+        me.check()
+
+    def install(self, snapshot: Snapshot, now: float) -> None:
+        """A snapshot that was fetched. One that is no newer than what is committed here changes nothing (B14)."""
+        me = self._me
+        me.now = now
+        self._following.fetch_ended()
+        if snapshot.index <= me.commit_index or self._office is not None:
+            return
+        try:
+            members = Members.decode(snapshot.members)
+        except MalformedMembers as error:
+            me.say("refuses", snapshot=snapshot.index, reason=repr(str(error)))
+            return
+        me.restore(snapshot, members)
+        me.say("installs", snapshot=f"{snapshot.index}/{snapshot.term}")
+        if me.leader is not None:
+            me.send(me.leader, AppendReply(me.cluster, me.node, me.term, 0, snapshot.index))
+        self._settle(now)
+
+    def fetch_failed(self) -> None:
+        """The snapshot could not be fetched: the next offer counts again."""
+        self._following.fetch_ended()
+
+    def take(self) -> Output:
+        """What is wanted done since the last call."""
+        if self._office is not None:
+            self._office.cast(self._me.now)
+        return self._me.take()
+
+    # --- changes of role ------------------------------------------------------
+
+    def _need_office(self) -> Office:
+        if self._office is None:
+            raise NotLeading(self._me.leader)
+        return self._office
+
+    def _settle(self, now: float) -> None:
+        """Whatever an event changed: take or leave the office, and check what must hold."""
+        me = self._me
+        if self._office is not None and self._office.ended:
+            self._end_office(self._office.ended, now)
+        if self._election.won:
+            self._election.won = False
+            self._take_office(now)
+        if self._office is None and (me.role not in (PRE_CANDIDATE, CANDIDATE) or not me.votes):
+            before, me.role = me.role, me.resting_role
+            if me.role != before and me.role == "follower":
+                self._election.start(now)
+        me.check()
+
+    def _take_office(self, now: float) -> None:
+        me = self._me
+        assert me.role == CANDIDATE and self._office is None, f"a {me.role} takes office"
+        me.role, me.leader = LEADER, me.node
+        self._office = Office(me, now)
+
+    def _end_office(self, reason: str, now: float) -> None:
+        """Stop leading. Until its lease would have ended this node helps nobody else to lead:
+        its database may need that time to stop."""
+        office, me = self._office, self._me
+        if office is None:
+            return
+        me.promise(me.node, office.lease_until)
+        for ticket in office.rounds.abandon():
+            me.answer_read(ticket, False)
+        self._office = None
+        me.role = me.resting_role
+        me.leader = None if me.leader == me.node else me.leader
+        me.say("steps-down", term=me.term, reason=repr(reason))
+        self._following.query_at = now + me.settings.heartbeat_interval
+        self._election.hurry(now)
