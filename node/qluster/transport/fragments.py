@@ -20,16 +20,18 @@ from typing import Final, NamedTuple
 
 from qluster.transport.envelope import Drop
 
+ASK_DELAY_MIN: Final = 0.002
 ASK_DELAY_MAX: Final = 0.010
-"""A request for a hole goes within this many seconds, at random."""
+"""A request for a hole goes between these seconds after it was seen, at random: not before what was only
+reordered within a burst has come, and not with everybody else's."""
 QUIET: Final = 0.030
 """Without a further chunk for so long, the rest of a message counts as lost. Longer than a pause of pacing at
 the lowest sensible rate."""
 RETRY: Final = 0.020
 """Pause after the first request; it doubles with each."""
-TRIES_MAX: Final = 5
-"""Requests without any answer before a message is given up: 0.62 s in all, less than the default
-replication-retry-interval, which repairs by other means."""
+TRIES_MAX: Final = 6
+"""Requests without any answer before a message is given up: 1.26 s in all. By then the default
+replication-retry-interval has repaired it by other means."""
 ASSEMBLY_TIMEOUT: Final = 10.0
 """A message not whole after so many seconds is given up even if chunks still trickle in."""
 GAP_MAX: Final = 64
@@ -75,7 +77,7 @@ class _Partial:
 
     def missing(self, now: float) -> int:
         """Bit mask of what to ask for now: holes, and after a quiet time the end as well."""
-        end = self.count if now - self.heard_at >= QUIET else self.highest + 1
+        end = self.count if now >= self.heard_at + QUIET else self.highest + 1
         mask = (1 << end) - 1
         for index in self.chunks:
             mask &= ~(1 << index)
@@ -134,7 +136,7 @@ class Assembly:
         for number in range(begin, end):
             partial = self._begin((False, number), now)
             partial.holed = True
-            partial.ask_at = now + self._random.uniform(0, ASK_DELAY_MAX)
+            partial.ask_at = now + self._random.uniform(ASK_DELAY_MIN, ASK_DELAY_MAX)
             self.ask_at = min(self.ask_at, partial.ask_at)
 
     def forget(self, key: MessageKey) -> None:
@@ -175,7 +177,7 @@ class Assembly:
             partial.ask_at = now + QUIET
         elif not partial.holed:
             partial.holed = True
-            partial.ask_at = now + self._random.uniform(0, ASK_DELAY_MAX)
+            partial.ask_at = now + self._random.uniform(ASK_DELAY_MIN, ASK_DELAY_MAX)
         self.ask_at = min(self.ask_at, partial.ask_at)
 
     def _ask(self, key: MessageKey, partial: _Partial, wants: list[Want], now: float) -> None:

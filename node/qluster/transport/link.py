@@ -135,6 +135,16 @@ class Link:
         self._sealer.rekey(keys[0])
         self._opener.rekey(keys)
 
+    @property
+    def queued(self) -> int:
+        """Messages that wait to be sent, or are being sent."""
+        return len(self._queue)
+
+    @property
+    def senders(self) -> int:
+        """Other nodes heard lately enough to be remembered."""
+        return len(self._peers)
+
     # --- in ----------------------------------------------------------------
 
     def receive(self, datagram: bytes, source: Address, now: float) -> list[Received]:

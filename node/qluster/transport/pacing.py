@@ -18,8 +18,9 @@ FRAME_SIZE: Final = 66
 CHARGE_MIN: Final = 256
 """A small datagram fills a receiver's buffer far beyond its size (830 bytes of accounting were measured
 for 16 bytes of payload); counted as less, a burst of small ones would overflow it."""
-_ROUNDING: Final = 1.0
-"""A byte of grace, so that a wait computed in floats is over when its time has come."""
+GRACE: Final = 1e-6
+"""A wait shorter than these seconds is none, or the rounding of a wait computed in floats would make the
+daemon spin until it is over. What is taken too early is paid for by the next."""
 
 
 def charge(size: int) -> int:
@@ -37,13 +38,14 @@ def burst_size(rate: float, datagram_size: int, recv_buffer_size: int) -> int:
 class Bucket:
     """Tokens are bytes; they come back with time."""
 
-    __slots__ = ("_at", "_tokens", "burst", "rate")
+    __slots__ = ("_at", "_grace", "_tokens", "burst", "rate")
 
     def __init__(self, rate: float, burst: int, now: float) -> None:
         assert rate > 0, "a rate of nothing would never send"
         assert burst > 0, "an empty bucket would never send"
         self.rate = rate
         self.burst = burst
+        self._grace = rate * GRACE
         self._tokens = float(burst)
         self._at = now
 
@@ -53,7 +55,7 @@ class Bucket:
         if now > self._at:
             self._tokens = min(self.burst, self._tokens + (now - self._at) * self.rate)
             self._at = now
-        if self._tokens < size - _ROUNDING:
+        if self._tokens < size - self._grace:
             return False
         self._tokens -= size
         return True

@@ -1,0 +1,79 @@
+"""The bucket: never more than the rate and the burst, never less than the rate when there is demand."""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from math import ulp
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from qluster.transport.pacing import CHARGE_MIN, FRAME_SIZE, GRACE, Bucket, burst_size, charge
+
+RATES = st.integers(64 * 1024, 12_500_000_000)
+SIZES = st.lists(st.integers(CHARGE_MIN, 1600), min_size=1, max_size=200)
+
+
+def slack(rate: int, now: float) -> float:
+    """Bytes by which a computed time may be off: the grace, and what a float of this size cannot tell apart."""
+    return 1 + rate * (GRACE + 4 * ulp(now))
+
+
+@given(RATES, st.floats(0, 1e7), SIZES)
+def test_sender_that_sleeps_until_ready_keeps_exactly_the_rate(
+    rate: int, start: float, sizes: list[int]
+) -> None:
+    bucket = Bucket(rate, 1600, start)
+    now, taken = start, 0
+    for size in sizes:
+        tries = 0
+        while not bucket.take(size, now):
+            later = bucket.ready_at(size)
+            assert later > now, "a wait that does not advance would spin"
+            now = later
+            tries += 1
+            assert tries <= 2, "what was ready was not to be had"
+        taken += size
+        assert taken <= 1600 + (now - start) * rate + slack(rate, now)
+    assert (now - start) * rate <= taken + slack(rate, now)
+
+
+def test_idle_time_saves_up_one_burst_and_no_more() -> None:
+    bucket = Bucket(1000, 2000, 0.0)
+    assert bucket.take(2000, 0.0)
+    assert not bucket.take(2000, 1.9)
+    assert bucket.take(2000, 100.0)
+    assert not bucket.take(500, 100.0)
+
+
+def test_what_did_not_wait_is_paid_for_later() -> None:
+    bucket = Bucket(1000, 2000, 0.0)
+    assert bucket.take(2000, 0.0)
+    bucket.spend(1000, 0.0)
+    assert bucket.ready_at(1000) == pytest.approx(2.0)
+    assert not bucket.take(1000, 1.9)
+    assert bucket.take(1000, 2.0)
+
+
+def test_clock_reading_of_before_is_no_new_time() -> None:
+    bucket = Bucket(1000, 2000, 10.0)
+    assert bucket.take(2000, 10.0)
+    assert not bucket.take(1000, 9.0)
+    assert bucket.take(1000, 11.0)
+
+
+def test_small_datagrams_are_charged_for_their_space_in_buffers() -> None:
+    assert charge(80) == CHARGE_MIN
+    assert charge(1472) == 1472 + FRAME_SIZE
+
+
+@pytest.mark.parametrize(
+    ("rate", "buffer_size", "burst"),
+    [
+        pytest.param(64 * 1024, 1048576, charge(1472), id="slow: one datagram"),
+        pytest.param(100_000_000, 1048576, 200_000, id="usual: two milliseconds"),
+        pytest.param(1_000_000_000, 1048576, 524_288, id="fast: half the buffer"),
+        pytest.param(1_000_000_000, 2048, charge(1472), id="tiny buffer: one datagram"),
+    ],
+)
+def test_burst_fits_rate_and_buffer(rate: int, buffer_size: int, burst: int) -> None:
+    assert burst_size(rate, 1472, buffer_size) == burst
