@@ -15,7 +15,15 @@ from qluster import __version__
 from qluster.api.access import Rights
 from qluster.api.errors import ERRORS
 from qluster.api.operations import OPERATIONS, Operation
-from qluster.api.parameters import KEY_PATTERN, SETTING_KEY, SETTING_LENGTH_MAX, SETTINGS_MAX, Parameter
+from qluster.api.parameters import (
+    HOST_PATTERN,
+    KEY_PATTERN,
+    SETTING_KEY,
+    SETTING_LENGTH_MAX,
+    SETTING_TEXT,
+    SETTINGS_MAX,
+    Parameter,
+)
 from qluster.api.shapes import ErrorAnswer
 
 _REFERENCE = "#/components/schemas/{name}"
@@ -86,7 +94,7 @@ _SETTINGS: dict[str, Any] = {
     "propertyNames": {"pattern": SETTING_KEY, "maxLength": 60},
     "additionalProperties": {
         "anyOf": [
-            {"type": "string", "maxLength": SETTING_LENGTH_MAX},
+            {"type": "string", "maxLength": SETTING_LENGTH_MAX, "pattern": SETTING_TEXT},
             {"type": "integer"},
             {"type": "boolean"},
         ]
@@ -142,7 +150,7 @@ def _parameter_schema(parameter: Parameter) -> dict[str, Any]:
         case "choice":
             schema = {"type": "string", "enum": list(parameter.choices)}
         case "address":
-            schema = {"type": "string", "anyOf": [{"format": "ipv4"}, {"format": "ipv6"}]}
+            schema = {"type": "string", "pattern": HOST_PATTERN}
         case _:
             schema = {"type": "string", "pattern": KEY_PATTERN}
     if parameter.default is not None:

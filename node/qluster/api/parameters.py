@@ -8,7 +8,6 @@ Every fault is found, not the first one only, and each is named by its parameter
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-import ipaddress
 import json
 import re
 from collections.abc import Iterable, Mapping
@@ -29,11 +28,20 @@ SETTINGS_MAX = 100
 """Most settings in one change; the cluster has fewer keys than that."""
 SETTING_LENGTH_MAX = 1024
 """Longest text of one setting: a list of peers fits, and the change fits into a log entry."""
+SETTING_TEXT = r"^[ -~]*$"
+"""One line; no setting of the cluster needs more than ASCII."""
+HOST_PATTERN = (
+    r"^([1-9]|[1-9][0-9]|1[0-9][0-9]|2[01][0-9]|22[0-3])"
+    r"(\.([0-9]|[1-9][0-9]|1[0-9][0-9]|2[0-4][0-9]|25[0-5])){3}$"
+)
+"""An IPv4 address that one host can have, in its usual writing: no 0.x, no multicast or beyond."""
 SETTING_KEY = r"^[a-z][a-z0-9]*([.-][a-z0-9]+)*$"
 
 KEY_PATTERN = rf"^[A-Za-z0-9._:-]{{1,{KEY_LENGTH_MAX}}}$"
 
 _KEY = re.compile(KEY_PATTERN[1:-1])
+_HOST = re.compile(HOST_PATTERN[1:-1])
+_SETTING_TEXT = re.compile(SETTING_TEXT[1:-1])
 _SETTING_KEY = re.compile(SETTING_KEY[1:-1])
 _DIGITS = re.compile(r"[0-9]{1,19}")
 
@@ -153,21 +161,10 @@ def _value(parameter: Parameter, text: str) -> Value:
         case "choice":
             return text if text in parameter.choices else None
         case "address":
-            return _address(text)
+            return text if _HOST.fullmatch(text) else None
         case "key":
             return text if _KEY.fullmatch(text) else None
     raise AssertionError(f"parameter {parameter.name} is of no known kind: {parameter.kind}")
-
-
-def _address(text: str) -> str | None:
-    """An address of one host in its usual writing."""
-    try:
-        address = ipaddress.ip_address(text)
-    except ValueError:
-        return None
-    if address.is_multicast or address.is_unspecified or "%" in text:
-        return None
-    return str(address)
 
 
 def _wanted(parameter: Parameter) -> str:
@@ -177,7 +174,7 @@ def _wanted(parameter: Parameter) -> str:
         case "choice":
             return "one of " + ", ".join(parameter.choices)
         case "address":
-            return "the numeric address of one host, such as 10.0.0.4"
+            return "the IPv4 address of one host, such as 10.0.0.4"
     return f"1 to {KEY_LENGTH_MAX} letters, digits and characters of . _ : -"
 
 
@@ -192,8 +189,8 @@ def _setting(key: str, value: object) -> tuple[str, str]:
     if isinstance(value, str):
         if len(value) > SETTING_LENGTH_MAX:
             return "", f"has {len(value)} characters; at most {SETTING_LENGTH_MAX}"
-        if not value.isprintable():
-            return "", "holds a character that cannot be printed"
+        if not _SETTING_TEXT.fullmatch(value):
+            return "", "holds a line break or another character beyond printable ASCII"
         return value, ""
     wanted = "text, a whole number, true or false"
     if isinstance(value, dict):

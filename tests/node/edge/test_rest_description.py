@@ -1,0 +1,59 @@
+"""The running server does what its own description says: cases made by schemathesis from /openapi.json."""
+
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+
+import pytest
+from edge.rest_world import OPERATE, Node, running
+from qluster import events
+
+SETTINGS = Path(__file__).with_name("schemathesis.toml")
+CASES = 15
+"""Cases an operation and phase: about ten seconds in all. More: run it with a larger number."""
+
+
+class Members:
+    """Remembers who was removed, so that what was deleted stays deleted."""
+
+    def __init__(self) -> None:
+        self.gone: set[int] = set()
+
+    def outcome(self, event: events.ClientRequest) -> events.Outcome:
+        match event:
+            case events.NodeRemoveRequested(node=node) if node not in self.gone:
+                self.gone.add(node)
+            case (
+                events.NodeRemoveRequested(node=node)
+                | events.NodePromoteRequested(node=node)
+                | events.NodeDownRequested(node=node)
+                | events.LeaderChangeRequested(node=node)
+            ) if node in self.gone:
+                return events.Refused("node", f"there is no node {node}", unknown=True)
+        return events.Done(43)
+
+
+@pytest.mark.timeout(120)
+async def test_server_keeps_to_its_description(tmp_path: Path) -> None:
+    async with running(tmp_path, Node(outcome=Members().outcome, snapshot=b"snapshot" * 100)) as world:
+        url = f"https://{world.config.ip}:{world.config.api_port}/openapi.json"
+        arguments = ["--config-file", str(SETTINGS), "run", url, "--tls-verify", world.ca_file]
+        arguments += ["-H", f"Authorization: Bearer {OPERATE}", "-n", str(CASES), "--seed", "1", "--no-color"]
+        program = "import sys; from schemathesis.cli import schemathesis; sys.exit(schemathesis())"
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", program, *arguments, cwd=tmp_path,
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+        )  # fmt: skip
+        try:
+            async with asyncio.timeout(100):
+                said, _ = await process.communicate()
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+    assert process.returncode == 0, said.decode()
+    assert "Tested: 21" in said.decode()
+    assert len(world.node.asked) > 300
