@@ -1,0 +1,141 @@
+"""Clone the upstream; rewind to it.
+
+It must not know whether that is wanted: only that it is possible without losing the last copy.
+What is here is given up when the new content is whole, and only for a copy of the same database.
+"""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from qluster.database.orders import Clone, Rewind
+from qluster.database.settings import connection_text
+from qluster.edge.postgres.directory import STANDBY_SIGNAL
+from qluster.edge.postgres.failure import PostgresFailed
+from qluster.edge.postgres.following import check_same_database, upstream_session
+from qluster.edge.postgres.record import Record, write_durably
+from qluster.edge.postgres.replacing import take_place
+from qluster.edge.postgres.site import Site
+from qluster.edge.postgres.starting import ANSWER_WAIT, answers_within, stop
+from qluster.edge.process import CommandFailed, run
+from qluster.events import Address
+
+log = logging.getLogger(__name__)
+
+CLONE_LIMIT = 24 * 3600.0
+"""Seconds for a copy: ten terabytes at 120 MB/s."""
+REWIND_LIMIT = 4 * 3600.0
+"""Seconds for a rewind: it reads both file lists and copies what changed."""
+CHECKPOINT_LIMIT = 600.0
+"""Seconds for the upstream's checkpoint, on which the rewind depends."""
+ARCHIVE_LIMIT = 60.0
+"""Seconds to save one WAL file that the rewind would remove."""
+ARCHIVING_VERSION = 15
+"""First version whose rewind can be told which configuration names the archive."""
+
+
+async def clone(site: Site, order: Clone) -> None:
+    """Copy the upstream into the staging folder, and let the copy take the place of what is here."""
+    async with upstream_session(site, order.upstream) as connection:
+        await check_same_database(connection, order.system_id)
+    await stop(site, fast=True)
+    site.configure_secrets()
+    staging = site.directory.prepare_staging()
+    await site.programs.check(
+        "pg_basebackup",
+        [
+            "--pgdata", str(staging),
+            "--dbname", _source(site, order.upstream, f"{order.terms.name}-clone"),
+            "--wal-method=stream",
+            "--checkpoint=fast",
+            "--no-password",
+        ],
+        time_limit=CLONE_LIMIT,
+    )  # fmt: skip
+    control = await site.control(staging)
+    if order.system_id is not None and control.system_id != order.system_id:
+        raise PostgresFailed(
+            f"the copy has system id {control.system_id}, this cluster's database has {order.system_id}"
+        )
+    (staging / STANDBY_SIGNAL).touch(mode=0o600)
+    await take_place(site, Record(system_id=control.system_id))
+    site.standing = ""
+    log.info("database-cloned from=%s:%d system-id=%d", *order.upstream, control.system_id)
+
+
+async def rewind(site: Site, order: Rewind) -> None:
+    """Take back what the upstream does not have."""
+    async with upstream_session(site, order.upstream) as connection:
+        await check_same_database(connection, order.system_id)
+        # Before its first checkpoint a new primary's control file names the old timeline, and a
+        # rewind would see nothing to do.
+        await connection.row("CHECKPOINT", limit=CHECKPOINT_LIMIT)
+    await _stop_cleanly(site, order)
+    await _save_segments(site)
+    site.configure_secrets()
+    arguments = [
+        "--target-pgdata", str(site.directory.path),
+        "--source-server", _source(site, order.upstream, f"{order.terms.name}-rewind", "postgres"),
+        *await _archive_arguments(site),
+    ]  # fmt: skip
+    # The trial finds out whether all that is needed is there, and changes nothing.
+    await site.programs.check("pg_rewind", ["--dry-run", *arguments], time_limit=REWIND_LIMIT)
+    site.note_phase("rewind")
+    ended = await site.programs.check("pg_rewind", arguments, time_limit=REWIND_LIMIT)
+    site.directory.mark(standby=True)
+    site.remember(Record(system_id=order.system_id))
+    site.standing = ""
+    log.info("database-rewound to=%s:%d said=%s", *order.upstream, ended.complaint)
+
+
+async def _stop_cleanly(site: Site, order: Rewind) -> None:
+    """A rewind needs a directory that was shut down in order: recovery in between, as a standby."""
+    await stop(site, fast=True)
+    if (await site.control()).clean:
+        return
+    site.directory.withdraw_altered()
+    site.directory.mark(standby=True)
+    site.prepare_socket_dir()
+    site.configure(order.terms, None)
+    await site.server.start()
+    answered = await answers_within(site, ANSWER_WAIT * 4)
+    await stop(site, fast=True)
+    if not answered or not (await site.control()).clean:
+        raise PostgresFailed("the database here cannot be brought to a clean stop, which a rewind needs")
+
+
+async def _save_segments(site: Site) -> None:
+    """A rewind removes WAL files that the upstream does not have, also those not yet archived."""
+    for segment in site.directory.waiting_segments():
+        if not site.database.wal_archive_dir or not segment.exists():
+            continue
+        words = [*site.archive_words(), site.database.wal_archive_dir, str(segment), segment.name]
+        try:
+            ended = await run(
+                words,
+                environment={"PATH": "/usr/bin:/bin"},
+                time_limit=ARCHIVE_LIMIT,
+                directory=str(site.directory.path),
+            )
+        except CommandFailed as failure:
+            log.error("wal-not-saved file=%s error=%s", segment.name, failure)
+            continue
+        if ended.code != 0:
+            log.error("wal-not-saved file=%s error=%s", segment.name, ended.complaint)
+
+
+async def _archive_arguments(site: Site) -> list[str]:
+    """Let the rewind read this node's own past from the archive when it is no longer here."""
+    if not site.database.wal_archive_dir or await site.programs.major() < ARCHIVING_VERSION:
+        return []
+    path = site.state_dir / "rewind.conf"
+    source = str(Path(site.database.wal_archive_dir)).replace("%", "%%").replace("\\", "\\\\")
+    command = f'cp "{source}/%f" "%p"'.replace("'", "''")
+    write_durably(path, f"restore_command = '{command}'\n".encode())
+    return ["--restore-target-wal", f"--config-file={path}"]
+
+
+def _source(site: Site, upstream: Address, name: str, database: str = "") -> str:
+    text = connection_text(upstream, site.database.superuser, name, site.pass_file)
+    return f"{text} dbname={database}" if database else text

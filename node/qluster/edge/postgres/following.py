@@ -1,0 +1,203 @@
+"""Follow, detach, adjust: what changes on a running standby by a reload.
+
+It must not know who decided on the upstream.
+"""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+from qluster.database.orders import Adjust, Detach, Follow, Terms
+from qluster.database.wal import Course, compare, history_name, history_of, position_of
+from qluster.edge.postgres.failure import PostgresFailed
+from qluster.edge.postgres.looking import STATE, position_in, receiver_of, timeline_in
+from qluster.edge.postgres.session import Remote, remote
+from qluster.edge.postgres.site import Site
+from qluster.events import Address
+
+log = logging.getLogger(__name__)
+
+STREAM_WAIT = 2.0
+"""Seconds in which a standby that can follow does stream; the order must not hold up a failover longer."""
+DETACH_LIMIT = 30.0
+"""Seconds to end the receiver (35 ms measured) and to read the WAL that lies here."""
+PAUSE = 0.01
+"""Seconds between two questions while a change takes effect."""
+
+COURSE = """
+SELECT pg_is_in_recovery() AS in_recovery,
+       system_identifier AS system_id,
+       CASE WHEN pg_is_in_recovery() THEN NULL ELSE pg_current_wal_flush_lsn()::text END AS flushed,
+       CASE WHEN pg_is_in_recovery() THEN NULL
+            ELSE substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) END AS timeline
+  FROM pg_control_system()
+"""
+
+OLDEST = """
+SELECT min(substr(name, 9)) AS segment, pg_size_bytes(current_setting('wal_segment_size')) AS segment_size
+  FROM pg_ls_waldir() WHERE name ~ '^[0-9A-F]{24}$'
+"""
+
+
+async def adjust(site: Site, order: Adjust) -> None:
+    """New terms for the running server."""
+    if order.reign:
+        state = await site.session.row(STATE)
+        if state["in_recovery"]:
+            raise PostgresFailed("the server is in recovery: it serves no reign")
+        site.note_reign(state["system_id"], order.reign)
+    site.configure(order.terms, _address(site.upstream))
+    site.server.reload()
+
+
+def _address(text: str | None) -> Address | None:
+    if text is None:
+        return None
+    host, _, port = text.rpartition(":")
+    return host, int(port)
+
+
+async def detach(site: Site, order: Detach) -> None:
+    """Cut the upstream off; done when no receiver is left and the end of the WAL here is known."""
+    site.configure(order.terms, None)
+    site.server.reload()
+    try:
+        async with asyncio.timeout(DETACH_LIMIT):
+            while not await _detached(site):
+                await asyncio.sleep(PAUSE)
+    except TimeoutError:
+        raise PostgresFailed(
+            f"the standby was not detached within {DETACH_LIMIT:g} seconds: "
+            "it still receives, or still reads the WAL that lies here"
+        ) from None
+
+
+async def _detached(site: Site) -> bool:
+    if site.server.pid is None:
+        raise PostgresFailed("the server ended while it was being detached")
+    try:
+        state = await site.session.row(STATE)
+    except PostgresFailed:
+        return False  # it still starts
+    if not state["in_recovery"]:
+        raise PostgresFailed("the server is a primary: it cannot be detached")
+    if state["conninfo"]:
+        await _reset_altered(site)
+        return False
+    final = receiver_of(state) == "none" and position_in(state)[1]
+    site.position_final = site.position_final or final
+    return receiver_of(state) == "none" and site.position_final
+
+
+async def _reset_altered(site: Site) -> None:
+    """The reload takes a moment; an ALTER SYSTEM that is stronger than our file is taken back."""
+    rows = await site.session.rows(
+        "SELECT 1 FROM pg_file_settings WHERE name = 'primary_conninfo' AND sourcefile LIKE '%.auto.conf'"
+    )
+    if rows:
+        log.warning("database-altered setting=primary_conninfo hint=taken back, the log decides it")
+        await site.session.rows("ALTER SYSTEM RESET primary_conninfo")
+        site.server.reload()
+
+
+async def follow(site: Site, order: Follow) -> None:
+    """Compare histories, then repoint by a reload and see that it streams."""
+    await compare_with(site, order.upstream)
+    point(site, order.upstream, order.terms)
+    if not await streams_within(site, STREAM_WAIT):
+        raise PostgresFailed(
+            f"the standby does not stream from {order.upstream[0]}:{order.upstream[1]} yet", passing=True
+        )
+
+
+def point(site: Site, upstream: Address, terms: Terms) -> None:
+    """Write the upstream down and have it read."""
+    site.position_final = False
+    site.configure(terms, upstream)
+    site.server.reload()
+
+
+async def streams_within(site: Site, limit: float) -> bool:
+    """Whether the standby begins to stream in time."""
+    try:
+        async with asyncio.timeout(limit):
+            while site.server.pid is not None:
+                state = await site.session.row(STATE)
+                if receiver_of(state) == "streaming":
+                    return True
+                await asyncio.sleep(PAUSE)
+    except (TimeoutError, PostgresFailed):
+        pass
+    return False
+
+
+async def compare_with(site: Site, upstream: Address) -> None:
+    """Set ``site.standing``; raises when this directory cannot follow that upstream."""
+    timeline, position = await _own_end(site)
+    async with upstream_session(site, upstream) as connection:
+        await check_same_database(connection, (await site.control()).system_id)
+        course = await read_course(connection)
+    site.standing = compare(timeline, position, course)
+    if site.standing == "fits":
+        return
+    problem = (
+        "has WAL that the upstream does not have"
+        if site.standing == "diverged"
+        else "needs WAL that the upstream has removed"
+    )
+    raise PostgresFailed(
+        f"this database (timeline {timeline}, position {position}) {problem} "
+        f"(timeline {course.timeline}, position {course.position}, oldest {course.oldest})",
+        passing=True,
+    )
+
+
+async def _own_end(site: Site) -> tuple[int, int]:
+    """Where the WAL here ends, at least."""
+    if site.server.pid is not None:
+        try:
+            state = await site.session.row(STATE)
+        except PostgresFailed:
+            pass  # not yet consistent: the control file knows as much
+        else:
+            position, _ = position_in(state)
+            if position is not None:
+                return timeline_in(state), position
+    control = await site.control()
+    return control.timeline, control.position
+
+
+def upstream_session(site: Site, upstream: Address) -> Any:
+    """A connection to the upstream as superuser."""
+    return remote(upstream, site.database.superuser, site.password)
+
+
+async def check_same_database(connection: Remote, system_id: int | None) -> None:
+    """Invariant I17: another database is never followed, nor copied over this one."""
+    row = await connection.row(COURSE)
+    if system_id is not None and row["system_id"] != system_id:
+        raise PostgresFailed(
+            f"the database at {connection.where} has system id {row['system_id']}, this cluster's has {system_id}"
+        )
+    if row["in_recovery"]:
+        raise PostgresFailed(f"the database at {connection.where} is not the primary yet", passing=True)
+
+
+async def read_course(connection: Remote) -> Course:
+    """Where a primary is, by which way it came there, and how far back its WAL reaches."""
+    row = await connection.row(COURSE)
+    timeline = int(row["timeline"], 16)
+    history = ""
+    if timeline > 1:
+        name = f"pg_wal/{history_name(timeline)}"
+        history = bytes((await connection.row("SELECT pg_read_binary_file($1) AS text", name))["text"]).decode(
+            "utf-8", "replace"
+        )
+    oldest = await connection.row(OLDEST)
+    number = int(oldest["segment"][:8], 16) * (1 << 32) + int(oldest["segment"][8:], 16) * oldest["segment_size"]
+    try:
+        return Course(timeline, position_of(row["flushed"]), history_of(history), number)
+    except ValueError as error:
+        raise PostgresFailed(f"the database at {connection.where}: {error}") from None

@@ -1,0 +1,101 @@
+"""The hand of ``database/``: carries out one order at a time, and looks.
+
+It must not decide anything: what is wanted is the node's affair.
+"""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from qluster.config import Database
+from qluster.database.facts import Facts
+from qluster.database.orders import (
+    Adjust,
+    Clone,
+    Detach,
+    Follow,
+    Initialise,
+    Order,
+    Promote,
+    Rewind,
+    StartPrimary,
+    StartStandby,
+    StopFast,
+    StopImmediate,
+)
+from qluster.edge.postgres.copying import clone, rewind
+from qluster.edge.postgres.failure import PostgresFailed
+from qluster.edge.postgres.following import adjust, detach, follow
+from qluster.edge.postgres.founding import initialise
+from qluster.edge.postgres.looking import Look
+from qluster.edge.postgres.replacing import finish_interrupted
+from qluster.edge.postgres.site import Site
+from qluster.edge.postgres.starting import promote, start_primary, start_standby, stop
+
+WORK: Mapping[type, Callable[[Site, Any], Awaitable[object]]] = {
+    Initialise: initialise,
+    StartStandby: start_standby,
+    StartPrimary: start_primary,
+    Promote: promote,
+    Follow: follow,
+    Detach: detach,
+    Adjust: adjust,
+    Rewind: rewind,
+    Clone: clone,
+}
+"""One piece of work for each order that waits for its turn."""
+
+
+class Postgres:
+    """This host's database.
+
+    ``started(pid)`` and ``exited(code)`` are called as soon as a postmaster runs or has ended.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        ip: str,
+        state_dir: str,
+        *,
+        started: Callable[[int], None] = lambda pid: None,
+        exited: Callable[[int], None] = lambda code: None,
+    ) -> None:
+        self._site = Site(database, ip, state_dir, started, exited)
+        self._look = Look(self._site)
+        self._turn = asyncio.Lock()
+
+    @property
+    def pid(self) -> int | None:
+        """The postmaster; None when no server runs."""
+        return self._site.server.pid
+
+    async def adopt(self) -> None:
+        """At the daemon's start: stop a server that an earlier daemon left, finish what it had begun.
+
+        Only the log may say who is primary, so nothing that runs without us goes on running.
+        """
+        async with self._turn:
+            await self._site.server.end_leftovers()
+            await finish_interrupted(self._site)
+
+    async def read_facts(self) -> Facts:
+        """What is there now; quick, and an answer whatever the server does."""
+        return await self._look.facts()
+
+    async def perform(self, order: Order) -> object:
+        """Carry out one order; raises :class:`PostgresFailed`. Stops do not wait for their turn."""
+        if isinstance(order, (StopFast, StopImmediate)):
+            await stop(self._site, fast=isinstance(order, StopFast))
+            return None
+        async with self._turn:
+            try:
+                return await WORK[type(order)](self._site, order)
+            except OSError as error:
+                raise PostgresFailed(f"{type(order).__name__}: {error}") from error
+
+    async def close(self) -> None:
+        """At the daemon's end: stop the server cleanly."""
+        await stop(self._site, fast=True)

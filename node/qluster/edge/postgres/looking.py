@@ -1,0 +1,194 @@
+"""Reads the facts of this host's database, quickly and without ever failing.
+
+It must not know what the facts are good for.
+"""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+from qluster.database.facts import Facts, Receiver, Replica
+from qluster.database.settings import upstream_of
+from qluster.database.wal import position_of
+from qluster.edge.postgres.failure import PostgresFailed
+from qluster.edge.postgres.site import Site
+
+LOOK_LIMIT = 4.0
+"""Seconds for a whole look, whatever the server does."""
+
+WAITING_FOR_WAL = ("RecoveryRetrieveRetryInterval", "RecoveryWalStream", "RecoveryWalAll")
+"""What recovery waits for when it has read everything that lies here."""
+
+# The newest timeline of the WAL files tells where a standby is whose receiver has ended: the control
+# file learns of a new timeline only at the next restart point.
+STATE = """
+SELECT r.in_recovery,
+       c.system_identifier AS system_id,
+       current_setting('server_version') AS version,
+       current_setting('primary_conninfo') AS conninfo,
+       CASE WHEN r.in_recovery THEN pg_last_wal_receive_lsn() ELSE pg_current_wal_flush_lsn() END::text AS flushed,
+       CASE WHEN r.in_recovery THEN pg_last_wal_replay_lsn() END::text AS replayed,
+       CASE WHEN NOT r.in_recovery THEN substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) END AS own_timeline,
+       CASE WHEN r.in_recovery THEN
+           (SELECT max(substr(name, 1, 8)) FROM pg_ls_waldir() WHERE name ~ '^[0-9A-F]{24}$') END AS wal_timeline,
+       (SELECT greatest(timeline_id, (SELECT min_recovery_end_timeline FROM pg_control_recovery()))
+          FROM pg_control_checkpoint()) AS control_timeline,
+       w.status AS receiver,
+       (SELECT max(wait_event) FROM pg_stat_activity WHERE backend_type = 'startup') AS recovery_waits,
+       EXISTS (SELECT FROM pg_settings WHERE pending_restart) AS pending_restart
+  FROM (SELECT pg_is_in_recovery() AS in_recovery) r
+ CROSS JOIN pg_control_system() c
+  LEFT JOIN pg_stat_wal_receiver w ON true
+"""
+
+REPLICAS = """
+SELECT application_name AS name, state, flush_lsn::text AS flushed
+  FROM pg_stat_replication ORDER BY application_name, pid LIMIT 100
+"""
+
+
+class Look:
+    """Takes looks, and remembers between them what a single one cannot know."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._streamed_at = time.monotonic()
+
+    async def facts(self) -> Facts:
+        """What is there now."""
+        try:
+            async with asyncio.timeout(LOOK_LIMIT):
+                return await self._facts()
+        except TimeoutError:
+            return Facts(directory="foreign", error=f"a look at the database took over {LOOK_LIMIT:g} seconds")
+        except (PostgresFailed, OSError) as failure:
+            return Facts(directory="foreign", error=str(failure))
+
+    async def _facts(self) -> Facts:
+        site = self._site
+        record = site.record
+        directory, error = site.directory.state(record.phase)
+        if directory != "initialised":
+            return Facts(directory=directory, server=self._server(), error=error)
+        if site.server.pid is None:
+            return await self._stopped()
+        try:
+            state = await site.session.row(STATE)
+            replicas = [] if state["in_recovery"] else await site.session.rows(REPLICAS)
+        except PostgresFailed as failure:
+            return await self._silent(str(failure))
+        return self._running(state, replicas)
+
+    def _server(self) -> Any:
+        if self._site.server.pid is None:
+            return "stopped"
+        return "stopping" if self._site.server.stopping else "starting"
+
+    async def _stopped(self) -> Facts:
+        """From the control file."""
+        self._streamed_at = time.monotonic()
+        site = self._site
+        control = await site.control()
+        return Facts(
+            directory="initialised",
+            system_id=control.system_id,
+            control_state=control.state,
+            timeline=control.timeline,
+            position=control.position,
+            **self._remembered(control.system_id),
+        )
+
+    async def _silent(self, error: str) -> Facts:
+        """A server that does not answer: it starts, it stops, or it is sick."""
+        control = await self._site.control()
+        return Facts(
+            directory="initialised",
+            system_id=control.system_id,
+            server=self._server(),
+            control_state=control.state,
+            unstreamed=self._unstreamed(streaming=False),
+            error=error,
+            **self._remembered(control.system_id),
+        )
+
+    def _remembered(self, system_id: int) -> dict[str, Any]:
+        site = self._site
+        record = site.record
+        mine = record.system_id == system_id
+        return {
+            "standby": site.directory.standby,
+            "fresh": mine and record.fresh,
+            "last_reign": record.last_reign if mine else 0,
+            "upstream": site.upstream if site.directory.standby else None,
+            "standing": site.standing,
+            "terms": site.terms if site.server.pid is not None else None,
+        }
+
+    def _running(self, state: Any, replicas: list[Any]) -> Facts:
+        site = self._site
+        receiver = receiver_of(state)
+        position, final = position_in(state)
+        if state["in_recovery"] and receiver == "none":
+            site.position_final = site.position_final or final
+            position = position if site.position_final else None
+        facts = {
+            **self._remembered(state["system_id"]),
+            "upstream": upstream_of(state["conninfo"]) if state["in_recovery"] else None,
+        }
+        return Facts(
+            directory="initialised",
+            system_id=state["system_id"],
+            server="stopping" if site.server.stopping else "running",
+            in_recovery=state["in_recovery"],
+            timeline=timeline_in(state),
+            position=position,
+            replayed=_position(state["replayed"]),
+            receiver=receiver,
+            unstreamed=self._unstreamed(streaming=receiver != "waiting"),
+            replicas=tuple(
+                Replica(row["name"], row["state"] or "", _position(row["flushed"])) for row in replicas
+            ),
+            pending_restart=state["pending_restart"],
+            version=state["version"],
+            **facts,
+        )
+
+    def _unstreamed(self, *, streaming: bool) -> float:
+        now = time.monotonic()
+        if streaming or self._site.upstream is None:
+            self._streamed_at = now
+        return now - self._streamed_at
+
+
+def receiver_of(state: Any) -> Receiver:
+    """What the receiver does."""
+    if not state["in_recovery"]:
+        return "none"
+    if state["receiver"] == "streaming":
+        return "streaming"
+    return "waiting" if state["receiver"] is not None or upstream_of(state["conninfo"]) else "none"
+
+
+def position_in(state: Any) -> tuple[int | None, bool]:
+    """How far the WAL here reaches, and whether that is certain to be its end (when nothing is received)."""
+    flushed, replayed = _position(state["flushed"]), _position(state["replayed"])
+    if not state["in_recovery"]:
+        return flushed, False
+    received = flushed if flushed is not None else -1
+    reached = replayed if replayed is not None else -1
+    if max(received, reached) < 0:
+        return None, False
+    return max(received, reached), received > reached or state["recovery_waits"] in WAITING_FOR_WAL
+
+
+def timeline_in(state: Any) -> int:
+    """The timeline of the newest WAL here."""
+    if not state["in_recovery"]:
+        return int(state["own_timeline"], 16)
+    return max(int(state["control_timeline"]), int(state["wal_timeline"] or "0", 16))
+
+
+def _position(text: str | None) -> int | None:
+    return None if text is None else position_of(text)

@@ -1,0 +1,75 @@
+"""What must be remembered of the data directory but cannot stand in it.
+
+A copy or a rewind takes over every file of another node, so the note that this directory was a
+primary, or that a change of it was interrupted, stands in the daemon's state directory.
+"""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from qluster.edge.postgres.failure import PostgresFailed
+
+Phase = Literal["", "rewind", "swap-out", "swap-in"]
+"""What of the directory is half done: see ``directory.py`` for the swap."""
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """The note. It is about the database with this system id only."""
+
+    system_id: int | None = None
+    fresh: bool = False
+    last_reign: int = 0
+    phase: Phase = ""
+
+
+class RecordFile:
+    """The note on disk: replaced as a whole, durable when :meth:`write` returns."""
+
+    def __init__(self, state_dir: str) -> None:
+        self._path = Path(state_dir) / "database.json"
+
+    def read(self) -> Record:
+        """The note, an empty one when there is none."""
+        try:
+            return msgspec.json.decode(self._path.read_bytes(), type=Record)
+        except FileNotFoundError:
+            return Record()
+        except msgspec.DecodeError as error:
+            raise PostgresFailed(
+                f"{self._path} is damaged ({error}): this node no longer knows what its data directory "
+                "went through; empty the data directory, remove the file, and it is copied anew"
+            ) from None
+
+    def write(self, record: Record) -> None:
+        """Replace the note."""
+        write_durably(self._path, msgspec.json.encode(record))
+
+
+def write_durably(path: Path, content: bytes, mode: int = 0o600) -> None:
+    """A file is replaced as a whole or not at all."""
+    part = path.with_name(f".{path.name}.part")
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(file.fileno(), mode)
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+    sync_directory(path.parent)
+
+
+def sync_directory(path: Path) -> None:
+    """Make the names in a directory durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,187 @@
+"""Everything that the orders share: one host's directory, server, session, programs and notes.
+
+It must not know the orders.
+"""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from qluster.config import Database
+from qluster.database.facts import Standing
+from qluster.database.orders import Terms
+from qluster.database.settings import (
+    access_rules,
+    archive_command,
+    connection_text,
+    conninfo_in,
+    identity_map,
+    server_settings,
+    settings_text,
+    upstream_of,
+)
+from qluster.database.wal import Control, control_of
+from qluster.edge.postgres.directory import DataDirectory, control_file
+from qluster.edge.postgres.failure import PostgresFailed
+from qluster.edge.postgres.programs import QUICK_LIMIT, Programs, system_user
+from qluster.edge.postgres.record import Phase, Record, RecordFile, write_durably
+from qluster.edge.postgres.server import Server
+from qluster.edge.postgres.session import Session
+from qluster.events import Address
+
+log = logging.getLogger(__name__)
+
+ARCHIVE_PROGRAM = str(Path(__file__).parents[1] / "archive.py")
+
+
+class Site:
+    """One host's database and what is known of it beyond one order."""
+
+    def __init__(
+        self,
+        database: Database,
+        ip: str,
+        state_dir: str,
+        started: Callable[[int], None],
+        exited: Callable[[int], None],
+    ) -> None:
+        self.database = database
+        self.ip = ip
+        self.state_dir = Path(state_dir)
+        self.programs = Programs(database)
+        self.directory = DataDirectory(database.data_dir)
+        self.server = Server(self.programs, database.data_dir, started, self._ended)
+        self.session = Session(database.socket_dir, database.port, database.superuser)
+        self.pass_file = str(self.state_dir / "database.pgpass")
+        self.standing: Standing = ""
+        self.terms: Terms | None = None
+        self.position_final = False
+        """A detached standby has read all WAL that lies here; holds until something starts or follows."""
+        self._exited = exited
+        self._records = RecordFile(state_dir)
+        self._record: Record | None = None
+        self._control: tuple[int, Control] | None = None
+
+    def _ended(self, code: int) -> None:
+        self.session.drop()
+        self.position_final = False
+        self._exited(code)
+
+    # --- notes ---
+
+    @property
+    def record(self) -> Record:
+        """What is remembered of the directory."""
+        if self._record is None:
+            self._record = self._records.read()
+        return self._record
+
+    def remember(self, record: Record) -> None:
+        """Replace what is remembered; durable."""
+        if self._record != record:
+            self._records.write(record)
+            self._record = record
+
+    def note_reign(self, system_id: int, reign: int) -> None:
+        """From now on this directory is a primary's: durable before it can write anything."""
+        self.remember(Record(system_id=system_id, last_reign=reign))
+
+    def note_phase(self, phase: Phase) -> None:
+        """The directory is being changed, or is whole again."""
+        self.remember(msgspec.structs.replace(self.record, phase=phase))
+
+    # --- control data ---
+
+    async def control(self, path: Path | None = None) -> Control:
+        """Control data of a directory; read again only when the file has changed."""
+        path = path or self.directory.path
+        file = control_file(path)
+        if file is None:
+            raise PostgresFailed(f"{path} holds no database")
+        stamp = file.stat().st_mtime_ns
+        if path == self.directory.path and self._control is not None and self._control[0] == stamp:
+            return self._control[1]
+        ended = await self.programs.check("pg_controldata", ["-D", str(path)], time_limit=QUICK_LIMIT)
+        try:
+            control = control_of(ended.output)
+        except ValueError as error:
+            raise PostgresFailed(str(error)) from None
+        if path == self.directory.path:
+            self._control = (stamp, control)
+        return control
+
+    # --- configuration ---
+
+    def configure(self, terms: Terms, upstream: Address | None) -> None:
+        """Write all configuration for these terms and this upstream; the next start or reload uses it."""
+        self.configure_secrets()
+        conninfo = ""
+        if upstream is not None:
+            conninfo = connection_text(upstream, self.database.superuser, terms.name, self.pass_file)
+        try:
+            settings = server_settings(
+                self.database, self.ip, terms, archive=self._archive_command(), primary_conninfo=conninfo
+            )
+        except ValueError as error:
+            raise PostgresFailed(str(error)) from None
+        self.directory.configure(
+            settings_text(settings),
+            access_rules(self.database, terms.members),
+            identity_map(self.database.superuser, system_user()),
+        )
+        self.terms = terms
+
+    def _archive_command(self) -> str:
+        if not self.database.wal_archive_dir:
+            return ""
+        return archive_command(self.archive_words(), self.database.wal_archive_dir)
+
+    @staticmethod
+    def archive_words() -> list[str]:
+        """The archive program, without its arguments."""
+        return [sys.executable, "-I", "-S", ARCHIVE_PROGRAM]
+
+    @property
+    def upstream(self) -> str | None:
+        """"host:port" as configured."""
+        return upstream_of(conninfo_in(self.directory.configured()))
+
+    @property
+    def password(self) -> str:
+        """The superuser's password."""
+        return secret(self.database.password_file)
+
+    def configure_secrets(self) -> None:
+        """Keep the password where libpq looks for it; never on a command line, never in a setting."""
+        escaped = self.password.replace("\\", "\\\\").replace(":", "\\:")
+        line = f"*:*:*:{self.database.superuser}:{escaped}\n".encode()
+        path = Path(self.pass_file)
+        if not path.exists() or path.read_bytes() != line:
+            write_durably(path, line)
+
+    def prepare_socket_dir(self) -> None:
+        """The server does not make the directory of its socket."""
+        try:
+            os.makedirs(self.database.socket_dir, mode=0o755, exist_ok=True)
+        except OSError as error:
+            raise PostgresFailed(
+                f"database.socket-dir {self.database.socket_dir} cannot be made: {error.strerror or error}"
+            ) from error
+
+
+def secret(path: str) -> str:
+    """The first line of a password file."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            text = file.readline().rstrip("\r\n")
+    except OSError as error:
+        raise PostgresFailed(f"password file {path} cannot be read: {error.strerror or error}") from error
+    if not text or "\0" in text:
+        raise PostgresFailed(f"password file {path} has no password on its first line")
+    return text

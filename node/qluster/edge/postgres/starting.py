@@ -1,0 +1,124 @@
+"""Start a server as standby or as primary, promote, stop.
+
+It must not know why. A server leaves recovery only here, and only by an order that names a reign:
+the note of that reign is durable before it can write.
+"""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+
+from qluster.database.orders import Promote, StartPrimary, StartStandby, Terms
+from qluster.edge.postgres.failure import PostgresFailed
+from qluster.edge.postgres.following import STREAM_WAIT, compare_with, streams_within
+from qluster.edge.postgres.looking import STATE, position_in, receiver_of, timeline_in
+from qluster.edge.postgres.site import Site
+from qluster.events import Address
+
+log = logging.getLogger(__name__)
+
+ANSWER_WAIT = 15.0
+"""Seconds an order waits for a started server to answer. A long recovery goes on without the order."""
+PROMOTE_LIMIT = 60.0
+"""Seconds for a promotion (0.1 s measured); what lies here was read before, when the standby was detached."""
+PAUSE = 0.02
+"""Seconds between two questions to a server that starts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """Where a primary began to write."""
+
+    timeline: int
+    position: int
+
+
+async def start_standby(site: Site, order: StartStandby) -> None:
+    """Start in recovery; with an upstream, see that it streams or learn why it does not."""
+    control = await site.control()
+    await site.server.end_leftovers()
+    site.directory.mark(standby=True)
+    await _start(site, order.terms, order.upstream)
+    if not await answers_within(site, ANSWER_WAIT):
+        log.info("database-recovering system-id=%d waited=%.0f", control.system_id, ANSWER_WAIT)
+        return
+    if order.upstream is not None and not await streams_within(site, STREAM_WAIT):
+        await compare_with(site, order.upstream)
+
+
+async def start_primary(site: Site, order: StartPrimary) -> Opened:
+    """Start on the timeline that is there, out of recovery."""
+    control = await site.control()
+    await site.server.end_leftovers()
+    site.note_reign(control.system_id, order.reign)
+    site.directory.mark(standby=False)
+    await _start(site, order.terms, None)
+    if not await answers_within(site, ANSWER_WAIT):
+        raise PostgresFailed(
+            f"the primary does not answer after {ANSWER_WAIT:g} seconds: it may still be recovering", passing=True
+        )
+    return await _opened(site)
+
+
+async def _start(site: Site, terms: Terms, upstream: Address | None) -> None:
+    for name in site.directory.withdraw_altered():
+        log.warning("database-altered setting=%s hint=taken back, the daemon decides it", name)
+    site.prepare_socket_dir()
+    site.position_final = False
+    site.configure(terms, upstream)
+    await site.server.start()
+
+
+async def answers_within(site: Site, limit: float) -> bool:
+    """Whether the server answers in time; raises when it ends instead."""
+    gone = site.server.gone
+    try:
+        async with asyncio.timeout(limit):
+            while not gone.done():
+                try:
+                    await site.session.row("SELECT 1")
+                    return True
+                except PostgresFailed:
+                    await asyncio.wait([gone], timeout=PAUSE)
+    except TimeoutError:
+        return False
+    raise PostgresFailed(
+        f"the server ended with code {gone.result()} instead of starting: its log says why"
+    )
+
+
+async def promote(site: Site, order: Promote) -> Opened:
+    """Leave recovery on a new timeline."""
+    state = await site.session.row(STATE)
+    if not state["in_recovery"]:
+        raise PostgresFailed("the server is a primary already: it is not promoted again")
+    if state["conninfo"] or receiver_of(state) != "none":
+        raise PostgresFailed("the standby still has an upstream: it is detached before it is promoted")
+    site.note_reign(state["system_id"], order.reign)
+    site.configure(order.terms, None)
+    site.server.reload()
+    try:
+        async with asyncio.timeout(PROMOTE_LIMIT):
+            await site.session.rows("SELECT pg_promote(false)")
+            while (await site.session.row(STATE))["in_recovery"]:
+                await asyncio.sleep(PAUSE / 4)
+    except TimeoutError:
+        raise PostgresFailed(f"the promotion did not end within {PROMOTE_LIMIT:g} seconds") from None
+    return await _opened(site)
+
+
+async def _opened(site: Site) -> Opened:
+    state = await site.session.row(STATE)
+    if state["in_recovery"]:
+        raise PostgresFailed("the server is in recovery and not a primary")
+    position, _ = position_in(state)
+    assert position is not None
+    return Opened(timeline_in(state), position)
+
+
+async def stop(site: Site, *, fast: bool) -> None:
+    """Stop the server, if one runs."""
+    site.session.drop()
+    await site.server.stop(fast=fast)
