@@ -42,6 +42,8 @@ class Office:
         self._departing: dict[int, float] = {}
         self._tend_at = now
         self._refused = ""
+        self._rule_differs_since = inf
+        """Since when the settings ask for another commit rule than the list of members has."""
         self._follow_membership()
         self._opening_index = me.append("noop", b"").index
         me.say("leads", term=me.term, opening=self._opening_index)
@@ -103,12 +105,7 @@ class Office:
         if self.transfer is not None:
             raise ChangeRefused(f"leadership is being handed to node {self.transfer.target}")
         latest = me.membership.latest
-        members = replace(
-            members,
-            quorum_replication=me.settings.quorum_replication,
-            replication_factor=me.settings.replication_factor,
-            configured=latest.configured if automatic else len(members.voters),
-        )
+        members = replace(members, configured=latest.configured if automatic else len(members.voters))
         fault = fault_of_change(latest, members, self.alive(now))
         if fault:
             raise ChangeRefused(fault)
@@ -317,8 +314,12 @@ class Office:
         me = self._me
         latest, settings = me.membership.latest, me.settings
         rule = (settings.quorum_replication, settings.replication_factor)
-        if rule != (latest.quorum_replication, latest.replication_factor):
-            return latest
+        if rule == (latest.quorum_replication, latest.replication_factor):
+            self._rule_differs_since = inf
+        else:
+            self._rule_differs_since = min(self._rule_differs_since, now)
+            if now >= self._rule_differs_since + self._steady_time:
+                return replace(latest, quorum_replication=rule[0], replication_factor=rule[1])
         steady = {
             peer.node
             for peer in self._waiting_listeners()

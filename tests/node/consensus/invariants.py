@@ -1,0 +1,164 @@
+"""What must never happen among participants of QRaft, checked after every event of a simulated world.
+
+Each check is named by the rule it stands for. A violation raises :class:`Violated`.
+"""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qluster.consensus.membership import Configuration, Electorate
+from qluster.consensus.messages import AppendReply, Message
+from qluster.consensus.output import Output
+from qluster.events import Entry, SaveEntries, SaveVote
+
+if TYPE_CHECKING:
+    from consensus.world import Host, World
+
+
+class Violated(AssertionError):
+    """A rule did not hold."""
+
+
+def require(held: bool, rule: str, facts: str) -> None:
+    """Raise unless it held."""
+    if not held:
+        raise Violated(f"{rule}: {facts}")
+
+
+class Invariants:
+    """The whole history that the rules speak of, seen from outside."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._leader_of: dict[int, int] = {}
+        self._votes: dict[tuple[int, int], int] = {}
+        self.committed: dict[int, tuple[int, str, bytes]] = {}
+        """Every entry that any node saw committed."""
+        self._commit: dict[int, int] = {}
+        self._term: dict[int, int] = {}
+        self._match: dict[tuple[int, int, int], int] = {}
+
+    # --- before an output is performed -----------------------------------------
+
+    def before_save(self, host: Host, output: Output) -> None:
+        """What a node is about to save must not undo what it or anybody relies on."""
+        for save in output.save:
+            if isinstance(save, SaveVote):
+                self.s2_term_never_decreases(host, save)
+                self.s3_one_vote_a_term(host, save)
+            if isinstance(save, SaveEntries):
+                self.s6_committed_entries_stay(host, save)
+
+    def s2_term_never_decreases(self, host: Host, save: SaveVote) -> None:
+        require(save.term >= host.saved.term, "S2", f"node {host.node}: term {host.saved.term} to {save.term}")
+
+    def s3_one_vote_a_term(self, host: Host, save: SaveVote) -> None:
+        if save.vote is not None:
+            before = self._votes.setdefault((host.node, save.term), save.vote)
+            require(before == save.vote, "S3", f"node {host.node} voted {before} and {save.vote} in {save.term}")
+
+    def s6_committed_entries_stay(self, host: Host, save: SaveEntries) -> None:
+        for entry in save.entries:
+            known = self.committed.get(entry.index)
+            held = host.entry(entry.index)
+            if known is not None and held is not None and (held.term, held.kind, held.payload) == known:
+                require(entry.term == held.term, "S6", f"node {host.node} replaces committed entry {entry.index}")
+
+    def sent(self, host: Host, message: Message) -> None:
+        """A confirmation says no more than what is durable and equal (S7, B2)."""
+        if not isinstance(message, AppendReply) or message.match == 0:
+            return
+        leader = self._world.hosts.get(self._leader_of.get(message.term, 0))
+        if leader is None or leader.qraft is None or leader.qraft.term != message.term:
+            return
+        own, theirs = host.term_at(message.match), leader.term_at(message.match)
+        if own is not None and theirs is not None:
+            require(own == theirs, "S7", f"node {host.node} confirms {message.match} of term {own}, leader has {theirs}")
+        require(host.last_index >= message.match, "S7", f"node {host.node} confirms {message.match}, has {host.last_index}")
+
+    # --- after an output was performed ----------------------------------------
+
+    def after(self, host: Host, output: Output) -> None:
+        """Look at the node that just did something."""
+        assert host.qraft is not None
+        self.s8_commit_never_goes_back(host)
+        for entry in output.committed:
+            self.s12_same_entry_everywhere(host, entry)
+        if host.qraft.role == "leader":
+            self.s1_one_leader_a_term(host)
+            self.s9_match_is_true(host)
+            self.s11_committed_is_on_a_quorum(host)
+            self.d1_nobody_else_holds_a_lease(host)
+
+    def s1_one_leader_a_term(self, host: Host) -> None:
+        assert host.qraft is not None
+        term = host.qraft.term
+        known = self._leader_of.setdefault(term, host.node)
+        require(known == host.node, "S1", f"nodes {known} and {host.node} lead in term {term}")
+        if self._term.get(host.node) != term:
+            self._term[host.node] = term
+            self.leader_has_all_committed(host)
+
+    def leader_has_all_committed(self, host: Host) -> None:
+        for index, (term, _, _) in self.committed.items():
+            held = host.term_at(index)
+            require(
+                index <= host.last_index and held in (None, term),
+                "leader completeness",
+                f"node {host.node} leads in {host.saved.term} without entry {index}/{term}",
+            )
+
+    def s8_commit_never_goes_back(self, host: Host) -> None:
+        assert host.qraft is not None
+        before = self._commit.get(host.node, 0)
+        require(host.qraft.commit_index >= before, "S8", f"node {host.node}: {before} to {host.qraft.commit_index}")
+        self._commit[host.node] = host.qraft.commit_index
+
+    def s9_match_is_true(self, host: Host) -> None:
+        assert host.qraft is not None and host.qraft._office is not None
+        for peer in host.qraft._office.replication.peers:
+            require(peer.next > peer.match, "S9", f"next {peer.next} of node {peer.node}, match {peer.match}")
+            key = (host.qraft.term, host.node, peer.node)
+            require(peer.match >= self._match.get(key, 0), "S9", f"match of node {peer.node} went back")
+            self._match[key] = peer.match
+            other = self._world.hosts.get(peer.node)
+            if other is not None and peer.match:
+                own, theirs = host.term_at(peer.match), other.term_at(peer.match)
+                known = other.last_index >= peer.match and (own is None or theirs is None or own == theirs)
+                require(known, "S9", f"node {peer.node} is counted for {peer.match} and has {other.last_index}")
+
+    def s11_committed_is_on_a_quorum(self, host: Host) -> None:
+        assert host.qraft is not None
+        index = host.qraft.commit_index
+        term = host.term_at(index)
+        if term != host.qraft.term:
+            return
+        holders = {
+            other.node
+            for other in self._world.hosts.values()
+            if other.last_index >= index and other.term_at(index) in (None, term)
+        }
+        members = host.qraft._me.membership.at(index)
+        configuration = Configuration((Electorate.of(members),))
+        require(configuration.commits(holders), "S11", f"entry {index} is on {holders} of {members.voters}")
+
+    def s12_same_entry_everywhere(self, host: Host, entry: Entry) -> None:
+        content = (entry.term, entry.kind, entry.payload)
+        known = self.committed.setdefault(entry.index, content)
+        require(known == content, "S12", f"entry {entry.index} is {content} on node {host.node}, was {known}")
+        require(entry.index == host.applied + 1, "S12", f"node {host.node} applies {entry.index} after {host.applied}")
+
+    def d1_nobody_else_holds_a_lease(self, host: Host) -> None:
+        for other in self._world.hosts.values():
+            if other is not host and other.qraft is not None:
+                lease_until = (other.qraft.lease_until - other.clock_offset) / other.clock_rate
+                require(
+                    lease_until <= self._world.now,
+                    "D1",
+                    f"node {host.node} leads, node {other.node} holds a lease for {lease_until - self._world.now:.3f}s",
+                )
+
+    def restarted(self, host: Host) -> None:
+        """What is in memory only is gone."""
+        self._commit[host.node] = host.saved.snapshot.index if host.saved.snapshot else 0
