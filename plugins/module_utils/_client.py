@@ -156,19 +156,19 @@ class Client:
         headers = dict(self._headers)
         if method not in ("GET", "HEAD"):
             headers["Idempotency-Key"] = uuid.uuid4().hex
-        last = None
-        for number in range(PASSES_MAX):
-            if number:
+        last = Unanswered(self.urls[0], "it was never asked")
+        for number in range(PASSES_MAX * len(self.urls)):
+            place = number % len(self.urls)
+            if number and place == 0:
                 time.sleep(min(self._pause, max(0.0, deadline - time.monotonic())))
-            for url in self.urls:
-                if last is not None and time.monotonic() >= deadline:
-                    raise last
-                try:
-                    return self._ask_once(method, url, path, params, body, headers, deadline)
-                except Unanswered as failure:
-                    if failure.refused:
-                        raise
-                    last = failure
+            if number and time.monotonic() >= deadline:
+                break
+            try:
+                return self._ask_once(method, self.urls[place], path, params, body, headers, deadline)
+            except Unanswered as failure:
+                if failure.refused:
+                    raise
+                last = failure
         raise last
 
     def _ask_once(self, method, url, path, params, body, headers, deadline):

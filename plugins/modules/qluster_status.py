@@ -1,5 +1,6 @@
 #!/usr/bin/python
 """Judges the whole cluster by what its nodes say, and waits until it is as expected."""
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 

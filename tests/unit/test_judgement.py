@@ -307,7 +307,7 @@ def test_different_settings_are_shown_for_all(cluster, digest):
 )
 def test_trouble_of_a_member_is_an_error(cluster, number, part, change, found):
     cluster.everywhere(number, part, **change)
-    assert {text for text, _ in cluster.found(no_errors=True)} == {found}
+    assert {text for text, says in cluster.found(no_errors=True)} == {found}
     assert cluster.judged(no_errors=False) == []
 
 
