@@ -1,0 +1,259 @@
+"""Points the pool of this host at a database, or at nobody, so that clients wait.
+
+It must not know why: who is primary is decided by the log.
+
+The file ``databases-file`` is the truth: the pool's configuration includes it, so a pool that
+starts later points the same way. A running pool is told by its admin console. With nobody to
+point at, the pool is paused: clients wait, nothing is tried and nothing is logged; the file then
+names an address where nobody listens, so that a pool that starts meanwhile reaches no former primary.
+
+The console speaks only the simple query protocol and answers some commands with text alone,
+hence ``execute`` and the looks at messages.
+"""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import re
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+import asyncpg
+
+from qluster.config import Pool
+from qluster.events import Address
+from qluster.status import PoolStatus
+
+log = logging.getLogger(__name__)
+
+CONSOLE_SECONDS = 2.0
+"""Connecting and each command; a sound console answers within milliseconds."""
+PAUSE_SECONDS = 0.2
+"""A pause is in force at once, but is answered only when the last open transaction has ended.
+Nobody waits for that: the next primary may be found before."""
+ATTEMPTS = 3
+ATTEMPT_PAUSE = 0.2
+"""Seconds between attempts; a pool that is just being restarted is back by the last one."""
+NOBODY: Address = ("127.0.0.1", 1)
+"""Where nobody listens and connecting is refused at once."""
+
+_HEADER = re.compile(
+    r"; qluster founding=(?P<founding>[0-9]{1,20}) reign=(?P<reign>[0-9]{1,20}) "
+    r"target=(?P<target>none|\S+:[0-9]{1,5})")
+
+
+class PoolerFailed(OSError):
+    """The pool was not told; the message says what is wrong, where, and what to do."""
+
+
+class _NoSuchDatabase(Exception):
+    """The console does not know the application's database."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Whom the file names, by which decision."""
+
+    founding: int
+    reign: int
+    primary: Address | None
+
+    @property
+    def text(self) -> str | None:
+        return f"{self.primary[0]}:{self.primary[1]}" if self.primary else None
+
+
+class Pooler:
+    """The pool of this host."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._lock = asyncio.Lock()
+        self._told: Target | None = None
+        """What the running pool is known to have taken; unknown after a start of the daemon."""
+
+    def read(self) -> PoolStatus:
+        """Whom the file names now."""
+        try:
+            found = self._read()
+        except PoolerFailed as failure:
+            return PoolStatus(error=str(failure))
+        return PoolStatus(target=found.text, reign=found.reign) if found else PoolStatus()
+
+    async def repoint(self, primary: Address | None, reign: int, founding: int = 0) -> None:
+        """Point the pool at ``primary`` (None: at nobody). Doing it twice does nothing.
+
+        ``founding`` is the number of the cluster's founding, because reigns begin anew with each;
+        a decision that is older than the one in the file is refused. 0: not known, not compared.
+        Raises PoolerFailed; the file may then be written already, and it is safe to try again.
+        """
+        wanted = Target(founding, reign, primary)
+        async with self._lock:
+            kept = await asyncio.to_thread(self._read)
+            self._refuse_older(wanted, kept)
+            if wanted == kept == self._told:
+                return
+            before = self._told.primary if self._told else None
+            self._told = None
+            if wanted != kept:
+                await asyncio.to_thread(self._write, wanted)
+            await self._tell_repeatedly(wanted, changed=before != primary)
+            self._told = wanted
+            log.info("pool-pointed target=%s reign=%d", wanted.text or "none", reign)
+
+    def _refuse_older(self, wanted: Target, kept: Target | None) -> None:
+        if kept is None or not wanted.founding or not kept.founding:
+            return
+        if (kept.founding, kept.reign) > (wanted.founding, wanted.reign):
+            raise PoolerFailed(
+                f"{self._pool.databases_file}: is of reign {kept.reign} (founding {kept.founding}), and this order "
+                f"of reign {wanted.reign} (founding {wanted.founding}) is older. It was left as it is.")
+
+    # --- the file ---------------------------------------------------------------
+
+    def _read(self) -> Target | None:
+        """What the file says; None when there is none, or it is not ours yet."""
+        path = self._pool.databases_file
+        try:
+            with open(path, encoding="utf-8", errors="replace") as file:
+                first = file.readline(1024).strip()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise PoolerFailed(f"{path}: cannot be read ({error.strerror}). Let this service's user do it.") from error
+        found = _HEADER.fullmatch(first)
+        if found is None:
+            return None
+        host, _, port = found["target"].rpartition(":")
+        primary = (host, int(port)) if host else None
+        return Target(int(found["founding"]), int(found["reign"]), primary)
+
+    def _write(self, target: Target) -> None:
+        host, port = target.primary or NOBODY
+        assert str(ip_address(host)) == host and 0 < port < 65536, target
+        text = (
+            f"; qluster founding={target.founding} reign={target.reign} target={target.text or 'none'}\n"
+            f"; Written by the node daemon; changes by hand do not last.\n"
+            f"[databases]\n"
+            f"{self._pool.application_database} = host={host} port={port}\n")
+        path = self._pool.databases_file
+        try:
+            _replace(path, text.encode())
+        except OSError as error:
+            raise PoolerFailed(
+                f"{path}: cannot be written ({error.strerror}). Let this service's user write in its directory."
+            ) from error
+
+    # --- the console ------------------------------------------------------------
+
+    async def _tell_repeatedly(self, target: Target, changed: bool) -> None:
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                await self._tell(target, changed)
+                return
+            except _NoSuchDatabase:
+                raise PoolerFailed(
+                    f"the pool at {self._place} does not offer the database {self._pool.application_database}. "
+                    f"Let its configuration include {self._pool.databases_file} (%include).") from None
+            except PoolerFailed:
+                if attempt == ATTEMPTS:
+                    raise
+                await asyncio.sleep(ATTEMPT_PAUSE)
+
+    async def _tell(self, target: Target, changed: bool) -> None:
+        database = self._pool.application_database
+        if target.primary is None:
+            try:
+                await self._command(f"PAUSE {database}", PAUSE_SECONDS)
+                await self._command("RELOAD")
+            except _NoSuchDatabase:
+                await self._command("RELOAD")
+                await self._command(f"PAUSE {database}", PAUSE_SECONDS)
+            return
+        await self._command("RELOAD")
+        await self._command(f"RESUME {database}")
+        if changed:
+            await self._command(f"RECONNECT {database}")
+
+    async def _command(self, text: str, unanswered: float | None = None) -> None:
+        """One command on a connection of its own; ``unanswered``: so long without an answer is fine."""
+        connection = await self._connect()
+        running = asyncio.ensure_future(connection.execute(text))
+        try:
+            done, _ = await asyncio.wait({running}, timeout=unanswered or CONSOLE_SECONDS)
+            if done:
+                running.result()
+            elif unanswered is None:
+                raise PoolerFailed(f"the pool's console at {self._place} did not answer {text} within "
+                                   f"{CONSOLE_SECONDS:g} seconds. Look at the pool's log.")
+        except asyncpg.PostgresError as error:
+            self._judge(text, error)
+        except (asyncpg.InterfaceError, OSError) as error:
+            if isinstance(error, PoolerFailed):
+                raise
+            raise PoolerFailed(f"the pool's console at {self._place} broke off {text} ({error}). "
+                               f"Look at the pool's log.") from error
+        finally:
+            # Ended first: a cancelled query would make the driver send a cancel request of its own.
+            connection.terminate()
+            running.cancel()
+            with contextlib.suppress(asyncio.CancelledError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+                await running
+
+    def _judge(self, text: str, error: asyncpg.PostgresError) -> None:
+        message = str(error)
+        if "not paused" in message:
+            return
+        if "no such database" in message:
+            raise _NoSuchDatabase from error
+        raise PoolerFailed(f"the pool's console at {self._place} refused {text} ({message}). "
+                           f"Make {self._pool.admin_user} one of its admin_users.") from error
+
+    async def _connect(self) -> asyncpg.Connection:
+        pool = self._pool
+        password = await asyncio.to_thread(_first_line, pool.admin_password_file)
+        try:
+            return await asyncio.wait_for(
+                asyncpg.connect(host=pool.host, port=pool.port, user=pool.admin_user, password=password,
+                                database="pgbouncer"),
+                CONSOLE_SECONDS)
+        except TimeoutError:
+            reason, remedy = f"no answer within {CONSOLE_SECONDS:g} seconds", "Look at the pool's log."
+        except OSError as error:
+            reason, remedy = error.strerror or str(error), "Start the pool's service."
+        except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            reason, remedy = str(error), (
+                f"Make {pool.admin_user} one of the pool's admin_users, with the password in {pool.admin_password_file}.")
+        raise PoolerFailed(f"the pool's console at {self._place} cannot be used ({reason}). {remedy}")
+
+    @property
+    def _place(self) -> str:
+        return f"{self._pool.host}:{self._pool.port}"
+
+
+def _first_line(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.readline(4096).strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise PoolerFailed(f"{path}: cannot be read ({error}). It must hold the pool's admin password.") from error
+
+
+def _replace(path: str, content: bytes) -> None:
+    """Replace a file whole; the pool may read it at any moment, as another user."""
+    temporary = f"{path}.{os.getpid()}.tmp"
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+        with open(descriptor, "wb") as file:
+            os.fchmod(file.fileno(), 0o644)
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.rename(temporary, path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
