@@ -67,8 +67,9 @@ from ansible.module_utils.basic import AnsibleModule
 
 SYSTEM = re.compile(r"/|/(bin|boot|dev|etc|home|lib|lib64|media|mnt|opt|proc|root|run|sbin|srv|sys|tmp|usr|var)"
                     r"|/(usr|var)/[^/]+|/home/[^/]+")
-DATABASE_MARKS = ("PG_VERSION", "qluster.unfinished", "backup_label", "backup_manifest", "global", "base")
-"""Any of these says that a database, or a part of one, lies here."""
+DATABASE_MARKS = ("backup_manifest", ".qluster-old", ".qluster-new", "base", "global", "PG_VERSION")
+"""Any of these says that a database, or a part of one, lies here. They go last: an emptying that was
+interrupted can go on."""
 ARCHIVE_NAME = re.compile(
     r"(\.?[0-9A-F]{8}([0-9A-F]{16})?(\.history|\.partial|\.[0-9A-F]{8}\.backup)?(\.gz|\.lz4|\.zst)?"
     r"([.~-][A-Za-z0-9_.-]*)?|\..*|lost\+found)")
@@ -124,6 +125,11 @@ def measure(path, device):
     return total
 
 
+def rank(name):
+    """Ordinary names first, then the marks, what says most at the very end."""
+    return DATABASE_MARKS.index(name) if name in DATABASE_MARKS else -1
+
+
 def empty(path, kind, check):
     """Empty the directory; answer how much there was."""
     real = os.path.realpath(path)
@@ -137,7 +143,7 @@ def empty(path, kind, check):
         return {"entries": 0, "bytes": 0}
     check_kind(real, kind, names)
     size = measure(real, os.stat(real).st_dev)
-    for name in names if not check else ():
+    for name in sorted(names, key=rank) if not check else ():
         inside = os.path.join(real, name)
         if os.path.isdir(inside) and not os.path.islink(inside):
             shutil.rmtree(inside)

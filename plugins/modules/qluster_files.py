@@ -52,6 +52,10 @@ options:
         description: Its mode.
         type: str
         default: "0755"
+      force:
+        description: Whether mode and owner of a directory that is there are set right.
+        type: bool
+        default: true
       owner:
         description: Its owner.
         type: str
@@ -240,7 +244,7 @@ class Files:
                 return
             os.makedirs(path)
             self.settle(path, item)
-        elif self.settle(path, item):
+        elif item["force"] and self.settle(path, item):
             self.note(path)
 
     def content(self, item):
@@ -408,7 +412,7 @@ def argument_spec():
         validate={"type": "list", "elements": "str", "default": []},
     )
     link = {"path": {"type": "path", "required": True}, "to": {"type": "path", "required": True}}
-    directory = place(mode={"type": "str", "default": "0755"})
+    directory = place(mode={"type": "str", "default": "0755"}, force={"type": "bool", "default": True})
     return {
         "owner": {"type": "str", "default": ""},
         "group": {"type": "str", "default": ""},

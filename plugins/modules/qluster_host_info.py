@@ -38,6 +38,10 @@ options:
     description: The daemon's configuration.
     type: path
     required: true
+  command:
+    description: The link that makes the daemon a command.
+    type: path
+    default: ""
   state_dir:
     description: The daemon's state directory.
     type: path
@@ -131,6 +135,10 @@ host:
       description: The release that the link points at, empty when none.
       type: str
       sample: 0.1.0-e2d50b96b7c9
+    command:
+      description: Whether the command is there.
+      type: bool
+      sample: true
     releases:
       description: Python tags of each release that is completely installed, the newest last.
       type: dict
@@ -406,6 +414,7 @@ def look(options):
         "ports": ports_in_use(options["ip"], options["ports"]),
         "release": current,
         "releases": installed,
+        "command": os.access(options["command"], os.X_OK) if options["command"] else False,
         "founder": founder.group(1) if founder else "",
         "restart_pending": os.path.exists(marker),
         "add_node": os.path.exists(os.path.join(options["state_dir"], "add_node")),
@@ -424,6 +433,7 @@ def main():
             "python": {"type": "str", "default": ""},
             "release_dir": {"type": "path", "required": True},
             "config_file": {"type": "path", "required": True},
+            "command": {"type": "path", "default": ""},
             "state_dir": {"type": "path", "required": True},
             "program_dirs": {"type": "list", "elements": "str", "default": []},
             "program": {"type": "str", "default": "postgres"},

@@ -45,11 +45,15 @@ options:
     type: str
     required: true
   archive:
-    description: The archive on the host; needed with O(state=present).
+    description: The archive on the host; needed when the release is not installed.
     type: path
   sha256:
     description: What the archive's SHA-256 is to be.
     type: str
+  remove_archive:
+    description: Whether the archive is removed once it is installed.
+    type: bool
+    default: false
   python:
     description: The interpreter for the daemon; needed with O(state=present).
     type: path
@@ -263,6 +267,8 @@ def provide(releases, options, check):
     if releases.has(options["release"], options["python"]):
         return answer
     if not check:
+        if not options["archive"]:
+            raise Refusal(f"{options['release']} is not installed, and no archive of it was given.")
         install(releases, options)
     return {**answer, "changed": True}
 
@@ -307,7 +313,10 @@ def perform(module):
     lock = os.open(releases.root, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        return step(releases, options, False)
+        answer = step(releases, options, False)
+        if options["remove_archive"] and options["archive"] and os.path.exists(options["archive"]):
+            os.unlink(options["archive"])
+        return answer
     finally:
         os.close(lock)
 
@@ -320,11 +329,12 @@ def main():
             "release": {"type": "str", "required": True},
             "archive": {"type": "path"},
             "sha256": {"type": "str"},
+            "remove_archive": {"type": "bool", "default": False},
             "python": {"type": "path"},
             "link": {"type": "path", "default": ""},
             "keep": {"type": "int", "default": 3},
         },
-        required_if=[("state", "present", ("archive", "python"))],
+        required_if=[("state", "present", ("python",))],
         supports_check_mode=True,
     )
     if module.params["keep"] < 1:
