@@ -68,7 +68,8 @@ def addresses():
 def test_playbook_reads_judges_and_is_never_unreachable(addresses, tmp_path, mode):
     (tmp_path / "play.yml").write_text(PLAYBOOK, encoding="utf-8")
     (tmp_path / "token").write_text(TOKEN + "\n", encoding="ascii")
-    variables = {**addresses, "token_file": str(tmp_path / "token")}
+    token_file = str(tmp_path / "token")
+    variables = {**addresses, "token_file": token_file, "ansible_python_interpreter": sys.executable}
     command = [str(Path(sys.executable).parent / "ansible-playbook"), "-vvv", "-i", "localhost,", "-c", "local", *mode]
     for name, value in variables.items():
         command += ["-e", f"{name}={value}"]
