@@ -132,7 +132,9 @@ class Daemon:
         stack.push_async_callback(guard.stop)
         await guard.start()
         self._guard = guard
-        postgres = Postgres(database, self._config.ip, guard.server, self._look_again)
+        postgres = Postgres(
+            database, self._config.ip, self._config.state_dir, started=guard.server, exited=self._database_exited
+        )
         stack.push_async_callback(postgres.close)
         await postgres.adopt()
         self._postgres = postgres
@@ -271,9 +273,9 @@ class Daemon:
                 return Snapshot(
                     *_decode_snapshot(await client.fetch_snapshot(address, token, self._config.api.ca_file, index))
                 )
-            case Repoint(primary, reign):
+            case Repoint(primary, reign, founding):
                 assert self._pooler is not None, "only a pool host repoints"
-                await self._pooler.repoint(primary, reign)
+                await self._pooler.repoint(primary, reign, founding)
                 return None
         assert self._postgres is not None, "only a database host is ordered about its database"
         return await self._postgres.perform(order)  # type: ignore[arg-type]
@@ -291,6 +293,11 @@ class Daemon:
         if line:
             log.warning("database-ended %s", line)
         self._look.set()
+
+    def _database_exited(self, code: int) -> None:
+        if self._guard is not None:
+            self._guard.server(0)
+        self._look_again(f"code={code}")
 
     def _guard_lost(self, sentence: str) -> None:
         log.error("guard-lost %s", sentence)

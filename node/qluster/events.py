@@ -143,6 +143,8 @@ class Repoint:
 
     primary: Address | None
     reign: int
+    founding: int
+    """Reigns are counted anew in each founding."""
 
 
 @dataclass(frozen=True, slots=True)

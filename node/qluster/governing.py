@@ -120,7 +120,7 @@ class Governing:
         if self._name():
             return True
         scene = self.scene(now)
-        busy = self.handing_over or now < self._transfer_until
+        busy = self.handing_over or now < self._transfer_until or node.qraft.transferring is not None
         duties = self._leading.step(scene, handing_over=busy) if node.state.name else []
         for duty in duties:
             self._perform(duty, now)

@@ -18,7 +18,7 @@ from qluster.cluster.messages import PositionReply
 from qluster.config import shared_digest
 from qluster.database.orders import Terms
 from qluster.database.plan import Wanted
-from qluster.events import Address
+from qluster.events import Address, Repoint
 
 if TYPE_CHECKING:
     from qluster.node import Node
@@ -152,7 +152,7 @@ class Hosting:
         report = node.reports.last(reign.node)
         ready = report is not None and report.writable and report.reign >= reign.number
         primary = self._database_of(reign.node) if ready else None
-        node.start(node.pointing.step(primary, reign.number, node.job_number(), now))
+        node.start(node.pointing.step(Repoint(primary, reign.number, node.cluster), node.job_number(), now))
 
     def report(self, now: float) -> messages.Report:
         """What this node says of itself now."""

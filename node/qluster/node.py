@@ -99,7 +99,7 @@ class Node:
         self.counters = {"messages_malformed": 0, "messages_foreign": 0, "elections": 0, "snapshots": 0}
         self.message = ""
         self.stopping = False
-        self._saved = saved
+        self._boot = saved.boot
         self._effects = Effects()
         self._numbers = 0
         self._fetching: int | None = None
@@ -390,7 +390,8 @@ class Node:
             self._fetching = None
             if isinstance(event.result, Snapshot) and self.qraft is not None:
                 self.qraft.install(event.result, now)
-            else:
+            elif self.qraft is not None:
+                self.qraft.fetch_failed()
                 log.warning("snapshot-failed %s", event.error)
 
     # --- joining ----------------------------------------------------------------------
@@ -412,22 +413,20 @@ class Node:
             case joining.Found(number):
                 self._found(number, now)
             case joining.Joined(number, node):
-                self._become(Identity(self.uid, number, node), now)
+                self._begin(self._become(Identity(self.uid, number, node)), now)
             case joining.GiveUp(message):
                 self.leave(message)
 
-    def _become(self, identity: Identity, now: float) -> None:
+    def _become(self, identity: Identity) -> Saved:
         log.info("joined node=%d founding=%d", identity.node, identity.cluster)
         self._effects.save.append(SaveIdentity(identity))
         self.identity, self.joining = identity, None
-        self._saved = Saved(self.uid, self._saved.boot, invited=True, identity=identity)
-        self._begin(self._saved, now)
+        return Saved(self.uid, self._boot, invited=True, identity=identity)
 
     def _begin(self, saved: Saved, now: float) -> None:
-        assert self.identity is not None
+        assert saved.identity is not None
         self.message = "waiting for the leader"
-        self.qraft = QRaft(self.identity.node, consensus_settings(self.config), saved, self.random, now)
-        self.qraft.cluster = self.identity.cluster
+        self.qraft = QRaft(saved.identity.node, consensus_settings(self.config), saved, self.random, now)
 
     def _found(self, number: int, now: float) -> None:
         config = self.config
@@ -436,11 +435,9 @@ class Node:
             node=1, uid=self.uid, ip=config.ip, api_port=config.api_port, udp_port=config.udp.port(config.ip),
             db_port=config.database.port if config.database else None, voter=True, pool=config.pool is not None,
         )  # fmt: skip
-        rule = config.cluster
-        members = Members((own,), rule.quorum_replication, rule.replication_factor, 1)
-        self._become(Identity(self.uid, number, 1), now)
-        assert self.qraft is not None
-        self.qraft.found(members, now)
+        saved = self._become(Identity(self.uid, number, 1))
+        settings = consensus_settings(config)
+        self.qraft = QRaft.found(1, settings, saved, self.random, now, Members((own,)))
 
     def _introduce(self, qraft: QRaft, now: float) -> None:
         """A node that comes back says hello until it hears the leader: its addresses may be new."""

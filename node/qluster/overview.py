@@ -78,15 +78,14 @@ def _message(node: Node) -> str:
 def _cluster(node: Node, now: float) -> ClusterStatus:
     qraft, reign = node.qraft, node.state.reign
     voters = qraft.members.voters if qraft else frozenset()
-    alive = sum(node.alive(voter, now) for voter in voters)
     quorum = len(voters) // 2 + 1
     return ClusterStatus(
         name=node.state.name or node.config.cluster.name,
         cluster=node.cluster or None,
         term=qraft.term if qraft else 0,
         leader=qraft.leader if qraft else None,
-        quorate=bool(voters) and alive >= quorum,
-        can_commit=qraft is not None and qraft.leader is not None and alive >= quorum,
+        quorate=qraft is not None and qraft.quorate(now),
+        can_commit=qraft is not None and qraft.leader is not None and qraft.can_commit(now),
         voters=len(voters),
         quorum=quorum if voters else 0,
         commit_index=qraft.commit_index if qraft else 0,

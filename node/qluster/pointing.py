@@ -27,9 +27,8 @@ class Pointing:
     _running: Job | None = None
     _retry_at: float = -inf
 
-    def step(self, primary: Address | None, reign: int, number: int, now: float) -> Job | None:
-        """The job that points the pool at ``primary``, when there is one to be done."""
-        order = Repoint(primary, reign)
+    def step(self, order: Repoint, number: int, now: float) -> Job | None:
+        """The job that points the pool as ``order`` says, when there is one to be done."""
         if self._running is not None or order == self._done or now < self._retry_at:
             return None
         self._running = Job(number, order)

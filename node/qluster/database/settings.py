@@ -50,6 +50,15 @@ DEFAULTS: Mapping[str, str] = {
 }
 """What an operator may change by ``database.parameters``."""
 
+STANDBY_DEFAULTS: Mapping[str, str] = {
+    "max_connections": "100",
+    "max_worker_processes": "8",
+    "max_wal_senders": "10",
+    "max_prepared_transactions": "0",
+    "max_locks_per_transaction": "64",
+}
+"""The server's own defaults of what a standby must have as large as its primary."""
+
 SAFETY: Mapping[str, str] = {
     "listen_addresses": "the node's address is config key ip",
     "port": "use config key database.port",
@@ -124,13 +133,21 @@ def server_settings(
     *,
     archive: str = "",
     primary_conninfo: str = "",
+    least: Sequence[tuple[str, int]] = (),
 ) -> dict[str, str]:
-    """All settings of ours; ``archive`` is the archive command, "" for no archive."""
+    """All settings of ours; ``archive`` is the archive command, "" for no archive.
+
+    ``least``: what a standby must at least have, because the primary had it: it would not start with less.
+    """
     faults = refused_parameters(database.parameters)
     if faults:
         raise ValueError("; ".join(faults))
     settings = dict(DEFAULTS)
     settings.update({name.lower(): value for name, value in database.parameters.items()})
+    for name, value in least:
+        own = settings.get(name, STANDBY_DEFAULTS[name])
+        if own.isdecimal() and int(own) < value:
+            settings[name] = str(value)
     settings.update(
         {
             "listen_addresses": ip,

@@ -109,11 +109,22 @@ class Control:
     segment_size: int
     checksums: bool
     log_hints: bool
+    least: tuple[tuple[str, int], ...] = ()
+    """Settings that a standby of this WAL must at least have."""
 
     @property
     def clean(self) -> bool:
         """Whether the server was shut down in order."""
         return self.state in ("shut down", "shut down in recovery")
+
+
+_LEAST = (
+    ("max_connections", "max_connections setting"),
+    ("max_worker_processes", "max_worker_processes setting"),
+    ("max_wal_senders", "max_wal_senders setting"),
+    ("max_prepared_transactions", "max_prepared_xacts setting"),
+    ("max_locks_per_transaction", "max_locks_per_xact setting"),
+)
 
 
 def control_of(text: str) -> Control:
@@ -146,4 +157,5 @@ def _control(fields: dict[str, str]) -> Control:
         segment_size=int(fields["Bytes per WAL segment"]),
         checksums=fields["Data page checksum version"] != "0",
         log_hints=fields["wal_log_hints setting"] == "on",
+        least=tuple((name, int(fields[line])) for name, line in _LEAST),
     )

@@ -17,7 +17,7 @@ import logging
 import socket
 import struct
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from fcntl import ioctl
 from math import inf
 from typing import Final
@@ -37,6 +37,10 @@ LOG_INTERVAL: Final = 60.0
 """Seconds between two lines of log about the same failure; it is counted each time."""
 HEADERS_SIZE: Final = 28
 """IPv4 and UDP."""
+SEGMENTS_MAX: Final = 44
+"""Datagrams handed to the kernel in one call to be cut there: as many of 1472 bytes as it takes at once."""
+SEGMENTS_SIZE_MAX: Final = 65000
+"""Bytes in one such call; slightly below the largest datagram, at which receivers lose the benefit."""
 HOPS: Final = 1
 """Multicast stays on its segment."""
 
@@ -46,7 +50,11 @@ _IP_PMTUDISC_DO: Final = 2
 _IP_MULTICAST_ALL: Final = 49
 _SO_RXQ_OVFL: Final = 40
 _SIOCGIFMTU: Final = 0x8921
+_UDP_SEGMENT: Final = 103
 _DROPS = struct.Struct("I")
+_SEGMENT_SIZE = struct.Struct("@H")
+_NO_SEGMENTS: Final = (errno.EINVAL, errno.EIO, errno.EOPNOTSUPP, errno.ENOPROTOOPT)
+"""What kernels and drivers say that cannot cut."""
 _ANCILLARY_SIZE: Final = socket.CMSG_SPACE(_DROPS.size)
 
 Receiver = Callable[[bytes, Address], None]
@@ -75,6 +83,7 @@ class Multicast:
         self._index = 0
         self._drops: dict[int, int] = {}
         self._logged: dict[str, float] = {}
+        self._segments = True
         self._gone = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._check: asyncio.TimerHandle | None = None
@@ -120,13 +129,10 @@ class Multicast:
         """Send each datagram; what the network does not take is counted."""
         if not self._sockets:
             return
-        send_to = self._sockets[0].sendto
-        for one in sends:
-            for target in self._targets(one.to):
-                try:
-                    send_to(one.datagram, target)
-                except OSError as error:
-                    self._failed("send", error, target)
+        for to, datagrams in runs(sends):
+            for target in self._targets(to):
+                if len(datagrams) == 1 or not self._segments or not self._send_together(datagrams, target):
+                    self._send_singly(datagrams, target)
 
     def rejoin(self) -> None:
         """Leave the group and join again, on the interface as it is now."""
@@ -242,6 +248,26 @@ class Multicast:
             return [to]
         return self._others if self._group is None else [self._group]
 
+    def _send_singly(self, datagrams: list[bytes], target: Address) -> None:
+        send_to = self._sockets[0].sendto
+        for datagram in datagrams:
+            try:
+                send_to(datagram, target)
+            except OSError as error:
+                self._failed("send", error, target)
+
+    def _send_together(self, datagrams: list[bytes], target: Address) -> bool:
+        """Let the kernel cut: several times faster. False when it did not, and nothing was sent."""
+        size = [(socket.IPPROTO_UDP, _UDP_SEGMENT, _SEGMENT_SIZE.pack(len(datagrams[0])))]
+        try:
+            self._sockets[0].sendmsg(datagrams, size, 0, target)
+        except OSError as error:
+            if error.errno in _NO_SEGMENTS:
+                self._segments = False
+                log.info("segmentation used=false reason=%s", error.strerror)
+            return False
+        return True
+
     def _drain(self, one: socket.socket) -> None:
         for _ in range(DRAIN_MAX):
             if one.fileno() < 0:
@@ -291,6 +317,29 @@ class Multicast:
         if now - self._logged.get(topic, -inf) >= LOG_INTERVAL:
             self._logged[topic] = now
             log.warning("%s", line)
+
+
+def runs(sends: Iterable[Send]) -> Iterator[tuple[Address | None, list[bytes]]]:
+    """Datagrams that one call can send: in a row, to the same target, of one size but for a shorter last."""
+    to: Address | None = None
+    run: list[bytes] = []
+    size = 0
+    for one in sends:
+        length = len(one.datagram)
+        if run and (
+            one.to != to
+            or len(run[-1]) != size
+            or length > size
+            or len(run) == SEGMENTS_MAX
+            or size * len(run) + length > SEGMENTS_SIZE_MAX
+        ):
+            yield to, run
+            run = []
+        if not run:
+            to, size = one.to, length
+        run.append(one.datagram)
+    if run:
+        yield to, run
 
 
 _JOIN_REMEDIES: Final = {

@@ -20,7 +20,7 @@ from typing import Final
 from qluster.events import Address, Send
 from qluster.transport.envelope import DIRECT, REQUEST, SEAL_SIZE, UNICAST, Drop, Header, parse_header
 from qluster.transport.fragments import Assembly, chunk_at, chunk_count
-from qluster.transport.pacing import Bucket, burst_size, charge
+from qluster.transport.pacing import Bucket, Throttle, burst_size, charge
 from qluster.transport.peer import Peer
 from qluster.transport.repair import Outgoing, Repairs, Request, parse_request, wants_max
 from qluster.transport.seal import Key, Opener, Sealer, check_keys
@@ -121,9 +121,8 @@ class Link:
         self._opener = Opener(cluster_name, keys)
         self._chunks_max = settings.chunks_max
         self._wants_max = wants_max(settings.chunk_size, settings.chunks_max)
-        burst = burst_size(settings.pacing_rate, settings.datagram_size, settings.recv_buffer_size)
-        # A copy to each peer leaves at once, but each goes to another receiver's buffer.
-        self._bucket = Bucket(settings.pacing_rate, burst * settings.group_size, now)
+        self._throttle = Throttle(settings.pacing_rate, now)
+        self._bucket = Bucket(settings.pacing_rate, self._burst(), now)
         self._peers: OrderedDict[int, Peer] = OrderedDict()
         self._queue: deque[Outgoing] = deque()
         self._repairs = Repairs(settings.send_buffer_capacity, settings.group_size, self.counters)
@@ -136,6 +135,11 @@ class Link:
         self._opener.rekey(keys)
 
     @property
+    def rate(self) -> float:
+        """Bytes per second that may go now: pacing-rate, or less while a receiver cannot keep up."""
+        return self._throttle.rate
+
+    @property
     def queued(self) -> int:
         """Messages that wait to be sent, or are being sent."""
         return len(self._queue)
@@ -144,6 +148,12 @@ class Link:
     def senders(self) -> int:
         """Other nodes heard lately enough to be remembered."""
         return len(self._peers)
+
+    def _burst(self) -> int:
+        settings = self.settings
+        burst = burst_size(self._throttle.rate, settings.datagram_size, settings.recv_buffer_size)
+        # A copy to each peer leaves at once, but each goes to another receiver's buffer.
+        return burst * settings.group_size
 
     # --- in ----------------------------------------------------------------
 
@@ -219,8 +229,8 @@ class Link:
             return Drop.MALFORMED
         self.counters["requests_received"] += 1
         if (request.uid, request.boot) == (self._sealer.uid, self._sealer.boot):
-            for want in request.wants:
-                self._repairs.ask(want, source, now)
+            lost = sum(self._repairs.ask(want, source, now) for want in request.wants)
+            self._throttle.lost(source, lost)
         return None
 
     # --- out ---------------------------------------------------------------
@@ -255,6 +265,8 @@ class Link:
         """The datagrams that may go now: requests first, then repairs, then what is new."""
         sends: list[Send] = []
         self._repairs.forget_old(now)
+        if self._throttle.step(now):
+            self._bucket.change(self._throttle.rate, self._burst(), now)
         for uid, peer in self._peers.items():
             if now >= peer.request_at():
                 self._request(uid, peer, sends, now)
@@ -329,6 +341,7 @@ class Link:
     ) -> None:
         datagram = self._sealer.seal(flags if to is None else flags | UNICAST, *place, payload)
         copies = self.settings.group_size if to is None else 1
+        self._throttle.sent(1)
         self.counters["datagrams_sent"] += copies
         self.counters["bytes_sent"] += copies * len(datagram)
         sends.append(Send(datagram, to))

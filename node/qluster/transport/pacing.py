@@ -2,6 +2,10 @@
 
 It must not know what is sent or to whom: it only counts bytes and time.
 
+The rate of the configuration is the most that may go. While a receiver asks for much of it again, it
+cannot keep up, and sending faster would only fill its buffer again: the rate goes down by steps, and up
+again when the losses end. A network that merely loses a few datagrams is no reason to slow down.
+
 A token bucket. Timers of the loop are no finer than a millisecond, so the bucket must hold what the
 rate allows in two of them, or the rate is never reached; and it must fit the receivers' buffer, or a
 burst is lost there.
@@ -10,6 +14,8 @@ burst is lost there.
 from __future__ import annotations
 
 from typing import Final
+
+from qluster.events import Address
 
 BURST_TIME: Final = 0.002
 """Seconds of the rate that may go at once: two ticks of the loop's timer."""
@@ -21,6 +27,20 @@ for 16 bytes of payload); counted as less, a burst of small ones would overflow 
 GRACE: Final = 1e-6
 """A wait shorter than these seconds is none, or the rounding of a wait computed in floats would make the
 daemon spin until it is over. What is taken too early is paid for by the next."""
+
+THROTTLE_INTERVAL: Final = 0.020
+"""The time that a loss takes to be reported: the longest random delay of a request, and as much for the
+way."""
+THROTTLE_SAMPLE_MIN: Final = 100
+"""Fewer datagrams than these say nothing about a rate of loss, and cannot fill a buffer."""
+LOSS_TOLERATED: Final = 0.05
+"""More lost at one receiver than networks lose that are in order."""
+SLOWER: Final = 0.7
+FASTER: Final = 1.1
+FASTER_STEPS_MAX: Final = 100
+"""Beyond it any rate is back at its most."""
+RATE_FLOOR: Final = 4 * 1024 * 1024
+"""Bytes per second that any receiver takes; losses that go on at this rate have another cause."""
 
 
 def charge(size: int) -> int:
@@ -41,30 +61,79 @@ class Bucket:
     __slots__ = ("_at", "_grace", "_tokens", "burst", "rate")
 
     def __init__(self, rate: float, burst: int, now: float) -> None:
+        self._tokens = float(burst)
+        self._at = now
+        self.change(rate, burst, now)
+
+    def change(self, rate: float, burst: int, now: float) -> None:
+        """Go on with another rate from now on."""
         assert rate > 0, "a rate of nothing would never send"
         assert burst > 0, "an empty bucket would never send"
+        if now > self._at:
+            self._refill(now)
         self.rate = rate
         self.burst = burst
         self._grace = rate * GRACE
-        self._tokens = float(burst)
-        self._at = now
 
     def take(self, size: int, now: float) -> bool:
         """Take so many bytes out if they are there."""
         assert size <= self.burst, f"{size} bytes never fit a bucket of {self.burst}"
         if now > self._at:
-            self._tokens = min(self.burst, self._tokens + (now - self._at) * self.rate)
-            self._at = now
+            self._refill(now)
         if self._tokens < size - self._grace:
             return False
         self._tokens -= size
         return True
 
-    def ready_at(self, size: int) -> float:
-        """When so many bytes are there; not after now when they are there now."""
-        return self._at + max(0.0, size - self._tokens) / self.rate
-
     def spend(self, size: int, now: float) -> None:
         """Take out what is sent without waiting; what follows waits longer for it."""
         self.take(0, now)
         self._tokens -= size
+
+    def ready_at(self, size: int) -> float:
+        """When so many bytes are there; not after now when they are there now."""
+        return self._at + max(0.0, size - self._tokens) / self.rate
+
+    def _refill(self, now: float) -> None:
+        self._tokens = min(self.burst, self._tokens + (now - self._at) * self.rate)
+        self._at = now
+
+
+class Throttle:
+    """How fast the slowest receiver lets this node send."""
+
+    __slots__ = ("_lost", "_most", "_sent", "_sent_before", "_since", "rate")
+
+    def __init__(self, most: float, now: float) -> None:
+        self.rate = most
+        self._most = most
+        self._since = now
+        self._sent = 0
+        self._sent_before = 0
+        self._lost: dict[Address, int] = {}
+
+    def sent(self, datagrams: int) -> None:
+        self._sent += datagrams
+
+    def lost(self, receiver: Address, datagrams: int) -> None:
+        """A receiver asks for so many datagrams again."""
+        self._lost[receiver] = self._lost.get(receiver, 0) + datagrams
+
+    def step(self, now: float) -> bool:
+        """Look back over the interval that has ended, if one has; True when the rate is another one now."""
+        intervals = int((now - self._since) / THROTTLE_INTERVAL)
+        if intervals < 1:
+            return False
+        # What is asked for again now was mostly sent in the interval before.
+        sent = max(self._sent + self._sent_before, THROTTLE_SAMPLE_MIN)
+        slow = max(self._lost.values(), default=0) > sent * LOSS_TOLERATED
+        before = self.rate
+        if slow:
+            self.rate = max(self.rate * SLOWER, min(RATE_FLOOR, self._most))
+        else:
+            self.rate = min(self.rate * FASTER ** min(intervals, FASTER_STEPS_MAX), self._most)
+        self._since = now
+        self._sent_before = self._sent if intervals == 1 else 0
+        self._sent = 0
+        self._lost = {}
+        return self.rate != before

@@ -125,15 +125,21 @@ class Repairs:
                 return
             del self._recent[key]
 
-    def ask(self, want: Want, asker: Address, now: float) -> None:
-        """Somebody misses these chunks. Those that were not sent yet are on their way anyway."""
+    def ask(self, want: Want, asker: Address, now: float) -> int:
+        """Somebody misses these chunks; how many of them it lost.
+
+        Those that were not sent yet are on their way anyway.
+        """
         outgoing = self._recent.get((want.direct, want.message))
         if outgoing is None or now - outgoing.sent_at > REPAIR_AGE_MAX:
             self._counters["repairs_unavailable"] += 1
-            return
+            return 0
+        lost = 0
         for chunk in range(outgoing.chunks_sent):
             if not want.chunks or want.chunks >> chunk & 1:
                 self._ask_chunk(outgoing, chunk, asker, now)
+                lost += 1
+        return lost
 
     def _ask_chunk(self, outgoing: Outgoing, chunk: int, asker: Address, now: float) -> None:
         at, last = outgoing.repaired.get(chunk, (-REPAIR_MEMORY, asker))

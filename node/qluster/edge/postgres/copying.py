@@ -92,8 +92,10 @@ async def rewind(site: Site, order: Rewind) -> None:
 async def _stop_cleanly(site: Site, order: Rewind) -> None:
     """A rewind needs a directory that was shut down in order: recovery in between, as a standby."""
     await stop(site, fast=True)
-    if (await site.control()).clean:
+    control = await site.control()
+    if control.clean:
         return
+    site.least = control.least
     site.directory.withdraw_altered()
     site.directory.mark(standby=True)
     site.prepare_socket_dir()

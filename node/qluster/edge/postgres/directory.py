@@ -90,7 +90,7 @@ class DataDirectory:
 
     def configure(self, settings: str, access: str, identity: str) -> None:
         """Write our three files; our settings read the build's own file first."""
-        head = "".join(f"include_if_exists '{name}'\n" for name in INCLUDED)
+        head = "".join(f"include '{name}'\n" for name in INCLUDED if (self.path / name).exists())
         places = f"hba_file = {self._quoted(ACCESS_NAME)}\nident_file = {self._quoted(IDENTITY_NAME)}\n"
         write_durably(self.path / ACCESS_NAME, access.encode())
         write_durably(self.path / IDENTITY_NAME, identity.encode())

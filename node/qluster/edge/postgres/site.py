@@ -63,6 +63,8 @@ class Site:
         self.terms: Terms | None = None
         self.position_final = False
         """A detached standby has read all WAL that lies here; holds until something starts or follows."""
+        self.least: tuple[tuple[str, int], ...] = ()
+        """Settings that the server here, started as a standby, must at least have."""
         self._exited = exited
         self._records = RecordFile(state_dir)
         self._record: Record | None = None
@@ -126,7 +128,12 @@ class Site:
             conninfo = connection_text(upstream, self.database.superuser, terms.name, self.pass_file)
         try:
             settings = server_settings(
-                self.database, self.ip, terms, archive=self._archive_command(), primary_conninfo=conninfo
+                self.database,
+                self.ip,
+                terms,
+                archive=self._archive_command(),
+                primary_conninfo=conninfo,
+                least=self.least,
             )
         except ValueError as error:
             raise PostgresFailed(str(error)) from None

@@ -40,6 +40,7 @@ async def start_standby(site: Site, order: StartStandby) -> None:
     control = await site.control()
     await site.server.end_leftovers()
     site.directory.mark(standby=True)
+    site.least = control.least
     await _start(site, order.terms, order.upstream)
     if not await answers_within(site, ANSWER_WAIT):
         log.info("database-recovering system-id=%d waited=%.0f", control.system_id, ANSWER_WAIT)
@@ -54,6 +55,7 @@ async def start_primary(site: Site, order: StartPrimary) -> Opened:
     await site.server.end_leftovers()
     site.note_reign(control.system_id, order.reign)
     site.directory.mark(standby=False)
+    site.least = ()
     await _start(site, order.terms, None)
     if not await answers_within(site, ANSWER_WAIT):
         raise PostgresFailed(

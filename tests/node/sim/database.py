@@ -1,0 +1,160 @@
+"""A database of lists instead of pages. Mirrors ``edge/postgres``: orders in, facts out.
+
+The WAL is a list of (timeline, value); a position is its length. What matters for
+failover is kept: recovery, timelines, upstreams, divergence, a copy that takes time.
+"""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from random import Random
+
+from qluster.database.facts import Facts
+from qluster.database.orders import (
+    Adjust,
+    Clone,
+    Detach,
+    Follow,
+    Initialise,
+    Order,
+    Promote,
+    Rewind,
+    StartPrimary,
+    StartStandby,
+    StopFast,
+    StopImmediate,
+    Terms,
+)
+from qluster.events import Address
+
+Record = tuple[int, int]
+Reach = Callable[[Address], "SimDatabase | None"]
+
+SECONDS: dict[type, tuple[float, float]] = {
+    Initialise: (0.3, 1.0), StartStandby: (0.05, 0.6), StartPrimary: (0.05, 0.6), Promote: (0.05, 0.3),
+    Follow: (0.01, 0.1), Detach: (0.01, 0.05), Adjust: (0.01, 0.02), Rewind: (0.2, 1.0), Clone: (0.3, 3.0),
+    StopFast: (0.05, 0.4), StopImmediate: (0.01, 0.1),
+}  # fmt: skip
+"""Shortest and longest time of each order, as seen with a small PostgreSQL."""
+
+
+class Failed(Exception):
+    """The order failed; ``passing``: for a reason that lies elsewhere."""
+
+    def __init__(self, sentence: str, passing: bool = False) -> None:
+        super().__init__(sentence)
+        self.passing = passing
+
+
+@dataclass
+class SimDatabase:
+    """The database directory and server of one host."""
+
+    wal: list[Record] = field(default_factory=list)
+    directory: str = "empty"
+    system_id: int | None = None
+    timeline: int = 1
+    running: bool = False
+    in_recovery: bool = False
+    standby: bool = False
+    fresh: bool = False
+    last_reign: int = 0
+    upstream: Address | None = None
+    standing: str = ""
+    terms: Terms | None = None
+
+    @property
+    def writable(self) -> bool:
+        """Clients that reach this server can write."""
+        return self.running and not self.in_recovery
+
+    def kill(self) -> None:
+        """The server is gone at once."""
+        self.running = False
+
+    def wipe(self) -> None:
+        """An operator empties the directory."""
+        self.__init__()  # type: ignore[misc]
+
+    def facts(self, reach: Reach) -> Facts:
+        """One look."""
+        upstream = reach(self.upstream) if self.upstream else None
+        streaming = self.running and self.in_recovery and upstream is not None and self.fits(upstream)
+        text = f"{self.upstream[0]}:{self.upstream[1]}" if self.upstream else None
+        return Facts(
+            directory=self.directory,  # type: ignore[arg-type]
+            system_id=self.system_id, server="running" if self.running else "stopped",
+            in_recovery=self.in_recovery if self.running else None, standby=self.standby, fresh=self.fresh,
+            last_reign=self.last_reign, timeline=self.timeline, position=len(self.wal), replayed=len(self.wal),
+            upstream=text, receiver="none" if not self.upstream else "streaming" if streaming else "waiting",
+            standing=self.standing, terms=self.terms,  # type: ignore[arg-type]
+        )  # fmt: skip
+
+    def fits(self, upstream: SimDatabase) -> bool:
+        """What is here is a beginning of what is there."""
+        return self.system_id == upstream.system_id and upstream.wal[: len(self.wal)] == self.wal
+
+    def stream(self, reach: Reach) -> None:
+        """Take what the upstream has beyond this."""
+        upstream = reach(self.upstream) if self.upstream and self.running and self.in_recovery else None
+        if upstream is None or not upstream.running:
+            return
+        if self.fits(upstream):
+            self.wal, self.timeline, self.standing = list(upstream.wal), upstream.timeline, "fits"
+        else:
+            self.standing = "diverged"
+
+    def perform(self, order: Order, reach: Reach, random: Random) -> None:
+        """What an order has changed when its time is over; raises :class:`Failed`."""
+        match order:
+            case Initialise():
+                assert self.directory in ("absent", "empty"), "I15: never over a database"
+                self.directory, self.system_id, self.fresh = "initialised", random.getrandbits(60), True
+            case StartStandby(upstream, terms):
+                self._start(terms, in_recovery=True)
+                self.standby, self.upstream = True, upstream
+            case StartPrimary(reign, terms):
+                assert not self.standby, "I4: a standby is promoted, not started"
+                self._start(terms, in_recovery=False)
+                self.fresh, self.last_reign, self.upstream = False, reign, None
+            case Promote(reign, terms):
+                assert self.running and self.in_recovery and self.upstream is None, "only a detached standby"
+                self.timeline += 1
+                self.wal.append((self.timeline, -reign))
+                self.in_recovery, self.standby, self.last_reign, self.terms = False, False, reign, terms
+            case Follow(upstream, terms):
+                self._need_running()
+                self.upstream, self.terms, self.standing = upstream, terms, ""
+                self.stream(reach)
+            case Detach(terms):
+                self._need_running()
+                self.upstream, self.terms = None, terms
+            case Adjust(terms, reign):
+                self.terms = terms
+                self.last_reign = reign or self.last_reign
+            case Rewind(upstream) | Clone(upstream):
+                self._copy(self._source(upstream, reach), whole=isinstance(order, Clone))
+            case StopFast() | StopImmediate():
+                self.running = False
+
+    def _start(self, terms: Terms, *, in_recovery: bool) -> None:
+        assert self.directory == "initialised" and not self.running, "starts once"
+        self.running, self.in_recovery, self.terms = True, in_recovery, terms
+
+    def _need_running(self) -> None:
+        if not self.running or not self.in_recovery:
+            raise Failed("the server is not running as a standby")
+
+    def _source(self, upstream: Address, reach: Reach) -> SimDatabase:
+        source = reach(upstream)
+        if source is None or not source.running:
+            raise Failed(f"{upstream[0]} does not answer", passing=True)
+        return source
+
+    def _copy(self, source: SimDatabase, *, whole: bool) -> None:
+        if not whole and source.in_recovery:
+            raise Failed("the source is in recovery", passing=True)
+        self.wal, self.timeline, self.system_id = list(source.wal), source.timeline, source.system_id
+        self.directory, self.running, self.standby, self.fresh = "initialised", False, True, False
+        self.last_reign, self.upstream, self.standing = 0, None, ""
