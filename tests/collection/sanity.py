@@ -133,14 +133,20 @@ def pip_settings() -> str:
 
 
 def interpreters() -> dict[str, str]:
-    """Each Python that is there and answers. Shims of version managers fail where the environment is stripped."""
+    """Each Python that is there and answers, by its real path.
+
+    Shims of version managers fail where the environment is stripped, so pyenv's are looked up beside them.
+    """
+    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
     found = {}
     for version in PYTHONS:
-        shown = shutil.which(f"python{version}")
-        asked = shown and subprocess.run(
-            [shown, "-I", "-c", "import sys; print(sys.executable)"], capture_output=True, text=True, check=False)
-        if asked and asked.returncode == 0:
-            found[version] = asked.stdout.strip()
+        kept = sorted(pyenv.glob(f"versions/{version}.*/bin/python{version}"))
+        for program in filter(None, [shutil.which(f"python{version}"), *map(str, kept)]):
+            command = [program, "-I", "-c", "import sys; print(sys.executable)"]
+            asked = subprocess.run(command, capture_output=True, text=True, check=False)
+            if asked.returncode == 0:
+                found[version] = asked.stdout.strip()
+                break
     found[running()] = str(Path(sys.base_prefix) / "bin" / f"python{running()}")
     return found
 
