@@ -26,7 +26,7 @@ attributes:
     support: partial
     description: A second run changes nothing.
     details:
-      - V(restarted) restarts each time.
+      - V(restarted) and V(reloaded) act each time.
 options:
   directory:
     description: Directory of the supervisor's own files.
@@ -46,13 +46,14 @@ options:
     default: ""
   state:
     description:
+      - V(reloaded) sends SIGHUP to a program that runs, and starts one that does not.
       - V(absent) stops the program and forgets it.
       - V(down) stops all programs and the supervisor itself.
     type: str
-    choices: [started, stopped, restarted, absent, down]
+    choices: [started, stopped, restarted, reloaded, absent, down]
     default: started
   command:
-    description: Words of the program's command; needed with V(started) and V(restarted).
+    description: Words of the program's command; needed when it is to run.
     type: list
     elements: str
     default: []
@@ -111,6 +112,8 @@ CALL_TIMEOUT = 20.0
 NOBODY = "65534"
 BAD_NAME, ALREADY_ADDED, ALREADY_STARTED, NOT_RUNNING, STILL_RUNNING = 10, 90, 60, 70, 91
 UP = {"RUNNING", "STARTING"}
+RUNNING_STATES = ("started", "restarted", "reloaded")
+STATES = [*RUNNING_STATES, "stopped", "absent", "down"]
 MAIN = """; Written by the deploy playbook.
 [unix_http_server]
 file={socket}
@@ -331,7 +334,7 @@ def provide(supervisor, options, check):
     alive = supervisor.answers()
     found = supervisor.describe(name) if alive else None
     running = found is not None and found["state"] in UP
-    changed = bool(renewed) or not running or options["state"] == "restarted"
+    changed = bool(renewed) or not running or options["state"] != "started"
     if check or not changed:
         return changed
     for folder in ("log", "programs"):
@@ -342,6 +345,8 @@ def provide(supervisor, options, check):
         supervisor.start()
     if options["state"] == "restarted" and running:
         supervisor.stop(name)
+    if options["state"] == "reloaded" and running and not renewed:
+        supervisor.call("signalProcess", name, "HUP", but=(NOT_RUNNING,))
     supervisor.run(name, bool(renewed) and alive)
     return True
 
@@ -377,7 +382,7 @@ def perform(module):
         if alive and not module.check_mode:
             supervisor.down()
         return {"changed": alive, "state": "down", "pid": 0, "log": ""}
-    step = provide if options["state"] in ("started", "restarted") else withdraw
+    step = provide if options["state"] in RUNNING_STATES else withdraw
     changed = step(supervisor, options, True) if module.check_mode else locked(step, supervisor, options)
     found = supervisor.describe(options["name"]) if supervisor.answers() else None
     log = os.path.join(options["directory"], "log", options["name"] + ".log")
@@ -403,12 +408,11 @@ def main():
             "socket": {"type": "path", "required": True},
             "supervisord": {"type": "path", "default": ""},
             "name": {"type": "str", "default": ""},
-            "state": {"type": "str", "choices": ["started", "stopped", "restarted", "absent", "down"],
-                      "default": "started"},
+            "state": {"type": "str", "default": "started", "choices": STATES},
             "command": {"type": "list", "elements": "str", "default": []},
             "stop_timeout": {"type": "int", "default": 60},
         },
-        required_if=[("state", "started", ("command",)), ("state", "restarted", ("command",))],
+        required_if=[("state", state, ("command",)) for state in RUNNING_STATES],
         supports_check_mode=True,
     )
     try:
