@@ -102,6 +102,16 @@ def _against_groups(plan: Plan) -> str:
 
 
 def _against_disks(plan: Plan) -> str:
+    try:
+        said = _try_overlay(plan)
+    except OSError as error:
+        said = str(error)
+    if said:
+        return f"no overlay file system in {plan.disks_dir} (QLUSTER_LAB_DISKS names another folder): {said}"
+    return ""
+
+
+def _try_overlay(plan: Plan) -> str:
     with _made(plan.disks_dir) as parent, tempfile.TemporaryDirectory(prefix="check-", dir=parent) as folder:
         for name in ("lower", "upper", "work", "root"):
             (Path(folder) / name).mkdir()
@@ -109,10 +119,7 @@ def _against_disks(plan: Plan) -> str:
             f"cd {folder} && mount -n -t tmpfs none /run && mkdir /run/x && "
             f"mount -t overlay -o lowerdir=lower,upperdir=upper,workdir=work none root && touch root/file"
         )
-        said = _try("--mount", "--pid", "--fork", "--mount-proc", script=script)
-    if said:
-        return f"no overlay file system in {plan.disks_dir} (QLUSTER_LAB_DISKS names another folder): {said}"
-    return ""
+        return _try("--mount", "--pid", "--fork", "--mount-proc", script=script)
 
 
 def _against_network() -> str:

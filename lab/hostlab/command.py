@@ -37,7 +37,7 @@ def main(arguments: Sequence[str]) -> int:
         for reason in error.reasons:
             tell(f"no lab on this machine: {reason}")
         return EXIT_UNABLE
-    except LabError as error:
+    except (LabError, OSError) as error:
         tell(f"error: {error}")
         return EXIT_FAILED
     except KeyboardInterrupt:

@@ -52,8 +52,8 @@ def checked_fault(plan: Plan, fault: Fault) -> Fault:
         raise LabError(f"--controller goes with a cut from everybody, not from {fault.peer}")
     if fault.way not in WAYS:
         raise LabError(f"the way of a fault is {fault.way!r}; use one of {', '.join(WAYS)}")
-    if not 0 < fault.percent <= 100:
-        raise LabError(f"a loss of {fault.percent:g} % makes no sense; use more than 0 and at most 100")
+    if not 100 / PER_MYRIAD <= fault.percent <= 100:
+        raise LabError(f"a loss of {fault.percent:g} % cannot be made; use {100 / PER_MYRIAD:g} to 100")
     return fault
 
 

@@ -48,7 +48,7 @@ def _ssh_config(plan: Plan) -> str:
         "StrictHostKeyChecking": "yes",
         "ConnectTimeout": "3",
         "ServerAliveInterval": "5",  # a paused or cut host must not hang its caller for ever
-        "ServerAliveCountMax": "6",
+        "ServerAliveCountMax": "3",
         "ControlMaster": "auto",
         "ControlPersist": "60",
         "ControlPath": plan.ssh_dir / "%C",
@@ -57,11 +57,16 @@ def _ssh_config(plan: Plan) -> str:
     return names + "Host *\n" + "".join(f"    {name} {value}\n" for name, value in options.items())
 
 
-def write_inventory(plan: Plan, package_files: Path) -> None:
-    """The inventory folder, in the shape of inventories/example."""
+def claim_inventory(plan: Plan) -> None:
+    """LabError when the folder belongs to somebody else."""
     folder = plan.inventory_dir
     if folder.exists() and not (folder / MARK).exists():
         raise LabError(f"{folder} was not made by the lab; move it away, or set QLUSTER_LAB_INVENTORY")
+
+
+def write_inventory(plan: Plan, package_files: Path) -> None:
+    """The inventory folder, in the shape of inventories/example."""
+    folder = plan.inventory_dir
     (folder / "group_vars" / "all").mkdir(parents=True, exist_ok=True)
     (folder / MARK).write_text(f"{plan.name}\n")
     _replace(folder / "hosts.yml", "".join(_hosts(plan)))

@@ -19,7 +19,7 @@ from hostlab.errors import LabError, LabUnable
 from hostlab.fault import Fault
 from hostlab.group import Group
 from hostlab.host import Machine, remove_tree
-from hostlab.inventory import make_keys, remove_inventory, write_inventory
+from hostlab.inventory import claim_inventory, make_keys, remove_inventory, write_inventory
 from hostlab.network import apply_faults, lay_bridge, lay_cable, plug, unplugged
 from hostlab.packages import fetch_packages
 from hostlab.plan import Host, Plan
@@ -64,6 +64,7 @@ class Laboratory:
 
     def up(self) -> None:
         """All hosts run when this returns; what runs already is left alone."""
+        claim_inventory(self.plan)
         self.setup()
         base, package_files = self._stock()
         began = time.monotonic()

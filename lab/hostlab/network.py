@@ -23,6 +23,9 @@ def lay_bridge(space: Space) -> None:
         f"addr add {CONTROLLER_ADDRESS}/{NETWORK_BITS} dev {BRIDGE}",
         f"link set {BRIDGE} up",
     )
+    # The controller is the hosts' router and knows no way out: it answers "unreachable" at once, where
+    # a router that does not forward would leave them waiting. The setting belongs to this namespace.
+    run(space.on_network(["sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward"]))
 
 
 def lay_cable(space: Space, host: Host) -> None:
@@ -38,7 +41,7 @@ def lay_cable(space: Space, host: Host) -> None:
         "link set lo up",
         f"addr add {host.address}/{NETWORK_BITS} dev {INTERFACE}",
         f"link set {INTERFACE} up",
-        # Hosts have a default route; here it leads to a controller that forwards nothing.
+        # Hosts have a default route; here it ends at the controller.
         f"route add default via {CONTROLLER_ADDRESS}",
         netns=host.name,
     )

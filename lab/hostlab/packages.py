@@ -18,7 +18,7 @@ from hostlab.plan import Plan
 from hostlab.record import locked
 from hostlab.shell import run
 
-FETCH_TIMEOUT = 600.0  # seconds; 15 to 30 were measured with a near package mirror
+FETCH_TIMEOUT = 600.0  # seconds; 6 were measured with a near package mirror
 
 
 def packages_dir(plan: Plan, base: Path) -> Path:
