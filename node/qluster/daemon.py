@@ -93,7 +93,7 @@ class Daemon:
         self._ticket = 0
         self._dropped = 0
         self._endings = 0
-        self._disk = Disk(config.state_dir)
+        self._disk = Disk(config.state_dir, config.cluster.name)
         self._writer = ThreadPoolExecutor(1, "disk")
         self._network = Multicast(config.ip, config.udp.socket, self._received)
         self._rest = RestServer(config, self._serve, self._snapshot)

@@ -117,7 +117,7 @@ class Governing:
             node.counters["elections"] += 1
         if not node.qraft.ready:
             return False
-        if self._name():
+        if self._name(now):
             return True
         scene = self.scene(now)
         busy = self.handing_over or now < self._transfer_until or node.qraft.transferring is not None
@@ -144,14 +144,14 @@ class Governing:
             node_timeout=cluster.node_timeout, retry=cluster.replication_retry_interval, report=node.reports.last,
         )  # fmt: skip
 
-    def _name(self) -> bool:
+    def _name(self, now: float) -> bool:
         """A cluster that has just been founded gets its name and settings before anything else."""
         node = self._node
         assert node.qraft is not None
         if node.state.name or self._named == node.qraft.term:
             return False
         self._named = node.qraft.term
-        self._perform(Propose(commands.Founded(node.file.cluster.name, shared(node.file))), 0.0)
+        self._perform(Propose(commands.Founded(node.file.cluster.name, shared(node.file))), now)
         return True
 
     def _perform(self, duty: Duty, now: float) -> None:

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 from qluster import serving
 from qluster.cluster import messages
 from qluster.cluster.messages import PositionReply
-from qluster.config import shared_digest
 from qluster.database.orders import Terms
 from qluster.database.plan import Wanted
 from qluster.events import Address, Repoint
@@ -158,7 +157,7 @@ class Hosting:
         """What this node says of itself now."""
         node, reign = self._node, self._node.state.reign
         return messages.Report(
-            node.cluster, node.me, serving.VERSION, shared_digest(node.file), node.message[:1000],
+            node.cluster, node.me, serving.VERSION, node.digest, node.message[:1000],
             reign.number if reign else 0, self.may_write(now),
             node.keeper.status() if node.config.database is not None else None,
             node.pointing.status if node.config.pool is not None else None,

@@ -169,10 +169,10 @@ class Keeper:
         """Why the database is not what is wanted; "" when well or under way."""
         return reason(self.facts, self.wanted, self._failures) if self.facts else ""
 
-    @property
-    def wake_at(self) -> float:
-        """When an order that failed may be tried again."""
-        return self._failures.next_at if self._job is None and not self._stale else inf
+    def wake_at(self, now: float) -> float:
+        """When an order that failed may be tried again; a time that has passed was used by :meth:`step`."""
+        again_at = self._failures.next_at
+        return again_at if self._job is None and not self._stale and again_at > now else inf
 
     def status(self) -> DatabaseStatus:
         """What is reported of the database."""

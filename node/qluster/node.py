@@ -17,7 +17,7 @@ from qluster.cluster import commands, messages
 from qluster.cluster.state import State
 from qluster.cluster.state import decode as decode_state
 from qluster.cluster.state import encode as encode_state
-from qluster.config import Config, changeable, differences, shared, with_changes
+from qluster.config import Config, changeable, differences, shared, shared_digest, with_changes
 from qluster.consensus.members import Member, Members
 from qluster.consensus.messages import MalformedMessage, decode, encode
 from qluster.consensus.output import Output
@@ -84,6 +84,7 @@ class Node:
         """
         self.file = config
         self.config = config
+        self.digest = shared_digest(config)
         self.random = random
         self.uid = saved.uid
         self.started = now
@@ -292,7 +293,7 @@ class Node:
         effects.alive_until = self.hosting.alive_until(now)
         effects.wake_at = min(
             self.qraft.wake_at if self.qraft else inf,
-            self.link.wake_at, self.requests.wake_at, self.keeper.wake_at, self.pointing.wake_at,
+            self.link.wake_at, self.requests.wake_at, self.keeper.wake_at(now), self.pointing.wake_at,
             self.reports.wake_at if self.qraft else inf, self.governing.wake_at, self._hello_at,
         )  # fmt: skip
 
@@ -398,9 +399,9 @@ class Node:
 
     def _join(self, now: float) -> None:
         assert self.joining is not None
+        self._hello_at = inf
         if self.stopping:
             return
-        self._hello_at = inf
         match self.joining.step(now, self.directory):
             case joining.Hello():
                 self.tell(self.hello(), None, now)
