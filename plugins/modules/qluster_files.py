@@ -194,14 +194,13 @@ class Files:
         self.options = module.params
         self.check = module.check_mode
         self.paths = []
-        self.before = []
-        self.after = []
+        self.differences = []
 
     def note(self, path, before="", after=""):
         self.paths.append(path)
         if before != after:
-            self.before.append(before)
-            self.after.append(after)
+            header = {"before_header": path, "after_header": path}
+            self.differences.append({"before": before, "after": after, **header})
 
     def identity(self, item):
         """Numbers of owner and group; None where they stay, and where check mode would have made them."""
@@ -239,7 +238,7 @@ class Files:
         if not os.path.isdir(path):
             if os.path.lexists(path):
                 raise Refusal(f"{path} is a file: it is to be a directory. Move the file away.")
-            self.note(path, "", f"directory {path}\n")
+            self.note(path, "", "directory\n")
             if self.check:
                 return
             os.makedirs(path)
@@ -311,8 +310,7 @@ class Files:
                 self.note(path)
             return
         hidden = item["secret"] or work["wanted"] is None
-        before = "" if hidden else show(path, work["existing"])
-        self.note(path, before, f"{path}: not shown\n" if hidden else show(path, work["wanted"]))
+        self.note(path, "" if hidden else show(work["existing"]), "(not shown)\n" if hidden else show(work["wanted"]))
         if self.check:
             return
         self.settle(work["new"], item)
@@ -336,7 +334,7 @@ class Files:
             return
         if there is None and os.path.lexists(path):
             raise Refusal(f"{path} is there and is no link: it is to point at {target}. Move it away.")
-        self.note(path, f"{path} -> {there}\n" if there else "", f"{path} -> {target}\n")
+        self.note(path, f"link to {there}\n" if there else "", f"link to {target}\n")
         if not self.check:
             new = f"{path}.new-{os.getpid()}"
             os.symlink(target, new)
@@ -347,7 +345,7 @@ class Files:
             return
         if os.path.normpath(path) in NEVER_REMOVED or not os.path.isabs(path) or os.path.ismount(path):
             raise Refusal(f"{path} is never removed: it belongs to the system, or is a mount point.")
-        self.note(path, f"{path}\n", "")
+        self.note(path, "there\n", "")
         if self.check:
             return
         if os.path.isdir(path) and not os.path.islink(path):
@@ -375,19 +373,15 @@ class Files:
             self.remove(path)
         return pending
 
-    def diff(self):
-        return {"before": "".join(self.before), "after": "".join(self.after)}
 
-
-def show(path, content):
-    """A file as a difference shows it: its path, then its text."""
+def show(content):
+    """A file as a difference shows it."""
     if content is None:
         return ""
     try:
-        text = content.decode()
+        return content.decode()
     except UnicodeDecodeError:
-        return f"{path}: {len(content)} bytes\n"
-    return f"{path}:\n" + text if text.endswith("\n") or not text else f"{path}:\n{text}\n"
+        return f"({len(content)} bytes)\n"
 
 
 def place(**more):
@@ -432,7 +426,7 @@ def main():
     except (Refusal, OSError) as error:
         module.fail_json(msg=str(error), paths=files.paths)
     module.exit_json(
-        changed=bool(files.paths), paths=files.paths, restart_pending=pending, diff=files.diff()
+        changed=bool(files.paths), paths=files.paths, restart_pending=pending, diff=files.differences
     )
 
 
