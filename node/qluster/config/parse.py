@@ -112,6 +112,9 @@ def _read(key: Key, given: dict[str, Value], sections: dict[str, int], faults: l
             message = f"is missing. {key.meaning} ({key.kind.label})"
             faults.append(Fault(key.path, message, sections.get(section, 0)))
         return default(key)
+    if key.optional and isinstance(value, Scalar) and not value.text:
+        # A template that has nothing to say leaves an empty text.
+        return None
     try:
         return key.kind.read(value)
     except WrongItems as error:

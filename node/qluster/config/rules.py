@@ -87,8 +87,9 @@ def _ports(config: Config) -> Iterator[Fault]:
 def _directories(config: Config) -> Iterator[Fault]:
     places = [("state-dir", config.state_dir)]
     if config.database:
-        places += [("database.data-dir", config.database.data_dir),
-                   ("database.wal-archive-dir", config.database.wal_archive_dir)]
+        places.append(("database.data-dir", config.database.data_dir))
+    if config.database and config.database.wal_archive_dir:
+        places.append(("database.wal-archive-dir", config.database.wal_archive_dir))
     for key, path in places:
         if path == "/":
             yield Fault(key, "is the root of the file system. Use a directory of its own.")

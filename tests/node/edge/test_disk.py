@@ -37,7 +37,7 @@ def entries(first: int, count: int, term: int = 1, size: int = 5) -> SaveEntries
 
 
 def reloaded(path: Path, segment_size: int = SMALL_SEGMENT) -> Saved:
-    disk = Disk(str(path), segment_size)
+    disk = Disk(str(path), segment_size=segment_size)
     try:
         return disk.load()
     finally:
@@ -154,6 +154,19 @@ def test_state_of_a_newer_version_is_refused(tmp_path: Path) -> None:
         reloaded(tmp_path)
 
 
+def test_state_of_another_cluster_is_refused(tmp_path: Path) -> None:
+    first = Disk(str(tmp_path), "blue")
+    uid = first.load().uid
+    first.close()
+    other = Disk(str(tmp_path), "green")
+    with pytest.raises(StateRefused, match=r"of the cluster blue, but cluster\.name is green"):
+        other.load()
+    other.close()
+    again = Disk(str(tmp_path), "blue")
+    assert again.load().uid == uid
+    again.close()
+
+
 def test_interrupted_first_start_leaves_no_trace(tmp_path: Path) -> None:
     (tmp_path / "current.new/log").mkdir(parents=True)
     (tmp_path / "current.new/log/rest").write_bytes(b"x")
@@ -174,10 +187,10 @@ def test_unreadable_identity_is_damage(tmp_path: Path, text: bytes) -> None:
 
 
 @given(histories())
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_every_history_comes_back(history: list[list[Save]]) -> None:
     with tempfile.TemporaryDirectory() as directory:
-        model, disk = Model(), Disk(directory, SMALL_SEGMENT)
+        model, disk = Model(), Disk(directory, segment_size=SMALL_SEGMENT)
         disk.load()
         for group in history:
             disk.save(group)
@@ -188,11 +201,11 @@ def test_every_history_comes_back(history: list[list[Save]]) -> None:
 
 
 @given(histories(), st.data())
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_crash_inside_a_save_keeps_all_that_was_acknowledged(history: list[list[Save]], data: st.DataObject) -> None:
     with tempfile.TemporaryDirectory() as directory:
         root = Path(directory)
-        model, disk = Model(), Disk(str(root / "a"), SMALL_SEGMENT)
+        model, disk = Model(), Disk(str(root / "a"), segment_size=SMALL_SEGMENT)
         disk.load()
         for group in history[:-1]:
             disk.save(group)
@@ -316,7 +329,7 @@ def test_damage_before_a_readable_group_names_both_places(tmp_path: Path) -> Non
 
 
 def test_missing_segment_is_damage(tmp_path: Path) -> None:
-    disk = Disk(str(tmp_path), SMALL_SEGMENT)
+    disk = Disk(str(tmp_path), segment_size=SMALL_SEGMENT)
     disk.load()
     for index in range(1, 30):
         disk.save([entries(index, 1, size=100)])
@@ -365,7 +378,7 @@ def test_snapshot_that_is_missing_or_changed_is_damage(tmp_path: Path) -> None:
 
 
 def test_snapshot_lets_old_segments_go(tmp_path: Path) -> None:
-    disk = Disk(str(tmp_path), SMALL_SEGMENT)
+    disk = Disk(str(tmp_path), segment_size=SMALL_SEGMENT)
     disk.load()
     disk.save([SaveVote(7, 3)])
     for index in range(1, 41):
@@ -383,7 +396,7 @@ def test_snapshot_lets_old_segments_go(tmp_path: Path) -> None:
 
 
 def test_replaced_suffix_does_not_come_back_when_segments_go(tmp_path: Path) -> None:
-    disk = Disk(str(tmp_path), SMALL_SEGMENT)
+    disk = Disk(str(tmp_path), segment_size=SMALL_SEGMENT)
     disk.load()
     disk.save([entries(1, 20, size=50)])
     disk.save([entries(21, 5, size=50)])

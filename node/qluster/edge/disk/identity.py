@@ -27,6 +27,8 @@ class NodeFile(msgspec.Struct, frozen=True, kw_only=True):
     uid: str
     """Hexadecimal: JSON numbers lose digits in other programs."""
     boot: int
+    name: str = ""
+    """Name of the cluster that this state is of."""
     sequence: int = 0
     """A group of the log that was durable when this was written: a shorter log has lost something."""
     cluster: int | None = None

@@ -41,7 +41,9 @@ OLD_STATES_KEPT = 3
 class Disk:
     """The durable part of a node."""
 
-    def __init__(self, state_dir: str, segment_size: int = SEGMENT_SIZE) -> None:
+    def __init__(self, state_dir: str, cluster_name: str = "", *, segment_size: int = SEGMENT_SIZE) -> None:
+        """``cluster_name``: a state of another cluster is refused; "" does not look at it."""
+        self._cluster_name = cluster_name
         self._root = state_dir
         self._current = os.path.join(state_dir, "current")
         self._log_dir = os.path.join(self._current, "log")
@@ -93,7 +95,7 @@ class Disk:
         for part in ("", "log", "snapshot"):
             os.mkdir(os.path.join(unfinished, part), mode=0o700)
         uid = clock.seed() % 2**64 or 1
-        identity.write(unfinished, NodeFile(uid=f"{uid:016x}", boot=0))
+        identity.write(unfinished, NodeFile(uid=f"{uid:016x}", boot=0, name=self._cluster_name))
         log = Log(os.path.join(unfinished, "log"), uid)
         log.create()
         log.close()
@@ -106,6 +108,7 @@ class Disk:
         for directory in (self._current, self._snapshot_dir):
             remove_temporary(directory)
         node = identity.read(self._current)
+        self._refuse_other_cluster(node)
         log = Log(self._log_dir, node.number, self._segment_size)
         log.load()
         if log.sequence < node.sequence:
@@ -116,13 +119,21 @@ class Disk:
             entries = log.replay.take_entries()
         except Contradiction as error:
             raise LogDamaged(self._log_dir, 0, str(error)) from None
-        node = msgspec.structs.replace(node, boot=node.boot + 1, sequence=log.sequence)
+        node = msgspec.structs.replace(node, boot=node.boot + 1, sequence=log.sequence,
+                                        name=node.name or self._cluster_name)
         identity.write(self._current, node)
         self._log, self._node = log, node
         return Saved(
             uid=node.number, boot=node.boot, invited=os.path.exists(self._add_node), identity=node.identity,
             term=log.replay.term, vote=log.replay.vote, snapshot=snapshot, entries=entries,
         )
+
+    def _refuse_other_cluster(self, node: NodeFile) -> None:
+        if node.name and self._cluster_name and node.name != self._cluster_name:
+            raise StateRefused(
+                f"{self._root}: holds the state of a node of the cluster {node.name}, but cluster.name is "
+                f"{self._cluster_name}. Nothing was changed. Correct cluster.name or state-dir; or, where this "
+                f"node is to leave {node.name} for good: `qluster set-aside --config FILE`.")
 
     def _load_snapshot(self, log: Log) -> Snapshot | None:
         record = log.replay.snapshot

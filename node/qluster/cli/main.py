@@ -1,0 +1,191 @@
+"""What the words on the command line ask for, and which file configures it.
+
+It must not know how a node works; commands import what they need when they run.
+"""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from qluster.config import Config
+
+EXIT_DONE = 0
+EXIT_TROUBLE = 1
+EXIT_USAGE = 2
+EXIT_CONFIG = 78
+"""EX_CONFIG of sysexits.h: starting again does not help before the file is changed."""
+
+FALLBACK_CONFIG = "/etc/qluster/config.yaml"
+
+EXIT_CODES = f"""exit codes:
+  {EXIT_DONE:<3} done
+  {EXIT_TROUBLE:<3} it cannot be done now; the message says why
+  {EXIT_USAGE:<3} the command line is wrong
+  {EXIT_CONFIG:<3} the configuration is wrong
+"""
+
+
+class Refused(Exception):
+    """The command ends here: the lines say why, each one fault."""
+
+    def __init__(self, code: int, *lines: str) -> None:
+        super().__init__(*lines)
+        self.code = code
+        self.lines = lines
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """The parser of the command line."""
+    parser = argparse.ArgumentParser(
+        prog="qluster",
+        description="A node of a highly available database cluster. Without a command it runs the node.",
+        epilog=EXIT_CODES, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--version", action="store_true", help="print the version and end")
+    _add_config(parser)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+
+    check = _command(commands, "check-config", "say everything that is wrong with a configuration")
+    check.add_argument("file", metavar="FILE", nargs="?", help="the configuration; without it as for --config")
+    check.add_argument("--no-host", action="store_true", help="check the text alone, not this host")
+
+    status = _command(commands, "status", "show the cluster as the node on this host sees it")
+    _add_config(status, default=argparse.SUPPRESS)
+    status.add_argument("--json", action="store_true", help="print the node's answer as it is")
+
+    aside = _command(commands, "set-aside", "put the node's state away, so that it joins anew; the daemon is stopped")
+    _add_config(aside, default=argparse.SUPPRESS)
+    aside.add_argument("--reason", default="asked for by an operator", help="what to note in it")
+    return parser
+
+
+def _add_config(parser: argparse.ArgumentParser, default: str | None = None) -> None:
+    parser.add_argument("--config", metavar="FILE", default=default,
+                        help=f"the configuration; without it config.yaml beside the program, then {FALLBACK_CONFIG}")
+
+
+def _command(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, text: str
+) -> argparse.ArgumentParser:
+    return commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.", epilog=EXIT_CODES,
+                               formatter_class=argparse.RawDescriptionHelpFormatter)
+
+
+def run(words: list[str], program: str) -> int:
+    """Do what the words say; the exit code. ``program`` is the path that was called."""
+    parser = get_parser()
+    try:
+        chosen = parser.parse_args(words)
+    except SystemExit as end:
+        return EXIT_USAGE if end.code else EXIT_DONE
+    if chosen.version:
+        from qluster import __version__
+
+        print(f"qluster {__version__}")
+        return EXIT_DONE
+    try:
+        return _run(chosen, program)
+    except Refused as refused:
+        for line in refused.lines:
+            print(line, file=sys.stderr)
+        return refused.code
+    except BrokenPipeError:
+        # Whoever read our output has enough of it; say no more, also not at the end of the program.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_TROUBLE
+    except KeyboardInterrupt:
+        return EXIT_TROUBLE
+
+
+def _run(chosen: argparse.Namespace, program: str) -> int:
+    if chosen.command is None:
+        return _run_node(chosen, program)
+    if chosen.command == "check-config":
+        return _check_config(chosen, program)
+    config = read_config(config_path(chosen.config, program))
+    if chosen.command == "set-aside":
+        return _set_aside(config, chosen.reason)
+    from qluster.cli.show import show_status
+
+    return show_status(config, as_json=chosen.json)
+
+
+# --- the configuration ----------------------------------------------------------
+
+
+def config_path(given: str | None, program: str) -> str:
+    """The file that configures the node."""
+    if given is not None:
+        return given
+    called = Path(program).absolute()
+    places = list(dict.fromkeys([
+        str(called.parent / "config.yaml"), str(called.resolve().parent / "config.yaml"), FALLBACK_CONFIG]))
+    for place in places:
+        if os.path.exists(place):
+            return place
+    raise Refused(EXIT_CONFIG, f"no configuration: none of {', '.join(places)} exists. Name one with --config FILE.")
+
+
+def read_config(path: str) -> Config:
+    """The configuration in a file."""
+    from qluster.config import ConfigErrors, parse
+
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise Refused(EXIT_CONFIG, f"{path}: is no UTF-8 text (byte {error.start}). Write it as UTF-8.") from None
+    except OSError as error:
+        raise Refused(EXIT_CONFIG, f"{path}: cannot be read ({error.strerror}). Name a file that the user of this "
+                                   f"command may read, with --config FILE.") from None
+    try:
+        return parse(text, path)
+    except ConfigErrors as errors:
+        raise Refused(EXIT_CONFIG, *errors.lines()) from None
+
+
+def _check_config(chosen: argparse.Namespace, program: str) -> int:
+    path = config_path(chosen.file or chosen.config, program)
+    config = read_config(path)
+    if not chosen.no_host:
+        from qluster.edge.hostcheck import findings
+
+        found = findings(config)
+        if found:
+            raise Refused(EXIT_TROUBLE, *(f"{path}: {line}" for line in found))
+    print(f"{path}: nothing is wrong with it" + (", the host was not looked at." if chosen.no_host else "."))
+    return EXIT_DONE
+
+
+# --- commands -------------------------------------------------------------------
+
+
+def _run_node(chosen: argparse.Namespace, program: str) -> int:
+    path = config_path(chosen.config, program)
+    config = read_config(path)
+    from qluster.cli.logs import begin_log
+    from qluster.edge.hostcheck import findings
+
+    begin_log()
+    found = findings(config, starting=True)
+    if found:
+        raise Refused(EXIT_TROUBLE, *(f"{path}: {line}" for line in found))
+    from qluster.daemon import run as run_daemon
+
+    return run_daemon(config)
+
+
+def _set_aside(config: Config, reason: str) -> int:
+    from qluster.edge.disk import Disk, DiskTrouble
+
+    disk = Disk(config.state_dir)
+    try:
+        print(f"The state lies in {disk.set_aside(reason)} now. The node joins anew when it is started.")
+    except DiskTrouble as trouble:
+        raise Refused(EXIT_TROUBLE, str(trouble)) from None
+    finally:
+        disk.close()
+    return EXIT_DONE

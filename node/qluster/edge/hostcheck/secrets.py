@@ -1,0 +1,95 @@
+"""Whether the files with secrets are there, readable, private and hold what they should.
+
+It must never put a secret into a sentence.
+"""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+
+from qluster.config import Config
+from qluster.transport.seal import KeyFault, parse_keys
+
+SECRET_SIZE_MAX = 64 * 1024
+"""No key, token or password is larger; it is another file given by mistake."""
+TOKEN_LENGTH_MIN = 16
+"""Shorter tokens can be guessed over the network."""
+
+
+def read_private(key: str, path: str) -> tuple[bytes | None, list[str]]:
+    """The content of a file that only its owner and group may read, and what is wrong with it."""
+    try:
+        with open(path, "rb") as file:
+            status = os.fstat(file.fileno())
+            content = file.read(SECRET_SIZE_MAX + 1)
+    except FileNotFoundError:
+        return None, [f"{key}: {path} does not exist. Put it there; the playbook deploy.yml does."]
+    except OSError as error:
+        return None, [f"{key}: {path} cannot be read ({error.strerror}). Let the user of the service read it."]
+    wrong = []
+    if stat.S_IMODE(status.st_mode) & 0o007:
+        wrong.append(f"{key}: {path} is open to every user of this host (mode {stat.S_IMODE(status.st_mode):04o}). "
+                     f"Close it: chmod o-rwx {path}")
+    if len(content) > SECRET_SIZE_MAX:
+        return None, [*wrong, f"{key}: {path} has more than {SECRET_SIZE_MAX} bytes. Is it the right file?"]
+    if not content.strip():
+        return None, [*wrong, f"{key}: {path} is empty. Make it anew; the playbook deploy.yml does."]
+    return content, wrong
+
+
+def findings(config: Config) -> Iterator[str]:
+    """What is wrong with them."""
+    yield from _cluster_key(config.cluster.key_file)
+    yield from _tokens(config)
+    passwords = []
+    if config.database:
+        passwords += [("database.password-file", config.database.password_file),
+                      ("database.application-password-file", config.database.application_password_file)]
+    if config.pool:
+        passwords.append(("pool.admin-password-file", config.pool.admin_password_file))
+    for key, path in passwords:
+        yield from _one_line(key, path)[1]
+
+
+def _cluster_key(path: str) -> Iterator[str]:
+    content, wrong = read_private("cluster.key-file", path)
+    yield from wrong
+    if content is not None:
+        try:
+            parse_keys(content.decode("ascii"))
+        except UnicodeDecodeError:
+            yield f"cluster.key-file: {path} is no text. Write one line ID:BASE64 for each key."
+        except KeyFault as fault:
+            yield f"cluster.key-file: {path}: {fault}"
+
+
+def _tokens(config: Config) -> Iterator[str]:
+    found = []
+    for key, path in (("api.read-token-file", config.api.read_token_file),
+                      ("api.operate-token-file", config.api.operate_token_file)):
+        token, wrong = _one_line(key, path)
+        yield from wrong
+        if token is None:
+            continue
+        found.append(token)
+        if len(token) < TOKEN_LENGTH_MIN or not token.isascii() or any(letter.isspace() for letter in token):
+            yield (f"{key}: {path} must hold one word of at least {TOKEN_LENGTH_MIN} ASCII letters. "
+                   f"Make it anew; the playbook deploy.yml does.")
+    if len(found) == 2 and found[0] == found[1]:
+        yield ("api.operate-token-file: holds the same token as api.read-token-file, so every reader could operate. "
+               "Make one of them anew.")
+
+
+def _one_line(key: str, path: str) -> tuple[str | None, list[str]]:
+    content, wrong = read_private(key, path)
+    if content is None:
+        return None, wrong
+    try:
+        lines = content.decode("utf-8").strip().splitlines()
+    except UnicodeDecodeError:
+        return None, [*wrong, f"{key}: {path} is no UTF-8 text. Write one line of text into it."]
+    if len(lines) != 1:
+        return None, [*wrong, f"{key}: {path} has {len(lines)} lines. Write exactly one."]
+    return lines[0].strip(), wrong
