@@ -28,9 +28,13 @@ def _primary_node(view):
 
 
 def _standbys(view):
-    """Every member that has a database and is not the primary of the reign."""
+    """Every member that has a database, reported or not, and is not the primary of the reign."""
     rows = [row for row in view["nodes"] if row["node"] != _primary_node(view)]
-    return [row for row in rows if _database(row).get("role", "none") != "none"]
+    return [row for row in rows if row.get("db_port") is not None or _role(row) != "none"]
+
+
+def _role(row):
+    return _database(row).get("role") or ("none" if row.get("db_port") is None else "unknown")
 
 
 def _alive(view, wanted):
@@ -48,19 +52,17 @@ def _alive(view, wanted):
 
 
 def _streams(row):
-    return _database(row).get("role") == "replica" and bool(_database(row).get("streaming"))
+    return _role(row) == "replica" and bool(_database(row).get("streaming"))
 
 
 def _replicas_streaming(view, wanted):
     rows = _standbys(view)
     idle = [row for row in rows if not _streams(row)]
     streaming = len(rows) - len(idle)
-    # `all` of none is not what anybody means who waits for replicas.
-    if streaming >= smallest("replicas_streaming", wanted, max(1, len(rows))):
+    if streaming >= smallest("replicas_streaming", wanted, len(rows)):
         return
     for row in idle:
-        found = _database(row)
-        words = [found.get(name) for name in ("role", "state", "error")]
+        words = [_role(row), *(_database(row).get(name) for name in ("state", "error"))]
         state = ", ".join(word for word in words if word)
         yield f"{streaming} of {len(rows)}: {_member(row)} is {state}", row["reported_by"]
     if not idle:
@@ -71,7 +73,7 @@ def _max_lag_bytes(view, wanted):
     for row in _standbys(view):
         lag = row["lag_bytes"]
         if lag is None:
-            yield f"{_member(row)}: lag unknown ({_database(row).get('role')})", row["reported_by"]
+            yield f"{_member(row)}: lag unknown ({_role(row)})", row["reported_by"]
         elif lag > wanted:
             yield f"{_member(row)}: {lag} bytes behind", row["reported_by"]
 

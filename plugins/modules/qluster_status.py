@@ -72,8 +72,8 @@ options:
       replicas_streaming:
         description:
           - How many replicas must stream from the primary, at least. A number, or V(all) for every member
-            with a database
-            beside the primary, of which there must be one.
+            with a database beside the primary. A node that has not joined is no member yet,
+            so O(expect.voters) belongs beside V(all).
         type: str
       max_lag_bytes:
         description:

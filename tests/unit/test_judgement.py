@@ -273,11 +273,18 @@ def test_replica_that_does_not_stream_is_named_with_its_state(cluster, change, s
     assert cluster.judged(replicas_streaming="1") == []
 
 
-def test_all_replicas_stream_only_when_there_is_one(cluster):
+def test_replica_that_has_not_reported_counts_as_one_that_does_not_stream(cluster):
+    cluster.everywhere(3, None, database=None)
+    assert cluster.found(replicas_streaming="all") == {("1 of 2: node 3 (10.0.0.3) is unknown", "3")}
+    assert cluster.found(max_lag_bytes=1000) == {("node 3 (10.0.0.3): lag unknown (unknown)", "3")}
+
+
+def test_cluster_of_one_database_has_all_its_replicas(cluster):
     for number in (2, 3):
         cluster.everywhere(number, "database", role="none", streaming=False)
-    assert cluster.found(replicas_streaming="all") == {("0 replicas", "1")}
-    assert cluster.judged(replicas_streaming="0") == []
+        cluster.everywhere(number, None, db_port=None)
+    assert cluster.judged(replicas_streaming="all", max_lag_bytes=0) == []
+    assert cluster.found(replicas_streaming="1") == {("0 replicas", "1")}
 
 
 def test_lag_over_the_limit_is_named(cluster):
