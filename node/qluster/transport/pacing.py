@@ -13,6 +13,7 @@ burst is lost there.
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+from math import inf
 from typing import Final
 
 from qluster.events import Address
@@ -35,8 +36,13 @@ THROTTLE_SAMPLE_MIN: Final = 100
 """Fewer datagrams than these say nothing about a rate of loss, and cannot fill a buffer."""
 LOSS_TOLERATED: Final = 0.05
 """More lost at one receiver than networks lose that are in order."""
-SLOWER: Final = 0.7
-FASTER: Final = 1.1
+SLOWING_PAUSE: Final = 0.060
+"""After slowing down, losses of so many seconds are still those of the faster rate: a buffer of 1 MiB
+takes that long to be read."""
+RECOVERY_DELAY: Final = 0.100
+SLOWER: Final = 0.5
+FASTER: Final = 1.05
+"""Per interval: twice as fast within 0.3 s."""
 FASTER_STEPS_MAX: Final = 100
 """Beyond it any rate is back at its most."""
 RATE_FLOOR: Final = 4 * 1024 * 1024
@@ -102,12 +108,13 @@ class Bucket:
 class Throttle:
     """How fast the slowest receiver lets this node send."""
 
-    __slots__ = ("_lost", "_most", "_sent", "_sent_before", "_since", "rate")
+    __slots__ = ("_lost", "_most", "_sent", "_sent_before", "_since", "_slowed_at", "rate")
 
     def __init__(self, most: float, now: float) -> None:
         self.rate = most
         self._most = most
         self._since = now
+        self._slowed_at = -inf
         self._sent = 0
         self._sent_before = 0
         self._lost: dict[Address, int] = {}
@@ -120,20 +127,27 @@ class Throttle:
         self._lost[receiver] = self._lost.get(receiver, 0) + datagrams
 
     def step(self, now: float) -> bool:
-        """Look back over the interval that has ended, if one has; True when the rate is another one now."""
-        intervals = int((now - self._since) / THROTTLE_INTERVAL)
-        if intervals < 1:
-            return False
-        # What is asked for again now was mostly sent in the interval before.
-        sent = max(self._sent + self._sent_before, THROTTLE_SAMPLE_MIN)
-        slow = max(self._lost.values(), default=0) > sent * LOSS_TOLERATED
+        """Slower at once when much was lost, faster after a while without; True when the rate is
+        another now."""
         before = self.rate
-        if slow:
+        intervals = int((now - self._since) / THROTTLE_INTERVAL)
+        if now < self._slowed_at + SLOWING_PAUSE:
+            if not intervals:
+                return False
+        elif self._too_much_lost():
             self.rate = max(self.rate * SLOWER, min(RATE_FLOOR, self._most))
-        else:
+            self._slowed_at = now
+        elif not intervals:
+            return False
+        elif now >= self._slowed_at + RECOVERY_DELAY:
             self.rate = min(self.rate * FASTER ** min(intervals, FASTER_STEPS_MAX), self._most)
         self._since = now
-        self._sent_before = self._sent if intervals == 1 else 0
+        self._sent_before = self._sent if intervals <= 1 else 0
         self._sent = 0
         self._lost = {}
         return self.rate != before
+
+    def _too_much_lost(self) -> bool:
+        # What is asked for again now was mostly sent in the interval before.
+        sent = max(self._sent + self._sent_before, THROTTLE_SAMPLE_MIN)
+        return max(self._lost.values(), default=0) > sent * LOSS_TOLERATED

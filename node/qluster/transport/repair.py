@@ -126,7 +126,7 @@ class Repairs:
             del self._recent[key]
 
     def ask(self, want: Want, asker: Address, now: float) -> int:
-        """Somebody misses these chunks; how many of them it lost.
+        """Somebody misses these chunks; how many are to be sent again because of it.
 
         Those that were not sent yet are on their way anyway.
         """
@@ -137,24 +137,26 @@ class Repairs:
         lost = 0
         for chunk in range(outgoing.chunks_sent):
             if not want.chunks or want.chunks >> chunk & 1:
-                self._ask_chunk(outgoing, chunk, asker, now)
-                lost += 1
+                lost += self._ask_chunk(outgoing, chunk, asker, now)
         return lost
 
-    def _ask_chunk(self, outgoing: Outgoing, chunk: int, asker: Address, now: float) -> None:
+    def _ask_chunk(self, outgoing: Outgoing, chunk: int, asker: Address, now: float) -> bool:
         at, last = outgoing.repaired.get(chunk, (-REPAIR_MEMORY, asker))
         to: Address | None = asker
         if now - at < REPAIR_MEMORY:
             if last is None or last == asker:
-                return
+                return False
             if self._multicast and not outgoing.direct:
                 to = None
                 self._waiting.pop(Repair(outgoing, chunk, last), None)
         if len(self._waiting) >= REPAIRS_MAX:
             self._counters["repairs_overflow"] += 1
-            return
+            return True
+        repair = Repair(outgoing, chunk, to)
+        known = repair in self._waiting
         outgoing.repaired[chunk] = (now, to)
-        self._waiting[Repair(outgoing, chunk, to)] = None
+        self._waiting[repair] = None
+        return not known
 
     def peek(self) -> Repair | None:
         """The next chunk to send again."""

@@ -27,6 +27,11 @@ class Faults:
     changed: float = 0.0
     delay_max: float = 0.001
     """More than the pause between datagrams reorders them."""
+    capacity: float = inf
+    """Bytes per second that a receiver takes; what its buffer cannot hold meanwhile is lost."""
+
+
+BUFFER_SIZE = 1048576
 
 
 class Network:
@@ -44,13 +49,14 @@ class Network:
         self.heard: dict[Address, Counter[tuple[int, bytes]]] = {one: Counter() for one in self.links}
         self._on_the_way: list[tuple[float, int, Address, Address, bytes]] = []
         self._sent = 0
+        self._busy_until = dict.fromkeys(self.links, self.now)
 
     def run(self, until: float = inf) -> None:
         """Let time pass until nothing is left to happen, or a time has come."""
         while True:
             for address, link in self.links.items():
                 for send in link.due(self.now):
-                    targets = [send.to] if send.to else [*self.links]
+                    targets = [send.to] if send.to else [one for one in self.links if self._hears(one, address)]
                     for target in targets:
                         self._carry(address, target, send.datagram)
             at = min([link.wake_at for link in self.links.values()] + [one[0] for one in self._on_the_way[:1]])
@@ -65,6 +71,10 @@ class Network:
                     assert received.source == source
                     self.heard[target][(received.uid, received.message)] += 1
 
+    def _hears(self, target: Address, source: Address) -> bool:
+        """A node hears its own multicast, unless it has trouble enough with that of others."""
+        return target != source or self.faults.capacity == inf
+
     def _carry(self, source: Address, target: Address, datagram: bytes) -> None:
         random, faults = self.random, self.faults
         if target not in self.links or random.random() < faults.lost:
@@ -74,14 +84,18 @@ class Network:
             datagram = datagram[:at] + bytes([datagram[at] ^ random.randrange(1, 256)]) + datagram[at + 1 :]
         for _ in range(1 + (random.random() < faults.repeated)):
             self._sent += 1
-            arrival = self.now + random.uniform(0.0001, faults.delay_max)
+            backlog = max(0.0, self._busy_until[target] - self.now)
+            if backlog * faults.capacity > BUFFER_SIZE:
+                return
+            self._busy_until[target] = self.now + backlog + len(datagram) / faults.capacity
+            arrival = self._busy_until[target] + random.uniform(0.0001, faults.delay_max)
             heapq.heappush(self._on_the_way, (arrival, self._sent, source, target, datagram))
 
     def total(self, counter: str) -> int:
         return sum(link.counters[counter] for link in self.links.values())
 
 
-def speak(network: Network, messages: int, size: int, pause: float = 0.005) -> set[tuple[int, bytes]]:
+def offer(network: Network, messages: int, size: int, pause: float = 0.0) -> set[tuple[int, bytes]]:
     """The first node sends so many messages of about this size to all."""
     speaker = next(iter(network.links.values()))
     sent = set()
@@ -89,14 +103,21 @@ def speak(network: Network, messages: int, size: int, pause: float = 0.005) -> s
         message = network.random.randbytes(network.random.randrange(8, size)) + b"%d" % number
         speaker.send(message, None, network.now)
         sent.add((1, message))
-        network.run(network.now + pause)
+        if pause:
+            network.run(network.now + pause)
+    return sent
+
+
+def speak(network: Network, messages: int, size: int, pause: float = 0.005) -> set[tuple[int, bytes]]:
+    """Offer them, and wait until all is at rest."""
+    sent = offer(network, messages, size, pause)
     network.run()
     return sent
 
 
-def introduced(nodes: int, seed: int, faults: Faults) -> Network:
+def introduced(nodes: int, seed: int, faults: Faults, settings: LinkSettings | None = None) -> Network:
     """A network whose first message everybody heard: what was before the first one heard is nobody's loss."""
-    network = Network(nodes, Faults(), seed)
+    network = Network(nodes, Faults(), seed, settings)
     speak(network, 1, 100)
     network.heard = {one: Counter() for one in network.links}
     network.faults = faults
@@ -158,6 +179,34 @@ def test_repair_costs_about_what_was_lost() -> None:
     repairs = network.total("repairs_unicast") + network.total("repairs_multicast")
     first -= repairs
     assert 0.02 * 5 * 0.5 * first <= repairs <= 0.02 * 5 * 1.5 * first
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_sender_slows_down_for_receivers_that_cannot_keep_up(seed: int) -> None:
+    """Without that the repairs would fill the receiver's buffer again, for ever."""
+    network = introduced(3, seed, Faults(capacity=30e6), LinkSettings(pacing_rate=100_000_000))
+    sender = next(iter(network.links.values()))
+    sent, rates = set(), []
+    while len(sent) < 400:
+        sent |= offer(network, 1, 64_000)
+        while sender.queued > 10:
+            network.run(network.now + 0.001)
+        rates.append(sender.rate)
+    network.run()
+    sent |= speak(network, 1, 400)
+    assert all(set(heard) == sent for heard in listeners(network))
+    repairs = network.total("repairs_unicast") + network.total("repairs_multicast")
+    assert 0 < repairs < 0.7 * (network.total("datagrams_sent") - repairs)
+    assert min(rates) < 50e6
+    network.now += 5.0
+    sent |= speak(network, 1, 400)
+    assert sender.rate == 100e6
+
+
+def test_losses_of_a_bad_network_do_not_slow_the_sender_down() -> None:
+    network = introduced(3, 1, Faults(lost=0.02))
+    speak(network, 40, 64_000, pause=0.001)
+    assert next(iter(network.links.values())).rate == LinkSettings().pacing_rate
 
 
 def test_slow_network_is_not_asked_for_what_is_still_to_be_sent() -> None:

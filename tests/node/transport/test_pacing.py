@@ -7,7 +7,17 @@ from math import ulp
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from qluster.transport.pacing import CHARGE_MIN, FRAME_SIZE, GRACE, Bucket, burst_size, charge
+from qluster.transport.pacing import (
+    CHARGE_MIN,
+    FRAME_SIZE,
+    GRACE,
+    RATE_FLOOR,
+    SLOWING_PAUSE,
+    Bucket,
+    Throttle,
+    burst_size,
+    charge,
+)
 
 RATES = st.integers(64 * 1024, 12_500_000_000)
 SIZES = st.lists(st.integers(CHARGE_MIN, 1600), min_size=1, max_size=200)
@@ -77,3 +87,59 @@ def test_small_datagrams_are_charged_for_their_space_in_buffers() -> None:
 )
 def test_burst_fits_rate_and_buffer(rate: int, buffer_size: int, burst: int) -> None:
     assert burst_size(rate, 1472, buffer_size) == burst
+
+
+def throttled(*losses: int, sent: int = 1000) -> Throttle:
+    """One interval after the other, with so many of the datagrams lost at the slowest receiver."""
+    throttle = Throttle(100e6, 0.0)
+    for number, lost in enumerate(losses, start=1):
+        throttle.sent(sent)
+        throttle.lost(("10.0.0.2", 1), lost // 2)
+        throttle.lost(("10.0.0.3", 1), lost)
+        throttle.step(number * 0.1)
+    return throttle
+
+
+def test_few_losses_change_nothing() -> None:
+    assert throttled(40, 40, 40).rate == 100e6
+
+
+def test_many_losses_halve_the_rate_each_time_but_not_below_what_anybody_takes() -> None:
+    assert throttled(200).rate == 50e6
+    assert throttled(200, 200).rate == 25e6
+    assert throttled(*[200] * 20).rate == RATE_FLOOR
+
+
+def test_losses_of_the_rate_before_count_once() -> None:
+    throttle = throttled(200)
+    throttle.lost(("10.0.0.3", 1), 500)
+    throttle.step(0.1 + SLOWING_PAUSE / 2)
+    assert throttle.rate == 50e6
+
+
+def test_few_datagrams_prove_nothing() -> None:
+    assert throttled(5, 5, sent=5).rate == 100e6
+
+
+def test_rate_recovers_when_losses_end() -> None:
+    throttle = throttled(200, 200, 200)
+    rates = []
+    for step in range(1, 100):
+        throttle.step(0.3 + step * 0.02)
+        rates.append(throttle.rate)
+    assert rates == sorted(rates)
+    assert rates[-1] == 100e6
+    assert len(set(rates)) > 30, "step by step, not at once"
+
+
+def test_rate_is_back_after_a_long_pause() -> None:
+    throttle = throttled(*[200] * 20)
+    throttle.step(10.0)
+    assert throttle.rate == 100e6
+
+
+def test_rate_configured_below_the_floor_is_kept() -> None:
+    throttle = Throttle(70_000, 0.0)
+    throttle.lost(("10.0.0.3", 1), 1000)
+    throttle.step(1.0)
+    assert throttle.rate == 70_000
