@@ -11,23 +11,14 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from qluster.cli.exits import EXIT_CONFIG, EXIT_DONE, EXIT_TROUBLE, EXIT_USAGE, MEANINGS
+
 if TYPE_CHECKING:
     from qluster.config import Config
 
-EXIT_DONE = 0
-EXIT_TROUBLE = 1
-EXIT_USAGE = 2
-EXIT_CONFIG = 78
-"""EX_CONFIG of sysexits.h: starting again does not help before the file is changed."""
-
 FALLBACK_CONFIG = "/etc/qluster/config.yaml"
 
-EXIT_CODES = f"""exit codes:
-  {EXIT_DONE:<3} done
-  {EXIT_TROUBLE:<3} it cannot be done now; the message says why
-  {EXIT_USAGE:<3} the command line is wrong
-  {EXIT_CONFIG:<3} the configuration is wrong
-"""
+EXIT_CODES = "exit codes:\n" + "\n".join(f"  {code:<3} {meaning}" for code, meaning in MEANINGS.items())
 
 
 class Refused(Exception):

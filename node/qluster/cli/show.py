@@ -1,13 +1,165 @@
 """The cluster's status as tables for people.
 
-It must not decide anything: it prints what the node answers.
+It must not decide anything: it asks the node on this host and prints what that answers.
 """
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import asyncio
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+
+from qluster.api.shapes import DatabaseAnswer, NodeAnswer, Whole
+from qluster.cli.exits import EXIT_DONE, EXIT_LEADERLESS, EXIT_TROUBLE
 from qluster.config import Config
+from qluster.edge.client import ClientError, HttpAnswer, ask
+
+ASK_SECONDS = 5.0
+"""The node on this host answers from memory, so later than this means never."""
+
+_HEAD = ("node", "address", "role", "state", "database", "timeline", "position", "lag", "heard")
 
 
 def show_status(config: Config, as_json: bool) -> int:
     """Ask the node on this host and print its answer; the exit code."""
-    raise NotImplementedError
+    try:
+        token = Path(config.api.read_token_file).read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        return _trouble(f"api.read-token-file: {config.api.read_token_file} cannot be read ({error}). "
+                        f"Run this as the user of the service.")
+    try:
+        answer = asyncio.run(ask((config.ip, config.api_port), "GET", "/status", ca_file=config.api.ca_file,
+                                 token=token, timeout=ASK_SECONDS))
+        if answer.code != 200:
+            return _trouble(_refusal(answer))
+        whole = msgspec.json.decode(answer.body, type=Whole)
+    except ClientError as error:
+        return _trouble(str(error))
+    except msgspec.MsgspecError as error:
+        return _trouble(f"the node's answer is not understood ({error}). Are program and node of one version?")
+    print(answer.body.decode() if as_json else "\n".join(lines(whole)))
+    return EXIT_DONE if whole.cluster.leader is not None else EXIT_LEADERLESS
+
+
+def _trouble(line: str) -> int:
+    print(line, file=sys.stderr)
+    return EXIT_TROUBLE
+
+
+def _refusal(answer: HttpAnswer) -> str:
+    try:
+        document = answer.document()
+        return f"the node answers {answer.code}: {document['message']} {document.get('hint', '')}".strip()
+    except (ClientError, KeyError, TypeError):
+        return f"the node answers {answer.code} without a reason. Is this the port of qluster?"
+
+
+# --- text -----------------------------------------------------------------------
+
+
+def lines(whole: Whole) -> list[str]:
+    """A status as lines for people."""
+    found = [f"{name:<9} {text}" for name, text in _summary(whole)]
+    if whole.nodes:
+        found.append("")
+        found += table(_HEAD, [_row(whole, node) for node in sorted(whole.nodes, key=lambda each: each.node)])
+    remarks = list(_remarks(whole))
+    return found + ([""] if remarks else []) + remarks
+
+
+def _summary(whole: Whole) -> Iterator[tuple[str, str]]:
+    own, cluster = whole.own, whole.cluster
+    if cluster.cluster is None:
+        yield "cluster", f"{cluster.name}, not joined"
+    else:
+        leader = f"led by node {cluster.leader}" if cluster.leader is not None else "without a leader"
+        quorate = "quorate" if cluster.quorate else "not quorate"
+        yield "cluster", f"{cluster.name}, founding {cluster.cluster}, {leader}, term {cluster.term}"
+        yield "votes", f"{quorate}, {cluster.quorum} of {cluster.voters} needed"
+        yield "log", (f"committed {cluster.commit_index}, applied {cluster.applied_index}, "
+                      f"last {cluster.last_index}, snapshot {cluster.snapshot_index}")
+        if cluster.reign:
+            lost = f", {size_text(cluster.reign.lost_bytes)} of WAL left behind" if cluster.reign.lost_bytes else ""
+            yield "primary", (f"node {cluster.reign.node}, reign {cluster.reign.number}, "
+                              f"timeline {cluster.reign.timeline} from {cluster.reign.position_text}{lost}")
+        else:
+            yield "primary", "none yet"
+    name = f"node {own.node}" if own.node is not None else own.ip
+    lease = f", lease {own.lease_left:.2f} s" if own.lease_left is not None else ""
+    stopping = ", stopping" if own.stopping else ""
+    yield "here", f"{name}, {own.consensus_role}{lease}, version {own.version}, up {span_text(own.uptime)}{stopping}"
+
+
+def _row(whole: Whole, node: NodeAnswer) -> tuple[str, ...]:
+    mark = "*" if node.node == whole.own.node else ""
+    state = "leader" if node.leader else "down" if node.down else "alive" if node.alive else "silent"
+    heard = "here" if mark else "never" if node.heard_ago is None else f"{node.heard_ago:.2f} s"
+    database = node.database
+    return (
+        f"{node.node}{mark}", f"{node.ip}:{node.api_port}", node.role, state, _database_text(node),
+        str(database.timeline) if database and database.timeline is not None else "-",
+        database.position_text or "-" if database else "-", _lag_text(database), heard,
+    )
+
+
+def _database_text(node: NodeAnswer) -> str:
+    if node.pool is not None:
+        return f"pool: {node.pool.target or 'nobody'}"
+    database = node.database
+    if database is None or database.role == "none":
+        return "-"
+    words = [database.role]
+    if database.state not in ("", "idle"):
+        words.append(database.state)
+    if database.role == "replica":
+        words.append("streaming" if database.streaming else "not streaming")
+    return ", ".join(words)
+
+
+def _lag_text(database: DatabaseAnswer | None) -> str:
+    return size_text(database.lag_bytes) if database and database.lag_bytes is not None else "-"
+
+
+def _remarks(whole: Whole) -> Iterator[str]:
+    if whole.own.message:
+        yield f"here: {whole.own.message}"
+    for node in whole.nodes:
+        if node.database and node.database.error:
+            yield f"node {node.node}: {node.database.error}"
+        if node.database and node.database.pending_restart:
+            yield f"node {node.node}: its database must restart before all its parameters hold"
+        if node.pool and node.pool.error:
+            yield f"node {node.node}: {node.pool.error}"
+    for name, found in (("settings", {node.settings_digest for node in whole.nodes if node.settings_digest}),
+                        ("version", {node.version for node in whole.nodes if node.version})):
+        if len(found) > 1:
+            yield f"nodes differ in their {name}: {', '.join(sorted(found))}"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows below a head, each column as wide as its widest text."""
+    widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
+    return ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
+            for row in [head, *rows]]
+
+
+def size_text(count: int) -> str:
+    """Bytes with a unit."""
+    size, unit = float(count), "B"
+    for larger in ("KiB", "MiB", "GiB", "TiB"):
+        if abs(size) < 1024:
+            break
+        size, unit = size / 1024, larger
+    return f"{count} B" if unit == "B" else f"{size:.2f} {unit}"
+
+
+def span_text(seconds: float) -> str:
+    """A span of time in its two largest units."""
+    whole = int(seconds)
+    for name, length, smaller, smaller_length in (("d", 86400, "h", 3600), ("h", 3600, "m", 60), ("m", 60, "s", 1)):
+        if whole >= length:
+            return f"{whole // length} {name} {whole % length // smaller_length} {smaller}"
+    return f"{seconds:.2f} s"

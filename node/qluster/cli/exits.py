@@ -1,0 +1,21 @@
+"""The exit codes of the command line, each with its meaning.
+
+It must not import anything; every command uses it.
+"""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+EXIT_DONE = 0
+EXIT_TROUBLE = 1
+EXIT_USAGE = 2
+EXIT_LEADERLESS = 3
+EXIT_CONFIG = 78
+"""EX_CONFIG of sysexits.h: starting again does not help before the file is changed."""
+
+MEANINGS = {
+    EXIT_DONE: "done",
+    EXIT_TROUBLE: "it cannot be done now; the message says why",
+    EXIT_USAGE: "the command line is wrong",
+    EXIT_LEADERLESS: "status: the node answers, and the cluster has no leader",
+    EXIT_CONFIG: "the configuration is wrong; starting again does not help before it is changed",
+}
