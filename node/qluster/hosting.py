@@ -12,7 +12,7 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING
 
-from qluster import serving
+from qluster import __version__
 from qluster.cluster import messages
 from qluster.cluster.messages import PositionReply
 from qluster.database.orders import Terms
@@ -157,7 +157,7 @@ class Hosting:
         """What this node says of itself now."""
         node, reign = self._node, self._node.state.reign
         return messages.Report(
-            node.cluster, node.me, serving.VERSION, node.digest, node.message[:1000],
+            node.cluster, node.me, __version__, node.digest, node.message[:1000],
             reign.number if reign else 0, self.may_write(now),
             node.keeper.status() if node.config.database is not None else None,
             node.pointing.status if node.config.pool is not None else None,

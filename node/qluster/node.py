@@ -12,7 +12,7 @@ import logging
 from math import inf
 from random import Random
 
-from qluster import joining, serving
+from qluster import __version__, joining, serving
 from qluster.cluster import commands, messages
 from qluster.cluster.state import State
 from qluster.cluster.state import decode as decode_state
@@ -216,7 +216,7 @@ class Node:
         return messages.Hello(
             self.cluster, self.me, self.uid, config.ip, config.udp.port(config.ip), config.api_port,
             config.database.port if config.database else None, config.role, config.pool is not None,
-            serving.VERSION, shared(self.file),
+            __version__, shared(self.file),
         )  # fmt: skip
 
     # --- messages -----------------------------------------------------------------

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qluster import serving
+from qluster import __version__
 from qluster.config import Config, shared
 from qluster.consensus.members import Member
 from qluster.consensus.settings import Settings
@@ -53,7 +53,7 @@ def _own(node: Node, now: float) -> OwnStatus:
         node=node.me or None,
         ip=node.config.ip,
         api_port=node.config.api_port,
-        version=serving.VERSION,
+        version=__version__,
         consensus_role=qraft.role if qraft else "joining",
         may_write=node.hosting.may_write(now),
         lease_left=max(0.0, qraft.lease_until - now) if qraft is not None and leads else None,

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from qluster import __version__
 from qluster.cluster import commands
 from qluster.config import ConfigErrors, needs_restart, with_changes
 from qluster.consensus.members import Members
@@ -36,8 +35,6 @@ from qluster.requests import CONFIRM_TIMEOUT
 
 if TYPE_CHECKING:
     from qluster.node import Node
-
-VERSION = __version__
 
 RULE_KEYS = ("cluster.quorum-replication", "cluster.replication-factor")
 """Settings that say how many copies a commit needs: they change with the membership, not beside it."""
