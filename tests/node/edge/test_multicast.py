@@ -8,17 +8,25 @@ import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
+from math import inf
 from pathlib import Path
+from random import Random
 
 import pytest
 import pytest_asyncio
+from hypothesis import given
+from hypothesis import strategies as st
 from qluster.config import UdpSocket
-from qluster.edge.multicast import Multicast, NetworkUnusable
+from qluster.edge.clock import monotonic
+from qluster.edge.multicast import SEGMENTS_MAX, SEGMENTS_SIZE_MAX, Multicast, NetworkUnusable, runs
 from qluster.events import Address, Send
+from qluster.transport.link import Link, LinkSettings
+from qluster.transport.seal import Key
 
 GROUP = "239.19.77.3"
 HOSTS = ("127.0.77.1", "127.0.77.2", "127.0.77.3")
-WAIT_MAX = 5.0
+TARGETS: list[Address | None] = [None, (HOSTS[0], 7400), (HOSTS[1], 7400)]
+WAIT_MAX = 10.0
 
 
 def free_port() -> int:
@@ -44,6 +52,48 @@ class Host:
     def __init__(self, ip: str, wanted: UdpSocket) -> None:
         self.heard: list[tuple[bytes, Address]] = []
         self.multicast = Multicast(ip, wanted, lambda datagram, source: self.heard.append((datagram, source)))
+
+
+class LinkedHost(Host):
+    """A node's link with its sockets: what the daemon does, without a node."""
+
+    def __init__(self, number: int, wanted: UdpSocket) -> None:
+        super().__init__(HOSTS[number], wanted)
+        self.multicast = Multicast(HOSTS[number], wanted, self._received)
+        self.multicast.open()
+        settings = LinkSettings(
+            datagram_size=self.multicast.datagram_size, recv_buffer_size=self.multicast.recv_buffer_size
+        )
+        keys = [Key(1, bytes(range(32)))]
+        self.link = Link("edge", number + 1, 1, keys, settings, Random(number), monotonic())
+        self.messages: list[bytes] = []
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def large(self) -> list[bytes]:
+        return [message for message in self.messages if len(message) > 1000]
+
+    def say(self, message: bytes) -> None:
+        self.link.send(message, None, monotonic())
+        self._step()
+
+    def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self.multicast.close()
+
+    def _received(self, datagram: bytes, source: Address) -> None:
+        self.messages += [one.message for one in self.link.receive(datagram, source, monotonic())]
+        self._step()
+
+    def _step(self) -> None:
+        now = monotonic()
+        self.multicast.send(self.link.due(now))
+        if self._timer is not None:
+            self._timer.cancel()
+        if self.link.wake_at < inf:
+            wait = max(0.0, self.link.wake_at - now)
+            self._timer = asyncio.get_running_loop().call_later(wait, self._step)
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -130,6 +180,45 @@ async def test_listed_peers_hear_all_without_multicast(port: int) -> None:
     finally:
         for host in hosts:
             host.multicast.close()
+
+
+@given(st.lists(st.builds(Send, st.integers(0, 3).map(lambda size: bytes(size * 900)), st.sampled_from(TARGETS))))
+def test_runs_hold_every_datagram_in_order_and_fit_one_call(sends: list[Send]) -> None:
+    found = list(runs(sends))
+    assert [Send(datagram, to) for to, datagrams in found for datagram in datagrams] == sends
+    for _, datagrams in found:
+        sizes = [len(datagram) for datagram in datagrams]
+        assert all(size == sizes[0] for size in sizes[:-1])
+        assert sizes[-1] <= sizes[0]
+        assert len(sizes) <= SEGMENTS_MAX
+        assert sum(sizes) <= SEGMENTS_SIZE_MAX
+
+
+def test_chunks_of_a_large_message_take_two_calls() -> None:
+    sends = [Send(bytes(1472), None)] * 45 + [Send(bytes(700), None)]
+    assert [len(datagrams) for _, datagrams in runs(sends)] == [44, 2]
+
+
+async def test_large_messages_of_three_nodes_arrive_through_real_sockets(port: int) -> None:
+    """Links and sockets together, with two megabytes from each node at full speed."""
+    nodes = [LinkedHost(number, udp_socket((GROUP, port), buffer_size=1048576)) for number in range(3)]
+    try:
+        messages = [Random(number).randbytes(64_000) for number in range(33)]
+        for number, message in enumerate(messages):
+            nodes[number % 3].say(message)
+            await asyncio.sleep(0)
+        async with asyncio.timeout(WAIT_MAX):
+            while any(len(node.large) < 22 for node in nodes):
+                for node in nodes:
+                    node.say(b"what was last is noticed to be lost by what comes next")
+                await asyncio.sleep(0.02)
+        for number, node in enumerate(nodes):
+            others = (message for position, message in enumerate(messages) if position % 3 != number)
+            assert sorted(node.large) == sorted(others)
+            assert node.link.counters["dropped_forged"] == node.link.counters["dropped_malformed"] == 0
+    finally:
+        for node in nodes:
+            node.close()
 
 
 async def test_rejoining_keeps_the_group(hosts: list[Host]) -> None:
@@ -229,6 +318,12 @@ async def main():
     await heard_one(multicast, heard)
     assert multicast.counters["rejoins"] >= 1, multicast.counters
     assert any(name.startswith("send_failed") for name in multicast.counters), multicast.counters
+    before = multicast.counters["send_failed_emsgsize"]
+    multicast.send([Send(bytes(1600), None), Send(bytes(1600), None), Send(b"fits", None)])
+    assert multicast.counters["send_failed_emsgsize"] == before + 2, multicast.counters
+    async with asyncio.timeout(5):
+        while b"fits" not in heard:
+            await asyncio.sleep(0.02)
     multicast.close()
 
 make()
