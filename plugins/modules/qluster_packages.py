@@ -1,5 +1,6 @@
 #!/usr/bin/python
 """Installs packages from files or from the host's own sources, or unpacks one without root."""
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
@@ -153,7 +154,7 @@ def installed(manager):
     """Names of all installed packages."""
     if manager == "apt":
         lines = run(["dpkg-query", "-W", "-f", "${Package}\t${db:Status-Status}\n"], QUESTION_TIMEOUT).splitlines()
-        return {name for name, _, state in (line.partition("\t") for line in lines) if state == "installed"}
+        return {line.partition("\t")[0] for line in lines if line.endswith("\tinstalled")}
     return set(run(["rpm", "-qa", "--qf", "%{NAME}\n"], QUESTION_TIMEOUT).split())
 
 

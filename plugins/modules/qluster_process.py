@@ -1,5 +1,6 @@
 #!/usr/bin/python
 """Runs a program under supervisord, for clusters on one machine without systemd and without root."""
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
@@ -110,7 +111,11 @@ START_TIMEOUT = 20.0
 """Seconds for supervisord to answer, on a busy machine."""
 CALL_TIMEOUT = 20.0
 NOBODY = "65534"
-BAD_NAME, ALREADY_ADDED, ALREADY_STARTED, NOT_RUNNING, STILL_RUNNING = 10, 90, 60, 70, 91
+BAD_NAME = 10
+ALREADY_ADDED = 90
+ALREADY_STARTED = 60
+NOT_RUNNING = 70
+STILL_RUNNING = 91
 UP = {"RUNNING", "STARTING"}
 RUNNING_STATES = ("started", "restarted", "reloaded")
 STATES = [*RUNNING_STATES, "stopped", "absent", "down"]
