@@ -48,7 +48,7 @@ from qluster.events import (
 )
 from qluster.node import Node
 from qluster.transport.link import Link, LinkSettings
-from qluster.transport.seal import KeyFault, parse_keys
+from qluster.transport.seal import Key, KeyFault, parse_keys
 
 log = logging.getLogger("qluster.daemon")
 
@@ -143,10 +143,6 @@ class Daemon:
 
     def _make_node(self, saved: Saved, founding: int = 0) -> Node:
         config, now = self._config, clock.monotonic()
-        try:
-            keys = parse_keys(Path(config.cluster.key_file).read_text(encoding="ascii"))
-        except (OSError, UnicodeDecodeError, KeyFault) as fault:
-            raise Trouble(f"cluster.key-file {config.cluster.key_file}: {fault}") from fault
         random = Random(clock.seed())
         settings = LinkSettings(
             max_log_size=config.udp.max_log_size,
@@ -157,8 +153,15 @@ class Daemon:
             datagram_size=self._network.datagram_size,
             group_size=self._network.group_size,
         )
-        link = Link(config.cluster.name, saved.uid, saved.boot, keys, settings, random, now)
+        link = Link(config.cluster.name, saved.uid, saved.boot, self._read_keys(), settings, random, now)
         return Node(config, saved, link, random=random, wall=clock.wall(), now=now, founding=founding)
+
+    def _read_keys(self) -> list[Key]:
+        file = self._config.cluster.key_file
+        try:
+            return parse_keys(Path(file).read_text(encoding="ascii"))
+        except (OSError, UnicodeDecodeError, KeyFault) as fault:
+            raise Trouble(f"cluster.key-file {file}: {fault}") from fault
 
     # --- events -------------------------------------------------------------------
 
@@ -346,8 +349,13 @@ class Daemon:
     def _reload(self) -> None:
         try:
             self._rest.reload()
-        except RestUnavailable as fault:
+            keys = self._read_keys()
+        except (RestUnavailable, Trouble) as fault:
             log.error("reload-refused %s", fault)
+            return
+        if self._node is not None:
+            self._node.link.rekey(keys)
+            log.info("reloaded sending-key=%d keys=%s", keys[0].id, ",".join(str(key.id) for key in keys))
 
 
 def _gather(gathered: Effects, effects: Effects) -> None:
