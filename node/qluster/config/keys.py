@@ -52,6 +52,8 @@ LOG_SIZE_MIN = 1024
 """The membership of a full cluster, and each command of the daemon's own, fits in this."""
 LOG_SIZE_MAX = 1024**2
 """An entry is held in memory on every node and repaired piece by piece; 1 MiB is about 750 pieces."""
+CAPACITY_MIN = 32
+"""A leader sends 32 batches ahead of what is confirmed; a shorter queue would only lose them."""
 CAPACITY_MAX = 65536
 """Messages queued in the daemon; more would only be delay."""
 PACING_RATE_MIN = 64 * 1024
@@ -103,9 +105,9 @@ _UDP = (
         "Receive buffer that the kernel is asked for; `net.core.rmem_max` limits it."),
     Key("udp.max-log-size", Whole(LOG_SIZE_MIN, LOG_SIZE_MAX, "bytes"), "64000",
         "Largest entry of the log.", Change.RESTART),
-    Key("udp.send-buffer-capacity", Whole(8, CAPACITY_MAX, "messages"), "256",
+    Key("udp.send-buffer-capacity", Whole(CAPACITY_MIN, CAPACITY_MAX, "messages"), "256",
         "Messages that wait in the daemon to be sent, and that it keeps to repeat.", Change.RESTART),
-    Key("udp.recv-buffer-capacity", Whole(8, CAPACITY_MAX, "messages"), "256",
+    Key("udp.recv-buffer-capacity", Whole(CAPACITY_MIN, CAPACITY_MAX, "messages"), "256",
         "Messages of one sender that are put together from their pieces at a time.", Change.RESTART),
 )
 

@@ -93,12 +93,12 @@ def _at_line(value: Value, line: int) -> Value:
 def _unknown_message(path: str, word: str) -> str:
     known = list(BY_PATH) + list(SECTIONS)
     lowered = path.lower().replace("_", "-")
-    near = get_close_matches(lowered, known, n=1, cutoff=0.75)
+    near = get_close_matches(lowered, known, n=1, cutoff=0.85)
     if not near:
         # The right word in the wrong section.
         near = [other for other in known if other.rpartition(".")[2] == lowered.rpartition(".")[2]][:1]
-    if not near:
-        near = get_close_matches(word.lower(), known, n=1, cutoff=0.6)
+    near = near or get_close_matches(lowered, known, n=1, cutoff=0.7)
+    near = near or get_close_matches(word.lower(), known, n=1, cutoff=0.6)
     hint = f"Did you mean {near[0]}?" if near else "docs/reference/config.md lists every key."
     return f"is not known. {hint}"
 

@@ -15,6 +15,9 @@ Rule = Callable[[Config], Iterator[Fault]]
 
 
 def _timers(config: Config) -> Iterator[Fault]:
+    """Twice `heartbeat-interval` is shorter than `node-timeout`; `pre-voting-timeout` is not longer than it;
+    `replication-retry-interval` is shorter than it; with
+    `autoremove-enabled: true`, `remove-interval` is longer than it."""
     cluster = config.cluster
     timeout, heartbeat = cluster.node_timeout, cluster.heartbeat_interval
     if heartbeat * 2 >= timeout:
@@ -31,7 +34,7 @@ def _timers(config: Config) -> Iterator[Fault]:
             f"is {duration_text(cluster.replication_retry_interval)}, not shorter than cluster.node-timeout "
             f"({duration_text(timeout)}): a lost entry would be repeated only after the leader is given up. "
             f"Use at most {duration_text(timeout / 2)}."))
-    if cluster.remove_interval <= timeout:
+    if cluster.autoremove_enabled and cluster.remove_interval <= timeout:
         yield Fault("cluster.remove-interval", (
             f"is {duration_text(cluster.remove_interval)}, not longer than cluster.node-timeout "
             f"({duration_text(timeout)}): a node would be removed before it counts as silent. "
@@ -39,6 +42,8 @@ def _timers(config: Config) -> Iterator[Fault]:
 
 
 def _copies(config: Config) -> Iterator[Fault]:
+    """With `quorum-replication: false` a `replication-factor` is given, and no more copies are asked for than
+    there are nodes."""
     cluster, peers = config.cluster, config.udp.socket.peers
     if not cluster.quorum_replication and cluster.replication_factor == 0:
         yield Fault("cluster.replication-factor", (
@@ -51,6 +56,7 @@ def _copies(config: Config) -> Iterator[Fault]:
 
 
 def _wire(config: Config) -> Iterator[Fault]:
+    """`pacing-rate` lets an entry of `max-log-size` pass within one `heartbeat-interval`."""
     udp, heartbeat = config.udp, config.cluster.heartbeat_interval
     seconds = udp.max_log_size / udp.socket.pacing_rate
     if seconds >= heartbeat:
@@ -61,6 +67,7 @@ def _wire(config: Config) -> Iterator[Fault]:
 
 
 def _addresses(config: Config) -> Iterator[Fault]:
+    """A list in `udp.socket.group` contains `ip` and `founder`; a listener is not the founder."""
     peers, founder = [host for host, _ in config.udp.socket.peers], config.cluster.founder
     if peers and config.ip not in peers:
         yield Fault("udp.socket.group", f"does not list this node's ip {config.ip}. List every node.")
@@ -74,6 +81,7 @@ def _addresses(config: Config) -> Iterator[Fault]:
 
 
 def _ports(config: Config) -> Iterator[Fault]:
+    """No two of the ports of one address are the same."""
     database, pool = config.database, config.pool
     if database and database.port == config.api_port:
         yield Fault("database.port", (
@@ -85,6 +93,7 @@ def _ports(config: Config) -> Iterator[Fault]:
 
 
 def _directories(config: Config) -> Iterator[Fault]:
+    """State, database and WAL archive lie apart from each other, and none is the root directory."""
     places = [("state-dir", config.state_dir)]
     if config.database:
         places.append(("database.data-dir", config.database.data_dir))
@@ -102,6 +111,7 @@ def _directories(config: Config) -> Iterator[Fault]:
 
 
 def _roles(config: Config) -> Iterator[Fault]:
+    """Superuser and application are two roles, and neither begins with `pg_`."""
     database = config.database
     if database and database.superuser == database.application_user:
         yield Fault("database.application-user", (
