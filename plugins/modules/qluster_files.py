@@ -98,7 +98,7 @@ options:
         description: Its group.
         type: str
       force:
-        description: Whether a file that is there is replaced when its content differs.
+        description: Whether a file that is there is set right. Otherwise it stays as it is.
         type: bool
         default: true
       restart:
@@ -306,7 +306,7 @@ class Files:
         item = work["item"]
         path = item["path"]
         if work["same"]:
-            if self.settle(path, item):
+            if item["force"] and self.settle(path, item):
                 self.note(path)
             return
         hidden = item["secret"] or work["wanted"] is None

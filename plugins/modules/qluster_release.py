@@ -65,6 +65,10 @@ options:
     description: Releases to keep, the one in use among them.
     type: int
     default: 3
+  marker:
+    description: File to be made before the link is switched, for whoever restarts the service to remove.
+    type: path
+    default: ""
 """
 
 EXAMPLES = r"""
@@ -291,6 +295,9 @@ def switch(releases, options, check):
               "diff": {"before": f"{before}\n", "after": f"{name}\n"}}
     if check:
         return {**answer, "changed": before != name}
+    if before != name and options["marker"]:
+        with open(options["marker"], "a", encoding="utf-8") as file:
+            file.write(f"{releases.link}\n")
     changed = set_link(releases.link, os.path.join("releases", name))
     if changed:
         os.utime(releases.path(name))
@@ -333,6 +340,7 @@ def main():
             "python": {"type": "path"},
             "link": {"type": "path", "default": ""},
             "keep": {"type": "int", "default": 3},
+            "marker": {"type": "path", "default": ""},
         },
         required_if=[("state", "present", ("python",))],
         supports_check_mode=True,
