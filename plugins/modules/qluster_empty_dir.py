@@ -38,6 +38,10 @@ options:
     type: str
     choices: [database, archive]
     required: true
+  remove:
+    description: Whether the directory itself is removed too, unless it is a mount point.
+    type: bool
+    default: false
 """
 
 EXAMPLES = r"""
@@ -158,6 +162,7 @@ def main():
         argument_spec={
             "path": {"type": "path", "required": True},
             "kind": {"type": "str", "choices": ["database", "archive"], "required": True},
+            "remove": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )
@@ -165,7 +170,11 @@ def main():
         found = empty(module.params["path"], module.params["kind"], module.check_mode)
     except (Refusal, OSError) as error:
         module.fail_json(msg=str(error))
-    module.exit_json(changed=found["entries"] > 0, **found)
+    path = module.params["path"]
+    removable = module.params["remove"] and os.path.isdir(path) and not os.path.ismount(path)
+    if removable and not module.check_mode:
+        shutil.rmtree(path)
+    module.exit_json(changed=found["entries"] > 0 or removable, **found)
 
 
 if __name__ == "__main__":

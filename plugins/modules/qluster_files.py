@@ -348,10 +348,16 @@ class Files:
         self.note(path, "there\n", "")
         if self.check:
             return
-        if os.path.isdir(path) and not os.path.islink(path):
-            shutil.rmtree(path)
-        else:
+        if os.path.islink(path) or not os.path.isdir(path):
             os.unlink(path)
+            return
+        # Hosts of one machine may remove what they share at the same time: one of them gets it.
+        gone = f"{os.path.normpath(path)}.gone-{os.getpid()}"
+        try:
+            os.rename(path, gone)
+        except FileNotFoundError:
+            return
+        shutil.rmtree(gone)
 
     def perform(self):
         for item in self.options["directories"]:

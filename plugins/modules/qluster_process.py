@@ -58,6 +58,12 @@ options:
     type: list
     elements: str
     default: []
+  strays:
+    description:
+      - With O(state=down), a directory. Daemons, databases and pools whose command lines name files in it,
+        and which no supervisor looks after any more, are stopped too.
+    type: path
+    default: ""
   stop_timeout:
     description: Seconds that the program has to stop.
     type: int
@@ -92,6 +98,7 @@ log:
   sample: /home/me/cluster/supervisor/log/node1.log
 """
 
+import contextlib
 import fcntl
 import http.client
 import os
@@ -110,6 +117,9 @@ SOCKET_SIZE_MAX = 107
 START_TIMEOUT = 20.0
 """Seconds for supervisord to answer, on a busy machine."""
 CALL_TIMEOUT = 20.0
+END_TIMEOUT = 10.0
+"""Seconds for the kernel to end a process that was killed."""
+STRAY_PROGRAM = re.compile(r"python[0-9.]*|postgres|postmaster|qhb|pgbouncer|qcp")
 NOBODY = "65534"
 BAD_NAME = 10
 ALREADY_ADDED = 90
@@ -298,6 +308,44 @@ class Supervisor:
             return False
 
 
+def strays_of(directory):
+    """Processes of the kinds that a node runs, with a word that names a file in the directory."""
+    found = []
+    for name in os.listdir("/proc"):
+        if not name.isdigit() or int(name) == os.getpid():
+            continue
+        try:
+            program = os.path.basename(os.readlink(f"/proc/{name}/exe"))
+            with open(f"/proc/{name}/cmdline", encoding="utf-8", errors="replace") as file:
+                words = file.read().split("\0")
+        except OSError:
+            continue
+        ours = any(word.startswith(directory + os.sep) for word in words)
+        if ours and STRAY_PROGRAM.fullmatch(program) and not any("ansible" in word for word in words):
+            found.append(int(name))
+    return found
+
+
+def end_strays(directory, patience, check):
+    """Ask strays to end, then end them; answer how many there were."""
+    found = strays_of(directory) if directory else []
+    if check:
+        return len(found)
+    limit = time.monotonic() + patience
+    sent = signal.SIGTERM
+    left = found
+    while left:
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, sent)
+        time.sleep(0.5)
+        left = strays_of(directory)
+        sent = signal.SIGKILL if time.monotonic() > limit else signal.SIGTERM
+        if time.monotonic() > limit + END_TIMEOUT and left:
+            raise Refusal(f"processes {left} of {directory} do not end, not even by SIGKILL.")
+    return len(found)
+
+
 def same(path, content):
     try:
         with open(path, encoding="utf-8") as file:
@@ -386,7 +434,8 @@ def perform(module):
         alive = supervisor.answers()
         if alive and not module.check_mode:
             supervisor.down()
-        return {"changed": alive, "state": "down", "pid": 0, "log": ""}
+        strays = end_strays(options["strays"], options["stop_timeout"], module.check_mode)
+        return {"changed": alive or strays > 0, "state": "down", "pid": 0, "log": ""}
     step = provide if options["state"] in RUNNING_STATES else withdraw
     changed = step(supervisor, options, True) if module.check_mode else locked(step, supervisor, options)
     found = supervisor.describe(options["name"]) if supervisor.answers() else None
@@ -416,6 +465,7 @@ def main():
             "state": {"type": "str", "default": "started", "choices": STATES},
             "command": {"type": "list", "elements": "str", "default": []},
             "stop_timeout": {"type": "int", "default": 60},
+            "strays": {"type": "path", "default": ""},
         },
         required_if=[("state", state, ("command",)) for state in RUNNING_STATES],
         supports_check_mode=True,
