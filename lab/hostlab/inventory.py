@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from hostlab.errors import LabError
-from hostlab.plan import ARBITERS, INTERFACE, NODES, POOLERS, Plan
+from hostlab.plan import ARBITERS, INTERFACE, NETWORK, NODES, POOLERS, Plan
 from hostlab.shell import run
 
 # Only a folder with this file was made by the lab; no other is ever removed.
@@ -105,8 +105,18 @@ ansible_python_interpreter: /usr/bin/python3
 ansible_ssh_private_key_file: {plan.ssh_dir / "key"}
 # All else about ssh, known hosts above all, stays in the lab's own folder.
 ansible_ssh_common_args: -F {plan.ssh_config}
-qluster_cluster_name: lab
-qluster_interface: {INTERFACE}
+
+qluster_name: lab
 # The hosts have no package source: closed networks are like that.
 qluster_package_files: {package_files}
+node_udp_socket_interface: {INTERFACE}
+database_client_networks: [{NETWORK}]
+
+# Short enough to watch a failover, long enough for five hosts on one busy machine.
+node_cluster_node_timeout: 3s
+node_cluster_heartbeat_interval: 600ms
+node_cluster_pre_voting_timeout: 700ms
+node_cluster_leader_voting_timeout: 700ms
+node_cluster_replication_retry_interval: 300ms
+node_hello_retry_interval: 500ms
 """

@@ -20,6 +20,7 @@ DEFAULT_DISKS = "/var/lib/qluster-lab"
 DEFAULT_PACKAGES = ("postgresql", "pgbouncer")
 
 # The lab's network exists only inside the lab's own network namespace, so it may be the same for all labs.
+NETWORK = "10.77.0.0/24"
 NETWORK_BITS = 24
 CONTROLLER_ADDRESS = "10.77.0.1"
 BRIDGE = "lab0"

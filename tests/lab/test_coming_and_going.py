@@ -9,12 +9,9 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
-
-if TYPE_CHECKING:
-    from conftest import LabAtWork
+from lab_world import LabAtWork
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
 

@@ -5,12 +5,9 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
-
-if TYPE_CHECKING:
-    from conftest import LabAtWork
+from lab_world import LabAtWork
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
 

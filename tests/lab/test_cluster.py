@@ -1,0 +1,228 @@
+"""A cluster on bare hosts with systemd, from the first playbook to the last.
+
+The tests of this file are one story, told in its order: each begins where the one before it ended.
+"""
+
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from lab_world import CHECKOUT, LabAtWork
+
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(1200)]
+
+BIN = Path(sys.executable).parent
+CLIENT = Path(__file__).with_name("cluster_client.py")
+ADDRESSES = {"db1": "10.77.0.11", "db2": "10.77.0.12", "db3": "10.77.0.13"}
+HOSTS = ["db1", "db2", "db3", "pool1"]
+PLAY_TIMEOUT = 900  # seconds; on a quiet machine a deployment takes one minute
+RECOVERY_TIMEOUT = 120.0
+PACK_TIMEOUT = 600
+
+
+class Cluster:
+    """What the playbooks made of the lab's hosts."""
+
+    def __init__(self, lab: LabAtWork) -> None:
+        self.lab = lab
+        self.secrets = lab.inventory / "secrets"
+        self.pool = ""
+
+    def play(self, playbook: str, *words: str) -> subprocess.CompletedProcess[str]:
+        command = [str(BIN / "ansible-playbook"), "-i", str(self.lab.inventory), playbook, *words]
+        return self.lab.order("exec", "--", *command, timeout=PLAY_TIMEOUT)
+
+    def deploy(self) -> str:
+        done = self.play("deploy.yml")
+        assert done.returncode == 0, done.stdout[-6000:] + done.stderr
+        shown = re.search(r"postgresql://(\S+)@([\d.]+:\d+)/(\w+)", done.stdout)
+        assert shown, "the playbook's last words name the pool"
+        password = (self.secrets / "application.password").read_text().strip()
+        self.pool = f"postgresql://{shown[1]}:{quote(password)}@{shown[2]}/{shown[3]}"
+        return done.stdout
+
+    def ask(self, *words: str) -> list[object]:
+        answer = self.lab.say("exec", "--", sys.executable, str(CLIENT), *words)
+        return list(json.loads(answer))
+
+    def rows(self, statement: str, host: str = "") -> list[object]:
+        """What the pool answers, or the database of one host."""
+        dsn = re.sub(r"@[\d.]+:\d+", f"@{ADDRESSES[host]}:5432", self.pool) if host else self.pool
+        return self.ask("rows", dsn, statement)
+
+    def leader(self) -> str:
+        """The host that says it leads, "" when none does; fails when two do."""
+        token = (self.secrets / "read.token").read_text().strip()
+        found = self.ask("leaders", str(self.secrets / "ca.crt"), token, *ADDRESSES.values())
+        assert len(found) <= 1, f"{found} all say that they lead"
+        return next((host for host, address in ADDRESSES.items() if [address] == found), "")
+
+    def holds(self, host: str, numbers: set[int]) -> bool:
+        """Whether the database of the host itself has all these rows."""
+        dsn = re.sub(r"@[\d.]+:\d+", f"@{ADDRESSES[host]}:5432", self.pool)
+        words = [sys.executable, str(CLIENT), "rows", dsn, "select number from ledger"]
+        done = self.lab.order("exec", "--", *words)
+        return done.returncode == 0 and numbers <= set(json.loads(done.stdout))
+
+
+def changes(output: str) -> dict[str, int]:
+    """Changes by host, from the recap of a run."""
+    return {host: int(count) for host, count in re.findall(r"^(\S+)\s*: ok=\d+\s+changed=(\d+)", output, re.M)}
+
+
+class Writer:
+    """A client that writes without a pause, whatever happens to the cluster."""
+
+    def __init__(self, cluster: Cluster, first: int) -> None:
+        words = ["exec", "--", sys.executable, str(CLIENT), "write", cluster.pool, str(first)]
+        self._process = cluster.lab.spawn(*words)
+        self.acknowledged: dict[int, float] = {}
+
+    def read_until(self, after: float) -> None:
+        """Follow it until a row is acknowledged that was written after that moment."""
+        assert self._process.stdout
+        for line in self._process.stdout:
+            number, moment = line.split()
+            self.acknowledged[int(number)] = float(moment)
+            if float(moment) > after:
+                return
+        raise AssertionError(f"the writer ended: {self._process.stderr and self._process.stderr.read()}")
+
+    def stop(self) -> None:
+        assert self._process.stdin and self._process.stdout
+        self._process.stdin.close()
+        self._process.stdin = None
+        rest, _ = self._process.communicate(timeout=60)
+        self.acknowledged |= {int(line.split()[0]): float(line.split()[1]) for line in rest.splitlines()}
+
+
+@pytest.fixture(scope="module")
+def cluster(lab: LabAtWork) -> Cluster:
+    """Bare hosts, and the daemon's archive packed where there is a way to the package index."""
+    minor = lab.on("db1", "python3 -c 'import sys; print(\"%d.%d\" % sys.version_info[:2])'")
+    architecture = lab.on("db1", "uname -m")
+    pack = [sys.executable, "packaging/build_release.py", "--python", minor, "--architecture", architecture]
+    done = subprocess.run(pack, cwd=CHECKOUT, capture_output=True, text=True, timeout=PACK_TIMEOUT, check=False)
+    assert done.returncode == 0, done.stderr
+    return Cluster(lab)
+
+
+def test_check_mode_on_bare_hosts_changes_nothing(cluster: Cluster) -> None:
+    done = cluster.play("deploy.yml", "--check", "--diff")
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr
+    for host in HOSTS:
+        assert cluster.lab.on(host, "ls -d /opt/qluster /etc/qluster /opt/qhb-data 2>/dev/null || true") == ""
+        assert cluster.lab.on(host, "command -v psql pgbouncer || true") == ""
+
+
+def test_deploy_makes_a_cluster_of_bare_hosts(cluster: Cluster) -> None:
+    output = cluster.deploy()
+    assert set(changes(output)) >= set(HOSTS)
+    assert cluster.leader() in ADDRESSES
+    cluster.rows("create table ledger (number bigint primary key)")
+    assert cluster.rows("insert into ledger values (0) returning number") == [0]
+
+
+def test_daemon_runs_as_an_enabled_unit_of_its_own_user(cluster: Cluster) -> None:
+    for host in HOSTS:
+        shown = cluster.lab.on(host, "systemctl show -P ActiveState -P UnitFileState -P User -P NRestarts qluster")
+        assert shown.split() == ["active", "enabled", "qhb", "0"]
+    assert cluster.lab.on("pool1", "systemctl is-active qcp") == "active"
+    assert cluster.lab.on("db1", "systemctl is-system-running") == "running"
+
+
+def test_arbiter_is_left_bare(cluster: Cluster) -> None:
+    assert cluster.lab.on("arbiter1", "ls /opt") == ""
+
+
+def test_second_run_changes_nothing(cluster: Cluster) -> None:
+    assert set(changes(cluster.deploy()).values()) == {0}
+
+
+def test_check_mode_on_a_cluster_finds_nothing_to_change(cluster: Cluster) -> None:
+    done = cluster.play("deploy.yml", "--check", "--diff")
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr
+    assert set(changes(done.stdout).values()) == {0}
+
+
+def test_writes_go_on_when_the_primary_loses_its_power(cluster: Cluster) -> None:
+    struck = cluster.leader()
+    assert struck
+    writer = Writer(cluster, first=1)
+    try:
+        writer.read_until(time.monotonic() + 2)
+        kept = set(writer.acknowledged)
+        for host in ADDRESSES:
+            cluster.lab.wait_until(lambda host=host: cluster.holds(host, kept), f"{host} has {len(kept)} rows")
+        cluster.lab.say("kill", struck)
+        moment = time.monotonic()
+        writer.read_until(moment)
+        writer.read_until(max(writer.acknowledged.values()) + 1)
+    finally:
+        writer.stop()
+    later = [when for when in writer.acknowledged.values() if when > moment]
+    pause = min(later) - max(when for when in writer.acknowledged.values() if when <= moment)
+    print(f"no write was acknowledged for {pause:.2f} s")
+    found = set(cluster.rows("select number from ledger"))
+    assert kept <= found, f"replicated, and lost: {sorted(kept - found)}"
+    after = {number for number, when in writer.acknowledged.items() if when > moment}
+    assert after <= found, f"acknowledged by the new primary, and lost: {sorted(after - found)}"
+    assert cluster.leader() not in ("", struck)
+
+    cluster.lab.say("start", struck)
+    cluster.lab.wait_until(
+        lambda: cluster.holds(struck, found), f"{struck} is a replica again by itself", RECOVERY_TIMEOUT
+    )
+    done = cluster.play("playbooks/verify.yml")
+    assert done.returncode == 0, done.stdout[-4000:]
+
+
+def test_cut_off_primary_stops_before_another_is_chosen(cluster: Cluster) -> None:
+    struck = cluster.leader()
+    cluster.lab.say("cut", struck)
+    try:
+        others = [host for host in ADDRESSES if host != struck]
+        # The controller still reaches both sides: leader() fails at any moment at which two lead.
+        cluster.lab.wait_until(lambda: cluster.leader() in others, "the majority has a leader", RECOVERY_TIMEOUT)
+        written = cluster.rows("insert into ledger select max(number) + 1000 from ledger returning number")
+        stopped = f"exec 3<>/dev/tcp/{ADDRESSES[struck]}/5432"
+        assert cluster.lab.order("ssh", struck, f"bash -c '{stopped}'").returncode != 0, "its database is down"
+    finally:
+        cluster.lab.say("heal")
+    numbers = {int(str(number)) for number in written}
+    cluster.lab.wait_until(
+        lambda: cluster.holds(struck, numbers), f"{struck} follows the new primary", RECOVERY_TIMEOUT
+    )
+
+
+def test_reinit_refuses_without_the_name_of_the_cluster(cluster: Cluster) -> None:
+    done = cluster.play("reinit.yml")
+    assert done.returncode != 0
+    assert "qluster_reinit_confirm" in done.stdout
+    assert cluster.rows("select count(*) from ledger") != [0]
+
+
+def test_reinit_begins_a_new_cluster(cluster: Cluster) -> None:
+    done = cluster.play("reinit.yml", "-e", "qluster_reinit_confirm=lab")
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr
+    assert cluster.rows("select count(*) from pg_tables where tablename = 'ledger'") == [0]
+    assert cluster.leader() in ADDRESSES
+
+
+def test_destroy_leaves_the_hosts_bare(cluster: Cluster) -> None:
+    done = cluster.play("qhb.qluster.destroy", "-e", "qluster_destroy_confirm=lab")
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr
+    for host in HOSTS:
+        places = "/opt/qluster /etc/qluster /qluster /opt/qhb-data /opt/qhb-backup /usr/local/bin/qluster"
+        left = cluster.lab.on(host, f"ls -d {places} /etc/systemd/system/q* 2>/dev/null || true")
+        assert left == ""
+        assert cluster.lab.on(host, "getent passwd qhb || true") == ""
+        assert cluster.lab.on(host, "systemctl is-system-running") == "running"
