@@ -11,6 +11,7 @@ import contextlib
 import logging
 import signal
 from concurrent.futures import ThreadPoolExecutor
+from math import inf
 from pathlib import Path
 from random import Random
 
@@ -93,6 +94,7 @@ class Daemon:
         self._ticket = 0
         self._dropped = 0
         self._endings = 0
+        self._rejoined_at = -inf
         self._disk = Disk(config.state_dir, config.cluster.name)
         self._writer = ThreadPoolExecutor(1, "disk")
         self._network = Multicast(config.ip, config.udp.socket, self._received)
@@ -202,10 +204,19 @@ class Daemon:
             await self._perform(gathered)
             wake_at = gathered.wake_at
             self._watchdog.alive()
+            self._mind_group(self._node)
             if gathered.leave is not None:
                 code = await self._leave(gathered.leave)
                 if code is not None:
                     return code
+
+    def _mind_group(self, node: Node) -> None:
+        """Join the group again when it is silent while others are heard; a leader hears only answers anyway."""
+        now, limit = clock.monotonic(), self._config.cluster.node_timeout
+        leads = node.qraft is not None and node.qraft.role == "leader"
+        if not leads and now >= self._rejoined_at + limit and node.link.deaf(now, limit):
+            self._rejoined_at = now
+            self._network.rejoin()
 
     def _limit(self, alive_until: float) -> None:
         """Law 7: the deadline does not wait for the disk."""

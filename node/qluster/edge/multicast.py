@@ -151,7 +151,8 @@ class Multicast:
             self._failed("join", error, self._group)
             return
         self.counters["rejoins"] += 1
-        log.warning("rejoined group=%s interface=%s index=%d", self._group[0], self._wanted.interface, index)
+        where = f"group={self._group[0]} interface={self._wanted.interface} index={index}"
+        self._log_seldom("rejoined", f"rejoined {where}")
 
     def close(self) -> None:
         """Stop reading and let go of everything. Twice is as good as once."""

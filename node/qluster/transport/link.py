@@ -113,9 +113,10 @@ class Link:
         check_keys(keys)
         self.settings = settings
         self.counters = dict.fromkeys(COUNTERS, 0)
-        self.group_heard_at = -inf
-        """When a datagram to the group last came from another node. Long ago while unicast still comes: this
-        node has fallen out of the multicast group."""
+        self.heard_at = -inf
+        """When another node was last heard at all."""
+        self.group_heard_at = now
+        """When a datagram to the group last came from another node, or since when this one waits for the first."""
         self._random = random
         self._sealer = Sealer(cluster_name, uid, boot, keys[0])
         self._opener = Opener(cluster_name, keys)
@@ -133,6 +134,13 @@ class Link:
         check_keys(keys)
         self._sealer.rekey(keys[0])
         self._opener.rekey(keys)
+
+    def deaf(self, now: float, limit: float) -> bool:
+        """Others are heard, but for so long nothing came through the group: this node may have fallen out of it.
+
+        A switch that missed this host's membership report does that, and its own datagrams still reach all.
+        """
+        return now - self.heard_at < limit <= now - self.group_heard_at
 
     @property
     def rate(self) -> float:
@@ -181,6 +189,7 @@ class Link:
             return Drop.TWIN
         peer = self._known(header, source)
         peer.window(header).mark(header.sequence)
+        self.heard_at = now
         if not header.flags & UNICAST:
             self.group_heard_at = now
         if header.flags & REQUEST:

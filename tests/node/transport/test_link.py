@@ -292,12 +292,18 @@ def test_pacing_holds_with_the_time_asked_for(group_size: int) -> None:
     assert sender.counters["bytes_sent"] == wire
 
 
-def test_time_of_the_group_is_told_apart_from_unicast() -> None:
+def test_node_that_hears_only_unicast_is_deaf_after_a_while() -> None:
     sender, receiver = link(1), link(2)
-    receiver.receive(*sealed(sender, to=THERE), HERE, 5.0)
-    assert receiver.group_heard_at == -inf
-    receiver.receive(*sealed(sender), HERE, 6.0)
-    assert receiver.group_heard_at == 6.0
+    receiver.receive(*sealed(sender, to=THERE), HERE, 29.0)
+    assert not receiver.deaf(29.9, 30.0), "the first multicast may be still to come"
+    receiver.receive(*sealed(sender, to=THERE), HERE, 31.0)
+    assert receiver.deaf(31.0, 30.0)
+    receiver.receive(*sealed(sender), HERE, 32.0)
+    assert not receiver.deaf(32.0, 30.0)
+
+
+def test_node_that_hears_nobody_is_alone_and_not_deaf() -> None:
+    assert not link(2).deaf(1000.0, 30.0)
 
 
 # --- repair --------------------------------------------------------------------
