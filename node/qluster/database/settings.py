@@ -134,15 +134,19 @@ def server_settings(
     archive: str = "",
     primary_conninfo: str = "",
     least: Sequence[tuple[str, int]] = (),
+    sync_file_systems: bool = False,
 ) -> dict[str, str]:
     """All settings of ours; ``archive`` is the archive command, "" for no archive.
 
     ``least``: what a standby must at least have, because the primary had it: it would not start with less.
+    ``sync_file_systems``: the server knows syncfs, and this system reports its errors.
     """
     faults = refused_parameters(database.parameters)
     if faults:
         raise ValueError("; ".join(faults))
     settings = dict(DEFAULTS)
+    if sync_file_systems:
+        settings["recovery_init_sync_method"] = "syncfs"
     settings.update({name.lower(): value for name, value in database.parameters.items()})
     for name, value in least:
         own = settings.get(name, STANDBY_DEFAULTS[name])

@@ -19,6 +19,8 @@ from qluster.database.facts import Facts
 from qluster.database.orders import Terms
 from qluster.edge.postgres import Postgres, embedded_programs
 
+MEMORY = "/dev/shm"
+ROOM = 1 << 30
 DEBIAN = "/usr/lib/postgresql/15/bin"
 
 
@@ -131,7 +133,9 @@ class World:
     """Some hosts and their common archive."""
 
     def __init__(self) -> None:
-        self.root = Path(tempfile.mkdtemp(prefix="qpg-", dir="/tmp"))
+        # Memory where there is enough of it: a busy disk makes fsync take seconds.
+        roomy = os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ROOM
+        self.root = Path(tempfile.mkdtemp(prefix="qpg-", dir=MEMORY if roomy else "/tmp"))
         self.archive = self.root / "wal archive"
         self.archive.mkdir()
         self.hosts: list[Host] = []

@@ -31,6 +31,8 @@ CHECKPOINT_LIMIT = 600.0
 """Seconds for the upstream's checkpoint, on which the rewind depends."""
 ARCHIVE_LIMIT = 60.0
 """Seconds to save one WAL file that the rewind would remove."""
+SYNC_METHOD_VERSION = 17
+"""First version whose programs can flush a file system at once."""
 ARCHIVING_VERSION = 15
 """First version whose rewind can be told which configuration names the archive."""
 
@@ -42,17 +44,16 @@ async def clone(site: Site, order: Clone) -> None:
     await stop(site, fast=True)
     site.configure_secrets()
     staging = site.directory.prepare_staging()
-    await site.programs.check(
-        "pg_basebackup",
-        [
-            "--pgdata", str(staging),
-            "--dbname", _source(site, order.upstream, f"{order.terms.name}-clone"),
-            "--wal-method=stream",
-            "--checkpoint=fast",
-            "--no-password",
-        ],
-        time_limit=CLONE_LIMIT,
-    )  # fmt: skip
+    arguments = [
+        "--pgdata", str(staging),
+        "--dbname", _source(site, order.upstream, f"{order.terms.name}-clone"),
+        "--wal-method=stream",
+        "--checkpoint=fast",
+        "--no-password",
+    ]  # fmt: skip
+    if await site.programs.major() >= SYNC_METHOD_VERSION and await site.programs.syncs_file_systems():
+        arguments.append("--sync-method=syncfs")
+    await site.programs.check("pg_basebackup", arguments, time_limit=CLONE_LIMIT)
     control = await site.control(staging)
     if order.system_id is not None and control.system_id != order.system_id:
         raise PostgresFailed(
@@ -99,7 +100,7 @@ async def _stop_cleanly(site: Site, order: Rewind) -> None:
     site.directory.withdraw_altered()
     site.directory.mark(standby=True)
     site.prepare_socket_dir()
-    site.configure(order.terms, None)
+    await site.configure(order.terms, None)
     await site.server.start()
     answered = await answers_within(site, ANSWER_WAIT * 4)
     await stop(site, fast=True)

@@ -48,7 +48,7 @@ async def adjust(site: Site, order: Adjust) -> None:
         if state["in_recovery"]:
             raise PostgresFailed("the server is in recovery: it serves no reign")
         site.note_reign(state["system_id"], order.reign)
-    site.configure(order.terms, _address(site.upstream))
+    await site.configure(order.terms, _address(site.upstream))
     site.server.reload()
 
 
@@ -61,7 +61,7 @@ def _address(text: str | None) -> Address | None:
 
 async def detach(site: Site, order: Detach) -> None:
     """Cut the upstream off; done when no receiver is left and the end of the WAL here is known."""
-    site.configure(order.terms, None)
+    await site.configure(order.terms, None)
     site.server.reload()
     try:
         async with asyncio.timeout(DETACH_LIMIT):
@@ -77,10 +77,12 @@ async def detach(site: Site, order: Detach) -> None:
 async def _detached(site: Site) -> bool:
     if site.server.pid is None:
         raise PostgresFailed("the server ended while it was being detached")
+    if site.server.status != "ready":
+        return False
     try:
         state = await site.session.row(STATE)
     except PostgresFailed:
-        return False  # it still starts
+        return False  # too busy to answer; the limit is the caller's
     if not state["in_recovery"]:
         raise PostgresFailed("the server is a primary: it cannot be detached")
     if state["conninfo"]:
@@ -105,17 +107,17 @@ async def _reset_altered(site: Site) -> None:
 async def follow(site: Site, order: Follow) -> None:
     """Compare histories, then repoint by a reload and see that it streams."""
     await compare_with(site, order.upstream)
-    point(site, order.upstream, order.terms)
+    await point(site, order.upstream, order.terms)
     if not await streams_within(site, STREAM_WAIT):
         raise PostgresFailed(
             f"the standby does not stream from {order.upstream[0]}:{order.upstream[1]} yet", passing=True
         )
 
 
-def point(site: Site, upstream: Address, terms: Terms) -> None:
+async def point(site: Site, upstream: Address, terms: Terms) -> None:
     """Write the upstream down and have it read."""
     site.position_final = False
-    site.configure(terms, upstream)
+    await site.configure(terms, upstream)
     site.server.reload()
 
 
@@ -123,14 +125,18 @@ async def streams_within(site: Site, limit: float) -> bool:
     """Whether the standby begins to stream in time."""
     try:
         async with asyncio.timeout(limit):
-            while site.server.pid is not None:
-                state = await site.session.row(STATE)
-                if receiver_of(state) == "streaming":
-                    return True
+            while site.server.pid is not None and not await _streams(site):
                 await asyncio.sleep(PAUSE)
-    except (TimeoutError, PostgresFailed):
-        pass
-    return False
+    except TimeoutError:
+        return False
+    return site.server.pid is not None
+
+
+async def _streams(site: Site) -> bool:
+    try:
+        return receiver_of(await site.session.row(STATE)) == "streaming"
+    except PostgresFailed:
+        return False
 
 
 async def compare_with(site: Site, upstream: Address) -> None:
@@ -156,15 +162,12 @@ async def compare_with(site: Site, upstream: Address) -> None:
 
 async def _own_end(site: Site) -> tuple[int, int]:
     """Where the WAL here ends, at least."""
-    if site.server.pid is not None:
-        try:
-            state = await site.session.row(STATE)
-        except PostgresFailed:
-            pass  # not yet consistent: the control file knows as much
-        else:
-            position, _ = position_in(state)
-            if position is not None:
-                return timeline_in(state), position
+    if site.server.status == "ready":
+        state = await site.session.row(STATE)
+        position, _ = position_in(state)
+        if position is not None:
+            return timeline_in(state), position
+    # Stopped, or not yet consistent: the control file knows as much.
     control = await site.control()
     return control.timeline, control.position
 

@@ -20,6 +20,8 @@ INITIALISE_LIMIT = 300.0
 """Seconds for initdb (0.8 s measured): slow disks sync for minutes."""
 SINGLE_USER_LIMIT = 120.0
 """Seconds for creating a role and a database."""
+BUILTIN_VERSION = 17
+"""First version with a locale provider of its own, and with programs that flush a file system at once."""
 
 
 async def initialise(site: Site, order: Initialise) -> int:
@@ -47,7 +49,10 @@ async def _make(site: Site, staging: Path) -> None:
         "--data-checksums",
     ]  # fmt: skip
     failure = ""
-    for locale in _locales(await site.programs.major()):
+    major = await site.programs.major()
+    if major >= BUILTIN_VERSION and await site.programs.syncs_file_systems():
+        arguments.append("--sync-method=syncfs")
+    for locale in _locales(major):
         ended = await site.programs.run("initdb", [*arguments, *locale], time_limit=INITIALISE_LIMIT)
         if ended.code == 0:
             return
@@ -60,7 +65,7 @@ def _locales(major: int) -> list[list[str]]:
     """Best first. The built-in provider sorts alike on every host, whatever its C library."""
     built_in = ["--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
     plain = [["--locale=C.UTF-8"], ["--locale=C"]]
-    return [built_in, *plain] if major >= 17 else plain
+    return [built_in, *plain] if major >= BUILTIN_VERSION else plain
 
 
 async def _furnish(site: Site, staging: Path) -> None:

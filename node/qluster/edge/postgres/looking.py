@@ -74,6 +74,8 @@ class Look:
             return Facts(directory=directory, server=self._server(), error=error)
         if site.server.pid is None:
             return await self._stopped()
+        if site.server.status not in ("ready", "stopping"):
+            return await self._silent("")
         try:
             state = await site.session.row(STATE)
             replicas = [] if state["in_recovery"] else await site.session.rows(REPLICAS)

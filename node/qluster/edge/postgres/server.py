@@ -103,6 +103,18 @@ class Server:
         self._gone.set_result(code)
         self._exited(code)
 
+    @property
+    def status(self) -> str:
+        """What the postmaster says of itself in its lock file: starting, standby, ready, stopping; or ""."""
+        try:
+            with open(os.path.join(self._data_dir, "postmaster.pid"), encoding="utf-8") as lock:
+                lines = lock.read().splitlines()
+        except (OSError, ValueError):
+            return ""
+        if self.pid is None or not lines or lines[0].strip() != str(self.pid):
+            return ""
+        return lines[7].strip() if len(lines) > 7 else "ready"
+
     def reload(self) -> None:
         """Have the configuration files read again."""
         self._signal(signal.SIGHUP)

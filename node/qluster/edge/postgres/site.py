@@ -120,7 +120,7 @@ class Site:
 
     # --- configuration ---
 
-    def configure(self, terms: Terms, upstream: Address | None) -> None:
+    async def configure(self, terms: Terms, upstream: Address | None) -> None:
         """Write all configuration for these terms and this upstream; the next start or reload uses it."""
         self.configure_secrets()
         conninfo = ""
@@ -134,6 +134,7 @@ class Site:
                 archive=self._archive_command(),
                 primary_conninfo=conninfo,
                 least=self.least,
+                sync_file_systems=await self.programs.syncs_file_systems(),
             )
         except ValueError as error:
             raise PostgresFailed(str(error)) from None

@@ -69,7 +69,7 @@ async def _start(site: Site, terms: Terms, upstream: Address | None) -> None:
         log.warning("database-altered setting=%s hint=taken back, the daemon decides it", name)
     site.prepare_socket_dir()
     site.position_final = False
-    site.configure(terms, upstream)
+    await site.configure(terms, upstream)
     await site.server.start()
 
 
@@ -79,16 +79,22 @@ async def answers_within(site: Site, limit: float) -> bool:
     try:
         async with asyncio.timeout(limit):
             while not gone.done():
-                try:
-                    await site.session.row("SELECT 1")
+                if site.server.status == "ready" and await _answers(site):
                     return True
-                except PostgresFailed:
-                    await asyncio.wait([gone], timeout=PAUSE)
+                await asyncio.wait([gone], timeout=PAUSE)
     except TimeoutError:
         return False
     raise PostgresFailed(
         f"the server ended with code {gone.result()} instead of starting: its log says why"
     )
+
+
+async def _answers(site: Site) -> bool:
+    try:
+        await site.session.row("SELECT 1")
+    except PostgresFailed:
+        return False
+    return True
 
 
 async def promote(site: Site, order: Promote) -> Opened:
@@ -99,16 +105,26 @@ async def promote(site: Site, order: Promote) -> Opened:
     if state["conninfo"] or receiver_of(state) != "none":
         raise PostgresFailed("the standby still has an upstream: it is detached before it is promoted")
     site.note_reign(state["system_id"], order.reign)
-    site.configure(order.terms, None)
+    await site.configure(order.terms, None)
     site.server.reload()
     try:
         async with asyncio.timeout(PROMOTE_LIMIT):
             await site.session.rows("SELECT pg_promote(false)")
-            while (await site.session.row(STATE))["in_recovery"]:
+            while not await _left_recovery(site):
                 await asyncio.sleep(PAUSE / 4)
     except TimeoutError:
         raise PostgresFailed(f"the promotion did not end within {PROMOTE_LIMIT:g} seconds") from None
     return await _opened(site)
+
+
+async def _left_recovery(site: Site) -> bool:
+    """A promotion goes on while the server is too busy to answer; only its end is a failure."""
+    try:
+        return not (await site.session.row(STATE))["in_recovery"]
+    except PostgresFailed:
+        if site.server.pid is None:
+            raise
+        return False
 
 
 async def _opened(site: Site) -> Opened:
