@@ -73,7 +73,7 @@ edge: $(VENV)/dev.stamp ## real sockets, files, databases
 	@$(BIN)/pytest tests/node/edge
 
 cluster: $(VENV)/dev.stamp ## a real cluster on this machine, with real faults
-	@$(BIN)/pytest tests/cluster
+	@$(BIN)/pytest tests/local
 
 collection: $(VENV)/dev.stamp ## build the collection's archive
 	@$(BIN)/python packaging/build_collection.py

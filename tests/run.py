@@ -40,11 +40,11 @@ def stages() -> list[Stage]:
     make = ["make", "--no-print-directory"]
     return [
         Stage("lab", [*PYTEST, "tests/lab"]),
-        Stage("cluster", [*PYTEST, "tests/cluster"]),
+        Stage("cluster", [*PYTEST, "tests/local"]),
         Stage("edge", [*PYTEST, "tests/node/edge"], needs=("cluster",)),
         Stage("sanity", [str(BIN / "python"), "tests/collection/sanity.py"], needs=("cluster",)),
         Stage("simulation", [*PYTEST, "tests/node/sim"], needs=("lint",)),
-        Stage("unit", [*PYTEST, "tests/node", "tests/unit", "--ignore", "tests/node/edge", "--ignore", "tests/node/sim"]),
+        Stage("unit", [*PYTEST, "tests/node", "tests/unit", "--ignore=tests/node/edge", "--ignore=tests/node/sim"]),
         Stage("collection", [*PYTEST, "tests/collection"], needs=("cluster",)),
         Stage("types", [*make, "types"]),
         Stage("floors", [*make, "floors"]),
@@ -68,7 +68,8 @@ def run(stage: Stage) -> None:
         stage.code = 124
     stage.seconds = time.monotonic() - began
     (LOGS / f"{stage.name}.log").write_text(stage.output)
-    print(f"{'ok  ' if stage.code == 0 else 'FAIL'} {stage.name:<12} {stage.seconds:6.1f} s  {summary(stage)}", flush=True)
+    word = "ok  " if stage.code == 0 else "FAIL"
+    print(f"{word} {stage.name:<12} {stage.seconds:6.1f} s  {summary(stage)}", flush=True)
 
 
 def summary(stage: Stage) -> str:

@@ -23,7 +23,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 HOME = ROOT / ".cache" / "sanity"
-LEFT_OUT = (".ansible", "node", "lab", "packaging", "tests/node", "tests/lab", "tests/cluster", "tests/collection",
+LEFT_OUT = (".ansible", "node", "lab", "packaging", "tests/node", "tests/lab", "tests/local", "tests/collection",
             "tests/golden", "tests/run.py")
 """What is no part of the collection; node/ and the tests have their own linters with narrower rules."""
 PYTHONS = tuple(f"3.{minor}" for minor in range(8, 14))

@@ -1,0 +1,132 @@
+"""What an operator does with a cluster on one machine, from the first command to the last."""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+import pytest
+from local.world import NODES, Local, wait_for
+
+VALUES = count(1)
+RECOVERY_LIMIT = 60.0
+"""Seconds for the pool to take writes again: a few on a quiet machine, many on a busy one."""
+
+
+@pytest.fixture(scope="module")
+def local() -> Iterator[Local]:
+    """A cluster of its own, removed at the end whatever happened."""
+    folder = Path(tempfile.mkdtemp(prefix="qluster-test-"))
+    cluster = Local.make(folder)
+    yield cluster
+    if cluster.prefix.exists():
+        cluster.make_target("destroy")
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def changed(output: str) -> dict[str, int]:
+    """Changes by host, from the recap of a run."""
+    return {host: int(number) for host, number in re.findall(r"^(\S+)\s*: ok=\d+\s+changed=(\d+)", output, re.M)}
+
+
+def test_one_command_makes_a_cluster(local: Local) -> None:
+    output = local.make_target("deploy")
+    assert set(changed(output)) >= {"node1", "node2", "node3", "pool1"}
+    for shown in ("127.0.3.4:6432", "https://127.0.3.1:8080", "/swagger"):
+        assert shown in output, f"{shown} is not in the last lines:\n{output[-3000:]}"
+    assert local.whole()
+    local.sql("create table ledger (value bigint primary key)")
+    assert local.writes(next(VALUES))
+
+
+def test_second_run_changes_nothing(local: Local) -> None:
+    assert set(changed(local.make_target("deploy")).values()) == {0}
+
+
+def test_check_mode_changes_nothing_and_does_not_fail(local: Local) -> None:
+    done = local.play("deploy.yml", "--check", "--diff")
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert set(changed(done.stdout).values()) == {0}
+
+
+def test_no_secret_is_printed(local: Local) -> None:
+    done = local.play("deploy.yml", "-vvv", "--diff")
+    secrets = [path for path in (local.prefix / "secrets").rglob("*") if path.is_file() and path.suffix != ".crt"]
+    assert len(secrets) > 5
+    for path in secrets:
+        for line in path.read_text().splitlines():
+            assert len(line) < 12 or line.startswith("-----") or line not in done.stdout, f"{path.name} was printed"
+
+
+@pytest.mark.parametrize("struck", ["database", "daemon", "database and daemon"])
+def test_writes_go_on_after_kill_9_of_the_primary(local: Local, struck: str) -> None:
+    first = local.leader()
+    assert first is not None
+    before = [next(VALUES) for _ in range(20)]
+    assert all(local.writes(value) for value in before)
+    primary_position = wait_for("all rows on both replicas", lambda: _replicated(local, before))
+    assert primary_position < RECOVERY_LIMIT
+    pids = []
+    if "daemon" in struck:
+        pids.append(local.daemon(first))
+    if "database" in struck:
+        pids.append(local.postmaster(first))
+    began = time.monotonic()
+    local.kill(*pids)
+    wait_for("a write through the pool", lambda: local.writes(next(VALUES)), RECOVERY_LIMIT)
+    print(f"{struck}: the pool takes writes again after {time.monotonic() - began:.2f} s")
+    kept = set(local.sql("select value from ledger"))
+    assert kept >= set(before), f"acknowledged and replicated, and lost: {set(before) - kept}"
+    verdict = local.judge({"leader": "known", "quorate": True}, timeout=30)
+    assert not verdict["failed"], verdict
+    wait_for("the killed node is a replica or primary again, by itself", local.whole, RECOVERY_LIMIT)
+    verdict = local.judge({"leader": "known", "quorate": True, "voters": 3, "replicas_streaming": 2}, timeout=30)
+    assert not verdict["failed"], verdict
+
+
+def _replicated(local: Local, values: list[int]) -> bool:
+    """Every database holds the rows: replicas are asked themselves."""
+    for ip in NODES.values():
+        try:
+            held = set(local.sql("select value from ledger", host=ip, port=5432))
+        except OSError:
+            return False
+        if not held >= set(values):
+            return False
+    return True
+
+
+def test_status_says_what_is_missing_and_who_says_so(local: Local) -> None:
+    verdict = local.judge({"voters": 5})
+    assert verdict["failed"]
+    assert "voters" in str(verdict["msg"])
+    assert verdict["unmet"]
+
+
+def test_reinit_refuses_without_the_name_of_the_cluster(local: Local) -> None:
+    done = local.play("reinit.yml")
+    assert done.returncode != 0
+    assert "qluster_reinit_confirm" in done.stdout
+    assert local.whole()
+
+
+def test_reinit_begins_a_new_cluster(local: Local) -> None:
+    before = local.get(NODES["node1"], "/map").json()["cluster"]  # type: ignore[union-attr]
+    done = local.play("reinit.yml", "-e", "qluster_reinit_confirm=local")
+    assert done.returncode == 0, done.stdout[-5000:]
+    after = local.get(NODES["node1"], "/map").json()["cluster"]  # type: ignore[union-attr]
+    assert after["cluster"] > before["cluster"]
+    assert after["database_system_id"] != before["database_system_id"]
+    assert local.whole()
+    assert local.sql("select count(*) from pg_tables where tablename = 'ledger'") == [0]
+
+
+def test_destroy_leaves_nothing(local: Local) -> None:
+    local.make_target("destroy")
+    assert not local.prefix.exists()
+    assert local.processes() == []
