@@ -19,6 +19,8 @@ attributes:
   check_mode:
     support: full
     description: Can run in check mode and say what it would remove.
+    details:
+      - A server that still runs is no error then, because the task that would stop it has not done so.
   diff_mode:
     support: none
     description: Shows no difference.
@@ -97,9 +99,9 @@ def running(path):
     return pid if os.path.realpath(path) == os.path.realpath(works_in) else None
 
 
-def check_kind(path, kind, names):
+def check_kind(path, kind, names, check):
     if kind == "database":
-        pid = running(path)
+        pid = None if check else running(path)
         if pid is not None:
             raise Refusal(f"{path} is in use: its server runs as process {pid}. Stop the daemon first.")
         if not any(name in names for name in DATABASE_MARKS):
@@ -146,7 +148,7 @@ def empty(path, kind, check):
         return {"entries": 0, "bytes": 0}
     if not names:
         return {"entries": 0, "bytes": 0}
-    check_kind(real, kind, names)
+    check_kind(real, kind, names, check)
     size = measure(real, os.stat(real).st_dev)
     for name in sorted(names, key=rank) if not check else ():
         inside = os.path.join(real, name)

@@ -54,7 +54,7 @@ options:
     choices: [started, stopped, restarted, reloaded, absent, down]
     default: started
   command:
-    description: Words of the program's command; needed when it is to run.
+    description: Words of the program's command. Not given, the program is run as it was defined before.
     type: list
     elements: str
     default: []
@@ -373,10 +373,12 @@ def definitions(options):
     program = PROGRAM.format(
         name=options["name"], command=quoted(options["command"]),
         stop_timeout=options["stop_timeout"], directory=directory.replace("%", "%%"))
-    return {
-        os.path.join(directory, "supervisord.conf"): main,
-        os.path.join(directory, "programs", options["name"] + ".ini"): program,
-    }
+    path = os.path.join(directory, "programs", options["name"] + ".ini")
+    if not options["command"]:
+        if not os.path.exists(path):
+            raise Refusal(f"{options['name']} was never defined: there is no {path}. Run deploy.yml first.")
+        return {os.path.join(directory, "supervisord.conf"): main}
+    return {os.path.join(directory, "supervisord.conf"): main, path: program}
 
 
 def provide(supervisor, options, check):
@@ -467,7 +469,6 @@ def main():
             "stop_timeout": {"type": "int", "default": 60},
             "strays": {"type": "path", "default": ""},
         },
-        required_if=[("state", state, ("command",)) for state in RUNNING_STATES],
         supports_check_mode=True,
     )
     try:
