@@ -9,7 +9,7 @@ import argparse
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from qluster.cli.exits import EXIT_CONFIG, EXIT_DONE, EXIT_TROUBLE, EXIT_USAGE, MEANINGS
 
@@ -30,12 +30,19 @@ class Refused(Exception):
         self.lines = lines
 
 
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
 def get_parser() -> argparse.ArgumentParser:
     """The parser of the command line."""
+    return _parsers()[0]
+
+
+def _parsers() -> tuple[argparse.ArgumentParser, Commands]:
     parser = argparse.ArgumentParser(
         prog="qluster",
         description="A node of a highly available database cluster. Without a command it runs the node.",
-        epilog=EXIT_CODES, formatter_class=argparse.RawDescriptionHelpFormatter)
+        epilog=EXIT_CODES, formatter_class=_form)
     parser.add_argument("--version", action="store_true", help="print the version and end")
     _add_config(parser)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
@@ -51,7 +58,7 @@ def get_parser() -> argparse.ArgumentParser:
     aside = _command(commands, "set-aside", "put the node's state away, so that it joins anew; the daemon is stopped")
     _add_config(aside, default=argparse.SUPPRESS)
     aside.add_argument("--reason", default="asked for by an operator", help="what to note in it")
-    return parser
+    return parser, commands
 
 
 def _add_config(parser: argparse.ArgumentParser, default: str | None = None) -> None:
@@ -59,11 +66,23 @@ def _add_config(parser: argparse.ArgumentParser, default: str | None = None) -> 
                         help=f"the configuration; without it config.yaml beside the program, then {FALLBACK_CONFIG}")
 
 
-def _command(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, text: str
-) -> argparse.ArgumentParser:
+def _command(commands: Commands, name: str, text: str) -> argparse.ArgumentParser:
     return commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.", epilog=EXIT_CODES,
-                               formatter_class=argparse.RawDescriptionHelpFormatter)
+                               formatter_class=_form)
+
+
+def _form(prog: str) -> argparse.HelpFormatter:
+    # A fixed width, so that the reference page made from it does not depend on a terminal.
+    return argparse.RawDescriptionHelpFormatter(prog, width=100)
+
+
+def reference() -> str:
+    """The reference page of the command line."""
+    parser, commands = _parsers()
+    pages = [("qluster", parser.format_help())]
+    pages += [(f"qluster {name}", command.format_help()) for name, command in commands.choices.items()]
+    texts = [f"## {title}\n\n```text\n{text.rstrip()}\n```\n" for title, text in pages]
+    return "# The command line\n\nMade from the program's own help; do not edit.\n\n" + "\n".join(texts)
 
 
 def run(words: list[str], program: str) -> int:

@@ -13,7 +13,7 @@ from qluster import __version__
 from qluster.__main__ import main
 from qluster.cli.exits import EXIT_CONFIG, EXIT_DONE, EXIT_TROUBLE, EXIT_USAGE, MEANINGS
 from qluster.cli.logs import formatter
-from qluster.cli.main import config_path, get_parser, run
+from qluster.cli.main import config_path, get_parser, reference, run
 from qluster.edge.disk import Disk
 
 GOOD = 'ip: 127.0.0.1\nudp: {socket: {group: "239.19.76.1:7400", interface: lo}}\n'
@@ -119,6 +119,13 @@ def test_help_names_every_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
     text = capsys.readouterr().out
     assert all(f"  {code:<3} {meaning}" in text for code, meaning in MEANINGS.items())
     assert get_parser().prog == "qluster"
+
+
+def test_reference_page_is_the_help() -> None:
+    page = Path(__file__).parents[3] / "docs/reference/command_line.md"
+    if os.environ.get("REWRITE_GOLDEN") == "1":
+        page.write_text(reference(), encoding="utf-8")
+    assert page.read_text(encoding="utf-8") == reference(), f"REWRITE_GOLDEN=1 pytest {__file__} writes it anew"
 
 
 def test_state_is_set_aside_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
