@@ -217,7 +217,7 @@ _CONNINFO = re.compile(r"(\w+)\s*=\s*('(?:[^'\\]|\\.)*'|[^\s']+)")
 def upstream_of(primary_conninfo: str) -> str | None:
     """"host:port" of a ``primary_conninfo``; None when it names no host."""
     fields = {key: value.strip("'") for key, value in _CONNINFO.findall(primary_conninfo)}
-    if "host" not in fields:
+    if not fields.get("host"):
         return None
     return f"{fields['host']}:{fields.get('port', '5432')}"
 

@@ -1,0 +1,246 @@
+"""From facts and what is wanted to the next order."""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import product
+from typing import Any, get_args
+
+import pytest
+from qluster.database.facts import Directory, Facts, Receiver, Server, Standing
+from qluster.database.failures import ATTEMPTS_MOST, DELAY_FIRST, DELAY_MOST, Failures
+from qluster.database.orders import (
+    Adjust,
+    Clone,
+    Detach,
+    Follow,
+    Initialise,
+    Promote,
+    Rewind,
+    StartPrimary,
+    StartStandby,
+    StopFast,
+    Terms,
+)
+from qluster.database.plan import Kind, Wanted, needs_reinit, next_order, reason
+
+ID = 77
+UP = ("10.0.0.1", 5432)
+TERMS = Terms(name="node2")
+FOLLOW = Wanted(kind="follow", reign=4, upstream=UP, system_id=ID, terms=TERMS)
+PRIMARY = Wanted(kind="primary", reign=4, system_id=ID, terms=TERMS)
+DETACHED = Wanted(kind="detached", reign=4, system_id=ID, terms=TERMS)
+FOUND = Wanted(kind="found", terms=TERMS)
+STOPPED = Wanted(kind="stopped", system_id=ID)
+
+EMPTY = Facts(directory="empty")
+STANDBY = Facts(directory="initialised", system_id=ID, standby=True, control_state="shut down in recovery")
+FORMER = Facts(directory="initialised", system_id=ID, last_reign=3, control_state="in production")
+FRESH = Facts(directory="initialised", system_id=ID, fresh=True, control_state="shut down")
+STREAMING = replace(
+    STANDBY, server="running", in_recovery=True, upstream="10.0.0.1:5432", receiver="streaming", terms=TERMS
+)
+LONE = replace(STANDBY, server="running", in_recovery=True, terms=TERMS)
+REIGNING = replace(FORMER, server="running", in_recovery=False, last_reign=4, terms=TERMS)
+
+
+def order(facts: Facts, wanted: Wanted, failures: Failures | None = None, now: float = 0.0) -> object:
+    return next_order(facts, wanted, failures or Failures(), now)
+
+
+@pytest.mark.parametrize(
+    ("facts", "wanted", "expected"),
+    [
+        pytest.param(EMPTY, Wanted(), None, id="nothing wanted"),
+        pytest.param(EMPTY, FOUND, Initialise(TERMS), id="founding in an empty directory"),
+        pytest.param(Facts(), FOUND, Initialise(TERMS), id="founding in an absent directory"),
+        pytest.param(FRESH, FOUND, None, id="founded, and not started before it reigns"),
+        pytest.param(EMPTY, replace(FOUND, system_id=ID), None, id="a cluster is not founded twice"),
+        pytest.param(FORMER, FOUND, None, id="a database of before is not founded over"),
+        pytest.param(STREAMING, STOPPED, StopFast(), id="stop"),
+        pytest.param(STANDBY, STOPPED, None, id="stopped"),
+        pytest.param(EMPTY, DETACHED, None, id="nothing to detach"),
+        pytest.param(STANDBY, DETACHED, StartStandby(None, TERMS), id="a stopped standby tells its position"),
+        pytest.param(FORMER, DETACHED, StartStandby(None, TERMS), id="a former primary tells its position"),
+        pytest.param(REIGNING, DETACHED, StopFast(), id="a primary that is deposed stops"),
+        pytest.param(STREAMING, DETACHED, Detach(TERMS), id="a streaming standby is cut off"),
+        pytest.param(LONE, DETACHED, None, id="detached already"),
+        pytest.param(EMPTY, FOLLOW, Clone(UP, ID, TERMS), id="an empty directory is copied"),
+        pytest.param(
+            Facts(directory="unfinished"), FOLLOW, Clone(UP, ID, TERMS), id="an interrupted one is copied"
+        ),
+        pytest.param(STANDBY, FOLLOW, StartStandby(UP, TERMS), id="a standby starts"),
+        pytest.param(STREAMING, FOLLOW, None, id="a standby streams"),
+        pytest.param(LONE, FOLLOW, Follow(UP, TERMS), id="a detached standby follows"),
+        pytest.param(
+            replace(STREAMING, upstream="10.0.0.9:5432"), FOLLOW, Follow(UP, TERMS), id="another upstream"
+        ),
+        pytest.param(
+            replace(STREAMING, receiver="waiting", unstreamed=9), FOLLOW, None, id="silence is borne a while"
+        ),
+        pytest.param(
+            replace(STREAMING, receiver="waiting", unstreamed=11), FOLLOW, Follow(UP, TERMS), id="and not longer"
+        ),
+        pytest.param(
+            replace(STREAMING, terms=Terms(name="node2", members=("10.0.0.3",))),
+            FOLLOW,
+            Adjust(TERMS, 0),
+            id="new terms for a standby",
+        ),
+        pytest.param(FORMER, FOLLOW, Rewind(UP, ID, TERMS), id="a former primary is rewound"),
+        pytest.param(FRESH, FOLLOW, Rewind(UP, ID, TERMS), id="one that never reigned too"),
+        pytest.param(REIGNING, FOLLOW, StopFast(), id="a primary stops before it follows"),
+        pytest.param(
+            replace(LONE, last_reign=3), FOLLOW, Rewind(UP, ID, TERMS), id="a former primary that only asked"
+        ),
+        pytest.param(
+            replace(LONE, standing="diverged"), FOLLOW, Rewind(UP, ID, TERMS), id="a diverged standby"
+        ),
+        pytest.param(replace(LONE, standing="outrun"), FOLLOW, Clone(UP, ID, TERMS), id="an outrun standby"),
+        pytest.param(EMPTY, PRIMARY, None, id="nothing to reign over"),
+        pytest.param(FRESH, PRIMARY, StartPrimary(4, TERMS), id="the first reign"),
+        pytest.param(FORMER, PRIMARY, StartPrimary(4, TERMS), id="the next reign of the same node"),
+        pytest.param(
+            replace(FORMER, last_reign=2), PRIMARY, StartStandby(None, TERMS), id="after another's reign"
+        ),
+        pytest.param(
+            replace(FORMER, last_reign=2), replace(PRIMARY, since=2), StartPrimary(4, TERMS), id="its own row"
+        ),
+        pytest.param(STANDBY, PRIMARY, StartStandby(None, TERMS), id="a stopped standby starts first"),
+        pytest.param(STREAMING, PRIMARY, Detach(TERMS), id="and is detached"),
+        pytest.param(LONE, PRIMARY, Promote(4, TERMS), id="and is promoted"),
+        pytest.param(replace(STANDBY, server="starting"), PRIMARY, None, id="not while it starts"),
+        pytest.param(REIGNING, PRIMARY, None, id="it reigns"),
+        pytest.param(replace(REIGNING, last_reign=3), PRIMARY, Adjust(TERMS, 4), id="it learns of its new reign"),
+        pytest.param(replace(STREAMING, server="stopping"), FOLLOW, None, id="one thing after the other"),
+    ],
+)
+def test_the_next_order(facts: Facts, wanted: Wanted, expected: object) -> None:
+    assert order(facts, wanted) == expected
+
+
+def every_fact() -> list[Facts]:
+    """All combinations of what decides."""
+    fields: dict[str, tuple[Any, ...]] = {
+        "directory": get_args(Directory),
+        "system_id": (ID, 99, None),
+        "server": get_args(Server),
+        "in_recovery": (None, True, False),
+        "standby": (True, False),
+        "fresh": (True, False),
+        "last_reign": (0, 3, 4),
+        "upstream": (None, "10.0.0.1:5432"),
+        "receiver": get_args(Receiver),
+        "standing": get_args(Standing),
+    }
+    return [Facts(**dict(zip(fields, values, strict=True))) for values in product(*fields.values())]
+
+
+EVERY = every_fact()
+
+
+@pytest.mark.parametrize("kind", [kind for kind in get_args(Kind) if kind != "primary"])
+def test_nothing_but_a_reign_makes_a_primary(kind: Kind) -> None:
+    wanted = replace(FOLLOW, kind=kind)
+    assert not [facts for facts in EVERY if isinstance(order(facts, wanted), (StartPrimary, Promote))]
+
+
+@pytest.mark.parametrize("kind", get_args(Kind))
+def test_another_database_is_never_touched(kind: Kind) -> None:
+    wanted = replace(FOLLOW, kind=kind)
+    for facts in EVERY:
+        if facts.directory == "initialised" and facts.system_id == 99:
+            assert order(facts, wanted) in (None, StopFast())
+
+
+@pytest.mark.parametrize("kind", get_args(Kind))
+def test_foreign_files_are_never_touched(kind: Kind) -> None:
+    for wanted in (replace(FOLLOW, kind=kind), replace(FOLLOW, kind=kind, system_id=None)):
+        for facts in EVERY:
+            if facts.directory == "foreign":
+                assert order(facts, wanted) in (None, StopFast())
+
+
+def test_a_database_is_made_only_where_there_is_none_and_the_cluster_has_none() -> None:
+    for wanted in (FOUND, replace(FOUND, system_id=ID), FOLLOW, PRIMARY, DETACHED):
+        for facts in EVERY:
+            if isinstance(order(facts, wanted), Initialise):
+                assert facts.directory in ("absent", "empty") and wanted is FOUND
+
+
+def test_a_promotion_needs_a_standby_that_hears_nobody() -> None:
+    for facts in EVERY:
+        if isinstance(order(facts, PRIMARY), Promote):
+            assert facts.in_recovery and facts.upstream is None and facts.receiver == "none"
+
+
+def test_a_former_primary_follows_only_by_rewind_or_copy() -> None:
+    for facts in EVERY:
+        if facts.last_reign and facts.directory == "initialised":
+            assert not isinstance(order(facts, FOLLOW), (StartStandby, Follow, Adjust))
+
+
+@pytest.mark.parametrize("wanted", [FOUND, FOLLOW, PRIMARY, DETACHED])
+def test_where_nothing_can_be_done_people_are_told_why(wanted: Wanted) -> None:
+    for facts in (
+        Facts(directory="foreign", error="/opt/qhb-data holds photos"),
+        replace(STANDBY, system_id=99),
+        replace(STANDBY, system_id=None),
+    ):
+        assert reason(facts, wanted, Failures())
+
+
+def test_reasons_name_the_value_and_the_remedy() -> None:
+    said = reason(replace(STANDBY, system_id=99), FOLLOW, Failures())
+    assert "system id 99, the cluster has 77" in said and "empty it" in said
+    assert reason(STREAMING, FOLLOW, Failures()) == ""
+
+
+def test_a_rewind_that_fails_twice_becomes_a_copy() -> None:
+    failures = Failures()
+    for _ in range(2):
+        assert isinstance(order(FORMER, FOLLOW, failures, now=100.0), Rewind)
+        failures.failed(Rewind(UP, ID), "no WAL", now=0.0)
+    assert order(FORMER, FOLLOW, failures, now=100.0) == Clone(UP, ID, TERMS)
+    failures.succeeded(Clone(UP, ID))
+    assert isinstance(order(FORMER, FOLLOW, failures, now=100.0), Rewind)
+
+
+def test_a_rewind_whose_upstream_is_away_does_not_become_a_copy() -> None:
+    failures = Failures()
+    for _ in range(50):
+        failures.failed(Rewind(UP, ID), "away", now=0.0, passing=True)
+    assert isinstance(order(FORMER, FOLLOW, failures, now=100.0), Rewind)
+
+
+def test_attempts_are_spaced_and_have_an_end() -> None:
+    failures, now, gaps = Failures(), 0.0, []
+    for _ in range(ATTEMPTS_MOST):
+        assert order(EMPTY, FOLLOW, failures, now) == Clone(UP, ID, TERMS)
+        failures.failed(Clone(UP, ID), "disk full", now)
+        assert order(EMPTY, FOLLOW, failures, now) is None
+        gaps.append(failures.next_at - now)
+        now = failures.next_at
+    assert gaps[0] == DELAY_FIRST and gaps == sorted(gaps) and gaps[-1] <= DELAY_MOST
+    assert order(EMPTY, FOLLOW, failures, now=1e9) is None
+    assert needs_reinit(EMPTY, FOLLOW, failures)
+    assert reason(EMPTY, FOLLOW, failures) == (
+        "given up after repeated failures, reinitialise this node: disk full"
+    )
+    failures.forget()
+    assert order(EMPTY, FOLLOW, failures, now) == Clone(UP, ID, TERMS)
+
+
+def test_an_upstream_that_is_away_is_waited_for_without_end() -> None:
+    failures = Failures()
+    for _ in range(1000):
+        failures.failed(Clone(UP, ID), "no answer", now=0.0, passing=True)
+    assert order(EMPTY, FOLLOW, failures, now=DELAY_MOST) == Clone(UP, ID, TERMS)
+    assert not needs_reinit(EMPTY, FOLLOW, failures)
+
+
+def test_a_stop_is_never_given_up() -> None:
+    failures = Failures()
+    for _ in range(100):
+        failures.failed(StopFast(), "hangs", now=0.0)
+    assert order(STREAMING, STOPPED, failures, now=DELAY_MOST) == StopFast()

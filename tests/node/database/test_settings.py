@@ -1,0 +1,136 @@
+"""The texts that configure a server."""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import shlex
+
+import pytest
+from msgspec.structs import replace
+from qluster.config import PROGRAMS, Database
+from qluster.database.orders import Terms
+from qluster.database.settings import (
+    DEFAULTS,
+    SAFETY,
+    access_rules,
+    archive_command,
+    connection_text,
+    conninfo_in,
+    identity_map,
+    refused_parameters,
+    server_settings,
+    settings_text,
+    upstream_of,
+)
+
+DATABASE = Database(
+    bin_dir="/usr/lib/postgresql/15/bin",
+    library_dir="",
+    data_dir="/opt/qhb-data",
+    wal_archive_dir="/opt/qhb-backup/wal",
+    socket_dir="/run/qluster",
+    port=5432,
+    superuser="qluster",
+    password_file="/etc/qluster/database.password",
+    application_user="app",
+    application_password_file="/etc/qluster/application.password",
+    application_database="app",
+    client_networks=("10.0.0.0/8", "192.0.2.7"),
+    programs={name: name for name in PROGRAMS},
+    parameters={},
+)
+
+
+def with_parameters(**parameters: str) -> Database:
+    return replace(DATABASE, parameters=parameters)
+
+
+@pytest.mark.parametrize("name", sorted(SAFETY))
+def test_no_setting_of_safety_can_be_changed_by_hand(name: str) -> None:
+    faults = refused_parameters({name.upper(): "x"})
+    assert len(faults) == 1 and f"{name.upper()} cannot be set to 'x'" in faults[0]
+    with pytest.raises(ValueError, match="cannot be set"):
+        server_settings(with_parameters(**{name: "x"}), "10.0.0.1", Terms())
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("synchronous_commit", "remote_write"), ("wal_level", "minimal"), ("work_mem", "1MB\nfsync = off"), ("a b", "1")],
+)
+def test_a_dangerous_value_is_refused(name: str, value: str) -> None:
+    assert refused_parameters({name: value})
+
+
+def test_every_default_can_be_changed() -> None:
+    assert refused_parameters(dict.fromkeys(DEFAULTS, "1")) == []
+    assert server_settings(with_parameters(WAL_KEEP_SIZE="2GB"), "10.0.0.1", Terms())["wal_keep_size"] == "2GB"
+    assert server_settings(with_parameters(wal_level="logical"), "10.0.0.1", Terms())["wal_level"] == "logical"
+
+
+def test_standby_and_primary_differ_in_the_upstream_only() -> None:
+    primary = server_settings(DATABASE, "10.0.0.1", Terms())
+    standby = server_settings(DATABASE, "10.0.0.1", Terms(), primary_conninfo="host=10.0.0.2")
+    assert {key for key in primary if primary[key] != standby[key]} == {"primary_conninfo"}
+
+
+def test_without_archive_directory_nothing_is_archived() -> None:
+    assert server_settings(DATABASE, "10.0.0.1", Terms())["archive_mode"] == "off"
+    assert server_settings(DATABASE, "10.0.0.1", Terms(), archive="x")["archive_mode"] == "on"
+
+
+def test_a_standby_has_at_least_what_its_primary_had() -> None:
+    least = [("max_connections", 300), ("max_wal_senders", 5), ("max_worker_processes", 8)]
+    settings = server_settings(with_parameters(max_connections="100"), "10.0.0.1", Terms(), least=least)
+    assert settings["max_connections"] == "300"
+    assert settings["max_wal_senders"] == DEFAULTS["max_wal_senders"]
+    assert "max_worker_processes" not in settings
+
+
+def test_the_upstream_is_read_back_from_the_file() -> None:
+    conninfo = connection_text(("10.0.0.2", 5433), "ql'u", "node2", "/var/my state\\x/pass")
+    text = settings_text(server_settings(DATABASE, "10.0.0.1", Terms(), primary_conninfo=conninfo))
+    assert conninfo_in(text) == conninfo
+    assert upstream_of(conninfo) == "10.0.0.2:5433"
+    assert "password" not in conninfo
+
+
+@pytest.mark.parametrize(
+    ("text", "upstream"),
+    [
+        ("", None),
+        ("user=x", None),
+        ("host=a", "a:5432"),
+        ("host = 'a' port=1", "a:1"),
+        ("passfile='/host=x' host=b port=2", "b:2"),
+        ("host='' port=2", None),
+    ],
+)
+def test_an_upstream_is_host_and_port(text: str, upstream: str | None) -> None:
+    assert upstream_of(text) == upstream
+
+
+def test_quotes_in_values_are_doubled() -> None:
+    assert "x = 'it''s a \\\\ path'" in settings_text({"x": "it's a \\ path"})
+
+
+def test_the_archive_command_keeps_words_with_spaces_together() -> None:
+    command = archive_command(["/usr/bin/python3", "-I", "/a b/100%/archive.py"], "/net/wal archive")
+    as_the_server_does = command.replace("%%", "%").replace("%p", "pg_wal/0001").replace("%f", "0001")
+    assert shlex.split(as_the_server_does) == [
+        "/usr/bin/python3",
+        "-I",
+        "/a b/100%/archive.py",
+        "/net/wal archive",
+        "pg_wal/0001",
+        "0001",
+    ]
+
+
+def test_access_is_by_system_user_here_and_by_password_from_elsewhere() -> None:
+    rules = access_rules(DATABASE, ["10.0.0.3", "10.0.0.2", "2001:db8::1"])
+    lines = [line for line in rules.splitlines() if not line.startswith("#")]
+    assert lines[0] == 'local all "qluster" peer map=qluster'
+    assert 'host replication "qluster" 10.0.0.2/32 scram-sha-256' in lines
+    assert 'host all "qluster" 2001:db8::1/128 scram-sha-256' in lines
+    assert "host all all 192.0.2.7/32 scram-sha-256" in lines
+    assert not [line for line in lines if "trust" in line or line.endswith("md5")]
+    assert identity_map("qluster", "qhb").endswith('qluster "qhb" "qluster"\n')
