@@ -130,6 +130,8 @@ class Node:
     def handle(self, event: Event, now: float) -> Effects:
         """Take one event; the effects are to be performed in the order of their fields."""
         self._effects = effects = Effects()
+        if not self._checked and self.state.applied:
+            self._take_settings()
         match event:
             case DatagramReceived(datagram, source):
                 for received in self.link.receive(datagram, source, now):
@@ -427,6 +429,10 @@ class Node:
     def _begin(self, saved: Saved, now: float) -> None:
         assert saved.identity is not None
         self.message = "waiting for the leader"
+        if saved.snapshot is not None:
+            # The log goes on where the snapshot ends: what lies before it is in the snapshot alone.
+            self.state = decode_state(saved.snapshot.state)
+            self._settle_members(Members.decode(saved.snapshot.members), now)
         self.qraft = QRaft(saved.identity.node, consensus_settings(self.config), saved, self.random, now)
 
     def _found(self, number: int, now: float) -> None:
