@@ -65,6 +65,8 @@ class Facts:
     unstreamed: float = 0.0
     """Seconds for which a running standby with an upstream has not been streaming."""
     standing: Standing = ""
+    crashes: int = 0
+    """How often a server that had answered ended by itself within the last minutes."""
     replicas: tuple[Replica, ...] = ()
     terms: Terms | None = None
     """What the running server was last told; None when unknown."""

@@ -19,6 +19,8 @@ ATTEMPTS_MOST = 6
 """Attempts at one kind of order, about a minute with the pauses, before people must look."""
 REWIND_ATTEMPTS = 2
 """A rewind that failed twice will fail again: the copy is next."""
+START_ATTEMPTS = 3
+"""A standby that does not start three times is damaged, or its settings are: it is copied once."""
 ENDLESS: frozenset[type] = frozenset({StopFast, StopImmediate, Detach, Promote, Follow})
 """Never given up: a server that should stop must stop, and the others lose nothing by another attempt."""
 
@@ -35,6 +37,8 @@ class _Count:
 class Failures:
     """Counts by kind of order, since the last success or since something else was wanted."""
 
+    copied: bool = False
+    """A copy was made since: another one would be no better."""
     _counts: dict[type, _Count] = field(default_factory=dict)
 
     def failed(self, order: Order, sentence: str, now: float, *, passing: bool = False) -> None:
@@ -50,10 +54,12 @@ class Failures:
         self._counts.pop(type(order), None)
         if isinstance(order, Clone):
             self._counts.pop(Rewind, None)
+            self.copied = True
 
     def forget(self) -> None:
         """Something else is wanted now, or an operator asks for another attempt."""
         self._counts.clear()
+        self.copied = False
 
     def count(self, kind: type) -> int:
         """Failures of this kind that will not pass by themselves."""

@@ -15,7 +15,7 @@ from math import inf
 from typing import Literal
 
 from qluster.database.facts import Facts
-from qluster.database.failures import REWIND_ATTEMPTS, Failures
+from qluster.database.failures import REWIND_ATTEMPTS, START_ATTEMPTS, Failures
 from qluster.database.orders import (
     Adjust,
     Clone,
@@ -34,6 +34,9 @@ from qluster.events import Address
 
 UNSTREAMED_LIMIT = 10.0
 """Seconds a standby may hear nothing from its upstream before histories are compared again."""
+
+CRASHES_MOST = 5
+"""Crashes within the window of the facts after which a server is not started for a while."""
 
 Kind = Literal["none", "stopped", "found", "detached", "follow", "primary"]
 
@@ -56,7 +59,7 @@ class Wanted:
 def next_order(facts: Facts, wanted: Wanted, failures: Failures, now: float = inf) -> Order | None:
     """What the hand should do now; None: nothing, for now or for good."""
     order = _first_order(facts, wanted, failures)
-    if order is None or failures.used_up(type(order)) or failures.again_at(type(order)) > now:
+    if order is None or _given_up(order, facts, failures) or failures.again_at(type(order)) > now:
         return None
     return order
 
@@ -64,7 +67,16 @@ def next_order(facts: Facts, wanted: Wanted, failures: Failures, now: float = in
 def needs_reinit(facts: Facts, wanted: Wanted, failures: Failures) -> bool:
     """Whether the attempts are used up, so that an operator must act."""
     order = _first_order(facts, wanted, failures)
-    return order is not None and failures.used_up(type(order))
+    return order is not None and _given_up(order, facts, failures)
+
+
+def _given_up(order: Order, facts: Facts, failures: Failures) -> bool:
+    return failures.used_up(type(order)) or _crash_loop(order, facts)
+
+
+def _crash_loop(order: Order, facts: Facts) -> bool:
+    """A server that ends again and again is not started again until some of its crashes are old."""
+    return isinstance(order, (StartPrimary, StartStandby)) and facts.crashes >= CRASHES_MOST
 
 
 def reason(facts: Facts, wanted: Wanted, failures: Failures) -> str:
@@ -72,6 +84,12 @@ def reason(facts: Facts, wanted: Wanted, failures: Failures) -> str:
     refusal = _refusal(facts, wanted)
     if refusal:
         return refusal
+    order = _first_order(facts, wanted, failures)
+    if order is not None and _crash_loop(order, facts):
+        return (
+            f"the server ended by itself {facts.crashes} times within a few minutes: "
+            "see its log; it is started again later"
+        )
     if needs_reinit(facts, wanted, failures):
         return f"given up after repeated failures, reinitialise this node: {failures.sentence}"
     return failures.sentence or facts.error
@@ -150,6 +168,9 @@ def _following(facts: Facts, wanted: Wanted, failures: Failures) -> Order | None
     if facts.last_reign or facts.fresh or facts.standing == "diverged" or not facts.standby:
         return _rejoining(upstream, facts, wanted, failures)
     if facts.server == "stopped":
+        damaged = failures.count(StartStandby) >= START_ATTEMPTS or facts.crashes >= CRASHES_MOST
+        if damaged and not failures.copied:
+            return Clone(upstream, wanted.system_id, wanted.terms)
         return StartStandby(upstream, wanted.terms)
     if facts.upstream != f"{upstream[0]}:{upstream[1]}" or facts.unstreamed > UNSTREAMED_LIMIT:
         return Follow(upstream, wanted.terms)

@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 import pytest
 from qluster.database.facts import Directory, Facts, Receiver, Server, Standing
-from qluster.database.failures import ATTEMPTS_MOST, DELAY_FIRST, DELAY_MOST, Failures
+from qluster.database.failures import ATTEMPTS_MOST, DELAY_FIRST, DELAY_MOST, START_ATTEMPTS, Failures
 from qluster.database.orders import (
     Adjust,
     Clone,
@@ -22,7 +22,7 @@ from qluster.database.orders import (
     StopFast,
     Terms,
 )
-from qluster.database.plan import Kind, Wanted, needs_reinit, next_order, reason
+from qluster.database.plan import CRASHES_MOST, Kind, Wanted, needs_reinit, next_order, reason
 
 ID = 77
 UP = ("10.0.0.1", 5432)
@@ -204,6 +204,34 @@ def test_a_rewind_that_fails_twice_becomes_a_copy() -> None:
     assert order(FORMER, FOLLOW, failures, now=100.0) == Clone(UP, ID, TERMS)
     failures.succeeded(Clone(UP, ID))
     assert isinstance(order(FORMER, FOLLOW, failures, now=100.0), Rewind)
+
+
+def test_a_standby_that_does_not_start_is_copied_once() -> None:
+    failures = Failures()
+    for _ in range(START_ATTEMPTS):
+        assert isinstance(order(STANDBY, FOLLOW, failures, now=100.0), StartStandby)
+        failures.failed(StartStandby(UP), "ended with code 1", now=0.0)
+    assert order(STANDBY, FOLLOW, failures, now=100.0) == Clone(UP, ID, TERMS)
+    failures.succeeded(Clone(UP, ID))
+    while failures.count(StartStandby) < ATTEMPTS_MOST:
+        assert isinstance(order(STANDBY, FOLLOW, failures, now=100.0), StartStandby)
+        failures.failed(StartStandby(UP), "ended with code 1", now=0.0)
+    assert order(STANDBY, FOLLOW, failures, now=1e9) is None and needs_reinit(STANDBY, FOLLOW, failures)
+
+
+@pytest.mark.parametrize(("facts", "wanted"), [(FORMER, PRIMARY), (STANDBY, DETACHED), (STANDBY, PRIMARY)])
+def test_a_server_that_crashes_again_and_again_rests(facts: Facts, wanted: Wanted) -> None:
+    assert order(replace(facts, crashes=CRASHES_MOST - 1), wanted) is not None
+    crashing = replace(facts, crashes=CRASHES_MOST)
+    assert order(crashing, wanted) is None and needs_reinit(crashing, wanted, Failures())
+    assert "ended by itself 5 times" in reason(crashing, wanted, Failures())
+
+
+def test_a_standby_that_crashes_again_and_again_is_copied_once() -> None:
+    failures, crashing = Failures(), replace(STANDBY, crashes=CRASHES_MOST)
+    assert order(crashing, FOLLOW, failures) == Clone(UP, ID, TERMS)
+    failures.succeeded(Clone(UP, ID))
+    assert order(crashing, FOLLOW, failures) is None
 
 
 def test_a_rewind_whose_upstream_is_away_does_not_become_a_copy() -> None:

@@ -81,6 +81,7 @@ class Look:
             replicas = [] if state["in_recovery"] else await site.session.rows(REPLICAS)
         except PostgresFailed as failure:
             return await self._silent(str(failure))
+        site.served = True
         return self._running(state, replicas)
 
     def _server(self) -> Any:
@@ -125,6 +126,7 @@ class Look:
             "last_reign": record.last_reign if mine else 0,
             "upstream": site.upstream if site.directory.standby else None,
             "standing": site.standing,
+            "crashes": site.crashes,
             "terms": site.terms if site.server.pid is not None else None,
         }
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import time
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
@@ -37,6 +39,9 @@ from qluster.events import Address
 
 log = logging.getLogger(__name__)
 
+CRASH_WINDOW = 300.0
+"""Seconds for which a crash counts: a server that lives longer is not in a loop."""
+CRASHES_KEPT = 100
 ARCHIVE_PROGRAM = str(Path(__file__).parents[1] / "archive.py")
 
 
@@ -65,6 +70,9 @@ class Site:
         """A detached standby has read all WAL that lies here; holds until something starts or follows."""
         self.least: tuple[tuple[str, int], ...] = ()
         """Settings that the server here, started as a standby, must at least have."""
+        self.served = False
+        """The server that runs has answered once: its unexpected end is a crash, not a failed start."""
+        self._crashes: deque[float] = deque(maxlen=CRASHES_KEPT)
         self._exited = exited
         self._records = RecordFile(state_dir)
         self._record: Record | None = None
@@ -73,7 +81,16 @@ class Site:
     def _ended(self, code: int) -> None:
         self.session.drop()
         self.position_final = False
+        if self.served and code != 0 and not self.server.stopping:
+            self._crashes.append(time.monotonic())
+        self.served = False
         self._exited(code)
+
+    @property
+    def crashes(self) -> int:
+        """Crashes within the last minutes."""
+        begin = time.monotonic() - CRASH_WINDOW
+        return sum(at > begin for at in self._crashes)
 
     # --- notes ---
 

@@ -80,6 +80,7 @@ async def answers_within(site: Site, limit: float) -> bool:
         async with asyncio.timeout(limit):
             while not gone.done():
                 if site.server.status == "ready" and await _answers(site):
+                    site.served = True
                     return True
                 await asyncio.wait([gone], timeout=PAUSE)
     except TimeoutError:
