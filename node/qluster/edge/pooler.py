@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 CONSOLE_SECONDS = 2.0
 """Connecting and each command; a sound console answers within milliseconds."""
-PAUSE_SECONDS = 0.2
+PAUSE_SECONDS = 0.05
 """A pause is in force at once, but is answered only when the last open transaction has ended.
 Nobody waits for that: the next primary may be found before."""
 ATTEMPTS = 3
@@ -167,20 +167,27 @@ class Pooler:
         database = self._pool.application_database
         if target.primary is None:
             try:
-                await self._command(f"PAUSE {database}", PAUSE_SECONDS)
-                await self._command("RELOAD")
+                await self._commands(f"PAUSE {database}", unanswered=PAUSE_SECONDS)
+                await self._commands("RELOAD")
             except _NoSuchDatabase:
-                await self._command("RELOAD")
-                await self._command(f"PAUSE {database}", PAUSE_SECONDS)
+                await self._commands("RELOAD")
+                await self._commands(f"PAUSE {database}", unanswered=PAUSE_SECONDS)
             return
-        await self._command("RELOAD")
-        await self._command(f"RESUME {database}")
-        if changed:
-            await self._command(f"RECONNECT {database}")
+        await self._commands("RELOAD", f"RESUME {database}", *([f"RECONNECT {database}"] if changed else []))
 
-    async def _command(self, text: str, unanswered: float | None = None) -> None:
-        """One command on a connection of its own; ``unanswered``: so long without an answer is fine."""
+    async def _commands(self, *texts: str, unanswered: float | None = None) -> None:
+        """Commands on one connection: clients wait meanwhile, and each connection costs a password exchange.
+
+        ``unanswered``: so long without an answer is fine.
+        """
         connection = await self._connect()
+        try:
+            for text in texts:
+                await self._command(connection, text, unanswered)
+        finally:
+            connection.terminate()
+
+    async def _command(self, connection: asyncpg.Connection, text: str, unanswered: float | None) -> None:
         running = asyncio.ensure_future(connection.execute(text))
         try:
             done, _ = await asyncio.wait({running}, timeout=unanswered or CONSOLE_SECONDS)
@@ -197,11 +204,14 @@ class Pooler:
             raise PoolerFailed(f"the pool's console at {self._place} broke off {text} ({error}). "
                                f"Look at the pool's log.") from error
         finally:
-            # Ended first: a cancelled query would make the driver send a cancel request of its own.
-            connection.terminate()
-            running.cancel()
-            with contextlib.suppress(asyncio.CancelledError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
-                await running
+            if not running.done():
+                # Ended first: a cancelled query would make the driver send a cancel request of its own.
+                connection.terminate()
+                running.cancel()
+                with contextlib.suppress(
+                    asyncio.CancelledError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError
+                ):
+                    await running
 
     def _judge(self, text: str, error: asyncpg.PostgresError) -> None:
         message = str(error)
@@ -226,7 +236,8 @@ class Pooler:
             reason, remedy = error.strerror or str(error), "Start the pool's service."
         except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             reason, remedy = str(error), (
-                f"Make {pool.admin_user} one of the pool's admin_users, with the password in {pool.admin_password_file}.")
+                f"Make {pool.admin_user} one of the pool's admin_users, with the password in "
+                f"{pool.admin_password_file}.")
         raise PoolerFailed(f"the pool's console at {self._place} cannot be used ({reason}). {remedy}")
 
     @property

@@ -52,11 +52,18 @@ class Server:
     port: int
     environment: dict[str, str]
     child: subprocess.Popen[bytes] | None = None
+    probe: list[str] | None = None
+    """A command that succeeds once the server serves; without it a connection is enough."""
 
     def start(self) -> None:
         self.child = subprocess.Popen([*AS_NOBODY, *self.command], env=self.environment,
                                       stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        wait_until(lambda: _accepts(self.port), f"{self.command[0]} listens on {self.port}")
+        wait_until(self._serves, f"{self.command[0]} serves on {self.port}")
+
+    def _serves(self) -> bool:
+        if self.probe is None:
+            return _accepts(self.port)
+        return subprocess.run(self.probe, env=self.environment, stdout=subprocess.DEVNULL, check=False).returncode == 0
 
     def signal(self, number: int) -> None:
         assert self.child is not None
@@ -89,6 +96,7 @@ def database(root: Path, template: Path | None = None) -> Iterator[Server]:
     port = free_port()
     server = Server([str(PROGRAMS / "bin/postgres"), "-D", str(root / "data"), "-p", str(port), "-h", "127.0.0.1",
                      "-k", "", "-c", "fsync=off", "-c", "shared_buffers=16MB"], port, environment)
+    server.probe = [str(PROGRAMS / "bin/pg_isready"), "-h", "127.0.0.1", "-p", str(port)]
     try:
         server.start()
         if template is None:
