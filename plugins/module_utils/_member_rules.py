@@ -97,16 +97,19 @@ def _no_errors(view, wanted):
 
 
 def _faults(view):
-    for answer in view["answers"]:
-        if answer["message"]:
-            yield answer["message"], answer["url"]
+    told = set()
     for row in view["nodes"]:
         if row.get("down"):
             yield f"{_member(row)} is marked down", row["reported_by"]
         for part in ("database", "pool"):
             error = (row.get(part) or {}).get("error")
             if error:
+                told.add((row["url"], error))
                 yield f"{_member(row)}, {part}: {error}", row["reported_by"]
+    for answer in view["answers"]:
+        # A node's own message often is the trouble of its database: once is enough.
+        if answer["message"] and (answer["url"], answer["message"]) not in told:
+            yield answer["message"], answer["url"]
 
 
 def _no_pending_restart(view, wanted):

@@ -323,6 +323,13 @@ def test_trouble_of_a_node_itself_is_an_error(cluster):
     assert cluster.found(no_errors=True) == {("waits for its database", "2")}
 
 
+def test_trouble_that_a_node_repeats_as_its_own_is_told_once(cluster):
+    cluster.everywhere(2, "database", error="disk full")
+    cluster.maps[2]["own"]["message"] = "disk full"
+    cluster.maps[3]["own"]["message"] = "disk full"
+    assert cluster.found(no_errors=True) == {("node 2 (10.0.0.2), database: disk full", "2"), ("disk full", "3")}
+
+
 def test_pending_restart_is_named(cluster):
     cluster.everywhere(2, "database", pending_restart=True)
     assert cluster.found(no_pending_restart=True) == {("node 2 (10.0.0.2) waits for a restart of its database", "2")}
