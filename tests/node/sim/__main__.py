@@ -42,8 +42,13 @@ def tell(results: list[Result], seconds: float) -> int:
     hours = sum(result.seconds for result in results) / 3600
     print(
         f"{len(results)} seeds in {seconds:.1f} s ({len(results) / seconds:.1f} a second), {hours:.1f} simulated hours, "
-        f"{sum(result.steps for result in results)} events, {sum(result.reigns for result in results)} reigns"
+        f"{sum(result.turns for result in results)} turns of nodes, {sum(result.reigns for result in results)} reigns, "
+        f"{sum(result.rows for result in results)} rows"
     )
+    outcomes: Counter[str] = Counter()
+    for result in results:
+        outcomes.update(result.outcomes)
+    print("answers: " + ", ".join(f"{name} {count}" for name, count in sorted(outcomes.items())))
     print("injected: " + ", ".join(f"{name} {count}" for name, count in sorted(injected.items())))
     if failed:
         print("failed seeds: " + " ".join(str(result.seed) for result in failed))

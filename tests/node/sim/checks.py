@@ -1,13 +1,26 @@
-"""What must hold in every simulated cluster, one function for each invariant, named by it."""
+"""What must hold in every simulated cluster, one function for each invariant, named by it.
+
+What asynchronous replication promises, exactly: when a node is chosen to be the primary, it has every
+row of every database that answered the leader's question for positions in the term of that choice, as
+fit and on the newest timeline. A row that was acknowledged and reached no such database may be lost.
+"""
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qluster.events import Entry
+from qluster.cluster.messages import PositionReply
+from qluster.cluster.state import encode
+from qluster.database.orders import Promote, StartPrimary
+from qluster.events import Entry, Repoint
+from qluster.node import Node
 
 if TYPE_CHECKING:
+    from sim.host import Host
     from sim.world import World
+
+WAKES_MAX = 150
+"""Wakings by timers in a second: heartbeats, retries and reports of a busy node are a third of this."""
 
 
 class Violated(AssertionError):
@@ -15,76 +28,255 @@ class Violated(AssertionError):
 
 
 class Checks:
-    """Checks after every step, with what they must remember of earlier ones."""
+    """Checks at every turn of a host, with what they must remember of earlier ones."""
 
-    def __init__(self) -> None:
+    def __init__(self, world: World) -> None:
+        self._world = world
         self._leaders: dict[tuple[int, int], str] = {}
-        self._committed: dict[tuple[int, int], tuple[int, str, bytes]] = {}
-        self._seen: dict[str, tuple[int, int]] = {}
+        self.committed: dict[tuple[int, int], Entry] = {}
+        self._states: dict[tuple[int, int], bytes] = {}
+        self._terms: dict[int, int] = {}
+        self._reigns: dict[int, tuple[int, int]] = {}
+        self._commits: dict[int, int] = {}
+        self._numbers: dict[tuple[int, int], int] = {}
+        self._checked: dict[str, tuple[int, int]] = {}
+        self._choices: dict[tuple[int, int], dict[int, PositionReply]] = {}
+        self._invited: dict[str, bool] = {}
+        self._roles: dict[str, object] = {}
 
-    def after_step(self, world: World) -> None:
-        """Every check that must hold at every moment."""
-        self.election_safety(world)
-        self.state_machine_safety(world)
-        one_writer(world)
-        writable_is_current(world)
+    # --- at each turn -----------------------------------------------------------------
 
-    def election_safety(self, world: World) -> None:
+    def started(self, host: Host, founding: int) -> None:
+        """A daemon started; ``founding`` is the number of a founding that was decided before."""
+        self._invited[host.name] = host.disk.invited and not founding
+        self._checked.pop(host.name, None)
+
+    def after_turn(self, host: Host, node: Node) -> None:
+        """A host has carried out what its node wanted."""
+        self.bounded_queues(host, node)
+        if node.qraft is None:
+            return
+        self.identity_is_unique(host, node)
+        self.election_safety(host, node)
+        self.terms_and_reigns_only_grow(host, node)
+        self.one_change_of_members(host, node)
+        if self._checked.get(host.name) != (node.cluster, node.state.applied):
+            self.state_machine_safety(host, node)
+        self.committed_is_durable(host, node)
+        self.one_claims_to_be_written_to(host, node)
+        self._remember_choice(node)
+
+    def identity_is_unique(self, host: Host, node: Node) -> None:
+        """S15: a node's number belongs to one uid for ever; who has ``add_node`` never founds."""
+        key = (node.cluster, node.me)
+        if key not in self._numbers and node.me == 1:
+            self.founds_rightly(host, node)
+        if self._numbers.setdefault(key, node.uid) != node.uid:
+            raise Violated(f"S15: {host.name} is node {node.me} with another uid than the one before")
+
+    def founds_rightly(self, host: Host, node: Node) -> None:
+        """Nobody founds who was invited, or who can hear a cluster."""
+        if self._invited[host.name]:
+            raise Violated(f"{host.name} founds although the file add_node was there")
+        for other in self._world.hosts.values():
+            if other is not host and self._world.hears_well(host, other) and other.disk.identity is not None:
+                if other.disk.identity.cluster == node.cluster:
+                    continue
+                raise Violated(f"{host.name} founds although {other.name} of a cluster answers")
+
+    def election_safety(self, host: Host, node: Node) -> None:
         """S1: at most one leader in a term of a founding."""
-        for host in world.hosts.values():
-            qraft = host.node.qraft if host.node else None
-            if qraft is None or host.node is None or qraft.role != "leader":
-                continue
-            name = self._leaders.setdefault((host.node.cluster, qraft.term), f"{host.name}/{host.node.me}")
-            if name != f"{host.name}/{host.node.me}":
+        qraft = node.qraft
+        assert qraft is not None
+        role = (qraft.role, qraft.term)
+        if self._roles.get(host.name) != role:
+            self._roles[host.name] = role
+            self._world.tell(f"{host.name} is {qraft.role} of term {qraft.term} (node {node.me})")
+        if qraft.role == "leader":
+            name = self._leaders.setdefault((node.cluster, qraft.term), host.name)
+            if name != host.name:
                 raise Violated(f"S1: {name} and {host.name} both lead term {qraft.term}")
 
-    def state_machine_safety(self, world: World) -> None:
-        """S12: an index is applied with the same bytes everywhere (told by :meth:`applied`)."""
-        for host in world.hosts.values():
-            if host.node is None or host.node.qraft is None:
+    def terms_and_reigns_only_grow(self, host: Host, node: Node) -> None:
+        """S2, I2: on a node neither a term nor a reign ever goes back, also over restarts."""
+        qraft, reign = node.qraft, node.state.reign
+        assert qraft is not None
+        if self._terms.get(node.uid, 0) > qraft.term:
+            raise Violated(f"S2: {host.name} goes from term {self._terms[node.uid]} to {qraft.term}")
+        self._terms[node.uid] = qraft.term
+        if reign is not None:
+            before, known = self._reigns.get(node.cluster, (0, 0))
+            if reign.number > before:
+                self._reigns[node.cluster] = (reign.number, reign.term)
+                self._world.tell(f"reign {reign.number} of node {reign.node}, term {reign.term}, {reign.position}")
+                if reign.term < known:
+                    raise Violated(f"I2: reign {reign.number} is of term {reign.term}, the one before of {known}")
+
+    def one_change_of_members(self, host: Host, node: Node) -> None:
+        """S14: at most one list of members waits for its commit."""
+        qraft = node.qraft
+        assert qraft is not None
+        committed = max(qraft.commit_index, self._commits.get(node.cluster, 0))
+        if qraft.members_index <= committed:
+            return
+        entries = (host.disk.entry(index) for index in range(committed + 1, qraft.members_index + 1))
+        waiting = [entry.index for entry in entries if entry is not None and entry.kind == "members"]
+        if len(waiting) > 1 and qraft.role == "leader":
+            raise Violated(f"S14: {host.name} has changes of members under way at {waiting}")
+
+    def state_machine_safety(self, host: Host, node: Node) -> None:
+        """S12: an index is applied with the same bytes everywhere, and makes the same state."""
+        qraft, cluster = node.qraft, node.cluster
+        assert qraft is not None
+        applied = node.state.applied
+        if not qraft.snapshot_index <= applied <= qraft.commit_index <= qraft.last_index:
+            raise Violated(f"S12: {host.name} {qraft.snapshot_index} {applied} {qraft.commit_index} {qraft.last_index}")
+        known, first = self._checked.get(host.name, (cluster, 0))
+        for index in range((first if known == cluster else 0) + 1, applied + 1):
+            entry = host.disk.entry(index)
+            if entry is not None and self.committed.setdefault((cluster, index), entry) != entry:
+                raise Violated(f"S12: {host.name} applies another entry {index} than others did")
+        self._checked[host.name] = (cluster, applied)
+        state = encode(node.state)
+        if self._states.setdefault((cluster, applied), state) != state:
+            raise Violated(f"S12: {host.name} has another state at {applied} than others had")
+
+    def committed_is_durable(self, host: Host, node: Node) -> None:
+        """S11, D4: what a leader calls committed lies on a commit quorum of disks."""
+        qraft = node.qraft
+        assert qraft is not None
+        index = qraft.commit_index
+        if qraft.role != "leader" or index <= self._commits.get(node.cluster, 0):
+            return
+        self._commits[node.cluster] = index
+        entry = host.disk.entry(index)
+        if entry is None:
+            return
+        holders = {
+            disk.identity.node
+            for disk in self._world.disks()
+            if disk.identity is not None and disk.identity.cluster == node.cluster and disk.holds(index, entry.term)
+        }
+        members = qraft.members if qraft.members_index <= index else node.settled
+        majority = len(members.voters) // 2 + 1 if members.quorum_replication or not members.replication_factor else 1
+        needed = min(max(majority, members.replication_factor), len(members.voters))
+        if len(holders & members.voters) < needed:
+            raise Violated(f"S11: entry {index} is called committed, and only {sorted(holders)} have it")
+
+    def bounded_queues(self, host: Host, node: Node) -> None:
+        """Law 6: what waits has a limit."""
+        if node.link.queued > node.link.settings.send_buffer_capacity:
+            raise Violated(f"law 6: {host.name} has {node.link.queued} messages waiting")
+        if len(host.jobs) > JOBS_MAX:
+            raise Violated(f"law 6: {host.name} has {len(host.jobs)} jobs under way")
+
+    def woken(self, host: Host) -> None:
+        """Nobody spins."""
+        if self._world.now >= host.wakes_since + 1.0:
+            host.wakes, host.wakes_since = 0, self._world.now
+        host.wakes += 1
+        if host.wakes > WAKES_MAX:
+            raise Violated(f"{host.name} wakes more than {WAKES_MAX} times a second")
+
+    # --- the database -----------------------------------------------------------------
+
+    def one_claims_to_be_written_to(self, host: Host, node: Node) -> None:
+        """``GET /is-leader`` says 200 on one node at most."""
+        if not node.hosting.may_write(host.clock()):
+            return
+        for other in self._world.hosts.values():
+            if other is not host and other.node is not None and not other.frozen:
+                if other.node.hosting.may_write(other.clock()):
+                    raise Violated(f"{host.name} and {other.name} both say that they may be written to")
+
+    def one_writer(self) -> None:
+        """D1: at most one database can acknowledge a write."""
+        writers = [host.name for host in self._world.hosts.values() if host.writes]
+        if len(writers) > 1:
+            raise Violated(f"D1: {' and '.join(writers)} can both be written to")
+
+    def ordered(self, host: Host, order: object) -> None:
+        """An order has taken effect."""
+        if isinstance(order, (Promote, StartPrimary)):
+            self.one_writer()
+            reign = host.node.state.reign if host.node else None
+            if reign is None or order.reign > reign.number:
+                raise Violated(f"I1: {host.name} becomes primary of reign {order.reign}, which is not committed")
+            if self.committed_reign(host.node, order.reign) != host.node.me:  # type: ignore[union-attr]
+                raise Violated(f"I1: {host.name} becomes primary of reign {order.reign} of another node")
+
+    def committed_reign(self, node: Node, number: int) -> int:  # type: ignore[valid-type]
+        """Whose reign it is, as far as this node knows."""
+        return next((reign.node for reign in node.state.reigns if reign.number == number), 0)
+
+    def _remember_choice(self, node: Node) -> None:
+        leading = node.governing._leading
+        if leading is None or not leading._begun:
+            return
+        key = (node.cluster, leading._begun)
+        if key not in self._choices:
+            self._choices[key] = dict(leading._succession.replies)
+
+    def before_promotion(self, host: Host, reign: int) -> None:
+        """I7, I8: the chosen one has all that those have who answered."""
+        node, database = host.node, host.database
+        assert node is not None and database is not None
+        for number, reply in self._choices.get((node.cluster, reign), {}).items():
+            other = self._world.host_of(node.cluster, number)
+            if not reply.fit or other is None or other is host or other.database is None:
                 continue
-            qraft, applied = host.node.qraft, host.node.state.applied
-            if not qraft.snapshot_index <= applied <= qraft.commit_index <= qraft.last_index:
-                raise Violated(f"S12: {host.name} {qraft.snapshot_index} {applied} {qraft.commit_index} {qraft.last_index}")
+            theirs = other.database
+            if theirs.directory != "initialised" or theirs.system_id != database.system_id:
+                continue
+            if reply.timeline > database.timeline:
+                raise Violated(f"I8: {other.name} is on timeline {reply.timeline}, {host.name} on {database.timeline}")
+            if reply.timeline == database.timeline == theirs.timeline and not theirs.wal.begins(database.wal):
+                raise Violated(
+                    f"I7: {other.name} answered {reply.position} and has {len(theirs.wal)}, "
+                    f"{host.name} is promoted with {len(database.wal)}"
+                )
 
-    def applied(self, host: str, cluster: int, entry: Entry) -> None:
-        """An entry was applied on a host."""
-        value = (entry.term, entry.kind, entry.payload)
-        if self._committed.setdefault((cluster, entry.index), value) != value:
-            raise Violated(f"S12: {host} applies another entry {entry.index} than others did")
+    def repointed(self, host: Host, order: Repoint) -> None:
+        """The pool points at nobody, or at a server that was a primary in this reign or later."""
+        if order.primary is None:
+            return
+        target = self._world.hosts[order.primary[0]].database
+        if target is None or max(target.served, default=0) < order.reign:
+            raise Violated(f"the pool on {host.name} is pointed at {order.primary[0]}, which is no primary")
 
 
-def one_writer(world: World) -> None:
-    """D1: at most one database can take a write."""
-    writers = [host.name for host in world.hosts.values() if host.database is not None and host.database.writable]
-    if len(writers) > 1:
-        raise Violated(f"D1: {' and '.join(writers)} can both be written to")
-
-
-def writable_is_current(world: World) -> None:
-    """``GET /is-leader`` says 200 on one node at most."""
-    names = [host.name for host in world.hosts.values() if host.node and host.node.hosting.may_write(world.now)]
-    if len(names) > 1:
-        raise Violated(f"{' and '.join(names)} both say that they may be written to")
+JOBS_MAX = 4
+"""One order for the database, one for the pool, one snapshot, and one that is being cancelled."""
 
 
 def converged(world: World) -> str:
     """Liveness, once faults have stopped: what is still missing, "" when nothing is."""
     hosts = [host for host in world.hosts.values() if host.database is not None]
-    writers = [host for host in hosts if host.node and host.node.hosting.may_write(world.now)]
+    writers = [host for host in hosts if host.node and host.node.hosting.may_write(host.clock())]
     if len(writers) != 1:
         return f"{len(writers)} nodes may be written to"
     first = writers[0]
-    assert first.database is not None
+    assert first.database is not None and first.node is not None
     for host in hosts:
+        reason = host.node.status(host.clock()).own.message if host.node else "down"
         assert host.database is not None
-        if host is not first and not (host.database.running and host.database.wal == first.database.wal):
-            reason = host.node.status(world.now).own.message if host.node else "down"
-            return f"the database of {host.name} is not equal to that of {first.name}: {reason}"
-        if host.node is None or host.node.state.applied != first.node.state.applied:  # type: ignore[union-attr]
-            return f"{host.name} has not applied what {first.name} has"
+        if host is not first and not (host.database.running and host.database.fits(first.database)):
+            return f"the database of {host.name} does not follow that of {first.name}: {reason}"
+        if host is not first and len(host.database.wal) + BEHIND_MAX < len(first.database.wal):
+            return f"the database of {host.name} is far behind that of {first.name}: {reason}"
     for host in world.hosts.values():
-        if host.pool_target is not None and host.pool_target[0] != first.ip:
-            return f"the pool on {host.name} points at {host.pool_target[0]}"
+        if host.node is None or host.node.cluster != first.node.cluster:
+            return f"{host.name} is no member of the cluster: {host.left or 'on its way'}"
+        if host.node.state.applied != first.node.state.applied:
+            return f"{host.name} has not applied what {first.name} has"
+        if first.node.settled.get(host.node.me) is None:
+            return f"{host.name} is no member of the cluster"
+        if (host.database is not None) != (host.node.me in first.node.settled.voters):
+            return f"{host.name} does not vote, or votes and should not"
+        if host.database is None and (host.pool_target is None or host.pool_target[0] != first.ip):
+            return f"the pool on {host.name} points at {host.pool_target}"
     return ""
+
+
+BEHIND_MAX = 20
+"""Rows a replica may be behind while clients write: less than a second of them."""

@@ -1,7 +1,7 @@
 """A database of lists instead of pages. Mirrors ``edge/postgres``: orders in, facts out.
 
-The WAL is a list of (timeline, value); a position is its length. What matters for
-failover is kept: recovery, timelines, upstreams, divergence, a copy that takes time.
+What matters for failover is kept: recovery, timelines, upstreams, divergence, a copy that takes
+time, a clean stop that waits for its standbys, an order that failed or was cut off half-way.
 """
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
@@ -28,7 +28,8 @@ from qluster.database.orders import (
 )
 from qluster.events import Address
 
-Record = tuple[int, int]
+from sim.wal import Wal
+
 Reach = Callable[[Address], "SimDatabase | None"]
 
 SECONDS: dict[type, tuple[float, float]] = {
@@ -51,7 +52,7 @@ class Failed(Exception):
 class SimDatabase:
     """The database directory and server of one host."""
 
-    wal: list[Record] = field(default_factory=list)
+    wal: Wal = field(default_factory=Wal)
     directory: str = "empty"
     system_id: int | None = None
     timeline: int = 1
@@ -62,7 +63,10 @@ class SimDatabase:
     last_reign: int = 0
     upstream: Address | None = None
     standing: str = ""
+    unstreamed: float = 0.0
     terms: Terms | None = None
+    served: set[int] = field(default_factory=set)
+    """Reigns in which a client could write here; only the checks look at it."""
 
     @property
     def writable(self) -> bool:
@@ -73,40 +77,41 @@ class SimDatabase:
         """The server is gone at once."""
         self.running = False
 
-    def wipe(self) -> None:
-        """An operator empties the directory."""
-        self.__init__()  # type: ignore[misc]
-
     def facts(self, reach: Reach) -> Facts:
         """One look."""
         upstream = reach(self.upstream) if self.upstream else None
         streaming = self.running and self.in_recovery and upstream is not None and self.fits(upstream)
         text = f"{self.upstream[0]}:{self.upstream[1]}" if self.upstream else None
+        whole = self.directory == "initialised"
         return Facts(
             directory=self.directory,  # type: ignore[arg-type]
             system_id=self.system_id, server="running" if self.running else "stopped",
             in_recovery=self.in_recovery if self.running else None, standby=self.standby, fresh=self.fresh,
-            last_reign=self.last_reign, timeline=self.timeline, position=len(self.wal), replayed=len(self.wal),
+            last_reign=self.last_reign, timeline=self.timeline if whole else None,
+            position=len(self.wal) if whole else None, replayed=len(self.wal) if whole else None,
             upstream=text, receiver="none" if not self.upstream else "streaming" if streaming else "waiting",
+            unstreamed=0.0 if streaming else self.unstreamed,
             standing=self.standing, terms=self.terms,  # type: ignore[arg-type]
         )  # fmt: skip
 
     def fits(self, upstream: SimDatabase) -> bool:
         """What is here is a beginning of what is there."""
-        return self.system_id == upstream.system_id and upstream.wal[: len(self.wal)] == self.wal
+        return self.system_id == upstream.system_id and self.wal.begins(upstream.wal)
 
-    def stream(self, reach: Reach) -> None:
+    def stream(self, reach: Reach, seconds: float) -> None:
         """Take what the upstream has beyond this."""
-        upstream = reach(self.upstream) if self.upstream and self.running and self.in_recovery else None
-        if upstream is None or not upstream.running:
+        if self.upstream is None or not self.running or not self.in_recovery:
+            self.unstreamed = 0.0
             return
-        if self.fits(upstream):
-            self.wal, self.timeline, self.standing = list(upstream.wal), upstream.timeline, "fits"
+        upstream = reach(self.upstream)
+        if upstream is not None and self.fits(upstream):
+            self.unstreamed, self.timeline, self.standing = 0.0, upstream.timeline, "fits"
+            self.wal.extend_from(upstream.wal)
         else:
-            self.standing = "diverged"
+            self.unstreamed += seconds
 
     def perform(self, order: Order, reach: Reach, random: Random) -> None:
-        """What an order has changed when its time is over; raises :class:`Failed`."""
+        """What an order changes at the moment when it does; raises :class:`Failed`."""
         match order:
             case Initialise():
                 assert self.directory in ("absent", "empty"), "I15: never over a database"
@@ -114,25 +119,25 @@ class SimDatabase:
             case StartStandby(upstream, terms):
                 self._start(terms, in_recovery=True)
                 self.standby, self.upstream = True, upstream
+                self._compare(reach)
             case StartPrimary(reign, terms):
                 assert not self.standby, "I4: a standby is promoted, not started"
                 self._start(terms, in_recovery=False)
                 self.fresh, self.last_reign, self.upstream = False, reign, None
+                self.served.add(reign)
             case Promote(reign, terms):
-                assert self.running and self.in_recovery and self.upstream is None, "only a detached standby"
-                self.timeline += 1
-                self.wal.append((self.timeline, -reign))
-                self.in_recovery, self.standby, self.last_reign, self.terms = False, False, reign, terms
+                self._promote(reign, terms)
             case Follow(upstream, terms):
-                self._need_running()
-                self.upstream, self.terms, self.standing = upstream, terms, ""
-                self.stream(reach)
+                self._need_standby()
+                self.upstream, self.terms = upstream, terms
+                self._compare(reach)
             case Detach(terms):
-                self._need_running()
-                self.upstream, self.terms = None, terms
+                self._need_standby()
+                self.upstream, self.terms, self.standing = None, terms, ""
             case Adjust(terms, reign):
                 self.terms = terms
                 self.last_reign = reign or self.last_reign
+                self.served |= {reign} if reign else set()
             case Rewind(upstream) | Clone(upstream):
                 self._copy(self._source(upstream, reach), whole=isinstance(order, Clone))
             case StopFast() | StopImmediate():
@@ -142,19 +147,33 @@ class SimDatabase:
         assert self.directory == "initialised" and not self.running, "starts once"
         self.running, self.in_recovery, self.terms = True, in_recovery, terms
 
-    def _need_running(self) -> None:
+    def _need_standby(self) -> None:
         if not self.running or not self.in_recovery:
             raise Failed("the server is not running as a standby")
 
+    def _promote(self, reign: int, terms: Terms) -> None:
+        self._need_standby()
+        assert self.upstream is None, "only a detached standby is promoted"
+        self.timeline += 1
+        self.wal.append((self.timeline, -reign))
+        self.in_recovery, self.standby, self.terms = False, False, terms
+        self.last_reign = reign
+        self.served.add(reign)
+
+    def _compare(self, reach: Reach) -> None:
+        """Histories are compared when an upstream is set."""
+        upstream = reach(self.upstream) if self.upstream else None
+        self.standing = "" if upstream is None else "fits" if self.fits(upstream) else "diverged"
+
     def _source(self, upstream: Address, reach: Reach) -> SimDatabase:
         source = reach(upstream)
-        if source is None or not source.running:
+        if source is None:
             raise Failed(f"{upstream[0]} does not answer", passing=True)
         return source
 
     def _copy(self, source: SimDatabase, *, whole: bool) -> None:
         if not whole and source.in_recovery:
             raise Failed("the source is in recovery", passing=True)
-        self.wal, self.timeline, self.system_id = list(source.wal), source.timeline, source.system_id
+        self.wal, self.timeline, self.system_id = source.wal.copy(), source.timeline, source.system_id
         self.directory, self.running, self.standby, self.fresh = "initialised", False, True, False
         self.last_reign, self.upstream, self.standing = 0, None, ""

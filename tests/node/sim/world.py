@@ -1,50 +1,31 @@
-"""A cluster in one process: hosts, a network, time. The node code is the real one.
+"""A cluster in one process: hosts, a network, clients, time. The node code is the real one.
 
-One seed makes everything. Events happen one at a time, in the order of their time;
-after each of them every check is asked. Faults aim at the seams: a host may die
-before a save, between save and send, between send and the start of a job.
+One seed makes everything. Events happen one at a time, in the order of their time. Faults aim at the
+seams: a host may die before a save, in its middle, between save and send, between send and the start of a job.
 """
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from math import inf
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import lru_cache
 from random import Random
 
 from qluster.config import Config, parse
-from qluster.events import (
-    Address,
-    CancelJob,
-    ClientRequest,
-    DatagramReceived,
-    Effects,
-    Event,
-    FactsRead,
-    FetchSnapshot,
-    Job,
-    JobEnded,
-    Leave,
-    Repoint,
-    TimePassed,
-)
-from qluster.node import Node
-from qluster.transport.link import Link, LinkSettings
-from qluster.transport.seal import Key
 
 from sim.checks import Checks, Violated
-from sim.database import SECONDS, Failed, SimDatabase
+from sim.clients import Clients
+from sim.database import SimDatabase
 from sim.disk import SimDisk
+from sim.host import Host
+from sim.network import Network
 
-GROUP: Address = ("239.19.76.1", 7400)
-KEY = Key(1, bytes(range(32)))
-FACTS_INTERVAL = 0.5
+BEGINNING = 1000.0
 STREAM_INTERVAL = 0.02
-GUARD_DELAY = 0.05
-"""Seconds a guard needs to end a database once its deadline has passed; measured ones are shorter."""
-RESTART_SECONDS = (0.5, 3.0)
+SETTLED_SECONDS = 5.0
+"""Ten hellos: two hosts that could talk for so long without loss know of each other."""
 
 CONFIG = """
 ip: {ip}
@@ -58,10 +39,11 @@ cluster:
   founder: 10.0.0.1
   key-file: /etc/qluster/cluster.key
   node-timeout: 2s
-  heartbeat-interval: 400ms
+  heartbeat-interval: {heartbeat}
   pre-voting-timeout: 500ms
   leader-voting-timeout: 500ms
   replication-retry-interval: 200ms
+  remove-interval: 60s
 hello-retry-interval: 500ms
 api: {{certificate-file: /a, key-file: /b, ca-file: /c, read-token-file: /d, operate-token-file: /e}}
 {section}
@@ -85,6 +67,15 @@ POOL = """pool:
 """
 
 
+@lru_cache(maxsize=64)
+def configuration(number: int, pool: bool, heartbeat: str = "400ms") -> Config:
+    """The configuration of a simulated host."""
+    ip = f"10.0.0.{number}"
+    section = POOL.format(ip=ip) if pool else DATABASE
+    role = "listener" if pool else "node"
+    return parse(CONFIG.format(ip=ip, role=role, section=section, heartbeat=heartbeat), "config.yaml")
+
+
 @dataclass(slots=True)
 class Faults:
     """What the world does to the cluster while it is on."""
@@ -92,31 +83,15 @@ class Faults:
     loss: float = 0.0
     duplication: float = 0.0
     delay: tuple[float, float] = (0.0002, 0.002)
+    late: float = 0.0
+    """Chance that a datagram arrives up to 1.5 s late: after others, over elections."""
     crash_at_seam: float = 0.0
     """Chance that a host dies in the middle of performing effects."""
-
-
-@dataclass
-class Host:
-    """One host; ``node`` is None while its daemon is down."""
-
-    name: str
-    config: Config
-    disk: SimDisk
-    database: SimDatabase | None
-    ip: str
-    node: Node | None = None
-    wake_at: float = inf
-    alive_until: float = inf
-    jobs: dict[int, Job] = field(default_factory=dict)
-    restart_at: float = inf
-    look_at: float = inf
-    checked: int = 0
-    """Applied entries that were compared with those of the others."""
-    pool_target: Address | None = None
-    left: str = ""
-    held: bool = False
-    """Kept down until :meth:`World.start`."""
+    slow_save: float = 0.0
+    """Chance that a save takes up to :attr:`save_seconds`."""
+    save_seconds: float = 0.3
+    job_failure: float = 0.0
+    job_hang: float = 0.0
 
 
 class World:
@@ -124,28 +99,27 @@ class World:
 
     def __init__(self, seed: int, databases: int = 3, pools: int = 1) -> None:
         self.random = Random(seed)
-        self.now = 1000.0
+        self.now = BEGINNING
         self.faults = Faults()
-        self.checks = Checks()
         self.story: list[str] = []
-        self.cut: set[tuple[str, str]] = set()
         self.steps = 0
         self.injected: dict[str, int] = {}
-        self._values = itertools.count(1)
+        self.network = Network(self)
+        self.checks = Checks(self)
+        self.clients = Clients(self)
+        self.disturbed_at = BEGINNING
+        """When a link was cut or mended, or a host stood still."""
+        self._lost: list[SimDisk] = []
         self._order = itertools.count()
         self._queue: list[tuple[float, int, Callable[[], None]]] = []
         self.hosts: dict[str, Host] = {}
         for number in range(1, databases + pools + 1):
-            self._add_host(number, pool=number > databases)
+            pool = number > databases
+            config = configuration(number, pool)
+            disk = SimDisk(self.random.getrandbits(63))
+            self.hosts[config.ip] = Host(self, f"host{number}", config, disk, None if pool else SimDatabase())
+        self._databases = [host for host in self.hosts.values() if host.database is not None]
         self._stream()
-
-    def _add_host(self, number: int, *, pool: bool) -> None:
-        ip = f"10.0.0.{number}"
-        section = POOL.format(ip=ip) if pool else DATABASE
-        text = CONFIG.format(ip=ip, role="listener" if pool else "node", section=section)
-        disk = SimDisk(self.random.getrandbits(63))
-        database = None if pool else SimDatabase()
-        self.hosts[ip] = Host(f"host{number}", parse(text, "config.yaml"), disk, database, ip)
 
     # --- time ----------------------------------------------------------------------
 
@@ -153,224 +127,114 @@ class World:
         """Do something at a time."""
         heapq.heappush(self._queue, (time, next(self._order), what))
 
-    def run(self, seconds: float, until: Callable[[], bool] | None = None) -> bool:
-        """Let time pass; True as soon as ``until`` holds."""
-        end = self.now + seconds
-        while self.now < end:
-            if until is not None and until():
-                return True
-            self._step(end)
-        return until() if until is not None else True
-
-    def _step(self, end: float) -> None:
-        time, host = min(((self._next(host), host) for host in self.hosts.values()), key=lambda pair: pair[0])
-        queued = self._queue[0][0] if self._queue else inf
-        if min(time, queued) >= end:
-            self.now = end
-            return
-        self.steps += 1
-        if queued <= time:
-            self.now = max(self.now, queued)
-            heapq.heappop(self._queue)[2]()
-        else:
+    def run(self, seconds: float, until: Callable[[], bool] | None = None, every: float = 0.25) -> bool:
+        """Let time pass; True as soon as ``until``, which is asked now and then, holds."""
+        end, ask_at = self.now + seconds, self.now
+        while self._queue and self._queue[0][0] < end:
+            if until is not None and self.now >= ask_at:
+                ask_at = self.now + every
+                if until():
+                    return True
+            time, _, what = heapq.heappop(self._queue)
             self.now = max(self.now, time)
-            self._act(host)
-        self.checks.after_step(self)
+            self.steps += 1
+            what()
+        self.now = end
+        return until() if until is not None else True
 
     def _stream(self) -> None:
         """WAL flows all the time; looking at it every few milliseconds is the same to the nodes."""
-        for each in self.hosts.values():
-            if each.database is not None:
-                each.database.stream(lambda address, each=each: self._reach(each, address))  # type: ignore[misc]
+        for host in self._databases:
+            if host.reachable and host.database is not None and host.database.upstream is not None:
+                if host.lag >= 1.0 or self.random.random() < host.lag:
+                    self._stream_to(host, STREAM_INTERVAL / min(host.lag, 1.0))
         self.at(self.now + STREAM_INTERVAL, self._stream)
 
-    def _next(self, host: Host) -> float:
-        if host.node is None:
-            return inf if host.held else host.restart_at
-        guard = host.alive_until + GUARD_DELAY if host.database is not None and host.database.writable else inf
-        return min(host.wake_at, host.look_at, guard)
+    def _stream_to(self, host: Host, seconds: float) -> None:
+        assert host.database is not None
+        host.database.stream(lambda address: self.network.server(host, address), seconds)
 
-    def _act(self, host: Host) -> None:
-        if host.node is None:
-            self.start(host.ip)
-        elif host.database is not None and host.database.writable and self.now >= host.alive_until + GUARD_DELAY:
-            self.tell(f"{host.name} guard ends the database")
-            host.database.kill()
-            host.look_at = self.now
-        elif self.now >= host.look_at and host.database is not None:
-            host.look_at = self.now + FACTS_INTERVAL
-            self.give(host, FactsRead(host.database.facts(lambda address: self._reach(host, address))))
-        else:
-            self.give(host, TimePassed())
+    def flush_standbys(self, host: Host) -> None:
+        """A server that stops cleanly waits until all who stream from it have everything."""
+        for other in self._databases:
+            database = other.database
+            if database is not None and database.upstream is not None and database.upstream[0] == host.ip:
+                if other.reachable:
+                    self._stream_to(other, 0.0)
 
-    # --- hosts ----------------------------------------------------------------------
+    # --- what happened ---------------------------------------------------------------
 
     def tell(self, line: str) -> None:
         """Add a line to the story."""
-        self.story.append(f"{self.now - 1000.0:9.3f} {line}")
+        self.story.append(f"{self.now - BEGINNING:9.3f} {line}")
 
-    def start(self, ip: str, founding: int = 0) -> None:
-        """Start the daemon of a host."""
-        host = self.hosts[ip]
-        host.held = False
-        saved = host.disk.load()
-        link = Link("sim", saved.uid, saved.boot, [KEY], LinkSettings(), self.random, self.now)
-        host.node = Node(
-            host.config, saved, link, random=self.random, wall=1e9 + self.now, now=self.now, founding=founding
-        )
-        host.checked = 0
-        host.left, host.restart_at, host.jobs = "", inf, {}
-        host.alive_until, host.wake_at = inf, self.now
-        host.look_at = self.now if host.database is not None else inf
-        self.tell(f"{host.name} starts")
+    def count(self, name: str, *, fault: bool = True) -> None:
+        """Count something rare."""
+        self.injected[name] = self.injected.get(name, 0) + 1
+        if fault:
+            self.tell(f"fault: {name}")
 
-    def crash(self, ip: str, *, held: bool = False) -> None:
-        """The daemon is gone, and its database with it."""
-        host = self.hosts[ip]
-        self.tell(f"{host.name} crashes")
-        host.node, host.held, host.jobs = None, held, {}
-        host.restart_at = self.now + self.random.uniform(*RESTART_SECONDS)
-        if host.database is not None:
-            host.database.kill()
+    def disturbed(self) -> None:
+        """Who could talk to whom has changed."""
+        self.disturbed_at = self.now
 
-    def give(self, host: Host, event: Event) -> None:
-        """Give an event to a node and perform what it wants."""
-        assert host.node is not None
-        node = host.node
-        self._perform(host, node.handle(event, self.now))
-        self._compare(host, node)
+    # --- faults that strike at a seam ---------------------------------------------------
 
-    def _compare(self, host: Host, node: Node) -> None:
-        for index in range(host.checked + 1, node.state.applied + 1):
-            entry = host.disk.entry(index)
-            if entry is not None:
-                self.checks.applied(host.name, node.cluster, entry)
-        host.checked = node.state.applied
-
-    def ask(self, ip: str, request: ClientRequest) -> None:
-        """A client's request."""
-        self.give(self.hosts[ip], request)
-
-    def _seam(self, host: Host) -> bool:
+    def seam(self, host: Host, where: str) -> bool:
+        """Whether the host dies here."""
         if self.faults.crash_at_seam and self.random.random() < self.faults.crash_at_seam:
-            self.injected["crash at a seam"] = self.injected.get("crash at a seam", 0) + 1
-            self.crash(host.ip)
+            self.count(f"crash {where}")
+            host.crash()
             return True
         return False
 
-    def _perform(self, host: Host, effects: Effects) -> None:
-        """As the daemon does: save, send, start, answer."""
-        host.wake_at, host.alive_until = max(effects.wake_at, self.now + 0.0005), effects.alive_until
-        if effects.save:
-            if self._seam(host):
-                return
-            host.disk.save(effects.save)
-            if self._seam(host):
-                return
-        for send in effects.send:
-            self._send(host, send.datagram, send.to)
-        if effects.start and self._seam(host):
-            return
-        for job in effects.start:
-            self._start_job(host, job)
-        if effects.leave is not None:
-            self._leave(host, effects.leave)
+    def save_seconds(self) -> float:
+        """How long the next save takes; 0 for no time at all."""
+        if self.faults.slow_save and self.random.random() < self.faults.slow_save:
+            return self.random.uniform(0.001, self.faults.save_seconds)
+        return 0.0
 
-    def _leave(self, host: Host, leave: Leave) -> None:
-        self.tell(f"{host.name} leaves: {leave.message}")
-        if leave.rejoin:
-            host.disk.set_aside(self.random.getrandbits(63))
-            self.start(host.ip, leave.founding)
-            return
-        host.node, host.left, host.held = None, leave.message, True
-        if host.database is not None:
-            host.database.kill()
+    # --- looks ----------------------------------------------------------------------------
 
-    # --- jobs ------------------------------------------------------------------------
+    def disks(self) -> Iterable[SimDisk]:
+        """Every disk that holds, or held until it was lost, what somebody confirmed."""
+        return [*(host.disk for host in self.hosts.values()), *self._lost]
 
-    def _start_job(self, host: Host, job: Job) -> None:
-        node = host.node
-        if isinstance(job.order, CancelJob):
-            if host.jobs.pop(job.order.number, None) is not None:
-                ended = JobEnded(job.order.number, True, "it was cancelled")
-                self.at(self.now + 0.01, lambda: self._end(host, node, ended))
-            return
-        host.jobs[job.number] = job
-        self.tell(f"{host.name} begins {job.order}")
-        seconds = self.random.uniform(*SECONDS.get(type(job.order), (0.01, 0.1)))
-        self.at(self.now + seconds, lambda: self._do(host, node, job))
+    def lose_state(self, host: Host) -> None:
+        """The state directory of a host that is down is lost; what was on it is remembered by the checks."""
+        self._lost.append(host.disk)
+        host.disk = SimDisk(self.random.getrandbits(63))
 
-    def _do(self, host: Host, node: Node | None, job: Job) -> None:
-        if host.node is not node or host.jobs.pop(job.number, None) is None:
-            return
-        try:
-            ended = JobEnded(job.number, self._result(host, job.order))
-        except Failed as failure:
-            ended = JobEnded(job.number, failure.passing, str(failure))
-        self._end(host, node, ended)
-
-    def _end(self, host: Host, node: Node | None, ended: JobEnded) -> None:
-        if host.node is not node or node is None:
-            return
-        self.tell(f"{host.name} ended job {ended.number} {ended.error or ''}")
-        if host.database is not None:
-            host.look_at = self.now
-        self.give(host, ended)
-
-    def _result(self, host: Host, order: object) -> object:
-        match order:
-            case Repoint(primary):
-                host.pool_target = primary
-                return None
-            case FetchSnapshot(address):
-                other = self.hosts[address[0]]
-                if other.node is None or not self._connected(host.ip, other.ip) or other.node.snapshot is None:
-                    raise Failed(f"{address[0]} does not answer", passing=True)
-                return other.node.snapshot
-        assert host.database is not None
-        host.database.perform(order, lambda address: self._reach(host, address), self.random)  # type: ignore[arg-type]
+    def host_of(self, cluster: int, node: int) -> Host | None:
+        """The host that is this node of this founding."""
+        for host in self.hosts.values():
+            identity = host.disk.identity
+            if identity is not None and (identity.cluster, identity.node) == (cluster, node):
+                return host
         return None
 
-    def _reach(self, host: Host, address: Address) -> SimDatabase | None:
-        other = self.hosts.get(address[0])
-        if other is None or other.node is None or not self._connected(host.ip, other.ip):
-            return None
-        return other.database if other.database is not None and other.database.running else None
+    def hears_well(self, one: Host, other: Host) -> bool:
+        """Both run and could talk undisturbed for so long that each must know of the other."""
+        since = max(self.disturbed_at, one.up_since, other.up_since)
+        undisturbed = not self.faults.loss and not self.faults.late and not self.faults.slow_save
+        up = other.node is not None and other.node.qraft is not None and one.node is not None
+        return up and undisturbed and self.now > since + SETTLED_SECONDS
 
-    # --- network ------------------------------------------------------------------------
-
-    def _connected(self, a: str, b: str) -> bool:
-        return (a, b) not in self.cut and (b, a) not in self.cut
-
-    def _send(self, host: Host, datagram: bytes, to: Address | None) -> None:
-        targets = [ip for ip in self.hosts if ip != host.ip] if to is None else [to[0]]
-        for ip in targets:
-            if ip not in self.hosts or (host.ip, ip) in self.cut:
-                continue
-            for _ in range(2 if self.random.random() < self.faults.duplication else 1):
-                if self.random.random() >= self.faults.loss:
-                    arrives = self.now + self.random.uniform(*self.faults.delay)
-                    self.at(arrives, lambda ip=ip: self._deliver(ip, datagram, (host.ip, GROUP[1])))  # type: ignore[misc]
-
-    def _deliver(self, ip: str, datagram: bytes, source: Address) -> None:
-        host = self.hosts[ip]
-        if host.node is not None:
-            self.give(host, DatagramReceived(datagram, source))
-
-    # --- clients --------------------------------------------------------------------------
-
-    def write(self) -> None:
-        """A client writes one row wherever a server takes it."""
-        for host in self.hosts.values():
-            if host.database is not None and host.database.writable:
-                host.database.wal.append((host.database.timeline, next(self._values)))
+    def leader(self) -> Host | None:
+        """The host that leads in the highest term."""
+        found = [
+            (host.node.qraft.term, host.name, host)
+            for host in self.hosts.values()
+            if host.node is not None and host.node.qraft is not None and host.node.qraft.role == "leader"
+        ]
+        return max(found, default=(0, "", None), key=lambda one: one[:2])[2]
 
     def primary(self) -> Host | None:
         """The host whose node says that it may be written to."""
         for host in self.hosts.values():
-            if host.node is not None and host.node.hosting.may_write(self.now):
+            if host.node is not None and host.node.hosting.may_write(host.clock()):
                 return host
         return None
 
 
-__all__ = ["Faults", "Host", "Violated", "World"]
+__all__ = ["Faults", "Host", "Violated", "World", "configuration"]

@@ -1,0 +1,347 @@
+"""One host: a daemon around the real node, its guard, its disk, its database. Mirrors ``daemon.py``.
+
+What of the daemon matters is kept: events wait in a queue while the disk saves, one group of saves is
+under way at a time, nothing is sent before it is durable, a look at the database that overlaps the end of
+a job is thrown away, and the deadline goes to the guard before the disk is waited for.
+Each host has a clock of its own, which may run a little too fast or too slow.
+"""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from collections import deque
+from math import inf
+from typing import TYPE_CHECKING
+
+from qluster.config import Config
+from qluster.events import (
+    Address,
+    DatagramReceived,
+    Effects,
+    Event,
+    FactsRead,
+    Leave,
+    TimePassed,
+)
+from qluster.node import Node
+from qluster.transport.link import Link, LinkSettings
+from qluster.transport.seal import Key
+
+from sim.database import SimDatabase
+from sim.disk import SimDisk
+from sim.jobs import Jobs
+
+if TYPE_CHECKING:
+    from sim.world import World
+
+KEY = Key(1, bytes(range(32)))
+EVENTS_MAX = 4096
+"""As the daemon's: a datagram that finds the queue full is dropped."""
+TURN_EVENTS_MAX = 256
+FACTS_INTERVAL = 0.5
+FACTS_SECONDS = (0.001, 0.03)
+GUARD_DELAY = 0.05
+"""Seconds a guard needs to end a database once its deadline has passed; measured ones are shorter."""
+WAKE_GRAIN = 0.0005
+"""A timer is never more exact than this."""
+
+
+class Host:
+    """One host; ``node`` is None while its daemon is down."""
+
+    def __init__(self, world: World, name: str, config: Config, disk: SimDisk, database: SimDatabase | None) -> None:
+        self.world = world
+        self.name = name
+        self.ip = config.ip
+        self.config = config
+        self.proper = config
+        """The configuration that the cluster agreed on; ``config`` may be a wrong one for a while."""
+        self.disk = disk
+        self.database = database
+        self.node: Node | None = None
+        self.jobs = Jobs(self)
+        self.pool_target: Address | None = None
+        self.pool_reign = (0, 0)
+        self.left = ""
+        self.held = False
+        """Kept down until it is started on purpose."""
+        self.clock_rate, self.clock_offset = 1.0, 0.0
+        self.lag = 1.0
+        """Chance that the stream moves in one interval: small for a replica that is behind."""
+        self.frozen_until = -inf
+        self.host_frozen = False
+        """The guard and the database stand still as well."""
+        self.alive_until = inf
+        self.up_since = -inf
+        self.saving: Effects | None = None
+        self.endings = 0
+        self.wakes = 0
+        """Times that the node was woken by its own timer, counted in :attr:`wakes_since`."""
+        self.wakes_since = 0.0
+        self.queue: deque[Event] = deque()
+        self.turns = 0
+        self._wake_at = inf
+        self._guard_at = inf
+        self._look_at = inf
+
+    # --- time ---------------------------------------------------------------------
+
+    def clock(self) -> float:
+        """What this host's monotonic clock says."""
+        return self.world.now * self.clock_rate + self.clock_offset
+
+    def _world_time(self, local: float) -> float:
+        return (local - self.clock_offset) / self.clock_rate
+
+    @property
+    def frozen(self) -> bool:
+        """The daemon does nothing now."""
+        return self.world.now < self.frozen_until
+
+    @property
+    def reachable(self) -> bool:
+        """Clients and standbys can talk to the server here."""
+        database = self.database
+        return database is not None and database.running and not (self.host_frozen and self.frozen)
+
+    @property
+    def writes(self) -> bool:
+        """A client could write here now."""
+        return self.reachable and self.database is not None and self.database.writable
+
+    def freeze(self, seconds: float, *, whole: bool) -> None:
+        """The daemon (``whole``: the host) stands still."""
+        self.frozen_until, self.host_frozen = self.world.now + seconds, whole
+        self.world.at(self.frozen_until, self._thaw)
+
+    def _thaw(self) -> None:
+        if self.frozen:
+            return
+        if self.host_frozen:
+            # The guard is a process of its own and runs first: only /dev/watchdog would be quicker.
+            self.host_frozen = False
+            if self.alive_until <= self.clock():
+                self._end_database()
+            self._watch_deadline(GUARD_DELAY)
+        if self.node is not None:
+            self.turn()
+
+    # --- starting and ending -------------------------------------------------------
+
+    def start(self, founding: int = 0) -> None:
+        """Start the daemon."""
+        world = self.world
+        assert self.node is None, f"{self.name} runs already"
+        self.held, self.left = False, ""
+        saved = self.disk.load()
+        now = self.clock()
+        link = Link("sim", saved.uid, saved.boot, [KEY], LinkSettings(), world.random, now)
+        self.node = Node(
+            self.config, saved, link, random=world.random, wall=1e9 + world.now, now=now, founding=founding
+        )
+        self.jobs.clear()
+        self.queue.clear()
+        self.alive_until, self.saving = inf, None
+        self._look_at = inf
+        world.tell(f"{self.name} starts (uid {saved.uid % 10000}, boot {saved.boot})")
+        self.up_since = world.now
+        world.checks.started(self, founding)
+        self.turn()
+        self.look()
+
+    def crash(self, *, held: bool = False) -> None:
+        """The daemon is gone, and its database with it."""
+        world = self.world
+        world.tell(f"{self.name} crashes")
+        if self.saving is not None:
+            self.disk.tear(self.saving.save, world.random.random())
+        self._down(held=held)
+        if not held:
+            world.at(world.now + world.random.uniform(0.5, 3.0), self._restart)
+
+    def _down(self, *, held: bool) -> None:
+        self.node, self.saving, self.held = None, None, held
+        self.frozen_until = -inf
+        self._wake_at = inf
+        self.jobs.clear()
+        self.queue.clear()
+        if self.database is not None:
+            self.database.kill()
+
+    def _restart(self) -> None:
+        if self.node is None and not self.held:
+            self.start()
+
+    def _leave(self, leave: Leave) -> None:
+        world = self.world
+        world.tell(f"{self.name} leaves: {leave.message}")
+        self._down(held=True)
+        if leave.rejoin:
+            self.disk.set_aside(world.random.getrandbits(63))
+            self.start(leave.founding)
+            return
+        self.left = "" if leave.clean else leave.message
+
+    # --- events -----------------------------------------------------------------------
+
+    def give(self, event: Event) -> None:
+        """An event for the daemon."""
+        if self.node is None:
+            return
+        if len(self.queue) >= EVENTS_MAX and isinstance(event, DatagramReceived):
+            self.world.count("event dropped")
+            return
+        self.queue.append(event)
+        self.turn()
+
+    def turn(self) -> None:
+        """Take what waits, unless the disk is busy or the daemon stands still."""
+        if self.node is None or self.saving is not None or self.frozen:
+            return
+        node, now = self.node, self.clock()
+        gathered = Effects()
+        for _ in range(max(1, min(len(self.queue), TURN_EVENTS_MAX))):
+            effects = node.handle(self.queue.popleft() if self.queue else TimePassed(), now)
+            gathered.save += effects.save
+            gathered.send += effects.send
+            gathered.start += effects.start
+            gathered.answer += effects.answer
+            gathered.leave = gathered.leave or effects.leave
+            gathered.wake_at = effects.wake_at
+            self.alive_until = effects.alive_until
+            if effects.leave is not None:
+                break
+        self.turns += 1
+        self._watch_deadline(GUARD_DELAY)
+        self._perform(node, gathered)
+
+    def _perform(self, node: Node, effects: Effects) -> None:
+        """As the daemon does: save, then send, start and answer."""
+        world = self.world
+        if not effects.save:
+            self._carry_out(node, effects)
+            return
+        if world.seam(self, "before save"):
+            return
+        seconds = world.save_seconds()
+        if not seconds:
+            self.disk.save(effects.save)
+            self._saved(node, effects)
+            return
+        self.saving = effects
+        world.at(world.now + seconds, lambda: self._slow_save_ended(node, effects))
+
+    def _slow_save_ended(self, node: Node, effects: Effects) -> None:
+        if self.node is not node or self.saving is not effects:
+            return
+        if self.frozen:
+            self.world.at(self.frozen_until, lambda: self._slow_save_ended(node, effects))
+            return
+        self.saving = None
+        self.disk.save(effects.save)
+        self._saved(node, effects)
+        if self.node is node and self.queue:
+            self.turn()
+
+    def _saved(self, node: Node, effects: Effects) -> None:
+        if not self.world.seam(self, "between save and send"):
+            self._carry_out(node, effects)
+
+    def _carry_out(self, node: Node, effects: Effects) -> None:
+        world = self.world
+        for send in effects.send:
+            world.network.send(self, send.datagram, send.to)
+        if effects.start and world.seam(self, "between send and start"):
+            return
+        for job in effects.start:
+            self.jobs.start(node, job)
+        for answer in effects.answer:
+            world.clients.answered(self, answer)
+        world.checks.after_turn(self, node)
+        if effects.leave is not None:
+            self._leave(effects.leave)
+        else:
+            self._set_timer(effects.wake_at)
+
+    # --- timers ---------------------------------------------------------------------
+
+    def _set_timer(self, local: float) -> None:
+        if local == inf:
+            self._wake_at = inf
+            return
+        at = max(self._world_time(local), self.world.now + WAKE_GRAIN)
+        if at != self._wake_at:
+            self._wake_at = at
+            self.world.at(at, lambda: self._wake(at))
+
+    def _wake(self, at: float) -> None:
+        if at != self._wake_at or self.node is None:
+            return
+        self._wake_at = inf
+        self.world.checks.woken(self)
+        self.turn()
+
+    def look(self) -> None:
+        """Look at the database now, and then at regular times."""
+        world = self.world
+        at = self._look_at = world.now
+        world.at(at, lambda: self._read_facts(at))
+
+    def _read_facts(self, at: float) -> None:
+        database, node, world = self.database, self.node, self.world
+        if at != self._look_at or database is None or node is None:
+            return
+        if self.frozen:
+            self._look_at = again = self.frozen_until
+            world.at(again, lambda: self._read_facts(again))
+            return
+        facts = database.facts(lambda address: world.network.server(self, address))
+        endings = self.endings
+        self._look_at = at = world.now + world.random.uniform(*FACTS_SECONDS)
+        world.at(at, lambda: self._facts_read(at, node, FactsRead(facts), endings))
+
+    def _facts_read(self, at: float, node: Node, event: FactsRead, endings: int) -> None:
+        if at != self._look_at or self.node is not node:
+            return
+        if not self.facts_current(endings):
+            self.look()
+            return
+        self._look_at = again = self.world.now + FACTS_INTERVAL
+        self.world.at(again, lambda: self._read_facts(again))
+        self.give(event)
+
+    def facts_current(self, endings: int) -> bool:
+        """Begun before a job ended: half of what was seen may be from before it."""
+        return endings == self.endings
+
+    # --- the guard --------------------------------------------------------------------
+
+    def _watch_deadline(self, delay: float) -> None:
+        if self.database is None or self.alive_until == inf:
+            return
+        at = max(self._world_time(self.alive_until), self.world.now) + delay
+        if at < self._guard_at or self._guard_at <= self.world.now:
+            self._guard_at = at
+            self.world.at(at, lambda: self._guard(at))
+
+    def _guard(self, at: float) -> None:
+        if at != self._guard_at:
+            return
+        self._guard_at = inf
+        database = self.database
+        if database is None or self.alive_until == inf or (self.host_frozen and self.frozen):
+            return
+        late = self._world_time(self.alive_until) + GUARD_DELAY
+        if self.world.now + 1e-9 < late and self.alive_until > self.clock():
+            self._watch_deadline(GUARD_DELAY)
+        else:
+            self._end_database()
+
+    def _end_database(self) -> None:
+        if self.database is not None and self.database.running:
+            self.world.tell(f"{self.name} guard ends the database")
+            self.database.kill()
+            self.look()
+
+    def server_started(self) -> None:
+        """The hand told the guard of a server."""
+        self._watch_deadline(GUARD_DELAY)

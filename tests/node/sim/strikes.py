@@ -1,0 +1,287 @@
+"""What happens to a cluster: one function for each fault, operation and procedure, with its weight."""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from qluster.events import (
+    LeaderChangeRequested,
+    NodeAddRequested,
+    NodePromoteRequested,
+    NodeRemoveRequested,
+    StopRequested,
+)
+
+from sim.database import SimDatabase
+from sim.world import Host, World, configuration
+
+Strike = Callable[[World], None]
+
+
+def running(world: World, *, database: bool = False) -> list[Host]:
+    """Hosts whose daemon runs."""
+    return [host for host in world.hosts.values() if host.node is not None and (host.database or not database)]
+
+
+def _one(world: World, hosts: list[Host]) -> Host | None:
+    """One of these; the primary and the leader are struck more often than others."""
+    if not hosts:
+        return None
+    special = [host for host in (world.primary(), world.leader()) if host in hosts]
+    return world.random.choice(special if special and world.random.random() < 0.4 else hosts)  # type: ignore[arg-type]
+
+
+# --- hosts ---------------------------------------------------------------------------
+
+
+def crash(world: World) -> None:
+    """A daemon dies, its database with it."""
+    host = _one(world, running(world))
+    if host is not None:
+        host.crash()
+
+
+def crash_all(world: World) -> None:
+    """The power is gone everywhere."""
+    for host in running(world):
+        host.crash()
+
+
+def kill_database(world: World) -> None:
+    """A server dies, the daemon lives."""
+    host = _one(world, [host for host in running(world, database=True) if host.database and host.database.running])
+    if host is not None and host.database is not None:
+        world.tell(f"{host.name} its database is killed")
+        host.database.kill()
+        host.look()
+
+
+def freeze(world: World) -> None:
+    """A daemon, or a whole host, stands still."""
+    host = _one(world, running(world))
+    if host is not None:
+        whole = world.random.random() < 0.4
+        seconds = world.random.choice([0.5, 1.5, 3.0, 6.0])
+        world.tell(f"{host.name} {'host' if whole else 'daemon'} stands still for {seconds} s")
+        world.disturbed()
+        host.freeze(seconds, whole=whole)
+
+
+def stop_cleanly(world: World) -> None:
+    """The service is stopped, and started again a little later."""
+    host = _one(world, running(world))
+    if host is not None:
+        world.tell(f"{host.name} is asked to stop")
+        host.give(StopRequested())
+        world.at(world.now + world.random.uniform(3.0, 8.0), lambda: start_again(host))
+
+
+def start_again(host: Host) -> None:
+    """Start a host that was stopped."""
+    if host.node is None and host.held and not host.left:
+        host.start()
+
+
+def lag(world: World) -> None:
+    """A replica falls behind, or keeps up again."""
+    host = world.random.choice([host for host in world.hosts.values() if host.database is not None])
+    host.lag = world.random.choice([1.0, 0.2, 0.02])
+    world.tell(f"{host.name} streams at {host.lag}")
+
+
+# --- links -----------------------------------------------------------------------------
+
+
+def cut_host(world: World) -> None:
+    """A host is alone."""
+    host = _one(world, list(world.hosts.values()))
+    if host is not None:
+        world.tell(f"{host.name} is cut off")
+        world.disturbed()
+        world.network.isolate(host)
+
+
+def cut_one_way(world: World) -> None:
+    """One host does not hear another."""
+    if len(world.hosts) > 1:
+        one, other = world.random.sample(list(world.hosts.values()), 2)
+        world.tell(f"{one.name} is not heard by {other.name}")
+        world.disturbed()
+        world.network.cut.add((one.ip, other.ip))
+
+
+def cut_deaf(world: World) -> None:
+    """A host is heard by all and hears nobody."""
+    host = _one(world, list(world.hosts.values()))
+    if host is not None:
+        world.tell(f"{host.name} hears nobody")
+        world.disturbed()
+        world.network.cut |= {(other, host.ip) for other in world.hosts}
+
+
+def split(world: World) -> None:
+    """Two sides."""
+    hosts = list(world.hosts.values())
+    side = world.random.sample(hosts, max(1, len(hosts) // 2))
+    world.tell(f"split: {' '.join(host.name for host in side)} from the rest")
+    world.disturbed()
+    world.network.split(side)
+
+
+def mend(world: World) -> None:
+    """All links are well."""
+    world.tell("all links mended")
+    world.disturbed()
+    world.network.cut.clear()
+
+
+# --- operators --------------------------------------------------------------------------
+
+
+def hand_over(world: World) -> None:
+    """An operator moves the primary."""
+    first = world.leader()
+    if first is not None and first.node is not None and first.node.qraft is not None:
+        target = world.random.choice(sorted(first.node.qraft.members.voters))
+        world.tell(f"node {target} is asked to lead")
+        world.clients.ask(first, LeaderChangeRequested(world.clients.ticket(), "", target))
+
+
+def hand_over_twice(world: World) -> None:
+    """Two operators, two targets."""
+    hand_over(world)
+    world.run(world.random.uniform(0.0, 0.5))
+    hand_over(world)
+
+
+def remove(world: World) -> None:
+    """A node is removed from the cluster; some are promoted or expected besides."""
+    first = world.leader()
+    if first is None or first.node is None or first.node.qraft is None:
+        return
+    members, clients = first.node.qraft.members, world.clients
+    if len(members.voters) < 3:
+        return
+    node = world.random.choice(sorted(member.node for member in members))
+    world.tell(f"node {node} is to be removed")
+    clients.ask(first, NodeRemoveRequested(clients.ticket(), "", node))
+    if world.random.random() < 0.5:
+        clients.ask(first, NodeRemoveRequested(clients.ticket(), "", world.random.choice(sorted(members.voters))))
+    if world.random.random() < 0.3:
+        clients.ask(first, NodePromoteRequested(clients.ticket(), "", node, None, None))
+    if world.random.random() < 0.3:
+        clients.ask(first, NodeAddRequested(clients.ticket(), f"add-{node}", f"10.0.0.{node}", "node"))
+
+
+def repair(world: World) -> None:
+    """An operator sees to hosts that left for good, as their messages say."""
+    for host in world.hosts.values():
+        if host.node is None and host.left:
+            repair_host(world, host)
+
+
+def repair_host(world: World, host: Host) -> None:
+    """Do what the host's last message says."""
+    if "was removed from the cluster" in host.left:
+        host.disk.set_aside(world.random.getrandbits(63))
+    elif "are different" in host.left or "here and" in host.left:
+        host.config = host.proper
+    else:
+        raise AssertionError(f"{host.name} left for good: {host.left}")
+    host.left = ""
+    host.start()
+
+
+def wrong_settings(world: World) -> None:
+    """A host is started with a value that differs from the others'."""
+    number = world.random.randint(2, max(2, len(world.hosts)))
+    host = world.hosts.get(f"10.0.0.{number}")
+    if host is None or host.node is None:
+        return
+    host.crash(held=True)
+    host.config = configuration(number, host.database is None, "300ms")
+    host.start()
+
+
+# --- what is lost -----------------------------------------------------------------------------
+
+
+def _may_lose(world: World, host: Host) -> bool:
+    """Losing one node's memory is survived where the others can elect and commit without it."""
+    first = world.leader()
+    if first is None or first is host or first.node is None or first.node.qraft is None or host.node is None:
+        return False
+    qraft = first.node.qraft
+    if len(qraft.members.voters) < 3 or qraft.members_index > qraft.commit_index or world.network.cut:
+        return False
+    return all(other.node is not None and not other.frozen for other in world.hosts.values())
+
+
+def lose_state(world: World) -> None:
+    """A state directory is lost: with ``add_node`` (a new disk) or without."""
+    host = _one(world, running(world))
+    if host is None or not _may_lose(world, host):
+        return
+    world.count("state lost on the founder" if host.ip == host.config.cluster.founder else "state lost", fault=True)
+    host.crash(held=True)
+    invited = world.random.random() < 0.5
+    world.lose_state(host)
+    host.disk.invited = invited
+    world.at(world.now + world.random.uniform(0.5, 3.0), lambda: host.start() if host.node is None else None)
+    world.run(SURVEY_SECONDS)
+
+
+SURVEY_SECONDS = 6.0
+"""Time in which a cluster admits a node that lost its memory; two such losses at once are too many."""
+
+
+def wipe_disk(world: World) -> None:
+    """A replica's database directory is lost; or its whole disk, with only ``add_node`` kept."""
+    host = _one(world, running(world, database=True))
+    if host is None or not _may_lose(world, host) or world.primary() in (None, host):
+        return
+    world.count("database directory lost")
+    host.crash(held=True)
+    assert host.database is not None
+    host.database = SimDatabase()
+    if world.random.random() < 0.5:
+        world.lose_state(host)
+        host.disk.invited = True
+    host.start()
+    world.run(SURVEY_SECONDS)
+
+
+def remove_add_node(world: World) -> None:
+    """The first half of a founding anew, done while the cluster runs: it must not found."""
+    host = world.hosts.get("10.0.0.1")
+    if host is None or not _may_lose(world, host) or host.database is None:
+        return
+    world.count("add_node removed from a running cluster")
+    host.crash(held=True)
+    host.database = SimDatabase()
+    host.disk.invited = False
+    host.start()
+    world.run(SURVEY_SECONDS)
+
+
+STRIKES: list[tuple[str, float, Strike]] = [
+    ("crash", 4, crash),
+    ("crash of all", 1, crash_all),
+    ("database killed", 3, kill_database),
+    ("standing still", 4, freeze),
+    ("host cut off", 4, cut_host),
+    ("one-way cut", 3, cut_one_way),
+    ("deaf host", 2, cut_deaf),
+    ("split", 2, split),
+    ("links mended", 8, mend),
+    ("clean stop", 2, stop_cleanly),
+    ("switchover", 4, hand_over),
+    ("two switchovers", 1, hand_over_twice),
+    ("replica lags", 3, lag),
+    ("node removed", 1.5, remove),
+    ("repair", 4, repair),
+    ("wrong settings", 0.5, wrong_settings),
+    ("state lost", 1, lose_state),
+    ("disk lost", 1, wipe_disk),
+    ("add_node removed", 0.3, remove_add_node),
+]
