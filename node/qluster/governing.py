@@ -52,6 +52,9 @@ class Governing:
         self._unwritable_since: float | None = None
         self._named: int = 0
         self._stop_at = inf
+        self._busy = False
+        """Leadership is being handed to another node: no primary is sought meanwhile."""
+        self._stepped_at = -inf
 
     @property
     def handing_over(self) -> bool:
@@ -66,12 +69,17 @@ class Governing:
     @property
     def wake_at(self) -> float:
         """When something here is due without an event."""
-        times = [self._leading.wake_at if self._leading else inf, self._hand_over.until if self._hand_over else inf]
+        times = [self._hand_over.until if self._hand_over else inf]
+        if self._leading is not None and not self._busy:
+            times.append(self._leading.wake_at)
+        if self._busy:
+            times.append(self._transfer_until)
         if self._unwritable_since is not None:
             times.append(self._unwritable_since + self._restart_patience)
         if self._node.stopping:
             times.append(self._stop_at + STOP_PATIENCE)
-        return min(times)
+        # What was due at the last step was seen to there, or waits for an event: it must not wake again.
+        return min((time for time in times if time > self._stepped_at), default=inf)
 
     # --- what comes in -------------------------------------------------------------
 
@@ -106,11 +114,13 @@ class Governing:
         """Do what is due; True when something was done that may have more to follow."""
         node = self._node
         assert node.qraft is not None
+        self._stepped_at = now
         if node.stopping:
             self._depart(now)
             return False
         if node.qraft.role != "leader":
             self._leading, self._hand_over, self._unwritable_since = None, None, None
+            self._busy = False
             return False
         if self._leading is None or self._leading.term != node.qraft.term:
             self._leading = Leading(node.qraft.term, now)
@@ -120,8 +130,8 @@ class Governing:
         if self._name(now):
             return True
         scene = self.scene(now)
-        busy = self.handing_over or now < self._transfer_until or node.qraft.transferring is not None
-        duties = self._leading.step(scene, handing_over=busy) if node.state.name else []
+        self._busy = self.handing_over or now < self._transfer_until or node.qraft.transferring is not None
+        duties = self._leading.step(scene, handing_over=self._busy) if node.state.name else []
         for duty in duties:
             self._perform(duty, now)
         self._watch_primary(scene, now)

@@ -415,6 +415,9 @@ class Node:
                 self.leave(f"founds anew as {number}", rejoin=True, founding=number)
             case joining.Found(number):
                 self._found(number, now)
+            case joining.Joined(number) if self._anew:
+                # The number in the welcome belongs to the log that is given up: its promises must not be forgotten.
+                self.leave(f"joins founding {number} as a new node", rejoin=True)
             case joining.Joined(number, node):
                 self._begin(self._become(Identity(self.uid, number, node)), now)
             case joining.GiveUp(message):
