@@ -76,7 +76,7 @@ class Hosting:
             return None
         return PositionReply(
             node.cluster, node.me, node.qraft.term, found.system_id, found.timeline, found.position,
-            not found.fault, found.fault[:1000],
+            not found.fault, found.fault[:1000], found.served,
         )  # fmt: skip
 
     def step(self, now: float) -> None:

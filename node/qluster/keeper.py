@@ -40,6 +40,8 @@ class Position:
     timeline: int
     position: int
     fault: str
+    served: int = 0
+    """The last reign in which this directory was the primary's; 0: it is a standby's."""
 
 
 @dataclass(slots=True)
@@ -155,7 +157,7 @@ class Keeper:
             return Position(0, 0, 0, f"the database directory is {facts.directory}")
         final = facts.server == "running" and facts.in_recovery and facts.upstream is None and facts.receiver == "none"
         if final and facts.system_id is not None and facts.timeline is not None and facts.position is not None:
-            return Position(facts.system_id, facts.timeline, facts.position, "")
+            return Position(facts.system_id, facts.timeline, facts.position, "", facts.last_reign)
         fault = reason(facts, self.wanted, self._failures)
         return Position(facts.system_id or 0, facts.timeline or 0, facts.position or 0, fault) if fault else None
 

@@ -153,6 +153,7 @@ class Leading:
             term=self.term,
             me=scene.me,
             reign=reign,
+            reigns=tuple(scene.state.reigns),
             own=scene.own,
             intact=scene.intact,
             system_id=scene.system_id,

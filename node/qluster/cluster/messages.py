@@ -100,6 +100,8 @@ class PositionReply(Struct, frozen=True, tag="position", array_like=True):
     fit: bool
     """False when the database here cannot become primary."""
     reason: Text
+    served: Count = 0
+    """The last reign in which this very directory was the primary's; 0: it is a standby's."""
 
 
 Message = Hello | Present | Welcome | Refusal | Report | PositionQuery | PositionReply

@@ -43,6 +43,8 @@ class View:
     """Seconds between two questions."""
     primary_seen: tuple[int, int] | None = None
     """Timeline and position that the former primary last reported."""
+    reigns: tuple[Reign, ...] = ()
+    """The reigns so far, oldest first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +125,7 @@ class Succession:
         able = [answer for answer in answers.values() if self._able(answer, reign)]
         if not able:
             return self._ask(view, "no node has a database that can take over: " + _faults(answers, reign))
-        best = max(able, key=lambda answer: (answer.timeline, answer.position, answer.node == view.me, -answer.node))
+        best = max(able, key=lambda answer: _rank(answer, view))
         if best.node != view.me:
             self.offered[best.node] = self.offered.get(best.node, 0) + 1
             return HandOver(best.node)
@@ -135,6 +137,19 @@ class Succession:
             and answer.system_id == reign.system_id
             and self.offered.get(answer.node, 0) < HAND_OVERS_MAX
         )
+
+
+def _rank(answer: PositionReply, view: View) -> tuple[bool, int, int, bool, int]:
+    """How good an answer is; the largest goes on.
+
+    A directory that was a primary's before somebody else reigned may hold a branch of its own. Two
+    servers that are promoted from the same timeline give the new one the same number, so neither timeline
+    nor position tells the branches apart: whoever was overtaken comes after all others.
+    """
+    overtaken = 0 < answer.served and any(
+        reign.number > answer.served and reign.node != answer.node for reign in view.reigns
+    )
+    return not overtaken, answer.timeline, answer.position, answer.node == view.me, -answer.node
 
 
 def _next(view: View, reign: Reign, timeline: int, position: int, lost: int = 0) -> Reign:
