@@ -15,6 +15,8 @@ from qluster.database.orders import Promote, StartPrimary
 from qluster.events import Entry, Repoint
 from qluster.node import Node
 
+from sim.wal import Wal
+
 if TYPE_CHECKING:
     from sim.host import Host
     from sim.world import World
@@ -41,6 +43,8 @@ class Checks:
         self._numbers: dict[tuple[int, int], int] = {}
         self._checked: dict[str, tuple[int, int]] = {}
         self._choices: dict[tuple[int, int], dict[int, PositionReply]] = {}
+        self._line: dict[int, Wal] = {}
+        """The WAL of the last primary, as long as it became."""
         self._invited: dict[str, bool] = {}
         self._roles: dict[str, object] = {}
 
@@ -197,8 +201,9 @@ class Checks:
 
     def ordered(self, host: Host, order: object) -> None:
         """An order has taken effect."""
-        if isinstance(order, (Promote, StartPrimary)):
+        if isinstance(order, (Promote, StartPrimary)) and host.database is not None and host.node is not None:
             self.one_writer()
+            self._line[host.node.cluster] = host.database.wal
             reign = host.node.state.reign if host.node else None
             if reign is None or order.reign > reign.number:
                 raise Violated(f"I1: {host.name} becomes primary of reign {order.reign}, which is not committed")
@@ -218,9 +223,13 @@ class Checks:
             self._choices[key] = dict(leading._succession.replies)
 
     def before_promotion(self, host: Host, reign: int) -> None:
-        """I7, I8: the chosen one has all that those have who answered."""
+        """I7, I8: of the rows of the last primary, the chosen one has all that any of those has who answered."""
         node, database = host.node, host.database
         assert node is not None and database is not None
+        last = self._line.get(node.cluster)
+        if last is None:
+            return
+        mine = database.wal.common(last)
         for number, reply in self._choices.get((node.cluster, reign), {}).items():
             other = self._world.host_of(node.cluster, number)
             if not reply.fit or other is None or other is host or other.database is None:
@@ -228,13 +237,19 @@ class Checks:
             theirs = other.database
             if theirs.directory != "initialised" or theirs.system_id != database.system_id:
                 continue
-            if reply.timeline > database.timeline:
-                raise Violated(f"I8: {other.name} is on timeline {reply.timeline}, {host.name} on {database.timeline}")
-            if reply.timeline == database.timeline == theirs.timeline and not theirs.wal.begins(database.wal):
+            if theirs.wal.common(last) > mine:
                 raise Violated(
-                    f"I7: {other.name} answered {reply.position} and has {len(theirs.wal)}, "
-                    f"{host.name} is promoted with {len(database.wal)}"
+                    f"I7, I8: {other.name} answered {reply.timeline}/{reply.position} and has {len(theirs.wal)} rows, "
+                    f"{theirs.wal.common(last)} of them of the last primary; {host.name} is promoted with {mine} of them"
                 )
+
+    def before_start(self, host: Host) -> None:
+        """A primary that starts where it was, without asking anybody, has every row it ever confirmed."""
+        node, database = host.node, host.database
+        assert node is not None and database is not None
+        last = self._line.get(node.cluster)
+        if last is not None and database.wal.common(last) < len(last):
+            raise Violated(f"I5: {host.name} starts with {database.wal.common(last)} of {len(last)} confirmed rows")
 
     def repointed(self, host: Host, order: Repoint) -> None:
         """The pool points at nobody, or at a server that was a primary in this reign or later."""

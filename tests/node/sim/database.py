@@ -128,9 +128,7 @@ class SimDatabase:
             case Promote(reign, terms):
                 self._promote(reign, terms)
             case Follow(upstream, terms):
-                self._need_standby()
-                self.upstream, self.terms = upstream, terms
-                self._compare(reach)
+                self._follow(upstream, terms, reach)
             case Detach(terms):
                 self._need_standby()
                 self.upstream, self.terms, self.standing = None, terms, ""
@@ -160,9 +158,20 @@ class SimDatabase:
         self.last_reign = reign
         self.served.add(reign)
 
+    def _follow(self, upstream: Address, terms: Terms, reach: Reach) -> None:
+        self._need_standby()
+        source = self._source(upstream, reach)
+        if source.in_recovery:
+            raise Failed(f"the database at {upstream[0]} is not the primary yet", passing=True)
+        self.standing = "fits" if self.fits(source) else "diverged"
+        if self.standing == "diverged":
+            raise Failed("this database has WAL that the upstream does not have", passing=True)
+        self.upstream, self.terms = upstream, terms
+
     def _compare(self, reach: Reach) -> None:
         """Histories are compared when an upstream is set."""
         upstream = reach(self.upstream) if self.upstream else None
+        upstream = None if upstream is None or upstream.in_recovery else upstream
         self.standing = "" if upstream is None else "fits" if self.fits(upstream) else "diverged"
 
     def _source(self, upstream: Address, reach: Reach) -> SimDatabase:

@@ -10,7 +10,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from qluster.database.orders import Clone, Detach, Follow, Initialise, Order, Promote, Rewind, StopFast, StopImmediate
+from qluster.database.orders import (
+    Clone,
+    Detach,
+    Follow,
+    Initialise,
+    Order,
+    Promote,
+    Rewind,
+    StartPrimary,
+    StopFast,
+    StopImmediate,
+)
 from qluster.events import CancelJob, FetchSnapshot, Job, JobEnded, Repoint
 from qluster.node import Node
 
@@ -114,6 +125,8 @@ class Jobs:
             world.flush_standbys(host)
         if isinstance(order, Promote) and database.running and database.in_recovery:
             world.checks.before_promotion(host, order.reign)
+        if isinstance(order, StartPrimary):
+            world.checks.before_start(host)
         database.perform(order, lambda address: world.network.server(host, address), world.random)
         world.checks.ordered(host, order)
         if not isinstance(order, (StopFast, StopImmediate, Detach, Follow)):
