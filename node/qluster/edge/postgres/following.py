@@ -88,9 +88,9 @@ async def _detached(site: Site) -> bool:
     if state["conninfo"]:
         await _reset_altered(site)
         return False
-    final = receiver_of(state) == "none" and position_in(state)[1]
+    final = receiver_of(site, state) == "none" and position_in(state)[1]
     site.position_final = site.position_final or final
-    return receiver_of(state) == "none" and site.position_final
+    return receiver_of(site, state) == "none" and site.position_final
 
 
 async def _reset_altered(site: Site) -> None:
@@ -134,7 +134,7 @@ async def streams_within(site: Site, limit: float) -> bool:
 
 async def _streams(site: Site) -> bool:
     try:
-        return receiver_of(await site.session.row(STATE)) == "streaming"
+        return receiver_of(site, await site.session.row(STATE)) == "streaming"
     except PostgresFailed:
         return False
 

@@ -18,6 +18,9 @@ from qluster.edge.postgres.site import Site
 LOOK_LIMIT = 4.0
 """Seconds for a whole look, whatever the server does."""
 
+RECEIVER_PROBATION = 0.4
+"""Seconds after which a receiver that heard nothing yet was not refused either (it takes a round trip)."""
+
 WAITING_FOR_WAL = ("RecoveryRetrieveRetryInterval", "RecoveryWalStream", "RecoveryWalAll")
 """What recovery waits for when it has read everything that lies here."""
 
@@ -36,6 +39,8 @@ SELECT r.in_recovery,
        (SELECT greatest(timeline_id, (SELECT min_recovery_end_timeline FROM pg_control_recovery()))
           FROM pg_control_checkpoint()) AS control_timeline,
        w.status AS receiver,
+       w.pid AS receiver_pid,
+       w.last_msg_send_time <> w.last_msg_receipt_time AS receiver_heard,
        (SELECT max(wait_event) FROM pg_stat_activity WHERE backend_type = 'startup') AS recovery_waits,
        EXISTS (SELECT FROM pg_settings WHERE pending_restart) AS pending_restart
   FROM (SELECT pg_is_in_recovery() AS in_recovery) r
@@ -132,7 +137,7 @@ class Look:
 
     def _running(self, state: Any, replicas: list[Any]) -> Facts:
         site = self._site
-        receiver = receiver_of(state)
+        receiver = receiver_of(site, state)
         position, final = position_in(state)
         if state["in_recovery"] and receiver == "none":
             site.position_final = site.position_final or final
@@ -166,13 +171,24 @@ class Look:
         return now - self._streamed_at
 
 
-def receiver_of(state: Any) -> Receiver:
-    """What the receiver does."""
+def receiver_of(site: Site, state: Any) -> Receiver:
+    """What the receiver does.
+
+    The server calls it streaming from its first moment, also when the upstream is about to refuse it
+    and it will end at once. It streams when something was heard (both of its times differ then), or
+    when it has lived a while: a quiet upstream says nothing for seconds.
+    """
+    pid = state["receiver_pid"]
+    if pid is None or state["receiver"] != "streaming":
+        site.receiver_seen = (0, 0.0)
+    elif site.receiver_seen[0] != pid:
+        site.receiver_seen = (pid, time.monotonic())
     if not state["in_recovery"]:
         return "none"
-    if state["receiver"] == "streaming":
-        return "streaming"
-    return "waiting" if state["receiver"] is not None or upstream_of(state["conninfo"]) else "none"
+    if site.receiver_seen[0]:
+        proven = state["receiver_heard"] or time.monotonic() - site.receiver_seen[1] > RECEIVER_PROBATION
+        return "streaming" if proven else "waiting"
+    return "waiting" if pid is not None or upstream_of(state["conninfo"]) else "none"
 
 
 def position_in(state: Any) -> tuple[int | None, bool]:

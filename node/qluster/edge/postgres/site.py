@@ -70,6 +70,8 @@ class Site:
         """A detached standby has read all WAL that lies here; holds until something starts or follows."""
         self.least: tuple[tuple[str, int], ...] = ()
         """Settings that the server here, started as a standby, must at least have."""
+        self.receiver_seen = (0, 0.0)
+        """Process id of the WAL receiver, and since when it is seen streaming."""
         self.served = False
         """The server that runs has answered once: its unexpected end is a crash, not a failed start."""
         self._crashes: deque[float] = deque(maxlen=CRASHES_KEPT)

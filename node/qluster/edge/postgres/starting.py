@@ -103,7 +103,7 @@ async def promote(site: Site, order: Promote) -> Opened:
     state = await site.session.row(STATE)
     if not state["in_recovery"]:
         raise PostgresFailed("the server is a primary already: it is not promoted again")
-    if state["conninfo"] or receiver_of(state) != "none":
+    if state["conninfo"] or receiver_of(site, state) != "none":
         raise PostgresFailed("the standby still has an upstream: it is detached before it is promoted")
     site.note_reign(state["system_id"], order.reign)
     await site.configure(order.terms, None)
