@@ -16,7 +16,8 @@ from qluster.consensus.messages import (
     SnapshotOffer,
 )
 from qluster.consensus.output import Fetch
-from qluster.consensus.participant import LEADER, Participant
+from qluster.consensus.participant import FOLLOWER, LEADER, LISTENER, Participant
+from qluster.consensus.settings import INFLIGHT_MESSAGES_MAX
 
 QUERY_PATIENCE = 1.25
 """Heartbeat intervals without a word after which a follower asks whether the leader is there."""
@@ -33,8 +34,15 @@ class Following:
         self._refused: tuple[int, int] = (0, 0)
         self._refused_at = -inf
         self._fetch_again_at = -inf
+        self._early: dict[int, Append] = {}
+        """Appends of the current leader behind a gap, by the index before them."""
         self.query_at = me.now
         """When to ask for the leader. At the start at once: it may be there and nobody waits ten seconds."""
+
+    @property
+    def wake_at(self) -> float:
+        """When :meth:`tick` is needed at the latest."""
+        return self.query_at if self._me.role in (FOLLOWER, LISTENER) else inf
 
     # --- the leader is there --------------------------------------------------
 
@@ -53,7 +61,7 @@ class Following:
     def tick(self, now: float) -> None:
         """Ask a leader that is late; ask everybody where none is known."""
         me = self._me
-        if me.role == LEADER or now < self.query_at:
+        if me.role not in (FOLLOWER, LISTENER) or now < self.query_at:
             return
         retry = me.settings.replication_retry_interval
         me.send(me.leader, LeaderQuery(me.cluster, me.node, me.term))
@@ -64,21 +72,47 @@ class Following:
     def append(self, message: Append, now: float) -> None:
         """Take over the entries if they fit, and say up to where the logs are now known to be equal (S7)."""
         me = self._me
-        known = me.journal.term_at(message.prev_index)
-        behind_base = message.prev_index < me.journal.base_index
-        if not behind_base and known != message.prev_term:
-            self._refuse(message, known, now)
+        if not self._fits(message):
+            self._keep_early(message)
+            self._refuse(message, now)
             return
+        verified, number = self._take_over(message), message.round
+        while (early := self._early.pop(verified, None)) is not None and self._fits(early):
+            verified, number = self._take_over(early), max(number, early.round)
+        if number or message.records:
+            me.send(
+                message.node, AppendReply(me.cluster, me.node, me.term, number, verified, self._silent(now))
+            )
+
+    def _fits(self, message: Append) -> bool:
+        """Whether this log has the entry that the message goes on from. What a snapshot covers always fits (B11)."""
+        journal = self._me.journal
+        behind_base = message.prev_index < journal.base_index
+        return message.term == self._me.term and (
+            behind_base or journal.term_at(message.prev_index) == message.prev_term
+        )
+
+    def _take_over(self, message: Append) -> int:
+        me = self._me
         me.merge(message.entries)
         me.commit_to(max(me.commit_index, min(message.commit, message.last_index)))
-        if message.round or message.records:
-            reply = AppendReply(
-                me.cluster, me.node, me.term, message.round, message.last_index, self._silent(now)
-            )
-            me.send(message.node, reply)
+        return message.last_index
 
-    def _refuse(self, message: Append, known: int | None, now: float) -> None:
+    def _keep_early(self, message: Append) -> None:
+        """Messages overtake each other: what lies behind a gap is wanted as soon as the gap is filled."""
         me = self._me
+        if not message.records or message.prev_index <= me.journal.last_index:
+            return
+        self._early[message.prev_index] = message
+        for prev_index, early in list(self._early.items()):
+            if early.term != me.term or prev_index <= me.journal.last_index:
+                del self._early[prev_index]
+        if len(self._early) > INFLIGHT_MESSAGES_MAX:
+            del self._early[max(self._early)]
+
+    def _refuse(self, message: Append, now: float) -> None:
+        me = self._me
+        known = me.journal.term_at(message.prev_index)
         if known is None:
             conflict_index = me.journal.last_index + 1
         else:

@@ -115,6 +115,10 @@ class Membership:
         """The list in force at an index of the log."""
         return next((members for where, members in reversed(self._lists) if where <= index), NOBODY)
 
+    def contained(self, node: int, index: int) -> bool:
+        """Whether one of the lists up to an index had this node."""
+        return any(where <= index and members.get(node) is not None for where, members in self._lists)
+
     def configuration(self, commit_index: int) -> Configuration:
         """Whose votes count, for somebody who knows this index to be committed."""
         joint = self.index > commit_index

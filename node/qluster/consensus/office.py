@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from qluster.consensus.lease import Rounds
 from qluster.consensus.members import Members
 from qluster.consensus.membership import Electorate, fault_of_change, next_promotion, next_removal
-from qluster.consensus.messages import AppendRefusal, AppendReply, Expelled, LeaderQuery, TimeoutNow
+from qluster.consensus.messages import AppendRefusal, AppendReply, Expelled, TimeoutNow
 from qluster.consensus.participant import Participant
 from qluster.consensus.progress import Progress
 from qluster.consensus.refusals import ChangeRefused, NotLeading, Overloaded, TooLarge, TransferRefused
@@ -158,12 +158,12 @@ class Office:
         self.replication.refuse(message, now)
         self._advance(now)
 
-    def leader_query(self, message: LeaderQuery, now: float) -> None:
-        """A node asks whether its leader is there."""
-        if self.replication.peer(message.node) is not None:
-            self.replication.probe(message.node, now)
+    def show(self, node: int, now: float) -> None:
+        """Somebody does not hear its leader: answer it alone, or say that it is no member."""
+        if self.replication.peer(node) is not None:
+            self.replication.probe(node, now)
         else:
-            self.expel(message.node)
+            self.expel(node)
 
     def expel(self, node: int) -> None:
         """Tell somebody who is no member so, once that is certain."""

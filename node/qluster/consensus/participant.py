@@ -54,6 +54,8 @@ class Participant:
         self.heard: dict[int, float] = {}
         self.expelled_at = 0
         """Index of the list of members that expelled this node, as it was told."""
+        self.belonged = self.membership.contained(node, index)
+        """Whether a committed list of members had this node."""
         self.promised_to = 0
         self.promised_until = now + settings.node_timeout
         """A node that restarts cannot know what it promised before: it keeps to it all the same."""
@@ -89,9 +91,8 @@ class Participant:
         """Whether this node was a member and is one no longer, by a committed list."""
         if self.membership.latest.get(self.node) is not None:
             return self.expelled_at > self.membership.index
-        known = len(self.membership.latest) > 0 and self.membership.index <= self.commit_index
-        belonged = self.membership.previous.get(self.node) is not None
-        return self.expelled_at > 0 or (known and belonged)
+        certain = self.membership.index <= self.commit_index
+        return self.expelled_at > 0 or (certain and self.belonged)
 
     @property
     def resting_role(self) -> str:
@@ -163,6 +164,7 @@ class Participant:
         """Entries up to this index are committed. Never goes back (S8)."""
         assert index <= self.journal.last_index, f"commit {index}, the log ends at {self.journal.last_index}"
         self.commit_index = max(self.commit_index, index)
+        self.belonged = self.belonged or self.membership.contained(self.node, self.commit_index)
 
     def compact(self, snapshot: Snapshot) -> None:
         """This snapshot covers what was applied."""
@@ -183,7 +185,7 @@ class Participant:
             self.journal.restart_at(snapshot.index, snapshot.term)
             self.membership.restart_at(snapshot.index, members)
             self._save_snapshot(snapshot, reset=True)
-        self.commit_index = max(self.commit_index, snapshot.index)
+        self.commit_to(max(self.commit_index, snapshot.index))
         self.applied_index = snapshot.index
         self._output.restored = snapshot
 

@@ -9,6 +9,8 @@ from collections import deque
 from dataclasses import dataclass, field
 from math import inf
 
+from qluster.consensus.settings import INFLIGHT_MESSAGES_MAX
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:
@@ -31,6 +33,8 @@ class Progress:
     """Where a repair goes on."""
     repairing: bool = False
     """Whether it gets entries of its own by unicast, because it missed those sent to all."""
+    window: int = 1
+    """Repair messages that may be under way: one after a gap, which often is all; more while it goes on."""
     under_way: deque[Batch] = field(default_factory=deque)
     moved_at: float = -inf
     """When it last confirmed something new, or a repair was sent."""
@@ -62,11 +66,13 @@ class Progress:
         self.next = max(self.next, self.match + 1)
         while self.under_way and self.under_way[0].last_index <= self.match:
             self.under_way.popleft()
+            self.window = min(2 * self.window, INFLIGHT_MESSAGES_MAX)
 
     def restart(self, following: int) -> None:
         """Begin a repair at this index."""
         self.next = max(following, self.match + 1)
         self.repairing = True
+        self.window = 1
         self.under_way.clear()
 
     def end_repair(self) -> None:

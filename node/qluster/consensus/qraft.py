@@ -197,7 +197,7 @@ class QRaft:
         """When :meth:`tick` is needed at the latest."""
         if self._office is not None:
             return self._office.wake_at
-        return min(self._election.wake_at, self._following.query_at)
+        return min(self._election.wake_at, self._following.wake_at)
 
     def match(self, node: int) -> int | None:
         """Up to where a node's log is known to be equal; only a leader knows."""
@@ -243,8 +243,8 @@ class QRaft:
         match message:
             case PreVote():
                 self._election.pre_vote(message, now)
-                if self._office and self._office.replication.peer(message.node) is None:
-                    self._office.expel(message.node)
+                if self._office is not None:
+                    self._office.show(message.node, now)
             case Vote():
                 if self._election.vote(message, now):
                     self._end_office("another is elected", now)
@@ -289,7 +289,10 @@ class QRaft:
             case VoteReply():
                 self._election.vote_reply(message, now)
             case LeaderQuery() if self._office:
-                self._office.leader_query(message, now)
+                self._office.show(message.node, now)
+            case AppendReply() | AppendRefusal() if self._office and not self._office.replication.peer(message.node):
+                # Who was removed while it was away hears what is sent to all, and would follow for ever.
+                self._office.expel(message.node)
             case AppendReply() if self._office and message.term == me.term:
                 self._office.append_reply(message, now)
             case AppendRefusal() if self._office and message.term == me.term:
@@ -355,11 +358,17 @@ class QRaft:
             self._me.answer_read(ticket, False)
 
     def resign(self, now: float) -> None:
-        """Stop leading and tell the others. Only with the database here stopped: the lease ends at once."""
-        if self._office is None:
-            return
+        """Stop leading and tell the others: they need not wait for the time-out.
+
+        Only with the database here stopped: the lease ends at once. A node that has just started may do
+        the same: if it led in its last term, the others still keep their promise to it.
+        """
         me = self._me
         me.now = now
+        if self._office is None:
+            if me.vote == me.node and me.leader is None and me.role not in (PRE_CANDIDATE, CANDIDATE):
+                me.send(None, Goodbye(me.cluster, me.node, me.term, 0))
+            return
         successor = self._office.successor(now) or 0
         self._office.rounds.give_up()
         me.send(None, Goodbye(me.cluster, me.node, me.term, successor))

@@ -171,7 +171,7 @@ class Replication:
 
     def _may_send(self, peer: Progress) -> bool:
         """A node whose log is not known gets one message and must answer it first."""
-        return _has_room(peer.under_way) if peer.verified else not peer.under_way
+        return len(peer.under_way) < (peer.window if peer.verified else 1) and _has_room(peer.under_way)
 
     def _offer_snapshot(self, peer: Progress, now: float) -> None:
         me = self._me

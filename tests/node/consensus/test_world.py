@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from consensus.world import FAST, Faults, World
 
-SEEDS = int(os.environ.get("QRAFT_SEEDS", "25"))
+SEEDS = int(os.environ.get("QRAFT_SEEDS", "8"))
 """Seeds of each kind of world; the long form is QRAFT_SEEDS=2000."""
 
 WORLDS: dict[str, tuple[int, Faults]] = {
@@ -18,6 +18,8 @@ WORLDS: dict[str, tuple[int, Faults]] = {
     "cut": (5, Faults(loss=0.02, partition=0.5)),
     "compacting": (3, Faults(loss=0.05, crash=0.005, partition=0.3, snapshots=True, duplication=0.1)),
     "changing": (3, Faults(loss=0.02, crash=0.003, partition=0.3, membership=True, snapshots=True)),
+    "stormy": (5, Faults(loss=0.1, partition=0.6, long_delay=0.1, crash=0.005, hang=0.4, weather_interval=0.3)),
+    "restless": (5, Faults(loss=0.2, partition=0.9, long_delay=0.3, crash=0.02, hang=0.2, weather_interval=0.15)),
     "drifting": (3, Faults(loss=0.05, partition=0.4, long_delay=0.05, drift=0.05)),
 }
 

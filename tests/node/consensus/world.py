@@ -7,6 +7,7 @@ Faults aim at the seams: a host dies before a save, in the midst of it, or betwe
 from __future__ import annotations
 
 import heapq
+from contextlib import suppress
 from dataclasses import dataclass, field
 from math import inf
 from random import Random
@@ -52,6 +53,8 @@ class Faults:
     weather_interval: float = 0.5
     membership: bool = False
     snapshots: bool = False
+    hang: float = 0.0
+    """Probability, at each change of weather, that some host's daemon stands still for a while."""
     drift: float = 0.0
     """Clocks run faster or slower by up to this part."""
 
@@ -69,7 +72,7 @@ class Host:
     chain: int = 0
     """Digest of everything applied, in order."""
     log: list[str] = field(default_factory=list)
-    acknowledged: int = 0
+    hung_until: float = 0.0
 
     def clock(self, now: float) -> float:
         """What this host's clock says."""
@@ -133,6 +136,8 @@ class World:
         self.reads_confirmed = 0
         self.crashes = 0
         self.acknowledged = 0
+        self.sends_first = False
+        """A planted fault: what is to be saved is saved after the sending."""
         self._queue: list[tuple[float, int, int, bytes | None]] = []
         self._order = 0
         self._timers: dict[int, float] = {}
@@ -182,6 +187,9 @@ class World:
         if host.qraft is None:
             self.start(host)
             return
+        if self.now < host.hung_until:
+            self._timers[node] = host.hung_until + 1e-3
+            return
         before = self._timers[node]
         host.qraft.tick(host.clock(self.now))
         self.perform(host)
@@ -192,11 +200,16 @@ class World:
         host = self.hosts.get(node)
         if host is None or host.qraft is None or datagram is None:
             return
+        if self.now < host.hung_until:
+            self._order += 1
+            heapq.heappush(self._queue, (host.hung_until, self._order, node, datagram))
+            return
         host.qraft.receive(decode(datagram), host.clock(self.now))
         self.perform(host)
 
     def _set_timer(self, host: Host) -> None:
-        assert host.qraft is not None
+        if host.qraft is None:
+            return
         wake_at = (host.qraft.wake_at - host.clock_offset) / host.clock_rate
         self._timers[host.node] = max(wake_at, self.now) + 1e-6
 
@@ -230,12 +243,14 @@ class World:
         if host.qraft is None:
             return
         output = host.qraft.take()
-        self.checks.before_save(host, output)
         dies = self.random.random() < self.faults.crash
         seam = self.random.randrange(3) if dies else 9
+        if self.sends_first:
+            self._send(host, output)
         for save in output.save:
             if seam == 0:
                 break
+            self.checks.before_save(host, save)
             host.save(save)
             if seam == 1:
                 break
@@ -246,6 +261,8 @@ class World:
             return
         self._send(host, output)
         self._apply(host, output)
+        if host.qraft is None:
+            return
         self.checks.after(host, output)
         self._maybe_compact(host)
         self._set_timer(host)
@@ -322,6 +339,9 @@ class World:
                         self.cut.add((one, other))
                         if random.random() < 0.6:
                             self.cut.add((other, one))
+        if random.random() < faults.hang:
+            host = random.choice(self.leaders() or list(self.hosts.values()))
+            host.hung_until = self.now + random.uniform(0.1, 1.0)
         for _ in range(random.randrange(1, 6)):
             self.propose()
         if random.random() < 0.5:
@@ -388,10 +408,10 @@ class World:
 
     def _try(self, host: Host, action: object) -> None:
         assert host.qraft is not None and callable(action)
-        try:
+        if self.now < host.hung_until - 1e-3 and self.random.random() < 0.9:
+            return
+        with suppress(Refusal):
             action(host.qraft, host.clock(self.now))
-        except Refusal:
-            pass
         self.perform(host)
 
     # --- the end --------------------------------------------------------------------
@@ -399,6 +419,8 @@ class World:
     def heal(self) -> None:
         """No more faults; everybody is there."""
         self.cut.clear()
+        for host in self.hosts.values():
+            host.hung_until = 0.0
         self.faults = Faults(delay_max=self.faults.delay_max, drift=self.faults.drift)
         for host in self.hosts.values():
             if host.qraft is None:
