@@ -77,7 +77,9 @@ def test_writes_go_on_after_kill_9_of_the_primary(local: Local, struck: str) -> 
     if "database" in struck:
         pids.append(local.postmaster(first))
     began = time.monotonic()
+    postmaster = local.postmaster(first)
     local.kill(*pids)
+    wait_for("the guard ends the database of a daemon that is gone", lambda: not Path(f"/proc/{postmaster}").exists())
     wait_for("a write through the pool", lambda: local.writes(next(VALUES)), RECOVERY_LIMIT)
     print(f"{struck}: the pool takes writes again after {time.monotonic() - began:.2f} s")
     kept = set(local.sql("select value from ledger"))

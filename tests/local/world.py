@@ -153,7 +153,7 @@ class Local:
         password = (self.prefix / "secrets/application.password").read_text().strip()
         connection = await asyncio.wait_for(
             asyncpg.connect(
-                host=host, port=port, user="app", password=password, database="app", statement_cache_size=0
+                host=host, port=port, user="application", password=password, database="application", statement_cache_size=0
             ),
             5,
         )
@@ -173,7 +173,7 @@ class Local:
 
     def postmaster(self, name: str) -> int:
         """Process id of a node's database."""
-        pid_file = self.prefix / name / "data/postmaster.pid"
+        pid_file = next((self.prefix / name).rglob("postmaster.pid"))
         return int(pid_file.read_text().splitlines()[0])
 
     def daemon(self, name: str) -> int:
