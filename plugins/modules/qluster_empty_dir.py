@@ -66,6 +66,7 @@ bytes:
   sample: 40370176
 """
 
+import contextlib
 import os
 import re
 import shutil
@@ -123,7 +124,10 @@ def measure(path, device):
     """Size of everything below a path; a mount point below it is refused."""
     total = 0
     for entry in os.scandir(path):
-        there = entry.stat(follow_symlinks=False)
+        try:
+            there = entry.stat(follow_symlinks=False)
+        except FileNotFoundError:
+            continue  # another host has just emptied what both share
         if there.st_dev != device:
             raise Refusal(f"{entry.path} is on another file system: unmount it, or empty it by hand.")
         total += there.st_size
@@ -135,6 +139,21 @@ def measure(path, device):
 def rank(name):
     """Ordinary names first, then the marks, what says most at the very end."""
     return DATABASE_MARKS.index(name) if name in DATABASE_MARKS else -1
+
+
+def remove(path):
+    """Remove a file or a tree; a network directory may be emptied by several hosts at once."""
+    if os.path.isdir(path) and not os.path.islink(path):
+        shutil.rmtree(path, onerror=bear_absence)
+        return
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+
+
+def bear_absence(_function, _path, failure):
+    """What is gone already needs no removal."""
+    if not issubclass(failure[0], FileNotFoundError):
+        raise failure[1]
 
 
 def empty(path, kind, check):
@@ -152,10 +171,7 @@ def empty(path, kind, check):
     size = measure(real, os.stat(real).st_dev)
     for name in sorted(names, key=rank) if not check else ():
         inside = os.path.join(real, name)
-        if os.path.isdir(inside) and not os.path.islink(inside):
-            shutil.rmtree(inside)
-        else:
-            os.unlink(inside)
+        remove(inside)
     return {"entries": len(names), "bytes": size}
 
 
@@ -175,7 +191,10 @@ def main():
     path = module.params["path"]
     removable = module.params["remove"] and os.path.isdir(path) and not os.path.ismount(path)
     if removable and not module.check_mode:
-        shutil.rmtree(path)
+        try:
+            remove(path)
+        except OSError as error:
+            module.fail_json(msg=str(error))
     module.exit_json(changed=found["entries"] > 0 or removable, **found)
 
 
