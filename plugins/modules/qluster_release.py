@@ -216,7 +216,7 @@ def install(releases, options):
         write_launcher(program, python, folder)
         said = run([program, "--version"], TRIAL_TIMEOUT).strip()
         version = name.partition("-")[0]
-        if version not in said:
+        if version not in said.split()[:2]:
             raise Refusal(f"{name} says that it is {said!r}: the archive is not what its name says.")
         write_launcher(program, python, target)
         open_to_all(folder)
