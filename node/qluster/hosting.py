@@ -83,7 +83,7 @@ class Hosting:
         """Order what is due, answer the leader, report."""
         node = self._node
         if node.config.database is not None:
-            node.start(node.keeper.step(self.wanted(), node.job_number(), now))
+            node.start(node.keeper.step(self.wanted(now), node.job_number(), now))
         if node.qraft is None:
             if node.stopping and (node.config.database is None or node.keeper.stopped):
                 node.leave("stopped", clean=True)
@@ -96,7 +96,7 @@ class Hosting:
 
     # --- the database ----------------------------------------------------------------
 
-    def wanted(self) -> Wanted:
+    def wanted(self, now: float) -> Wanted:
         """What the log wants of the database here."""
         node, qraft, reign = self._node, self._node.qraft, self._node.state.reign
         if node.stopping or qraft is None or qraft.removed:
@@ -106,7 +106,9 @@ class Hosting:
             leads = qraft.role == "leader" and qraft.ready
             return Wanted("found", terms=terms) if leads else Wanted("stopped")
         if self.reigns():
-            kind = "stopped" if node.governing.handing_over else "primary"
+            # Without a lease the guard ends what runs; what is not yet running must not be started after that.
+            held = qraft.lease_until > now and not node.governing.handing_over
+            kind = "primary" if held else "stopped"
             return Wanted(kind, reign.number, None, reign.system_id, self._since(), terms)  # type: ignore[arg-type]
         upstream = self._database_of(reign.node)
         if reign.term == qraft.term and reign.node != node.me and upstream is not None:

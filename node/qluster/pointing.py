@@ -45,6 +45,8 @@ class Pointing:
             self._done = job.order
             self.status = PoolStatus(target=_text(job.order.primary), reign=job.order.reign)
         else:
+            # What the pool was told last may have been done all the same: nothing is known of it now.
+            self._done = None
             self._retry_at = now + RETRY_INTERVAL
             self.status = PoolStatus(target=self.status.target, reign=self.status.reign, error=event.error)
         return True
