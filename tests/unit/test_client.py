@@ -176,6 +176,7 @@ def test_wrong_certificate_gets_no_token(node, authority, ca_file, wrong):
     assert asked.asked == []
 
 
+@pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
 def test_certificates_need_not_be_checked(node, authority):
     asked = node({"/map": Says(200, {})}, certificate=authority.issue_cert("other.example"))
     assert quick(asked.url, verify=False).ask_node(asked.url, "/map").code == 200
