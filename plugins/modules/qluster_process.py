@@ -116,6 +116,9 @@ SOCKET_SIZE_MAX = 107
 """Bytes that a Unix socket's path may have."""
 START_TIMEOUT = 20.0
 """Seconds for supervisord to answer, on a busy machine."""
+UP_TIMEOUT = 8.0
+"""Seconds for a program to be up for a second; one that goes down at once has gone down thrice by then."""
+LAST_WORDS = 2000
 CALL_TIMEOUT = 20.0
 END_TIMEOUT = 10.0
 """Seconds for the kernel to end a process that was killed."""
@@ -286,7 +289,20 @@ class Supervisor:
         if self.describe(name) is None:
             self.calls.reloadConfig()
             self.call("addProcessGroup", name, but=(ALREADY_ADDED,))
-        self.call("startProcess", name, True, but=(ALREADY_STARTED,))
+        self.call("startProcess", name, False, but=(ALREADY_STARTED,))
+        self.wait_for_run(name)
+
+    def wait_for_run(self, name):
+        """Wait until a program has stayed up; give its own last words when it does not."""
+        limit = time.monotonic() + UP_TIMEOUT
+        found = self.describe(name)
+        while found is None or found["state"] != "RUNNING":
+            if time.monotonic() > limit:
+                state = found["state"] if found else "unknown to supervisord"
+                log = os.path.join(self.directory, "log", name + ".log")
+                raise Refusal(f"{name} does not stay up (it is {state}). It says, in {log}:\n{last_words(log)}")
+            time.sleep(0.1)
+            found = self.describe(name)
 
     def down(self):
         """Stop everything, and wait until the supervisor is gone."""
@@ -344,6 +360,16 @@ def end_strays(directory, patience, check):
         if time.monotonic() > limit + END_TIMEOUT and left:
             raise Refusal(f"processes {left} of {directory} do not end, not even by SIGKILL.")
     return len(found)
+
+
+def last_words(path):
+    """The end of a log."""
+    try:
+        with open(path, "rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - LAST_WORDS))
+            return file.read().decode("utf-8", "replace").strip() or "(nothing)"
+    except OSError as error:
+        return f"({error})"
 
 
 def same(path, content):
