@@ -16,7 +16,7 @@ from pathlib import Path
 from hostlab.base import tree
 from hostlab.errors import LabError
 from hostlab.group import Group
-from hostlab.plan import Host, Plan
+from hostlab.plan import NETWORK_DIRECTORY, NODES, Host, Plan
 from hostlab.shell import POLL_INTERVAL, run, wait_until
 from hostlab.space import Space
 
@@ -73,10 +73,17 @@ class Machine:
                 *NSPAWN,
                 f"--directory={self._root}",
                 f"--machine={self._host.name}",
+                *self._shared(),
                 f"--network-namespace-path={netns}",
             ]
             environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
             run(self._space.inside(command), output=words, before=self._group.join, env=environment)
+
+    def _shared(self) -> list[str]:
+        if self._host.group != NODES:
+            return []
+        self._plan.network_dir.mkdir(parents=True, exist_ok=True)
+        return [f"--bind={self._plan.network_dir}:{NETWORK_DIRECTORY}"]
 
     def _mount(self, base: Path) -> None:
         for name in ("upper", "work"):

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from hostlab.errors import LabError
+from hostlab.packages import PackageFiles
 from hostlab.plan import ARBITERS, INTERFACE, NETWORK, NODES, POOLERS, Plan
 from hostlab.shell import run
 
@@ -64,7 +65,7 @@ def claim_inventory(plan: Plan) -> None:
         raise LabError(f"{folder} was not made by the lab; move it away, or set QLUSTER_LAB_INVENTORY")
 
 
-def write_inventory(plan: Plan, package_files: Path) -> None:
+def write_inventory(plan: Plan, package_files: PackageFiles) -> None:
     """The inventory folder, in the shape of inventories/example."""
     folder = plan.inventory_dir
     (folder / "group_vars" / "all").mkdir(parents=True, exist_ok=True)
@@ -96,7 +97,7 @@ def _hosts(plan: Plan) -> Iterable[str]:
                 yield f"        {host.name}:\n          ansible_host: {host.address}\n"
 
 
-def _variables(plan: Plan, package_files: Path) -> str:
+def _variables(plan: Plan, package_files: PackageFiles) -> str:
     return f"""\
 # Written by lab/lab.py up; lab/lab.py down removes it.
 ---
@@ -108,7 +109,8 @@ ansible_ssh_common_args: -F {plan.ssh_config}
 
 qluster_name: lab
 # The hosts have no package source: closed networks are like that.
-qluster_package_files: {package_files}
+database_package_files: {package_files.database}
+pooler_package_files: {package_files.pool}
 node_udp_socket_interface: {INTERFACE}
 database_client_networks: [{NETWORK}]
 

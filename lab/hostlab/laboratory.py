@@ -21,7 +21,7 @@ from hostlab.group import Group
 from hostlab.host import Machine, remove_tree
 from hostlab.inventory import claim_inventory, make_keys, remove_inventory, write_inventory
 from hostlab.network import apply_faults, lay_bridge, lay_cable, plug, unplugged
-from hostlab.packages import fetch_packages
+from hostlab.packages import PackageFiles, fetch_packages
 from hostlab.plan import Host, Plan
 from hostlab.record import Record, locked, read_record, write_record
 from hostlab.space import Space, spawn_keeper
@@ -56,7 +56,7 @@ class Laboratory:
             if read_record(self.plan.state_file) is None:
                 self._group.remove()
 
-    def _stock(self) -> tuple[Path, Path]:
+    def _stock(self) -> tuple[Path, PackageFiles]:
         """The base tree and the package files, from the cache or made now."""
         self.plan.cache_dir.mkdir(parents=True, exist_ok=True)
         base = build_base(self.plan, self._group.below("build"))

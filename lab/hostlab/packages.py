@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 from hostlab.base import apt_network_settings, sources, tree
@@ -21,25 +22,33 @@ from hostlab.shell import run
 FETCH_TIMEOUT = 600.0  # seconds; 6 were measured with a near package mirror
 
 
-def packages_dir(plan: Plan, base: Path) -> Path:
-    """The folder with the package files that a host made of this base lacks."""
-    digest = hashlib.sha256("\0".join([base.name, *plan.packages]).encode()).hexdigest()[:10]
-    return plan.cache_dir / f"packages-{plan.suite}-{digest}"
+@dataclass(frozen=True)
+class PackageFiles:
+    """The folders with the package files that a host lacks for its part."""
+
+    database: Path
+    pool: Path
 
 
-def fetch_packages(plan: Plan, base: Path, group: Group) -> Path:
-    """The folder with the package files; fetches them when the cache has none."""
-    target = packages_dir(plan, base)
+def fetch_packages(plan: Plan, base: Path, group: Group) -> PackageFiles:
+    """The folders with the package files; fetches what the cache does not have."""
+    database = _stocked(plan, base, group, plan.database_packages)
+    return PackageFiles(database, _stocked(plan, base, group, plan.pool_packages))
+
+
+def _stocked(plan: Plan, base: Path, group: Group, names: tuple[str, ...]) -> Path:
+    digest = hashlib.sha256("\0".join([base.name, *names]).encode()).hexdigest()[:10]
+    target = plan.cache_dir / f"packages-{plan.suite}-{digest}"
     with locked(target.parent / f"{target.name}.lock"):
         if target.is_dir():
             return target
-        print(f"fetching {', '.join(plan.packages)} into {target}, once", file=sys.stderr, flush=True)
+        print(f"fetching {', '.join(names)} into {target}, once", file=sys.stderr, flush=True)
         state = target.parent / f"{target.name}.new"
         shutil.rmtree(state, ignore_errors=True)  # of a download that was cut off
         state.mkdir(parents=True)
         group.make()
         try:
-            _fetch(plan, base, state, group)
+            _fetch(names, base, state, group)
             files = state / "archives"
             shutil.rmtree(files / "partial", ignore_errors=True)
             (files / "lock").unlink(missing_ok=True)
@@ -51,7 +60,7 @@ def fetch_packages(plan: Plan, base: Path, group: Group) -> Path:
     return target
 
 
-def _fetch(plan: Plan, base: Path, state: Path, group: Group) -> None:
+def _fetch(names: tuple[str, ...], base: Path, state: Path, group: Group) -> None:
     for folder in ("lists/partial", "archives/partial", "parts"):
         (state / folder).mkdir(parents=True)
     settings = state / "apt.conf"
@@ -63,7 +72,7 @@ def _fetch(plan: Plan, base: Path, state: Path, group: Group) -> None:
         "DEBIAN_FRONTEND": "noninteractive",
         "APT_CONFIG": str(settings),
     }
-    fetch = ["apt-get", "install", "--yes", "--download-only", "--no-install-recommends", *plan.packages]
+    fetch = ["apt-get", "install", "--yes", "--download-only", "--no-install-recommends", *names]
     for command in (["apt-get", "update"], fetch):
         run(command, timeout=FETCH_TIMEOUT, env=environment, before=group.join)
 

@@ -17,7 +17,8 @@ DEFAULT_NAME = "qluster-lab"
 DEFAULT_SUITE = "bookworm"
 DEFAULT_CACHE = "/var/cache/qluster-lab"
 DEFAULT_DISKS = "/var/lib/qluster-lab"
-DEFAULT_PACKAGES = ("postgresql", "pgbouncer")
+DEFAULT_DATABASE_PACKAGES = "postgresql"
+DEFAULT_POOL_PACKAGES = "pgbouncer"
 
 # The lab's network exists only inside the lab's own network namespace, so it may be the same for all labs.
 NETWORK = "10.77.0.0/24"
@@ -28,6 +29,9 @@ INTERFACE = "eth0"
 
 # A name becomes a control group, a folder and part of a machine name: letters that are safe in all three.
 NAME_PATTERN = re.compile(r"[a-z][a-z0-9-]{0,30}[a-z0-9]")
+
+# What stands for the network directory of the WAL archive: one folder, seen by all database hosts.
+NETWORK_DIRECTORY = "/opt/qhb-backup"
 
 NODES = "qluster_nodes"
 POOLERS = "qluster_poolers"
@@ -64,7 +68,8 @@ class Plan:
     name: str
     suite: str
     mirror: str
-    packages: tuple[str, ...]
+    database_packages: tuple[str, ...]
+    pool_packages: tuple[str, ...]
     cache_dir: Path
     disks_dir: Path
     run_dir: Path
@@ -88,9 +93,8 @@ class Plan:
         return self.disks_dir / self.name
 
     @property
-    def packages_dir(self) -> Path:
-        """The folder with package files that the roles install from (`qluster_package_files`)."""
-        return self.cache_dir / f"packages-{self.suite}"
+    def network_dir(self) -> Path:
+        return self.own_disks_dir / "network-directory"
 
     def console_file(self, host: Host) -> Path:
         return self.run_dir / "console" / f"{host.name}.log"
@@ -117,17 +121,24 @@ def plan_from(environment: Mapping[str, str], checkout: Path) -> Plan:
     if not inventory:
         # Two labs must not fight for one inventory: only the default lab writes into the checkout.
         inventory = str(checkout / "inventories" / "lab" if name == DEFAULT_NAME else run_dir / "inventory")
-    packages = environment.get("QLUSTER_LAB_PACKAGES", " ".join(DEFAULT_PACKAGES)).split()
     return Plan(
         name=name,
         suite=environment.get("QLUSTER_LAB_SUITE") or DEFAULT_SUITE,
         mirror=environment.get("QLUSTER_LAB_MIRROR", ""),
-        packages=tuple(packages),
+        database_packages=_words(environment, "QLUSTER_LAB_DATABASE_PACKAGES", DEFAULT_DATABASE_PACKAGES),
+        pool_packages=_words(environment, "QLUSTER_LAB_POOL_PACKAGES", DEFAULT_POOL_PACKAGES),
         cache_dir=_folder(environment, "QLUSTER_LAB_CACHE", DEFAULT_CACHE),
         disks_dir=_folder(environment, "QLUSTER_LAB_DISKS", DEFAULT_DISKS),
         run_dir=run_dir,
         inventory_dir=Path(inventory).absolute(),
     )
+
+
+def _words(environment: Mapping[str, str], variable: str, default: str) -> tuple[str, ...]:
+    words = tuple((environment.get(variable) or default).split())
+    if any(word.startswith("-") for word in words):
+        raise LabError(f"{variable} is {' '.join(words)!r}: name packages, such as {default}")
+    return words
 
 
 def _folder(environment: Mapping[str, str], variable: str, default: str) -> Path:

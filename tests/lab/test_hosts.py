@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -71,6 +72,13 @@ def test_interfaces_of_a_host_are_its_own(whole_lab: LabAtWork) -> None:
     whole_lab.on("db2", "ip addr add 10.77.0.99/24 dev eth0 && ip addr del 10.77.0.99/24 dev eth0")
 
 
+def test_database_hosts_share_the_network_directory(whole_lab: LabAtWork) -> None:
+    whole_lab.on("db1", "echo shared > /opt/qhb-backup/file")
+    whole_lab.say("kill", "db1")
+    assert whole_lab.on("db2", "cat /opt/qhb-backup/file && rm /opt/qhb-backup/file") == "shared"
+    assert whole_lab.on("pool1", "ls /opt") == ""
+
+
 def test_second_up_boots_nothing(whole_lab: LabAtWork) -> None:
     uptime = whole_lab.on("db1", "systemctl show -P UserspaceTimestampMonotonic")
     done = whole_lab.order("up")
@@ -80,18 +88,16 @@ def test_second_up_boots_nothing(whole_lab: LabAtWork) -> None:
 
 def test_packages_install_without_any_source(whole_lab: LabAtWork) -> None:
     variables = (whole_lab.inventory / "group_vars/all/lab.yml").read_text()
-    folder = next(line.split(": ")[1] for line in variables.splitlines() if "package_files" in line)
     config = Path("/run") / whole_lab.name / "ssh/config"
-    send = f"tar -C {folder} -c . | ssh -F {config} arbiter1 'mkdir /root/debs && tar -C /root/debs -x'"
-    whole_lab.say("exec", "--", "sh", "-c", send)
     # The distribution's own cluster would start with the package.
-    quiet = (
-        "mkdir -p /etc/postgresql-common && echo create_main_cluster=false > /etc/postgresql-common/createcluster.conf"
-    )
-    whole_lab.on("arbiter1", quiet)
-    whole_lab.on(
-        "arbiter1", "DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends /root/debs/*.deb"
-    )
+    place = "/etc/postgresql-common"
+    whole_lab.on("arbiter1", f"mkdir {place} && echo create_main_cluster=false > {place}/createcluster.conf")
+    for part in ("database", "pooler"):
+        folder = re.search(f"^{part}_package_files: (.*)$", variables, re.M)
+        assert folder
+        send = f"tar -C {folder[1]} -c . | ssh -F {config} arbiter1 'mkdir /root/{part} && tar -C /root/{part} -x'"
+        whole_lab.say("exec", "--", "sh", "-c", send)
+        whole_lab.on("arbiter1", f"DEBIAN_FRONTEND=noninteractive apt-get install -y /root/{part}/*.deb")
     assert "PostgreSQL" in whole_lab.on("arbiter1", "/usr/lib/postgresql/*/bin/postgres --version")
     assert "PgBouncer" in whole_lab.on("arbiter1", "pgbouncer --version")
 
