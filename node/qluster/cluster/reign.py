@@ -125,7 +125,8 @@ class Succession:
         able = [answer for answer in answers.values() if self._able(answer, reign)]
         if not able:
             return self._ask(view, "no node has a database that can take over: " + _faults(answers, reign))
-        best = max(able, key=lambda answer: _rank(answer, view))
+        line = _of_newest_line(able, view.reigns)
+        best = max(line, key=lambda answer: (answer.timeline, answer.position, answer.node == view.me, -answer.node))
         if best.node != view.me:
             self.offered[best.node] = self.offered.get(best.node, 0) + 1
             return HandOver(best.node)
@@ -139,17 +140,24 @@ class Succession:
         )
 
 
-def _rank(answer: PositionReply, view: View) -> tuple[bool, int, int, bool, int]:
-    """How good an answer is; the largest goes on.
+def _of_newest_line(able: list[PositionReply], reigns: tuple[Reign, ...]) -> list[PositionReply]:
+    """Those who have something of the newest reign of which anybody here has something.
 
-    A directory that was a primary's before somebody else reigned may hold a branch of its own. Two
-    servers that are promoted from the same timeline give the new one the same number, so neither timeline
-    nor position tells the branches apart: whoever was overtaken comes after all others.
+    Timeline and position alone do not tell branches apart: two servers promoted from the same timeline give
+    the new one the same number, and a former primary that was cut off may have written far on its own. But
+    the log says from which timeline each reign began. Its primary knows that it served in it; a standby
+    that followed it past the promotion is on a later timeline. A reign that left no trace with anybody who
+    answered has no row that could still be lost: the one before it counts.
     """
-    overtaken = 0 < answer.served and any(
-        reign.number > answer.served and reign.node != answer.node for reign in view.reigns
-    )
-    return not overtaken, answer.timeline, answer.position, answer.node == view.me, -answer.node
+    for reign in reversed(reigns):
+        holders = [one for one in able if _has_something_of(one, reign)]
+        if holders:
+            return holders
+    return able
+
+
+def _has_something_of(answer: PositionReply, reign: Reign) -> bool:
+    return answer.served >= reign.number if answer.served else answer.timeline > reign.timeline
 
 
 def _next(view: View, reign: Reign, timeline: int, position: int, lost: int = 0) -> Reign:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from msgspec import structs
 from qluster.cluster.commands import Reign
 from qluster.cluster.messages import PositionReply
 from qluster.cluster.reign import HAND_OVERS_MAX, Ask, Begin, HandOver, Succession, View, Wait
@@ -112,3 +113,38 @@ def test_founder_reigns_when_its_database_is_founded(system_id: int | None) -> N
         assert isinstance(decision, Wait)
     else:
         assert decision == Begin(Reign(1, 2, 9, 1, 0, SYSTEM))
+
+
+def served(answer: PositionReply, reign: int) -> PositionReply:
+    return structs.replace(answer, served=reign)
+
+
+def line(*reigns: tuple[int, int, int]) -> tuple[Reign, ...]:
+    """Reigns 1, 2, …, each as (node, timeline, position)."""
+    return tuple(
+        Reign(number, node, number, timeline, position, SYSTEM)
+        for number, (node, timeline, position) in enumerate(reigns, 1)
+    )
+
+
+def choose(reigns: tuple[Reign, ...], own: PositionReply, *replies: PositionReply) -> object:
+    view = replace(VIEW, reign=reigns[-1], reigns=reigns, own=own, now=20.0)
+    return search(*replies).decide(view)
+
+
+def test_former_primary_that_was_cut_off_does_not_win_with_a_branch_of_its_own() -> None:
+    # Node 1 was promoted from timeline 1 and wrote alone; node 3 was promoted from timeline 1 as well.
+    reigns = line((3, 1, 0), (1, 1, 500), (3, 1, 480))
+    decision = choose(reigns, reply(2, 700), served(reply(1, 9000), 2))
+    assert isinstance(decision, Begin)
+
+
+def test_reign_that_left_no_trace_does_not_overtake_the_one_before() -> None:
+    # Node 3 began reign 2 without node 1 and died before it was promoted: what node 1 wrote is still the newest.
+    reigns = line((1, 1, 0), (3, 1, 0))
+    assert choose(reigns, reply(2, 0, timeline=1), served(reply(1, 23, timeline=1), 1)) == HandOver(1)
+
+
+def test_primary_of_the_newest_reign_is_newer_than_standbys_that_never_followed_it() -> None:
+    reigns = line((3, 1, 0), (1, 1, 500))
+    assert choose(reigns, reply(2, 900, timeline=1), served(reply(1, 510), 2)) == HandOver(1)
