@@ -64,6 +64,8 @@ class Facts:
     receiver: Receiver = "none"
     unstreamed: float = 0.0
     """Seconds for which a running standby with an upstream has not been streaming."""
+    silent: float = 0.0
+    """Seconds since a server that had answered gave its last answer."""
     standing: Standing = ""
     crashes: int = 0
     """How often a server that had answered ended by itself within the last minutes."""

@@ -28,6 +28,7 @@ from qluster.database.orders import (
     StartPrimary,
     StartStandby,
     StopFast,
+    StopImmediate,
     Terms,
 )
 from qluster.events import Address
@@ -35,6 +36,8 @@ from qluster.events import Address
 UNSTREAMED_LIMIT = 10.0
 """Seconds a standby may hear nothing from its upstream before histories are compared again."""
 
+SILENT_LIMIT = 60.0
+"""Seconds without an answer after which a server is ended: it hangs, and a new one may not."""
 CRASHES_MOST = 5
 """Crashes within the window of the facts after which a server is not started for a while."""
 
@@ -127,6 +130,8 @@ def _first_order(facts: Facts, wanted: Wanted, failures: Failures) -> Order | No
         return None
     if wanted.kind == "stopped":
         return None if facts.server == "stopped" else StopFast()
+    if facts.silent > SILENT_LIMIT:
+        return StopImmediate()
     if _refusal(facts, wanted):
         return StopFast() if facts.server != "stopped" else None
     if wanted.kind == "found":

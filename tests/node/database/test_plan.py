@@ -20,9 +20,10 @@ from qluster.database.orders import (
     StartPrimary,
     StartStandby,
     StopFast,
+    StopImmediate,
     Terms,
 )
-from qluster.database.plan import CRASHES_MOST, Kind, Wanted, needs_reinit, next_order, reason
+from qluster.database.plan import CRASHES_MOST, SILENT_LIMIT, Kind, Wanted, needs_reinit, next_order, reason
 
 ID = 77
 UP = ("10.0.0.1", 5432)
@@ -194,6 +195,13 @@ def test_reasons_name_the_value_and_the_remedy() -> None:
     said = reason(replace(STANDBY, system_id=99), FOLLOW, Failures())
     assert "system id 99, the cluster has 77" in said and "empty it" in said
     assert reason(STREAMING, FOLLOW, Failures()) == ""
+
+
+@pytest.mark.parametrize("wanted", [FOLLOW, PRIMARY, DETACHED])
+def test_a_server_that_hangs_is_ended(wanted: Wanted) -> None:
+    hanging = replace(REIGNING, server="starting", in_recovery=None, silent=SILENT_LIMIT - 1)
+    assert order(hanging, wanted) != StopImmediate()
+    assert order(replace(hanging, silent=SILENT_LIMIT + 1), wanted) == StopImmediate()
 
 
 def test_a_rewind_that_fails_twice_becomes_a_copy() -> None:

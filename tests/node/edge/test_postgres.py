@@ -282,6 +282,16 @@ async def test_detach_wins_over_alter_system(world: World) -> None:
     assert (facts.upstream, facts.receiver) == (None, "none")
 
 
+async def test_a_look_that_cannot_see_still_knows_whether_a_server_runs(world: World) -> None:
+    host = await founded(world)
+    assert (await host.hand.read_facts()).server == "running"
+    os.rename(host.data, f"{host.data}.away")
+    facts = await host.hand.read_facts()
+    assert facts.directory == "absent" and facts.server != "stopped"
+    os.rename(f"{host.data}.away", host.data)
+    assert (await host.facts_when(lambda facts: facts.server == "running")).in_recovery is False
+
+
 async def test_terms_are_adjusted_by_a_reload(world: World) -> None:
     host = await founded(world)
     terms = type(host.terms)(name="node1", members=("127.0.0.99",), synchronous='ANY 1 ("node2")')
@@ -341,6 +351,8 @@ async def test_facts_of_a_frozen_server_come_in_time(world: World) -> None:
     try:
         facts = await host.hand.read_facts()
         assert facts.server == "starting" and "did not answer within 2 seconds" in facts.error
+        assert (facts.directory, facts.in_recovery, facts.last_reign) == ("initialised", None, 1)
+        assert facts.silent > 1.9
     finally:
         for pid in pids:
             os.kill(pid, signal.SIGCONT)

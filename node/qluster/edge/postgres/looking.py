@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from typing import Any
 
 from qluster.database.facts import Facts, Receiver, Replica
@@ -59,17 +60,24 @@ class Look:
 
     def __init__(self, site: Site) -> None:
         self._site = site
-        self._streamed_at = time.monotonic()
+        self._streamed_at = self._answered_at = time.monotonic()
+        self._last = Facts(directory="foreign")
 
     async def facts(self) -> Facts:
-        """What is there now."""
+        """What is there now. Whether a server runs is true even when the rest cannot be read."""
         try:
             async with asyncio.timeout(LOOK_LIMIT):
-                return await self._facts()
+                self._last = await self._facts()
         except TimeoutError:
-            return Facts(directory="foreign", error=f"a look at the database took over {LOOK_LIMIT:g} seconds")
+            self._last = self._blind(f"a look at the database took over {LOOK_LIMIT:g} seconds")
         except (PostgresFailed, OSError) as failure:
-            return Facts(directory="foreign", error=str(failure))
+            self._last = self._blind(str(failure))
+        return self._last
+
+    def _blind(self, error: str) -> Facts:
+        return replace(
+            self._last, server=self._server(), in_recovery=None, position=None, silent=self._silence(), error=error
+        )
 
     async def _facts(self) -> Facts:
         site = self._site
@@ -96,7 +104,7 @@ class Look:
 
     async def _stopped(self) -> Facts:
         """From the control file."""
-        self._streamed_at = time.monotonic()
+        self._streamed_at = self._answered_at = time.monotonic()
         site = self._site
         control = await site.control()
         return Facts(
@@ -117,6 +125,7 @@ class Look:
             server=self._server(),
             control_state=control.state,
             unstreamed=self._unstreamed(streaming=False),
+            silent=self._silence(),
             error=error,
             **self._remembered(control.system_id),
         )
@@ -137,6 +146,7 @@ class Look:
 
     def _running(self, state: Any, replicas: list[Any]) -> Facts:
         site = self._site
+        self._answered_at = time.monotonic()
         receiver = receiver_of(site, state)
         position, final = position_in(state)
         if state["in_recovery"] and receiver == "none":
@@ -163,6 +173,12 @@ class Look:
             version=state["version"],
             **facts,
         )
+
+    def _silence(self) -> float:
+        """Seconds since a server that had answered last did; one that still starts is not silent."""
+        if self._site.server.pid is None or not self._site.served:
+            self._answered_at = time.monotonic()
+        return time.monotonic() - self._answered_at
 
     def _unstreamed(self, *, streaming: bool) -> float:
         now = time.monotonic()

@@ -73,7 +73,9 @@ class Site:
         self.receiver_seen = (0, 0.0)
         """Process id of the WAL receiver, and since when it is seen streaming."""
         self.served = False
-        """The server that runs has answered once: its unexpected end is a crash, not a failed start."""
+        """The server that runs has answered once: when it falls silent, it hangs."""
+        self.awaited = False
+        """An order waits for the server's first answer: then its end is that order's failure, no crash."""
         self._crashes: deque[float] = deque(maxlen=CRASHES_KEPT)
         self._exited = exited
         self._records = RecordFile(state_dir)
@@ -83,7 +85,7 @@ class Site:
     def _ended(self, code: int) -> None:
         self.session.drop()
         self.position_final = False
-        if self.served and code != 0 and not self.server.stopping:
+        if code != 0 and not self.awaited and not self.server.stopping:
             self._crashes.append(time.monotonic())
         self.served = False
         self._exited(code)

@@ -20,7 +20,9 @@ from qluster.events import Address
 log = logging.getLogger(__name__)
 
 ANSWER_WAIT = 15.0
-"""Seconds an order waits for a started server to answer. A long recovery goes on without the order."""
+"""Seconds an order waits for a started primary to answer. A long recovery goes on without the order."""
+STANDBY_WAIT = 4.0
+"""The same for a standby, shorter: a failover may need it for something else."""
 PROMOTE_LIMIT = 60.0
 """Seconds for a promotion (0.1 s measured); what lies here was read before, when the standby was detached."""
 PAUSE = 0.02
@@ -42,8 +44,8 @@ async def start_standby(site: Site, order: StartStandby) -> None:
     site.directory.mark(standby=True)
     site.least = control.least
     await _start(site, order.terms, order.upstream)
-    if not await answers_within(site, ANSWER_WAIT):
-        log.info("database-recovering system-id=%d waited=%.0f", control.system_id, ANSWER_WAIT)
+    if not await answers_within(site, STANDBY_WAIT):
+        log.info("database-recovering system-id=%d waited=%.0f", control.system_id, STANDBY_WAIT)
         return
     if order.upstream is not None and not await streams_within(site, STREAM_WAIT):
         await compare_with(site, order.upstream)
@@ -76,6 +78,7 @@ async def _start(site: Site, terms: Terms, upstream: Address | None) -> None:
 async def answers_within(site: Site, limit: float) -> bool:
     """Whether the server answers in time; raises when it ends instead."""
     gone = site.server.gone
+    site.awaited = True
     try:
         async with asyncio.timeout(limit):
             while not gone.done():
@@ -85,6 +88,8 @@ async def answers_within(site: Site, limit: float) -> bool:
                 await asyncio.wait([gone], timeout=PAUSE)
     except TimeoutError:
         return False
+    finally:
+        site.awaited = False
     raise PostgresFailed(
         f"the server ended with code {gone.result()} instead of starting: its log says why"
     )
