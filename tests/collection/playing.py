@@ -1,0 +1,81 @@
+"""Runs the checkout's playbooks on an inventory of its own, on addresses that nobody else uses."""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+BIN = ROOT / ".venv" / "bin"
+NODES = {"node1": "127.0.7.1", "node2": "127.0.7.2", "node3": "127.0.7.3"}
+POOL = {"pool1": "127.0.7.4"}
+GROUP = "239.19.76.77:7477"
+PLAY_TIMEOUT = 400.0
+"""Seconds for one playbook on a busy machine."""
+
+
+@dataclass
+class Played:
+    """One run of a playbook."""
+
+    code: int
+    output: str
+    runs: dict[str, int]
+    """Modules run on each host."""
+
+    @property
+    def changed(self) -> dict[str, int]:
+        found = re.findall(r"^(\S+)\s*: ok=\d+\s+changed=(\d+)", self.output, re.M)
+        return {host: int(number) for host, number in found}
+
+    def text(self) -> str:
+        """The output with blanks joined, because long messages are folded."""
+        return re.sub(r"\s+", " ", self.output)
+
+
+class Stage:
+    """An inventory and a prefix below one folder."""
+
+    def __init__(self, folder: Path, **host_vars: dict[str, Any]) -> None:
+        self.folder = folder
+        self.prefix = folder / "local"
+        self.inventory = folder / "inventory"
+        self.inventory.mkdir()
+        (self.inventory / "group_vars").symlink_to(ROOT / "inventories/local/group_vars")
+        self.write(**host_vars)
+
+    def write(self, variables: dict[str, Any] | None = None, **host_vars: dict[str, Any]) -> None:
+        """The inventory, with variables for all and for single hosts."""
+        def hosts(group: dict[str, str]) -> dict[str, Any]:
+            return {"hosts": {name: {"ansible_host": ip, **host_vars.get(name, {})} for name, ip in group.items()}}
+
+        everything = {"node_udp_socket_group": GROUP, **(variables or {})}
+        tree = {"all": {"children": {"qluster_nodes": hosts(NODES), "qluster_poolers": hosts(POOL)}}}
+        (self.inventory / "hosts.yml").write_text(json.dumps(tree))
+        (self.inventory / "group_vars_all.json").write_text(json.dumps(everything))
+
+    def play(self, playbook: str, *words: str, checkout: Path = ROOT) -> Played:
+        """Run a playbook, and count what modules it runs where."""
+        counted = self.folder / "runs.json"
+        counted.unlink(missing_ok=True)
+        environment = {
+            **os.environ,
+            "ANSIBLE_CONFIG": str(checkout / "ansible.cfg"),
+            "ANSIBLE_NOCOLOR": "1",
+            "ANSIBLE_CALLBACK_PLUGINS": str(ROOT / "tests/collection/callback"),
+            "ANSIBLE_CALLBACKS_ENABLED": "module_runs",
+            "MODULE_RUNS_FILE": str(counted),
+            "QLUSTER_LOCAL_PREFIX": str(self.prefix),
+        }
+        done = subprocess.run(
+            [BIN / "ansible-playbook", "-i", self.inventory, "-e", f"@{self.inventory}/group_vars_all.json",
+             "-e", "qluster_wait_timeout=120", playbook, *words],
+            cwd=checkout, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True, timeout=PLAY_TIMEOUT, check=False)
+        runs = json.loads(counted.read_text()) if counted.exists() else {}
+        return Played(done.returncode, done.stdout, runs)
