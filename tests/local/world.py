@@ -153,7 +153,8 @@ class Local:
         password = (self.prefix / "secrets/application.password").read_text().strip()
         connection = await asyncio.wait_for(
             asyncpg.connect(
-                host=host, port=port, user="application", password=password, database="application", statement_cache_size=0
+                host=host, port=port, user="application", password=password, database="application",
+                statement_cache_size=0,
             ),
             5,
         )
