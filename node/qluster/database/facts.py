@@ -72,6 +72,8 @@ class Facts:
     replicas: tuple[Replica, ...] = ()
     terms: Terms | None = None
     """What the running server was last told; None when unknown."""
+    archive_error: str = ""
+    """Why finished WAL does not reach the archive (it piles up on the disk meanwhile); "" when it does."""
     pending_restart: bool = False
     version: str = ""
     error: str = ""

@@ -39,6 +39,8 @@ class Failures:
 
     copied: bool = False
     """A copy was made since: another one would be no better."""
+    rewound: bool = False
+    """A rewind was made since: a directory that is diverged nevertheless needs a copy."""
     _counts: dict[type, _Count] = field(default_factory=dict)
 
     def failed(self, order: Order, sentence: str, now: float, *, passing: bool = False) -> None:
@@ -54,12 +56,14 @@ class Failures:
         self._counts.pop(type(order), None)
         if isinstance(order, Clone):
             self._counts.pop(Rewind, None)
-            self.copied = True
+            self.copied, self.rewound = True, False
+        if isinstance(order, Rewind):
+            self.rewound = True
 
     def forget(self) -> None:
         """Something else is wanted now, or an operator asks for another attempt."""
         self._counts.clear()
-        self.copied = False
+        self.copied = self.rewound = False
 
     def count(self, kind: type) -> int:
         """Failures of this kind that will not pass by themselves."""

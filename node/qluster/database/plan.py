@@ -184,7 +184,8 @@ def _following(facts: Facts, wanted: Wanted, failures: Failures) -> Order | None
 
 def _rejoining(upstream: Address, facts: Facts, wanted: Wanted, failures: Failures) -> Order:
     """A former primary, or a standby that went another way, takes it back; else it is copied anew."""
-    if failures.count(Rewind) >= REWIND_ATTEMPTS or facts.system_id is None:
+    useless = facts.standing == "diverged" and failures.rewound
+    if failures.count(Rewind) >= REWIND_ATTEMPTS or useless or facts.system_id is None:
         return Clone(upstream, wanted.system_id, wanted.terms)
     return Rewind(upstream, facts.system_id, wanted.terms)
 

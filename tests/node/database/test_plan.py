@@ -242,6 +242,15 @@ def test_a_standby_that_crashes_again_and_again_is_copied_once() -> None:
     assert order(crashing, FOLLOW, failures) is None
 
 
+def test_a_directory_that_is_diverged_after_its_rewind_is_copied() -> None:
+    failures, diverged = Failures(), replace(LONE, standing="diverged")
+    assert order(diverged, FOLLOW, failures) == Rewind(UP, ID, TERMS)
+    failures.succeeded(Rewind(UP, ID))
+    assert order(diverged, FOLLOW, failures) == Clone(UP, ID, TERMS)
+    failures.succeeded(Clone(UP, ID))
+    assert order(diverged, FOLLOW, failures) == Rewind(UP, ID, TERMS)
+
+
 def test_a_rewind_whose_upstream_is_away_does_not_become_a_copy() -> None:
     failures = Failures()
     for _ in range(50):

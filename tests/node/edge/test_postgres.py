@@ -317,6 +317,55 @@ async def test_finished_wal_reaches_the_archive(world: World) -> None:
     await until(archived)
 
 
+async def test_an_archive_that_fails_is_seen_and_its_recovery_too(world: World) -> None:
+    host = await founded(world)
+    world.archive.rename(world.root / "away")
+    await host.sql("SELECT pg_switch_wal()", user="qluster")
+    facts = await host.facts_when(lambda facts: facts.archive_error)
+    assert "000000010000000000000001 is not archived" in facts.archive_error
+    (world.root / "away").rename(world.archive)
+    await host.facts_when(lambda facts: not facts.archive_error, limit=90)
+    assert (world.archive / "000000010000000000000001").exists()
+
+
+async def test_a_rewind_saves_wal_that_was_not_archived(world: World) -> None:
+    """pg_rewind removes files that the upstream does not have: they would be missing in the archive for good."""
+    first = await founded(world)
+    second = await replica(world, first)
+    await second.hand.perform(Detach(second.terms))
+    world.archive.rename(world.root / "away")
+    await first.sql("CREATE TABLE t AS SELECT generate_series(1, 1000) AS n")
+    last = (await first.sql("SELECT pg_walfile_name(pg_switch_wal()) AS name", user="qluster"))[0]["name"]
+    await first.facts_when(lambda facts: facts.archive_error)
+    await first.hand.perform(StopImmediate())
+    (world.root / "away").rename(world.archive)
+    await second.hand.perform(Promote(2, second.terms))
+    facts = await first.hand.read_facts()
+    await first.hand.perform(Rewind(second.address, facts.system_id or 0, first.terms))
+    assert (world.archive / str(last)).exists()
+
+
+async def test_a_rewind_reads_what_it_needs_from_the_archive(world: World) -> None:
+    """The node's own WAL since the fork may be gone from its directory."""
+    first = await founded(world)
+    second = await replica(world, first)
+    await second.hand.perform(Detach(second.terms))
+    await second.hand.perform(Promote(2, second.terms))
+    await second.sql("CREATE TABLE t AS SELECT 7 AS n")
+    for _ in range(3):
+        await first.sql("SELECT pg_switch_wal()", user="qluster")
+        await first.sql("CREATE TABLE IF NOT EXISTS other AS SELECT generate_series(1, 1000) AS n")
+    names = sorted(path.name for path in first.data.glob("pg_wal/0000*"))[:-1]
+    await until(lambda: _archived(world, names))
+    await first.hand.perform(StopFast())
+    for name in names:
+        (first.data / "pg_wal" / name).unlink()
+    facts = await first.hand.read_facts()
+    await first.hand.perform(Rewind(second.address, facts.system_id or 0, first.terms))
+    await first.hand.perform(StartStandby(second.address, first.terms))
+    await until(lambda: _rows(first, [7]))
+
+
 async def test_a_wrong_parameter_fails_with_its_name(world: World) -> None:
     host = world.host(parameters={"fsync": "off"})
     await host.hand.perform(Initialise(host.terms))
@@ -357,6 +406,10 @@ async def test_facts_of_a_frozen_server_come_in_time(world: World) -> None:
         for pid in pids:
             os.kill(pid, signal.SIGCONT)
     assert (await host.facts_when(lambda facts: facts.server == "running")).in_recovery is False
+
+
+async def _archived(world: World, names: list[str]) -> bool:
+    return all((world.archive / name).exists() for name in names)
 
 
 def _children(pid: int) -> list[str]:

@@ -6,6 +6,7 @@ It must not know what the facts are good for.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from dataclasses import replace
 from typing import Any
@@ -15,6 +16,8 @@ from qluster.database.settings import upstream_of
 from qluster.database.wal import position_of
 from qluster.edge.postgres.failure import PostgresFailed
 from qluster.edge.postgres.site import Site
+
+log = logging.getLogger(__name__)
 
 LOOK_LIMIT = 4.0
 """Seconds for a whole look, whatever the server does."""
@@ -55,6 +58,13 @@ SELECT application_name AS name, state, flush_lsn::text AS flushed
 """
 
 
+ARCHIVE = """
+SELECT last_failed_wal AS file, failed_count AS failures
+  FROM pg_stat_archiver
+ WHERE last_failed_time IS NOT NULL AND (last_archived_time IS NULL OR last_failed_time > last_archived_time)
+"""
+
+
 class Look:
     """Takes looks, and remembers between them what a single one cannot know."""
 
@@ -62,6 +72,7 @@ class Look:
         self._site = site
         self._streamed_at = self._answered_at = time.monotonic()
         self._last = Facts(directory="foreign")
+        self._archive_failing = ""
 
     async def facts(self) -> Facts:
         """What is there now. Whether a server runs is true even when the rest cannot be read."""
@@ -92,10 +103,22 @@ class Look:
         try:
             state = await site.session.row(STATE)
             replicas = [] if state["in_recovery"] else await site.session.rows(REPLICAS)
+            archive = [] if state["in_recovery"] else await site.session.rows(ARCHIVE)
         except PostgresFailed as failure:
             return await self._silent(str(failure))
         site.served = True
-        return self._running(state, replicas)
+        return self._running(state, replicas, self._archive_error(archive))
+
+    def _archive_error(self, rows: list[Any]) -> str:
+        """A sentence while the archive command fails, said in the log when that begins and ends."""
+        file = rows[0]["file"] if rows else ""
+        if bool(file) != bool(self._archive_failing):
+            if file:
+                log.error("archive-failing file=%s hint=finished WAL piles up, see the server's log", file)
+            else:
+                log.info("archive-well")
+        self._archive_failing = file
+        return f"{file} is not archived after {rows[0]['failures']} failures: see the server's log" if file else ""
 
     def _server(self) -> Any:
         if self._site.server.pid is None:
@@ -144,7 +167,7 @@ class Look:
             "terms": site.terms if site.server.pid is not None else None,
         }
 
-    def _running(self, state: Any, replicas: list[Any]) -> Facts:
+    def _running(self, state: Any, replicas: list[Any], archive_error: str) -> Facts:
         site = self._site
         self._answered_at = time.monotonic()
         receiver = receiver_of(site, state)
@@ -169,6 +192,7 @@ class Look:
             replicas=tuple(
                 Replica(row["name"], row["state"] or "", _position(row["flushed"])) for row in replicas
             ),
+            archive_error=archive_error,
             pending_restart=state["pending_restart"],
             version=state["version"],
             **facts,
