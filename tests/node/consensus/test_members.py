@@ -1,0 +1,64 @@
+"""Lists of members and their bytes."""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import pytest
+from consensus.world import member
+from qluster.consensus.members import MEMBERS_MAX, MalformedMembers, Member, Members
+
+
+def test_list_survives_its_bytes() -> None:
+    members = Members((member(1), member(2, voter=False), member(4, voter=False, role="listener")), False, 2, 3)
+    assert Members.decode(members.encode()) == members
+
+
+def test_voters_and_listeners_are_told_apart() -> None:
+    members = Members((member(1), member(2, voter=False)))
+    assert (members.voters, members.listeners) == ({1}, {2})
+    assert members.get(2) == member(2, voter=False)
+    assert members.get(3) is None
+
+
+def test_changed_list_leaves_the_old_one_as_it_was() -> None:
+    old = Members((member(1), member(3, voter=False)))
+    assert [one.node for one in old.with_member(member(2))] == [1, 2, 3]
+    assert old.promoted(3).voters == {1, 3}
+    assert len(old.without(3)) == 1
+    assert len(old) == 2 and old.voters == {1}
+
+
+def other(node: int, **fields: object) -> Member:
+    values = {"node": node, "uid": 50 + node, "ip": "10.0.0.9", "api_port": 1, "udp_port": 2, "voter": True}
+    return Member(**{**values, **fields})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("members", "reason"),
+    [
+        (Members((other(1), other(1, uid=9))), "must differ"),
+        (Members((other(0),)), "begin at 1"),
+        (Members((other(1, uid=7), other(2, uid=7))), "same uid"),
+        (Members((other(1, role="king"),)), "role 'king'"),
+        (Members((other(1, role="listener"),)), "cannot vote"),
+        (Members(tuple(other(node) for node in range(1, MEMBERS_MAX + 2))), f"at most {MEMBERS_MAX}"),
+        (Members((other(1),), True, -1), "negative"),
+    ],
+)
+def test_list_that_contradicts_itself_is_refused(members: Members, reason: str) -> None:
+    assert reason in members.fault()
+    with pytest.raises(MalformedMembers, match=reason):
+        Members.decode(members.encode())
+
+
+@pytest.mark.parametrize("payload", [b"", b"\x80", b"\x91\x01", b"nonsense"])
+def test_other_bytes_are_refused(payload: bytes) -> None:
+    with pytest.raises(MalformedMembers):
+        Members.decode(payload)
+
+
+def test_full_list_fits_into_one_entry() -> None:
+    widest = tuple(
+        Member(2**31 + node, 2**64 - 1 - node, "255.255.255.255", 65535, 65535, 65535, True, "node", True)
+        for node in range(MEMBERS_MAX)
+    )
+    assert len(Members(widest, True, MEMBERS_MAX, MEMBERS_MAX).encode()) < 8_000
