@@ -111,7 +111,7 @@ KEEP = ["-o", "Dpkg::Options::=--force-confdef", "-o", "Dpkg::Options::=--force-
 ALONE = ["-o", "Dir::Etc::sourcelist=/dev/null", "-o", "Dir::Etc::sourceparts=/dev/null",
          "-o", "APT::Get::List-Cleanup=0"]
 FROM_FILES = {
-    "apt": ["apt-get", "install", "--yes", "--no-install-recommends", "--no-download", *KEEP, *ALONE],
+    "apt": ["apt-get", "install", "--yes", "--no-install-recommends", *KEEP, *ALONE],
     "apt_rpm": ["apt-get", "install", "--yes"],
     "dnf": ["dnf", "install", "--assumeyes", "--disablerepo=*", "--setopt=install_weak_deps=False"],
     "yum": ["yum", "install", "--assumeyes", "--disablerepo=*"],
