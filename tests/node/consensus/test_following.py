@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 from consensus.stage import (
     NOW,
-    SETTINGS,
     append,
     entries_saved,
     entry,
