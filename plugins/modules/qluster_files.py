@@ -106,6 +106,10 @@ options:
         description: Whether its service must be restarted to see it.
         type: bool
         default: false
+      restart_ignore:
+        description: Regular expression of lines that need no restart when only they differ.
+        type: str
+        default: ""
       validate:
         description: Words of a command that checks the new file; C(%s) stands for its path.
         type: list
@@ -170,6 +174,7 @@ import base64
 import grp
 import os
 import pwd
+import re
 import shutil
 import subprocess
 import tempfile
@@ -319,10 +324,24 @@ class Files:
         if self.module.selinux_enabled():
             self.module.set_default_selinux_context(path, False)
 
+    @staticmethod
+    def needs_restart(work):
+        item = work["item"]
+        if work["same"] or not item["restart"]:
+            return False
+        if not item["restart_ignore"] or work["existing"] is None or work["wanted"] is None:
+            return True
+        ignored = re.compile(item["restart_ignore"])
+        before, after = (
+            [line for line in content.decode("utf-8", "replace").splitlines() if not ignored.search(line)]
+            for content in (work["existing"], work["wanted"])
+        )
+        return before != after
+
     def mark(self, works):
         """Leave the marker when a file that needs a restart is about to change."""
         marker = self.options["marker"]
-        needed = [work["item"]["path"] for work in works if work["item"]["restart"] and not work["same"]]
+        needed = [work["item"]["path"] for work in works if self.needs_restart(work)]
         if marker and needed and not os.path.exists(marker) and not self.check:
             with open(marker, "w", encoding="utf-8") as file:
                 file.write("\n".join(needed) + "\n")
@@ -410,6 +429,7 @@ def argument_spec():
         secret={"type": "bool", "default": False, "no_log": False},
         force={"type": "bool", "default": True},
         restart={"type": "bool", "default": False},
+        restart_ignore={"type": "str", "default": ""},
         validate={"type": "list", "elements": "str", "default": []},
     )
     link = {"path": {"type": "path", "required": True}, "to": {"type": "path", "required": True}}

@@ -12,7 +12,7 @@ from collection.module_double import Asked
 
 DIRECTORY = {"mode": "0755", "owner": None, "group": None, "force": True}
 FILE = {"mode": "0644", "owner": None, "group": None, "content": None, "src": None, "encoded": None,
-        "secret": False, "force": True, "restart": False, "validate": []}
+        "secret": False, "force": True, "restart": False, "restart_ignore": "", "validate": []}
 REFUSES = ["/bin/sh", "-c", "echo \"$1: line 3 is wrong\"; exit 2", "sh", "%s"]
 
 
@@ -70,6 +70,16 @@ def test_restart_stays_pending_until_somebody_has_done_it(tmp_path: Path) -> Non
     assert again.paths == [] and pending
     put(absent=[str(marker)])
     assert not put(str(marker), **wanted)[1]
+
+
+def test_lines_that_take_effect_at_once_need_no_restart(tmp_path: Path) -> None:
+    path, marker = tmp_path / "config.yaml", tmp_path / "restart-pending"
+    path.write_text("port: 1\ntimeout: 1s\n")
+    wanted = {"path": str(path), "content": "port: 1\ntimeout: 2s\n",
+              "restart": True, "restart_ignore": r"^\s*timeout:"}
+    files, pending = put(str(marker), files=[wanted])
+    assert files.paths == [str(path)] and not pending and not marker.exists()
+    assert put(str(marker), files=[{**wanted, "content": "port: 2\ntimeout: 3s\n"}])[1]
 
 
 def test_check_mode_changes_nothing_and_says_the_same(tmp_path: Path) -> None:

@@ -1,0 +1,150 @@
+#!/usr/bin/python
+"""Brings the replicated settings of a living cluster to what is wanted."""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: qluster_config
+short_description: Change the replicated settings of a cluster
+version_added: 0.1.0
+author:
+  - The QLUSTER authors (@qluster)
+description:
+  - Timers and sizes that must be the same on all nodes are kept in the cluster's log.
+    This module compares them with O(settings), and changes what differs in one step for all nodes.
+  - Values count as equal when they mean the same, such as V(60s) and V(1m).
+  - What is fixed while a cluster lives is refused before anything is changed.
+extends_documentation_fragment:
+  - qhb.qluster.connection
+  - qhb.qluster.attributes.action_group
+attributes:
+  check_mode:
+    support: full
+    description: Can run in check mode and say what it would change.
+  diff_mode:
+    support: full
+    description: Shows each setting before and after.
+  idempotent:
+    support: full
+    description: A second run changes nothing.
+options:
+  settings:
+    description:
+      - The wanted values, by key as in C(config.yaml). Others stay as they are.
+      - The token must have the right to operate when something differs.
+    type: dict
+    required: true
+"""
+
+EXAMPLES = r"""
+- name: Give the leader more time
+  qhb.qluster.qluster_config:
+    nodes: [https://192.0.2.11:8080, https://192.0.2.12:8080]
+    token_file: secrets/operate.token
+    ca_file: secrets/ca.crt
+    settings:
+      cluster.node-timeout: 30s
+      cluster.heartbeat-interval: 10s
+"""
+
+RETURN = r"""
+changes:
+  description: Value before and after of each setting that was changed, or would be.
+  returned: success
+  type: dict
+  sample: {cluster.node-timeout: {before: 30s, after: 40s}}
+"""
+
+import re
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.qhb.qluster.plugins.module_utils._arguments import CONNECTION, connect
+from ansible_collections.qhb.qluster.plugins.module_utils._client import Unanswered
+
+FIXED = ("cluster.name", "cluster.founder", "udp.socket.group")
+UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h))+")
+ADDRESS = re.compile(r"[0-9.]+:[0-9]+")
+PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
+
+
+class Refusal(Exception):
+    """The settings cannot become so; the text says why and what to do."""
+
+
+def text(value):
+    """A value as config.yaml writes it."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list):
+        return ", ".join(str(item) for item in value)
+    return str(value).strip()
+
+
+def meaning(value):
+    """What a value means, so that two ways to write it are equal."""
+    if DURATION.fullmatch(value):
+        return round(sum(float(number) * UNITS[unit] for number, unit in PART.findall(value)), 6)
+    addresses = ADDRESS.findall(value)
+    if addresses:
+        return sorted(addresses)
+    lower = value.lower()
+    if lower in ("true", "yes", "false", "no"):
+        return lower in ("true", "yes")
+    return value
+
+
+def differing(wanted, present):
+    """Key → before and after of every setting that is to be changed."""
+    changes = {}
+    for key, value in sorted(wanted.items()):
+        if key not in present:
+            raise Refusal(f"{key} is no replicated setting of this cluster; there are: {', '.join(sorted(present))}.")
+        if meaning(text(value)) != meaning(text(present[key])):
+            changes[key] = {"before": present[key], "after": text(value)}
+    return changes
+
+
+def refuse_fixed(changes):
+    fixed = [f"{key} (is {changes[key]['before']}, wanted {changes[key]['after']})" for key in FIXED if key in changes]
+    if fixed:
+        raise Refusal(
+            f"{', '.join(fixed)}: this is fixed while the cluster lives. Set it back, or begin anew: stop the "
+            "daemons, deploy, and run reinit.yml."
+        )
+
+
+def perform(client, wanted, check):
+    """Compare, and change what differs."""
+    present = client.ask("GET", "/config").document
+    changes = differing(wanted, present)
+    refuse_fixed(changes)
+    if changes and not check:
+        client.ask("POST", "/config", body={key: change["after"] for key, change in changes.items()})
+    return changes
+
+
+def lines(changes, which):
+    return "".join(f"{key}: {change[which]}\n" for key, change in changes.items())
+
+
+def main():
+    module = AnsibleModule(
+        argument_spec={**CONNECTION, "settings": {"type": "dict", "required": True}},
+        supports_check_mode=True,
+    )
+    client = connect(module)
+    try:
+        changes = perform(client, module.params["settings"], module.check_mode)
+    except Refusal as refusal:
+        module.fail_json(msg=str(refusal))
+    except Unanswered as failure:
+        module.fail_json(msg=f"The settings were not changed: {failure}", code=failure.code)
+    module.exit_json(
+        changed=bool(changes), changes=changes,
+        diff={"before": lines(changes, "before"), "after": lines(changes, "after")},
+    )
+
+
+if __name__ == "__main__":
+    main()

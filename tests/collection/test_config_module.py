@@ -1,0 +1,66 @@
+"""Which settings differ in meaning, and what is refused while a cluster lives."""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible_collections.qhb.qluster.plugins.module_utils._client import Answer
+from ansible_collections.qhb.qluster.plugins.modules.qluster_config import Refusal, differing, perform
+
+PRESENT = {"cluster.name": "main", "cluster.node-timeout": "1m", "cluster.quorum-replication": "true",
+           "udp.max-log-size": "64000", "udp.socket.group": "192.0.2.1:7400, 192.0.2.2:7400"}
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("cluster.node-timeout", "60s"), ("cluster.node-timeout", "60000ms"), ("cluster.quorum-replication", True),
+     ("cluster.quorum-replication", "yes"), ("udp.max-log-size", 64000),
+     ("udp.socket.group", ["192.0.2.2:7400", "192.0.2.1:7400"])])
+def test_two_ways_to_say_the_same_are_equal(key: str, value: Any) -> None:
+    assert differing({key: value}, PRESENT) == {}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "after"),
+    [("cluster.node-timeout", "61s", "61s"), ("cluster.quorum-replication", False, "false"),
+     ("udp.max-log-size", 64001, "64001")])
+def test_what_differs_is_told_before_and_after(key: str, value: Any, after: str) -> None:
+    assert differing({key: value}, PRESENT) == {key: {"before": PRESENT[key], "after": after}}
+
+
+def test_unknown_setting_is_refused_with_those_there_are() -> None:
+    with pytest.raises(Refusal, match=r"cluster\.timeout is no replicated setting .* cluster\.node-timeout"):
+        differing({"cluster.timeout": "1s"}, PRESENT)
+
+
+class Cluster:
+    """A cluster that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str, Any]] = []
+
+    def ask(self, method: str, path: str, params: Any = None, body: Any = None) -> Answer:
+        self.asked.append((method, path, body))
+        return Answer("https://192.0.2.1:8080", 200, PRESENT)
+
+
+def test_all_changes_go_in_one_request() -> None:
+    cluster = Cluster()
+    perform(cluster, {"cluster.node-timeout": "2m", "udp.max-log-size": 1000, "cluster.name": "main"}, False)
+    body = {"cluster.node-timeout": "2m", "udp.max-log-size": "1000"}
+    assert cluster.asked == [("GET", "/config", None), ("POST", "/config", body)]
+
+
+def test_nothing_is_sent_when_nothing_differs_or_in_check_mode() -> None:
+    cluster = Cluster()
+    assert perform(cluster, {"cluster.node-timeout": "60s"}, False) == {}
+    assert perform(cluster, {"cluster.node-timeout": "2m"}, True) != {}
+    assert {method for method, _, _ in cluster.asked} == {"GET"}
+
+
+def test_what_is_fixed_is_refused_before_anything_is_changed() -> None:
+    cluster = Cluster()
+    with pytest.raises(Refusal, match=r"cluster\.name \(is main, wanted other\): this is fixed"):
+        perform(cluster, {"cluster.name": "other", "cluster.node-timeout": "2m"}, False)
+    assert [method for method, _, _ in cluster.asked] == ["GET"]
