@@ -55,6 +55,7 @@ class Governing:
         self._busy = False
         """Leadership is being handed to another node: no primary is sought meanwhile."""
         self._stepped_at = -inf
+        self._released = False
 
     @property
     def handing_over(self) -> bool:
@@ -121,7 +122,7 @@ class Governing:
         if node.qraft.role != "leader":
             self._leading, self._hand_over, self._unwritable_since = None, None, None
             self._busy = False
-            return False
+            return self._release(now)
         if self._leading is None or self._leading.term != node.qraft.term:
             self._leading = Leading(node.qraft.term, now)
             node.counters["elections"] += 1
@@ -137,6 +138,19 @@ class Governing:
         self._watch_primary(scene, now)
         self._hand_leadership_over(now)
         return any(isinstance(duty, (Propose, Change)) for duty in duties)
+
+    def _release(self, now: float) -> bool:
+        """Once after the start: if this node led before, the others still keep their promise to it.
+
+        They need not, as soon as it is certain that no database runs here.
+        """
+        node = self._node
+        assert node.qraft is not None
+        if self._released or not (node.config.database is None or node.keeper.stopped):
+            return False
+        self._released = True
+        node.qraft.resign(now)
+        return True
 
     def scene(self, now: float) -> Scene:
         """What the leader sees."""

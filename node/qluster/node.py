@@ -241,6 +241,7 @@ class Node:
             if text[:1] == CONSENSUS:
                 self.qraft.receive(message, now)  # type: ignore[arg-type]
             else:
+                self.qraft.hear(message.node, now)
                 self.governing.receive(message, now)  # type: ignore[arg-type]
 
     def _genuine(self, node: int, uid: int) -> bool:

