@@ -48,6 +48,7 @@ from qluster.events import (
     TimePassed,
 )
 from qluster.node import Node
+from qluster.overview import headline
 from qluster.transport.link import Link, LinkSettings
 from qluster.transport.seal import Key, KeyFault, parse_keys
 
@@ -120,9 +121,10 @@ class Daemon:
             stack.push_async_callback(self._rest.stop)
             await self._rest.start()
             for number in (signal.SIGTERM, signal.SIGINT):
-                loop.add_signal_handler(number, self._put, StopRequested())
+                loop.add_signal_handler(number, self._stop)
             loop.add_signal_handler(signal.SIGHUP, self._reload)
             stack.push_async_callback(self._end_jobs)
+            stack.callback(self._watchdog.close)
             self._watchdog.ready()
             return await self._live()
 
@@ -203,7 +205,8 @@ class Daemon:
                     break
             await self._perform(gathered)
             wake_at = gathered.wake_at
-            self._watchdog.alive()
+            if self._watchdog.supervised:
+                self._watchdog.alive(headline(self._node, clock.monotonic()))
             self._mind_group(self._node)
             if gathered.leave is not None:
                 code = await self._leave(gathered.leave)
@@ -315,6 +318,11 @@ class Daemon:
 
     def _guard_lost(self, sentence: str) -> None:
         log.error("guard-lost %s", sentence)
+        self._stop()
+
+    def _stop(self) -> None:
+        """The service manager, an operator, or the loss of the guard wants an end."""
+        self._watchdog.stopping("stops the database, hands over, leaves")
         self._put(StopRequested())
 
     async def _watch_database(self, postgres: Postgres) -> None:

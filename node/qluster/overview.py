@@ -46,6 +46,21 @@ def overview(node: Node, now: float) -> Status:
     )
 
 
+def headline(node: Node, now: float) -> str:
+    """This node in one line, for the service manager."""
+    qraft = node.qraft
+    if qraft is None:
+        return f"joining: {node.message}"
+    words = [f"node {node.me} {qraft.role} in term {qraft.term}"]
+    if qraft.role != "leader":
+        words.append(f"leader {qraft.leader}" if qraft.leader is not None else "no leader")
+    if node.config.database is not None:
+        words.append("primary, may be written to" if node.hosting.may_write(now) else node.keeper.status().role)
+    if node.config.pool is not None:
+        words.append(f"pool -> {node.pointing.status.target or 'nobody'}")
+    return ", ".join(words) + (f": {_message(node)}" if _message(node) else "")
+
+
 def _own(node: Node, now: float) -> OwnStatus:
     qraft = node.qraft
     leads = qraft is not None and qraft.role == "leader"
