@@ -8,7 +8,7 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 
 .DEFAULT_GOAL := help
 .PHONY: help deploy status destroy test check lint types floors unit edge cluster collection sanity \
-        simulate lab lab-down lab-test lock clean
+        simulate lab lab-deploy lab-down lab-test lock clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,11 @@ destroy: $(VENV)/controller.stamp ## stop and remove that cluster with all its d
 
 lab: $(VENV)/controller.stamp ## five hosts with systemd in containers, and inventories/lab (as root)
 	@$(BIN)/python lab/lab.py up
+
+lab-deploy: lab ## a cluster on these hosts; the daemon is packed first, since their network has no way out
+	@minor=$$($(BIN)/python lab/lab.py ssh db1 "python3 --version" | sed -E 's/^Python ([0-9]+\.[0-9]+).*/\1/') && \
+	  $(BIN)/python packaging/build_release.py --python "$$minor" --architecture "$$(uname -m)" > /dev/null
+	@$(BIN)/python lab/lab.py exec -- $(BIN)/ansible-playbook -i inventories/lab deploy.yml
 
 lab-down: ## remove every trace of them
 	@$(PYTHON) lab/lab.py down

@@ -106,8 +106,11 @@ ansible_python_interpreter: /usr/bin/python3
 ansible_ssh_private_key_file: {plan.ssh_dir / "key"}
 # All else about ssh, known hosts above all, stays in the lab's own folder.
 ansible_ssh_common_args: -F {plan.ssh_config}
+ansible_control_path: "{plan.ssh_dir}/%%C"
 
 qluster_name: lab
+# Ansible reads every file of an inventory folder as an inventory, but none in a hidden folder.
+qluster_secrets_dir: "{{{{ inventory_dir }}}}/.secrets"
 # The hosts have no package source: closed networks are like that.
 database_package_files: {package_files.database}
 pooler_package_files: {package_files.pool}

@@ -33,7 +33,7 @@ class Cluster:
 
     def __init__(self, lab: LabAtWork) -> None:
         self.lab = lab
-        self.secrets = lab.inventory / "secrets"
+        self.secrets = lab.inventory / ".secrets"
         self.pool = ""
 
     def play(self, playbook: str, *words: str) -> subprocess.CompletedProcess[str]:

@@ -46,6 +46,8 @@ def test_all_hosts_run_and_answer_ansible(whole_lab: LabAtWork) -> None:
         "exec", "--", str(ANSIBLE), "-i", str(whole_lab.inventory), "all", "-m", "ansible.builtin.ping"
     )
     assert said.count("SUCCESS") == 5
+    # Connections that Ansible keeps open end with the lab: their sockets lie in its own folder.
+    assert any(path.is_socket() for path in (Path("/run") / whole_lab.name / "ssh").iterdir())
 
 
 def test_hosts_are_bare(whole_lab: LabAtWork) -> None:
