@@ -41,8 +41,8 @@ def tell(results: list[Result], seconds: float) -> int:
         injected.update(result.injected)
     hours = sum(result.seconds for result in results) / 3600
     print(
-        f"{len(results)} seeds in {seconds:.1f} s ({len(results) / seconds:.1f} a second), {hours:.1f} simulated hours, "
-        f"{sum(result.turns for result in results)} turns of nodes, {sum(result.reigns for result in results)} reigns, "
+        f"{len(results)} seeds in {seconds:.1f} s ({len(results) / seconds:.1f} a second), "
+        f"{hours:.1f} simulated hours, {sum(result.turns for result in results)} turns of nodes, {sum(result.reigns for result in results)} reigns, "
         f"{sum(result.rows for result in results)} rows"
     )
     outcomes: Counter[str] = Counter()

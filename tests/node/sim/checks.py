@@ -7,6 +7,7 @@ fit and on the newest timeline. A row that was acknowledged and reached no such 
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING
 
 from qluster.cluster.messages import PositionReply
@@ -54,6 +55,16 @@ class Checks:
         """A daemon started; ``founding`` is the number of a founding that was decided before."""
         self._invited[host.name] = host.disk.invited and not founding
         self._checked.pop(host.name, None)
+        if host.node is not None and host.node.qraft is not None:
+            self.remembers(host, host.node)
+
+    def remembers(self, host: Host, node: Node) -> None:
+        """S2, S3, D5: a node that starts again knows its term, its vote and its log."""
+        assert node.qraft is not None
+        me = node.qraft._me
+        term, vote, last = host.disk.promises
+        if (me.term, me.vote) != (term, vote) or me.journal.last_index < last:
+            raise Violated(f"S3, D5: {host.name} starts with {me.term, me.vote}, saved is {term, vote}")
 
     def after_turn(self, host: Host, node: Node) -> None:
         """A host has carried out what its node wanted."""
@@ -68,7 +79,7 @@ class Checks:
             self.state_machine_safety(host, node)
         self.committed_is_durable(host, node)
         self.one_claims_to_be_written_to(host, node)
-        self._remember_choice(node)
+        self.all_were_asked(host, node)
 
     def identity_is_unique(self, host: Host, node: Node) -> None:
         """S15: a node's number belongs to one uid for ever; who has ``add_node`` never founds."""
@@ -82,6 +93,8 @@ class Checks:
         """Nobody founds who was invited, or who can hear a cluster."""
         if self._invited[host.name]:
             raise Violated(f"{host.name} founds although the file add_node was there")
+        if host.database is not None and host.database.directory == "initialised":
+            raise Violated(f"{host.name} founds although it holds a database")
         for other in self._world.hosts.values():
             if other is not host and self._world.hears_well(host, other) and other.disk.identity is not None:
                 if other.disk.identity.cluster == node.cluster:
@@ -189,9 +202,9 @@ class Checks:
         if not node.hosting.may_write(host.clock()):
             return
         for other in self._world.hosts.values():
-            if other is not host and other.node is not None and not other.frozen:
-                if other.node.hosting.may_write(other.clock()):
-                    raise Violated(f"{host.name} and {other.name} both say that they may be written to")
+            claims = other is not host and other.node is not None and not other.frozen
+            if claims and other.node is not None and other.node.hosting.may_write(other.clock()):
+                raise Violated(f"{host.name} and {other.name} both say that they may be written to")
 
     def one_writer(self) -> None:
         """D1: at most one database can acknowledge a write."""
@@ -214,13 +227,39 @@ class Checks:
         """Whose reign it is, as far as this node knows."""
         return next((reign.node for reign in node.state.reigns if reign.number == number), 0)
 
-    def _remember_choice(self, node: Node) -> None:
-        leading = node.governing._leading
-        if leading is None or not leading._begun:
+    def all_were_asked(self, host: Host, node: Node) -> None:
+        """I7: before another node than the last primary reigns, all living databases answered, or had their time."""
+        leading, reign = node.governing._leading, node.state.reign
+        if leading is None or not leading._begun or node.qraft is None:
             return
         key = (node.cluster, leading._begun)
-        if key not in self._choices:
-            self._choices[key] = dict(leading._succession.replies)
+        if key in self._choices:
+            return
+        replies = self._choices[key] = dict(leading._succession.replies)
+        begun = reign is not None and reign.number == leading._begun
+        last = (node.state.reigns[-2] if len(node.state.reigns) > 1 else None) if begun else reign
+        if last is None or last.node == node.me or host.clock() >= leading.began + node.config.cluster.node_timeout:
+            return
+        for member in node.settled:
+            asked = member.voter and member.db_port is not None and member.node not in (node.me, *node.state.down)
+            if asked and node.alive(member.node, host.clock()) and member.node not in replies:
+                raise Violated(f"I7: {host.name} begins reign {leading._begun} without asking node {member.node}")
+
+    def after_event(self, host: Host, node: Node) -> None:
+        """What is wanted of a database here fits what this node knows of term, reign and lease."""
+        kind, reign, qraft = node.keeper.wanted.kind, node.state.reign, node.qraft
+        if kind not in ("follow", "primary") or qraft is None or host.database is None:
+            return
+        if reign is None or reign.term != qraft.term:
+            raise Violated(f"fence: {host.name} is to {kind} in term {qraft.term} by a reign of another term")
+        if kind == "primary" and (reign.node != node.me or qraft.role != "leader"):
+            raise Violated(f"I1: {host.name} is to be primary in reign {reign.number}, which is not its own")
+        if kind == "primary" and host.alive_until > self._longest_lease(host, node):
+            raise Violated(f"S18: {host.name} gives its primary more time than node-timeout")
+
+    def _longest_lease(self, host: Host, node: Node) -> float:
+        alone = node.qraft is not None and len(node.qraft.members.voters) == 1
+        return inf if alone or not node.keeper.primary_possible else host.clock() + node.config.cluster.node_timeout
 
     def before_promotion(self, host: Host, reign: int) -> None:
         """I7, I8: of the rows of the last primary, the chosen one has all that any of those has who answered."""
@@ -237,10 +276,12 @@ class Checks:
             theirs = other.database
             if theirs.directory != "initialised" or theirs.system_id != database.system_id:
                 continue
+            if len(theirs.wal) != reply.position:
+                raise Violated(f"I7: {other.name} answered position {reply.position} and is at {len(theirs.wal)}")
             if theirs.wal.common(last) > mine:
                 raise Violated(
                     f"I7, I8: {other.name} answered {reply.timeline}/{reply.position} and has {len(theirs.wal)} rows, "
-                    f"{theirs.wal.common(last)} of them of the last primary; {host.name} is promoted with {mine} of them"
+                    f"{theirs.wal.common(last)} of the last primary's; {host.name} is promoted with {mine} of these"
                 )
 
     def before_start(self, host: Host) -> None:

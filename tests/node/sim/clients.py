@@ -88,9 +88,9 @@ class Clients:
         if not self.writing:
             return
         hosts = [host for host in world.hosts.values() if host.node is not None]
-        leaders = [host for host in hosts if host.node and host.node.qraft and host.node.qraft.role == "leader"]
+        leader = world.leader()
         if hosts:
-            host = world.random.choice(leaders if leaders and world.random.random() < 0.8 else hosts)
+            host = leader if leader is not None and world.random.random() < 0.8 else world.random.choice(hosts)
             self.ask(host, self._request())
         world.at(world.now + world.random.uniform(*ASK_INTERVAL), self.ask_always)
 
@@ -165,11 +165,11 @@ class Clients:
         world = self._world
         if not isinstance(asked.request, SettingsChangeRequested):
             return
-        leaders = [one for one in world.hosts.values() if one.node and one.node.qraft and one.node.qraft.role == "leader"]
-        if leaders:
+        leader = world.leader()
+        if leader is not None:
             self._repeated.add(asked.request.key)
             again = SettingsChangeRequested(self.ticket(), asked.request.key, asked.request.changes)
-            self.ask(world.random.choice(leaders), again)
+            self.ask(leader, again)
 
     def at_the_end(self) -> None:
         """Superseded was said only of what never happened."""

@@ -90,6 +90,11 @@ class SimDisk:
             return self._saved.entries[-1].term, self._saved.entries[-1].index
         return (self._saved.snapshot.term, self._saved.snapshot.index) if self._saved.snapshot else (0, 0)
 
+    @property
+    def promises(self) -> tuple[int, int | None, int]:
+        """Term, vote, and the newest index."""
+        return self._saved.term, self._saved.vote, self.last[1]
+
     def set_aside(self, uid: int) -> None:
         """Put the state away; the file ``add_node`` stays."""
         self._saved = Saved(uid, 0)

@@ -110,6 +110,8 @@ class Host:
 
     def freeze(self, seconds: float, *, whole: bool) -> None:
         """The daemon (``whole``: the host) stands still."""
+        if self.frozen:
+            return
         self.frozen_until, self.host_frozen = self.world.now + seconds, whole
         self.world.at(self.frozen_until, self._thaw)
 
@@ -208,6 +210,7 @@ class Host:
             gathered.leave = gathered.leave or effects.leave
             gathered.wake_at = effects.wake_at
             self.alive_until = effects.alive_until
+            self.world.checks.after_event(self, node)
             if effects.leave is not None:
                 break
         self.turns += 1

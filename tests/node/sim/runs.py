@@ -16,7 +16,7 @@ from sim.strikes import STRIKES, repair_host
 from sim.world import BEGINNING, Faults, Violated, World
 
 FOUNDING_SECONDS = 60.0
-FAULT_SECONDS = (15.0, 60.0)
+FAULT_SECONDS = (10.0, 40.0)
 QUIET_SECONDS = 90.0
 """Simulated seconds in which a cluster must be well again: the longest pause between two attempts at one
 order is 30 s, and two of them may follow each other."""
@@ -50,7 +50,8 @@ def run(seed: int) -> Result:
             if not isinstance(error, Violated):
                 world.story.append(traceback.format_exc(limit=-6))
     hosts = world.hosts.values()
-    reigns = max((host.node.state.reigns[-1].number for host in hosts if host.node and host.node.state.reigns), default=0)
+    states = [host.node.state for host in hosts if host.node is not None]
+    reigns = max((state.reign.number for state in states if state.reign is not None), default=0)
     return Result(
         seed, fault, world.now - BEGINNING, world.steps, sum(host.turns for host in hosts), reigns,
         world.clients.acknowledged, world.injected, world.clients.outcomes, world.story,

@@ -206,29 +206,52 @@ def wrong_settings(world: World) -> None:
 # --- what is lost -----------------------------------------------------------------------------
 
 
-def _may_lose(world: World, host: Host) -> bool:
-    """Losing one node's memory is survived where the others can elect and commit without it."""
+def _calm(world: World, host: Host) -> bool:
+    """Losing one node's memory is survived where the others can elect and commit without it: see to that first."""
+    mend(world)
+    repair(world)
+    for other in world.hosts.values():
+        if other.node is None and not other.left:
+            other.start()
+    world.run(SURVEY_SECONDS, lambda: _survives(world, host))
+    return _survives(world, host)
+
+
+def _survives(world: World, host: Host) -> bool:
     first = world.leader()
-    if first is None or first is host or first.node is None or first.node.qraft is None or host.node is None:
+    if first is None or first.node is None or first.node.qraft is None or host.node is None or host.frozen:
         return False
     qraft = first.node.qraft
-    if len(qraft.members.voters) < 3 or qraft.members_index > qraft.commit_index or world.network.cut:
+    if len(qraft.members.voters) < 3 or qraft.members_index > qraft.commit_index:
         return False
-    return all(other.node is not None and not other.frozen for other in world.hosts.values())
+    others = [other for other in world.hosts.values() if other is not host]
+    return all(
+        other.node is not None and not other.frozen and other.node.cluster == first.node.cluster
+        and other.node.state.applied + 5 >= first.node.state.applied for other in others
+    )  # fmt: skip
 
 
 def lose_state(world: World) -> None:
     """A state directory is lost: with ``add_node`` (a new disk) or without."""
     host = _one(world, running(world))
-    if host is None or not _may_lose(world, host):
+    if host is None or not _calm(world, host):
         return
     world.count("state lost on the founder" if host.ip == host.config.cluster.founder else "state lost", fault=True)
     host.crash(held=True)
     invited = world.random.random() < 0.5
     world.lose_state(host)
     host.disk.invited = invited
-    world.at(world.now + world.random.uniform(0.5, 3.0), lambda: host.start() if host.node is None else None)
+    if world.random.random() < 0.5:
+        # Alone, with a database: the founder too must wait for its cluster instead of founding another one.
+        _isolate_for_a_while(world, host)
+    host.start()
     world.run(SURVEY_SECONDS)
+
+
+def _isolate_for_a_while(world: World, host: Host) -> None:
+    world.disturbed()
+    world.network.isolate(host)
+    world.at(world.now + world.random.uniform(3.0, 10.0), lambda: mend(world))
 
 
 SURVEY_SECONDS = 6.0
@@ -238,7 +261,7 @@ SURVEY_SECONDS = 6.0
 def wipe_disk(world: World) -> None:
     """A replica's database directory is lost; or its whole disk, with only ``add_node`` kept."""
     host = _one(world, running(world, database=True))
-    if host is None or not _may_lose(world, host) or world.primary() in (None, host):
+    if host is None or not _calm(world, host) or world.primary() in (None, host):
         return
     world.count("database directory lost")
     host.crash(held=True)
@@ -247,14 +270,16 @@ def wipe_disk(world: World) -> None:
     if world.random.random() < 0.5:
         world.lose_state(host)
         host.disk.invited = True
+        if world.random.random() < 0.5:
+            _isolate_for_a_while(world, host)
     host.start()
     world.run(SURVEY_SECONDS)
 
 
 def remove_add_node(world: World) -> None:
     """The first half of a founding anew, done while the cluster runs: it must not found."""
-    host = world.hosts.get("10.0.0.1")
-    if host is None or not _may_lose(world, host) or host.database is None:
+    host = world.hosts["10.0.0.1"]
+    if not _calm(world, host) or world.primary() is host:
         return
     world.count("add_node removed from a running cluster")
     host.crash(held=True)
@@ -281,7 +306,7 @@ STRIKES: list[tuple[str, float, Strike]] = [
     ("node removed", 1.5, remove),
     ("repair", 4, repair),
     ("wrong settings", 0.5, wrong_settings),
-    ("state lost", 1, lose_state),
-    ("disk lost", 1, wipe_disk),
-    ("add_node removed", 0.3, remove_add_node),
+    ("state lost", 2, lose_state),
+    ("disk lost", 1.5, wipe_disk),
+    ("add_node removed", 0.7, remove_add_node),
 ]

@@ -1,0 +1,301 @@
+"""Faults planted into the node on purpose: the simulator must find each of them, else it is blind.
+
+Each is a few lines that change the product's code for the time of a ``with`` block, in the way somebody
+might get it wrong. ``SEEDS`` names for each a seed that found it and how many fresh ones may be needed.
+"""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from math import inf
+from typing import Any
+from unittest.mock import patch
+
+from qluster import node as node_module
+from qluster import quorum
+from qluster.cluster import reign as reigning
+from qluster.cluster.state import State
+from qluster.consensus.lease import Rounds
+from qluster.consensus.office import Office
+from qluster.database.plan import Wanted
+from qluster.events import Done, Outcome, Repoint, SaveEntries
+from qluster.hosting import Hosting
+from qluster.joining import Joining
+from qluster.keeper import Keeper, Position
+from qluster.requests import Requests
+
+from sim.disk import SimDisk
+from sim.host import Host
+from sim.world import World
+
+Plant = Callable[[], Any]
+PLANTS: dict[str, Plant] = {}
+
+
+def plant(sentence: str) -> Callable[[Callable[[], Iterator[None]]], Plant]:
+    """Enter a planted fault under what it does wrong."""
+
+    def enter(make: Callable[[], Iterator[None]]) -> Plant:
+        PLANTS[sentence] = contextmanager(make)
+        return PLANTS[sentence]
+
+    return enter
+
+
+# --- the database ------------------------------------------------------------------------
+
+
+@plant("replicas go on following in a later term")
+def _fence_ignored() -> Iterator[None]:
+    sound = Hosting.wanted
+
+    def wanted(self: Hosting, now: float) -> Wanted:
+        found, reign = sound(self, now), self._node.state.reign
+        if found.kind == "detached" and reign is not None and reign.node != self._node.me:
+            return replace(found, kind="follow", upstream=self._database_of(reign.node))
+        return found
+
+    with patch.object(Hosting, "wanted", wanted):
+        yield
+
+
+@plant("a primary begins without asking for positions")
+def _nobody_asked() -> Iterator[None]:
+    sound = reigning.Succession.decide
+
+    def decide(self: reigning.Succession, view: reigning.View) -> reigning.Decision:
+        reign = view.reign
+        if reign is not None and view.intact and (reign.node, reign.term) != (view.me, view.term):
+            return reigning.Begin(reigning._next(view, reign, reign.timeline, reign.position))
+        return sound(self, view)
+
+    with patch.object(reigning.Succession, "decide", decide):
+        yield
+
+
+@plant("positions are answered while WAL still comes in")
+def _position_not_final() -> Iterator[None]:
+    def position(self: Keeper, now: float) -> Position | None:
+        facts = self.facts
+        if facts is None or self.wanted.kind != "detached" or facts.system_id is None:
+            return None
+        return Position(facts.system_id, facts.timeline or 0, facts.position or 0, "", facts.last_reign)
+
+    with patch.object(Keeper, "position", position):
+        yield
+
+
+@plant("timeline and position alone choose the primary")
+def _branches_confused() -> Iterator[None]:
+    with patch.object(reigning, "_of_newest_line", lambda able, reigns: able):
+        yield
+
+
+@plant("a primary goes on when its lease has ended")
+def _no_deadline() -> Iterator[None]:
+    with patch.object(Hosting, "alive_until", lambda self, now: inf):
+        yield
+
+
+@plant("the lease is counted from the arrival of an answer, and too long")
+def _lease_too_long() -> Iterator[None]:
+    sound = Rounds.lease_until
+    with patch.object(Rounds, "lease_until", lambda self, configuration: sound(self, configuration) + 2.0):
+        yield
+
+
+@plant("a reign of an older term counts")
+def _old_reign_counts() -> Iterator[None]:
+    def reigns(self: Hosting) -> bool:
+        qraft, reign = self._node.qraft, self._node.state.reign
+        leads = qraft is not None and qraft.role == "leader" and qraft.ready
+        return leads and reign is not None and reign.node == self._node.me
+
+    with patch.object(Hosting, "reigns", reigns):
+        yield
+
+
+@plant("a primary starts without a reign")
+def _primary_without_reign() -> Iterator[None]:
+    sound = Hosting.wanted
+
+    def wanted(self: Hosting, now: float) -> Wanted:
+        found = sound(self, now)
+        own = self._node.state.reign is not None and self._node.state.reign.node == self._node.me
+        return replace(found, kind="primary") if found.kind == "detached" and own else found
+
+    with patch.object(Hosting, "wanted", wanted):
+        yield
+
+
+@plant("the pool is pointed at a standby")
+def _pool_too_early() -> Iterator[None]:
+    def point(self: Hosting, now: float) -> None:
+        node, reign = self._node, self._node.state.reign
+        if node.config.pool is not None and reign is not None:
+            order = Repoint(self._database_of(reign.node), reign.number, node.cluster)
+            node.start(node.pointing.step(order, node.job_number(), now))
+
+    with patch.object(Hosting, "_point", point):
+        yield
+
+
+@plant("facts of before an order are taken as fresh")
+def _stale_facts() -> Iterator[None]:
+    sound = Keeper.ended
+
+    def ended(self: Keeper, event: Any, now: float) -> bool:
+        mine = sound(self, event, now)
+        self._stale = False
+        return mine
+
+    with patch.object(Keeper, "ended", ended):
+        yield
+
+
+# --- joining --------------------------------------------------------------------------------
+
+
+@plant("a node founds although a cluster answers")
+def _founds_beside() -> Iterator[None]:
+    with patch.object(Joining, "_answered", lambda self, now: False):
+        yield
+
+
+@plant("the file add_node is ignored")
+def _invitation_ignored() -> Iterator[None]:
+    sound = Joining.__init__
+
+    def begin(self: Joining, saved: Any, **others: Any) -> None:
+        sound(self, saved, **others)
+        self._may_found = self._may_found or others["founder"]
+
+    with patch.object(Joining, "__init__", begin):
+        yield
+
+
+@plant("an old identity goes on after its votes and log were lost")
+def _identity_reused() -> Iterator[None]:
+    sound = World.lose_state
+
+    def lose(self: World, host: Host) -> None:
+        before = host.disk
+        sound(self, host)
+        host.disk._saved.uid, host.disk._saved.identity = before.uid, before.identity
+        host.disk._saved.boot = before._saved.boot
+
+    with patch.object(World, "lose_state", lose):
+        yield
+
+
+# --- the disk ---------------------------------------------------------------------------------
+
+
+@plant("what is to be saved is sent first")
+def _sent_before_saved() -> Iterator[None]:
+    sound = Host._perform
+
+    def perform(self: Host, node: Any, effects: Any) -> None:
+        for send in effects.send:
+            self.world.network.send(self, send.datagram, send.to)
+        effects.send = []
+        sound(self, node, effects)
+
+    with patch.object(Host, "_perform", perform):
+        yield
+
+
+@plant("entries are confirmed and never written")
+def _save_lost() -> Iterator[None]:
+    sound = SimDisk._save
+
+    def save(self: SimDisk, one: Any) -> None:
+        if not (isinstance(one, SaveEntries) and self.saves % 7 == 0):
+            sound(self, one)
+
+    with patch.object(SimDisk, "_save", save):
+        yield
+
+
+@plant("a vote is forgotten at a restart")
+def _vote_forgotten() -> Iterator[None]:
+    sound = SimDisk.load
+    with patch.object(SimDisk, "load", lambda self: replace(sound(self), vote=None)):
+        yield
+
+
+@plant("the snapshot's state is not taken up at a start")
+def _snapshot_ignored() -> Iterator[None]:
+    sound = node_module.Node._begin
+
+    def begin(self: node_module.Node, saved: Any, now: float) -> None:
+        sound(self, saved, now)
+        self.state = State()
+
+    with patch.object(node_module.Node, "_begin", begin):
+        yield
+
+
+# --- consensus ------------------------------------------------------------------------------------
+
+
+@plant("an entry counts as committed with one copy too few")
+def _commit_too_early() -> Iterator[None]:
+    sound = quorum.commit_quorum
+    with patch.object(quorum, "commit_quorum", lambda n, rule, factor: max(1, sound(n, rule, factor) - 1)):
+        yield
+
+
+@plant("members are changed while another change is under way")
+def _two_changes() -> Iterator[None]:
+    sound = Office.change_members
+
+    def change(self: Office, *arguments: Any, **others: Any) -> Any:
+        me = self._me
+        kept, me.commit_index = me.commit_index, max(me.commit_index, me.membership.index)
+        try:
+            return sound(self, *arguments, **others)
+        finally:
+            me.commit_index = max(kept, min(me.commit_index, kept))
+
+    with patch.object(Office, "change_members", change), patch("qluster.leading.Scene.idle", True):
+        yield
+
+
+@plant("a read is answered by whoever is asked")
+def _unconfirmed_read() -> Iterator[None]:
+    def read(node: node_module.Node, ticket: int, consistency: str, now: float) -> Outcome:
+        return Done(node.state.applied)
+
+    with patch("qluster.serving._read", read):
+        yield
+
+
+# --- what clients are told, and the state -------------------------------------------------------------
+
+
+@plant("a write is called superseded that was applied")
+def _wrongly_superseded() -> Iterator[None]:
+    sound = Requests.committed
+
+    def committed(self: Requests, entry: Any) -> None:
+        wrong = entry.index % 5 == 0 and entry.kind == "command"
+        sound(self, replace(entry, term=entry.term + 1) if wrong else entry)
+
+    with patch.object(Requests, "committed", committed):
+        yield
+
+
+@plant("the state depends on the node")
+def _state_differs() -> Iterator[None]:
+    sound, calls = State.note_members, itertools.count()
+
+    def note(self: State, nodes: list[int]) -> None:
+        sound(self, nodes)
+        self.highest_node += next(calls) % 3
+
+    with patch.object(State, "note_members", note):
+        yield
