@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from qluster import __version__
 from qluster.cluster import messages
 from qluster.cluster.messages import PositionReply
+from qluster.consensus.members import Members
 from qluster.database.orders import Terms
 from qluster.database.plan import Wanted
 from qluster.events import Address, Repoint
@@ -29,7 +30,7 @@ class Hosting:
     def __init__(self, node: Node) -> None:
         self._node = node
         self._asked = 0
-        self._answered_at = -inf
+        self._known_terms: tuple[Members, Terms] | None = None
 
     def asked(self, term: int) -> None:
         """The leader of ``term`` asked for the position of the database here."""
@@ -126,8 +127,11 @@ class Hosting:
         return first
 
     def _terms(self) -> Terms:
-        members = sorted(member.ip for member in self._node.settled if member.db_port is not None)
-        return Terms(name=f"node{self._node.me}", members=tuple(members))
+        settled = self._node.settled
+        if self._known_terms is None or self._known_terms[0] is not settled:
+            members = sorted(member.ip for member in settled if member.db_port is not None)
+            self._known_terms = settled, Terms(name=f"node{self._node.me}", members=tuple(members))
+        return self._known_terms[1]
 
     def _database_of(self, number: int) -> Address | None:
         member = self._node.settled.get(number)

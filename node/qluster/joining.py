@@ -25,6 +25,9 @@ FOUNDING_HELLOS = 4
 """Hellos that must stay unanswered before a founder founds: four in a row are not lost by chance
 on a network that a cluster could live on."""
 
+EMPTY = ("none", "absent", "empty")
+"""States of a database directory over which a cluster may be founded, or another one joined."""
+
 
 @dataclass(frozen=True, slots=True)
 class Hello:
@@ -126,14 +129,14 @@ class Joining:
             return Found(self._founding)
         if self._welcome is not None:
             return self._welcome
-        if self._anew is not None and directory not in ("none", "absent", "empty"):
+        if self._anew is not None and directory not in EMPTY:
             return GiveUp(
                 "the file add_node is missing, which means: found this cluster anew; but the database directory is not "
                 "empty. Empty it to found anew, or put the file add_node back to go on as before"
             )
         if now < self._hello_at:
-            return Stay(self._hello_at, self._reason(now))
-        if self._may_found and self._hellos >= FOUNDING_HELLOS and not self._answered(now):
+            return Stay(self._hello_at, self._reason(now, directory))
+        if self._may_found and self._hellos >= FOUNDING_HELLOS and not self._answered(now) and directory in EMPTY:
             return Found(self._number)
         self._hellos = self._hellos + 1 if not self._answered(now) else 0
         self._hello_at = now + self._retry
@@ -142,11 +145,16 @@ class Joining:
     def _answered(self, now: float) -> bool:
         return self._present is not None and now < self._present_at + FOUNDING_HELLOS * self._retry
 
-    def _reason(self, now: float) -> str:
+    def _reason(self, now: float, directory: str) -> str:
         if self._answered(now):
             if self._anew is not None:
                 return "a cluster of this name is running; stop all its nodes to found anew, or wait to be admitted"
             return "waiting to be admitted by the leader"
+        if self._may_found and directory not in EMPTY:
+            return (
+                f"no member of the cluster answers, and a cluster is not founded over a database directory that is "
+                f"{directory}; start the other nodes, or empty it to found"
+            )
         if self._may_found:
             return "looking for a cluster before founding one"
         return "no member of the cluster answers; is the founder running, does multicast work?"
@@ -159,7 +167,7 @@ def meets_later_founding(own: int, heard: int, directory: str) -> GiveUp | bool:
     """
     if heard <= own or directory == "unknown":
         return False
-    if directory in ("none", "absent", "empty"):
+    if directory in EMPTY:
         return True
     return GiveUp(
         f"this cluster was founded anew (founding {heard}; this node belongs to {own}), but the database directory "

@@ -6,7 +6,7 @@ An order is given only on facts that were read after the last order ended.
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from math import inf
 
 from qluster.database.facts import Facts
@@ -199,9 +199,9 @@ class Keeper:
         return "failed" if self.fault else "idle"
 
 
-def _purpose(wanted: Wanted) -> Wanted:
+def _purpose(wanted: Wanted) -> tuple[object, ...]:
     """What makes a want another want: not the terms, which change with the membership."""
-    return replace(wanted, terms=type(wanted.terms)(), since=None)
+    return wanted.kind, wanted.reign, wanted.upstream, wanted.system_id
 
 
 def _pointless(order: object, wanted: Wanted) -> bool:

@@ -83,3 +83,11 @@ def test_later_founding_is_joined_only_with_an_empty_database() -> None:
     assert meets_later_founding(900, 800, "empty") is False
     assert meets_later_founding(900, 1000, "unknown") is False
     assert isinstance(meets_later_founding(900, 1000, "initialised"), GiveUp)
+
+
+def test_founder_that_lost_its_state_does_not_found_over_its_database() -> None:
+    # Alone behind a cut link it would begin a second cluster, before which the first gives way.
+    node = joining(founder=True)
+    assert Found(1000) not in steps(node, 20, "initialised")
+    last = node.step(20.2, "initialised")
+    assert isinstance(last, Stay) or last == Hello()
