@@ -11,7 +11,7 @@ from math import inf
 
 from qluster.database.facts import Facts
 from qluster.database.failures import Failures
-from qluster.database.orders import Clone, Initialise, Order, Promote, Rewind, StartPrimary
+from qluster.database.orders import Clone, Follow, Initialise, Order, Promote, Rewind, StartPrimary, StartStandby
 from qluster.database.plan import Wanted, needs_reinit, next_order, reason
 from qluster.events import CancelJob, Job, JobEnded
 from qluster.status import DatabaseStatus
@@ -191,6 +191,7 @@ class Keeper:
             pending_restart=facts.pending_restart,
             version=facts.version,
             error=self.fault,
+            archive_error=facts.archive_error,
         )
 
     def _state(self) -> str:
@@ -214,6 +215,9 @@ def _pointless(order: object, wanted: Wanted) -> bool:
             return wanted.kind == "stopped" or (wanted.kind == "follow" and wanted.upstream != order.upstream)
         case Promote() | StartPrimary():
             return wanted.kind != "primary" or wanted.reign != order.reign
+        case Follow() | StartStandby() if order.upstream is not None:
+            # Both wait for the upstream to answer, and it may be the one that is gone.
+            return wanted.kind != "follow" or wanted.upstream != order.upstream
         case Initialise():
             return wanted.kind == "stopped"
     return False

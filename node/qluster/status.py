@@ -27,6 +27,8 @@ class DatabaseStatus(Struct, frozen=True, kw_only=True):
     version: str = ""
     error: str = ""
     """Last failure as a sentence, "" when well."""
+    archive_error: str = ""
+    """Why WAL is not archived, "" when it is: the database runs, but its disk fills."""
 
 
 class PoolStatus(Struct, frozen=True, kw_only=True):

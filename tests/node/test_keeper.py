@@ -137,3 +137,10 @@ def test_retry_that_has_passed_does_not_wake_for_ever() -> None:
     again_at = one.wake_at(1.0)
     assert 1.0 < again_at < 10.0
     assert one.wake_at(again_at) == float("inf")
+
+
+def test_standby_that_waits_for_a_dead_upstream_does_not_hold_up_the_question_for_positions() -> None:
+    one = keeper(STANDBY)
+    job = one.step(FOLLOW, 1, 0.0)
+    assert job is not None and isinstance(job.order, Follow)
+    assert one.step(DETACHED, 2, 0.1) == Job(2, CancelJob(1))

@@ -268,3 +268,9 @@ def test_directory_of_the_pool_that_is_missing_is_named_at_the_start(host: Host)
 def test_root_does_not_run_a_database(host: Host) -> None:
     found = [line for line in host.all(starting=True) if line.startswith("database: ")]
     assert bool(found) == (os.geteuid() == 0)
+
+
+def test_parameter_that_the_cluster_relies_on_is_refused_before_the_start(host: Host) -> None:
+    database = host.config.database
+    host.config = replace(host.config, database=replace(database, parameters={"wal_level": "minimal"}))
+    assert host.finding().startswith("database.parameters.wal_level cannot be set to 'minimal'")

@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Iterator
 
 from qluster.config import Config, Database, Pool
+from qluster.database.settings import refused_parameters
 
 STATE_SPACE_MIN = 64 * 1024 * 1024
 """Two segments of the log and two snapshots; with less the node would stop soon."""
@@ -75,6 +76,7 @@ def _programs(database: Database) -> Iterator[str]:
 
 
 def _database(database: Database, starting: bool) -> Iterator[str]:
+    yield from refused_parameters(database.parameters)
     path = database.data_dir
     yield from _writable("database.data-dir", path, starting)
     if starting and os.path.isdir(path):
