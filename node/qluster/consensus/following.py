@@ -72,6 +72,7 @@ class Following:
     def append(self, message: Append, now: float) -> None:
         """Take over the entries if they fit, and say up to where the logs are now known to be equal (S7)."""
         me = self._me
+        me.leader_commit = message.commit
         if not self._fits(message):
             self._keep_early(message)
             self._refuse(message, now)

@@ -51,6 +51,8 @@ class Participant:
             raise JournalDamaged(f"the log has term {self.journal.last_term}, the saved term is {self.term}")
         self.commit_index = index
         self.applied_index = index
+        self.leader_commit: int | None = None
+        """Up to where a leader last said that entries are committed; None: none has since the start."""
         self.heard: dict[int, float] = {}
         self.expelled_at = 0
         """Index of the list of members that expelled this node, as it was told."""

@@ -168,6 +168,18 @@ class QRaft:
         return self._office is not None and self._office.ready
 
     @property
+    def caught_up(self) -> bool:
+        """Whether everything that was committed before this term is known to be committed here too.
+
+        A leader that is new does not know yet what is committed, so an entry of its own term must be.
+        """
+        me = self._me
+        if self._office is not None:
+            return self.ready
+        heard = me.leader is not None and me.leader_commit is not None and me.commit_index >= me.leader_commit
+        return heard and me.journal.term_at(me.commit_index) == me.term
+
+    @property
     def transferring(self) -> int | None:
         """The node that leadership is being handed to."""
         return self._office.transfer.target if self._office and self._office.transfer else None
