@@ -106,6 +106,9 @@ def _faults(view):
             if error:
                 told.add((row["url"], error))
                 yield f"{_member(row)}, {part}: {error}", row["reported_by"]
+        archive_error = _database(row).get("archive_error")
+        if archive_error:
+            yield f"{_member(row)}, WAL archive: {archive_error}", row["reported_by"]
     for answer in view["answers"]:
         # A node's own message often is the trouble of its database: once is enough.
         if answer["message"] and (answer["url"], answer["message"]) not in told:

@@ -318,6 +318,12 @@ def test_trouble_of_a_member_is_an_error(cluster, number, part, change, found):
     assert cluster.judged(no_errors=False) == []
 
 
+def test_wal_that_is_not_archived_is_an_error(cluster):
+    cluster.everywhere(1, "database", archive_error="no space left on device")
+    found = {text for text, says in cluster.found(no_errors=True)}
+    assert found == {"node 1 (10.0.0.1), WAL archive: no space left on device"}
+
+
 def test_trouble_of_a_node_itself_is_an_error(cluster):
     cluster.maps[2]["own"]["message"] = "waits for its database"
     assert cluster.found(no_errors=True) == {("waits for its database", "2")}
