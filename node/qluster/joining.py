@@ -160,12 +160,16 @@ class Joining:
         return "no member of the cluster answers; is the founder running, does multicast work?"
 
 
-def meets_later_founding(own: int, heard: int, directory: str) -> GiveUp | bool:
+def meets_later_founding(own: int, heard: int, directory: str, *, led: bool = False) -> GiveUp | bool:
     """What a member of founding ``own`` does when a member of ``heard`` speaks.
 
     True: set the log aside and join. False: nothing. GiveUp: an operator must empty the directory.
+    A cluster that is ``led`` and has a database does not end because somebody founded another one behind a
+    cut link: founding anew begins with stopping all nodes.
     """
     if heard <= own or directory == "unknown":
+        return False
+    if led and directory not in ("absent", "empty"):
         return False
     if directory in EMPTY:
         return True

@@ -130,8 +130,6 @@ class Node:
     def handle(self, event: Event, now: float) -> Effects:
         """Take one event; the effects are to be performed in the order of their fields."""
         self._effects = effects = Effects()
-        if not self._checked and self.state.applied:
-            self._take_settings()
         match event:
             case DatagramReceived(datagram, source):
                 for received in self.link.receive(datagram, source, now):
@@ -235,7 +233,7 @@ class Node:
             self._heard_outside(message, now)
         elif message.cluster != self.cluster:
             self.counters["messages_foreign"] += 1
-            self._heard_foreign(message.cluster)
+            self._heard_foreign(message.cluster, now)
         elif self._genuine(message.node, uid):
             self._addresses[message.node] = source
             if text[:1] == CONSENSUS:
@@ -253,11 +251,12 @@ class Node:
         if self.qraft is None:
             return
         if hello.cluster > self.cluster:
-            self._heard_foreign(hello.cluster)
+            self._heard_foreign(hello.cluster, now)
             return
         if self.me in self.qraft.members.voters:
-            known = any(member.uid == hello.uid for member in self.settled)
-            if not known:
+            member = any(member.uid == hello.uid for member in self.settled)
+            # Cluster 0: it has none, or gives up the one it had. A member does that too when add_node was taken away.
+            if not member or not hello.cluster:
                 present = messages.Present(self.cluster, self.me, self.qraft.leader or 0)
                 self.tell(present, (hello.ip, hello.udp_port), now)
             self.governing.hello(hello)
@@ -273,8 +272,9 @@ class Node:
             case messages.Refusal(_, _, uid, reason):
                 self.joining.refusal(uid, reason)
 
-    def _heard_foreign(self, cluster: int) -> None:
-        outcome = joining.meets_later_founding(self.cluster, cluster, self.directory)
+    def _heard_foreign(self, cluster: int, now: float) -> None:
+        led = self.qraft is not None and self.qraft.leader is not None and self.qraft.quorate(now)
+        outcome = joining.meets_later_founding(self.cluster, cluster, self.directory, led=led)
         if isinstance(outcome, joining.GiveUp):
             self.leave(outcome.message)
         elif outcome:
@@ -306,6 +306,8 @@ class Node:
             moved = self._carry_out(qraft.take(), now)
             if not self.governing.step(now) and not moved:
                 break
+        if not self._checked and self.state.applied and qraft.caught_up:
+            self._check_file()
         if qraft.removed and self._effects.leave is None and not self.stopping:
             self.leave(f"node {self.me} was removed from the cluster; set its state directory aside to join anew")
         applied = self.state.applied
@@ -357,18 +359,25 @@ class Node:
                 )  # fmt: skip
 
     def _take_settings(self) -> None:
-        """The settings in force are those of the log. A file that contradicts them ends the daemon, at its start."""
+        """The settings in force are those of the log."""
         mine = shared(self.file)
-        wrong = differences(mine, self.state.accepts(mine))
-        if wrong and not self._checked:
-            self.leave(" ".join(wrong))
-        self._checked = True
         allowed = set(changeable())
         values = self.state.values()
         changes = {key: value for key, value in values.items() if key in allowed and mine.get(key) != value}
         self.config = with_changes(self.file, changes)
         if self.qraft is not None:
             self.qraft.settings = consensus_settings(self.config)
+
+    def _check_file(self) -> None:
+        """A file that contradicts the log ends the daemon, at its start.
+
+        Only once all of the log is applied: a value that was changed since the founding contradicts its beginning.
+        """
+        mine = shared(self.file)
+        wrong = differences(mine, self.state.accepts(mine))
+        if wrong:
+            self.leave(" ".join(wrong))
+        self._checked = True
 
     def _restore(self, snapshot: Snapshot, now: float) -> None:
         self.state = decode_state(snapshot.state)
@@ -438,6 +447,8 @@ class Node:
             self.state = decode_state(saved.snapshot.state)
             self._settle_members(Members.decode(saved.snapshot.members), now)
         self.qraft = QRaft(saved.identity.node, consensus_settings(self.config), saved, self.random, now)
+        if saved.snapshot is not None:
+            self._take_settings()
 
     def _found(self, number: int, now: float) -> None:
         config = self.config

@@ -91,3 +91,9 @@ def test_founder_that_lost_its_state_does_not_found_over_its_database() -> None:
     assert Found(1000) not in steps(node, 20, "initialised")
     last = node.step(20.2, "initialised")
     assert isinstance(last, Stay) or last == Hello()
+
+
+def test_cluster_that_is_led_does_not_end_because_another_was_founded() -> None:
+    assert meets_later_founding(5, 6, "initialised", led=True) is False
+    assert meets_later_founding(5, 6, "none", led=True) is False
+    assert meets_later_founding(5, 6, "empty", led=True) is True

@@ -40,10 +40,10 @@ def tell(results: list[Result], seconds: float) -> int:
     for result in results:
         injected.update(result.injected)
     hours = sum(result.seconds for result in results) / 3600
+    turns, reigns = sum(result.turns for result in results), sum(result.reigns for result in results)
     print(
-        f"{len(results)} seeds in {seconds:.1f} s ({len(results) / seconds:.1f} a second), "
-        f"{hours:.1f} simulated hours, {sum(result.turns for result in results)} turns of nodes, {sum(result.reigns for result in results)} reigns, "
-        f"{sum(result.rows for result in results)} rows"
+        f"{len(results)} seeds in {seconds:.1f} s ({len(results) / seconds:.1f}/s), {hours:.1f} simulated hours, "
+        f"{turns} turns of nodes, {reigns} reigns, {sum(result.rows for result in results)} rows"
     )
     outcomes: Counter[str] = Counter()
     for result in results:
