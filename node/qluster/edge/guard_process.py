@@ -139,10 +139,15 @@ def kin(server: Process, directory: str, program: str) -> list[Process]:
 
 
 def end_server(server: Process, directory: str) -> str:
-    """Quit, then kill. The answer says how it went."""
+    """Quit, then kill. The answer says how it went.
+
+    The sessions are told too: they acknowledge commits without asking a postmaster, which may hang.
+    """
     program = _program(server.pid)
-    children = kin(server, directory, program)
     server.send(signal.SIGQUIT)
+    children = kin(server, directory, program)
+    for child in children:
+        child.send(signal.SIGQUIT)
     if server.gone_within(GRACE) and not any(child.alive() for child in children):
         return "quit"
     children += kin(server, directory, program)

@@ -156,6 +156,14 @@ async def test_a_frozen_database_is_killed(guard: Guard, postmaster: Postmaster)
     await wait(lambda: postmaster.ended)
 
 
+async def test_the_sessions_of_a_frozen_database_end_before_it(guard: Guard, postmaster: Postmaster) -> None:
+    os.kill(postmaster.process.pid, signal.SIGSTOP)
+    guard.deadline(time.monotonic())
+    took = await wait(lambda: start_ticks(postmaster.child) is None)
+    assert took < guard_process.GRACE, "a session needs no postmaster to acknowledge a commit"
+    await wait(lambda: postmaster.ended)
+
+
 def test_the_end_of_the_daemon_ends_the_database_at_once(directory: Path, postmaster: Postmaster) -> None:
     node = str(Path(guard_process.__file__).parents[2])
     daemon = subprocess.Popen([sys.executable, "-c", DAEMON, node, str(directory)], stdout=subprocess.PIPE)

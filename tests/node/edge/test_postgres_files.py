@@ -2,7 +2,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import asyncio
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -83,6 +85,33 @@ async def test_a_swap_is_whole_after_a_crash_at_any_step(
             break
     assert crashes > 8 and found == {"new"}
     assert not list(files.directory.path.glob(".qluster*"))
+
+
+async def test_a_swap_that_is_cancelled_is_finished_before_the_next_order(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = Files(root)
+    database(files.directory.path, "old")
+    database(files.directory.staging, "new")
+    begun, go_on = threading.Event(), threading.Event()
+    move_in = files.directory.move_in
+
+    def slow() -> None:
+        begun.set()
+        assert go_on.wait(10)
+        move_in()
+
+    monkeypatch.setattr(files.directory, "move_in", slow)
+    work = asyncio.create_task(take_place(files, Record(system_id=1)))  # type: ignore[arg-type]
+    assert await asyncio.to_thread(begun.wait, 10)
+    for _ in range(3):
+        work.cancel()
+        await asyncio.sleep(0)
+    assert not work.done(), "the staging folder is still being emptied"
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await work
+    assert words(files.directory.path) == {"new"}
 
 
 def _crash_at(step: int, patches: pytest.MonkeyPatch) -> None:

@@ -20,10 +20,19 @@ log = logging.getLogger(__name__)
 async def take_place(site: Site, record: Record) -> None:
     """Swap the finished staging folder in; ``record`` is what holds of the new content.
 
-    Not to be cancelled between its steps: what is begun is finished, in a thread.
+    Not to be cancelled between its steps: what is begun is finished, in a thread, and waited for. The next
+    order would empty the staging folder under its hands.
     """
     work = asyncio.create_task(asyncio.to_thread(_swap, site, record))
-    await asyncio.shield(work)
+    cancelled = False
+    while not work.done():
+        try:
+            await asyncio.wait([work])
+        except asyncio.CancelledError:
+            cancelled = True
+    work.result()
+    if cancelled:
+        raise asyncio.CancelledError
 
 
 async def finish_interrupted(site: Site) -> None:

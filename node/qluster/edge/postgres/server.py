@@ -1,7 +1,7 @@
 """The postmaster: started, watched, signalled, and never left behind.
 
 It must not know what the server is for. The server is a child of the daemon and stays in its control
-group; its end is seen at once by its pidfd.
+group; its end is seen at once by its pidfd, and the daemon's end is its own (``tied.py``).
 """
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
@@ -12,6 +12,7 @@ import logging
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from qluster.edge.process import ended, start_ticks, watch
 
 log = logging.getLogger(__name__)
 
+TIED = str(Path(__file__).with_name("tied.py"))
 FAST_LIMIT = 30.0
 """Seconds for a clean stop: long enough for the shutdown checkpoint to reach the replicas."""
 IMMEDIATE_LIMIT = 3.0
@@ -70,18 +72,19 @@ class Server:
         await self.end_leftovers()
         self._forget_stale_lock()
         config = f"config_file={os.path.join(self._data_dir, FILE_NAME)}"
+        program = self._programs.path("postgres")
         try:
+            if not os.access(program, os.X_OK):
+                raise OSError("it is not there or may not be run")
             process = subprocess.Popen(
-                [self._programs.path("postgres"), "-D", self._data_dir, "-c", config],
+                [sys.executable, "-I", "-S", TIED, str(os.getpid()), program, "-D", self._data_dir, "-c", config],
                 stdin=subprocess.DEVNULL,
                 env=self._programs.environment(),
                 cwd="/",
                 start_new_session=True,
             )
         except OSError as error:
-            raise PostgresFailed(
-                f"{self._programs.path('postgres')} cannot be started: {error.strerror or error}"
-            ) from error
+            raise PostgresFailed(f"{program} cannot be started: {error.strerror or error}") from error
         self.stopping = False
         self._process = process
         self._gone = asyncio.get_running_loop().create_future()
@@ -179,9 +182,15 @@ class Server:
             return None
 
     def _forget_stale_lock(self) -> None:
-        """A number in the lock that now belongs to a stranger would keep the server from starting."""
+        """A number in the lock that now belongs to a stranger would keep the server from starting.
+
+        Who may not be looked at is no stranger for certain: the server itself judges the lock then.
+        """
         pid = self._locked_by()
-        if pid is not None and start_ticks(pid) is not None:
+        if pid is None or start_ticks(pid) is None:
+            return
+        with contextlib.suppress(OSError):
+            os.readlink(f"/proc/{pid}/cwd")
             (Path(self._data_dir) / "postmaster.pid").unlink(missing_ok=True)
 
     def _processes(self) -> list[int]:
