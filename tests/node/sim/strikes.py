@@ -260,13 +260,14 @@ SURVEY_SECONDS = 6.0
 
 def wipe_disk(world: World) -> None:
     """A replica's database directory is lost; or its whole disk, with only ``add_node`` kept."""
-    host = _one(world, running(world, database=True))
+    founder = world.random.random() < 0.5
+    host = world.hosts["10.0.0.1"] if founder else _one(world, running(world, database=True))
     if host is None or not _calm(world, host) or world.primary() in (None, host):
         return
     world.count("database directory lost")
     host.crash(held=True)
     assert host.database is not None
-    host.database = SimDatabase()
+    host.database = SimDatabase(served=host.database.served)
     if world.random.random() < 0.5:
         world.lose_state(host)
         host.disk.invited = True
@@ -279,11 +280,11 @@ def wipe_disk(world: World) -> None:
 def remove_add_node(world: World) -> None:
     """The first half of a founding anew, done while the cluster runs: it must not found."""
     host = world.hosts["10.0.0.1"]
-    if not _calm(world, host) or world.primary() is host:
+    if not _calm(world, host):
         return
     world.count("add_node removed from a running cluster")
     host.crash(held=True)
-    host.database = SimDatabase()
+    host.database = SimDatabase(served=host.database.served)
     host.disk.invited = False
     host.start()
     world.run(SURVEY_SECONDS)
