@@ -365,6 +365,7 @@ class Node:
         values = self.state.values()
         changes = {key: value for key, value in values.items() if key in allowed and mine.get(key) != value}
         self.config = with_changes(self.file, changes)
+        self.digest = shared_digest(self.config)
         if self.qraft is not None:
             self.qraft.settings = consensus_settings(self.config)
 
