@@ -122,7 +122,10 @@ class Election:
         self._resend_at = now + min(stage / RESENDS, me.settings.replication_retry_interval)
         last_index, last_term = me.journal.last_index, me.journal.last_term
         if me.role == PRE_CANDIDATE:
-            me.send(None, PreVote(me.cluster, me.node, me.term + 1, last_index, last_term))
+            question = PreVote(
+                me.cluster, me.node, me.term + 1, last_index, last_term, me.commit_index, me.commit_term
+            )
+            me.send(None, question)
         else:
             me.send(None, Vote(me.cluster, me.node, me.term, last_index, last_term, self._override))
 
@@ -141,12 +144,14 @@ class Election:
     def pre_vote(self, message: PreVote, now: float) -> None:
         """Would this node vote so? It says so, and forgets the question (S17)."""
         me = self._me
+        me.commit_known(message.commit, message.commit_term)
         granted = (
             message.term > me.term
             and not me.newer_here(message.last_term, message.last_index)
             and not self._sticks(message.node, now)
         )
-        me.send(message.node, PreVoteReply(me.cluster, me.node, me.term, message.term, granted))
+        commit = me.commit_index, me.commit_term
+        me.send(message.node, PreVoteReply(me.cluster, me.node, me.term, message.term, granted, *commit))
 
     def vote(self, message: Vote, now: float) -> bool:
         """Give or refuse the vote. True when a leader here lost its office by it."""
@@ -179,6 +184,7 @@ class Election:
     def pre_vote_reply(self, message: PreVoteReply, now: float) -> None:
         """Count it, if it belongs to this stage."""
         me = self._me
+        me.commit_known(message.commit, message.commit_term)
         if me.role != PRE_CANDIDATE or message.proposed != me.term + 1:
             return
         if message.granted:

@@ -51,10 +51,16 @@ class Message(msgspec.Struct, frozen=True, array_like=True):
 
 
 class PreVote(Message, frozen=True, tag=1):
-    """Would you vote for me in ``term``? Changes nothing at the receiver."""
+    """Would you vote for me in ``term``? Changes nothing durable at the receiver.
+
+    Both sides say what they know to be committed, as index and term: who has the same entry there knows it,
+    too. A list of members that one of them knows to be committed must not hold up the election.
+    """
 
     last_index: Count
     last_term: Count
+    commit: Count = 0
+    commit_term: Count = 0
 
 
 class PreVoteReply(Message, frozen=True, tag=2):
@@ -62,6 +68,8 @@ class PreVoteReply(Message, frozen=True, tag=2):
 
     proposed: Count
     granted: bool
+    commit: Count = 0
+    commit_term: Count = 0
 
 
 class Vote(Message, frozen=True, tag=3):

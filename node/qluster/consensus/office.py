@@ -45,7 +45,7 @@ class Office:
         self._rule_differs_since = inf
         """Since when the settings ask for another commit rule than the list of members has."""
         self._follow_membership()
-        self._opening_index = me.append("noop", b"").index
+        self._opening_index = me.append_noop().index
         me.say("leads", term=me.term, opening=self._opening_index)
         self._advance(now)
 
@@ -214,8 +214,15 @@ class Office:
         for node in gone:
             self._departing[node] = now + me.settings.node_timeout
         self._follow_membership()
+        if self._quorums_changed():
+            # From here on nobody who has this entry needs a quorum of the former list, after a restart either.
+            me.append_noop()
         if me.node not in me.membership.latest.voters:
             self._leave(now)
+
+    def _quorums_changed(self) -> bool:
+        former, latest = self._me.membership.previous, self._me.membership.latest
+        return len(former) > 0 and Electorate.of(former) != Electorate.of(latest)
 
     def _leave(self, now: float) -> None:
         """This leader is no voter any more: the best of the others goes on."""

@@ -27,6 +27,23 @@ LISTENER, FOLLOWER, PRE_CANDIDATE, CANDIDATE, LEADER = ROLES = (
 )
 
 
+NOOP_BYTES = 8
+"""An index, which a no-op carries: what its leader knew to be committed when it was appended."""
+
+
+def committed_by(entry: Entry) -> int:
+    """What must be committed if this entry is in a log at all, 0 when it says nothing.
+
+    Its leader knew it; and a log that has this entry equals that leader's log up to here.
+    So a list of members that was committed is known to be, even when all nodes that knew it restarted.
+    """
+    if entry.kind != "noop" or len(entry.payload) != NOOP_BYTES:
+        return 0
+    index = int.from_bytes(entry.payload, "big")
+    assert index < entry.index, f"entry {entry.index} says that {index} is committed"
+    return index
+
+
 class Participant:
     """State that is common to all roles."""
 
@@ -49,14 +66,14 @@ class Participant:
         self._open_membership()
         if self.term < self.journal.last_term:
             raise JournalDamaged(f"the log has term {self.journal.last_term}, the saved term is {self.term}")
-        self.commit_index = index
+        self.commit_index = max(index, *map(committed_by, self.journal.between(index, self.journal.last_index)), 0)
         self.applied_index = index
         self.leader_commit: int | None = None
         """Up to where a leader last said that entries are committed; None: none has since the start."""
         self.heard: dict[int, float] = {}
         self.expelled_at = 0
         """Index of the list of members that expelled this node, as it was told."""
-        self.belonged = self.membership.contained(node, index)
+        self.belonged = self.membership.contained(node, self.commit_index)
         """Whether a committed list of members had this node."""
         self.promised_to = 0
         self.promised_until = now + settings.node_timeout
@@ -145,6 +162,10 @@ class Participant:
         self._appended([entry])
         return entry
 
+    def append_noop(self) -> Entry:
+        """As leader: add an entry that only says what is committed, for whoever finds it in its log."""
+        return self.append("noop", self.commit_index.to_bytes(NOOP_BYTES, "big"))
+
     def merge(self, entries: Sequence[Entry]) -> None:
         """As follower: take over a leader's entries."""
         last_before = self.journal.last_index
@@ -161,6 +182,17 @@ class Participant:
             if entry.kind == "members":
                 self.membership.append(entry.index, Members.decode(entry.payload))
         self._save_entries(entries)
+        self.commit_to(max(self.commit_index, *map(committed_by, entries)))
+
+    def commit_known(self, index: int, term: int) -> None:
+        """Somebody knows this entry to be committed: whoever has it knows as much. A leader counts by itself."""
+        if self.role != LEADER and index > self.commit_index and self.journal.term_at(index) == term:
+            self.commit_to(index)
+
+    @property
+    def commit_term(self) -> int:
+        """Term of the newest entry that is known to be committed."""
+        return self.journal.term_at(self.commit_index) or 0
 
     def commit_to(self, index: int) -> None:
         """Entries up to this index are committed. Never goes back (S8)."""

@@ -378,12 +378,40 @@ def test_leader_that_removes_itself_does_not_count_itself_and_hands_over() -> No
     assert qraft.commit_index == index - 1, "two new ones are needed"
     assert qraft.role == "leader"
     confirm(qraft, 3, index, 0, STARTED)
-    output = qraft.take()
     assert qraft.commit_index == index and qraft.removed
-    assert len(sent(output, say.TimeoutNow, to=2)) == 1
+    assert sent(qraft.take(), say.TimeoutNow) == [], "the log first: it says now that the change is committed"
+    confirm(qraft, 2, index + 1, 0, STARTED)
+    assert len(sent(qraft.take(), say.TimeoutNow, to=2)) == 1
     assert qraft.lease_until == -inf
-    qraft.receive(say.Vote(CLUSTER, 2, 3, index, 2, True), STARTED)
+    qraft.receive(say.Vote(CLUSTER, 2, 3, index + 1, 2, True), STARTED)
     assert qraft.role == "listener"
+
+
+def test_committed_list_is_known_after_a_restart_from_the_entry_behind_it() -> None:
+    """Else the former list would still be asked, and one of its nodes may be gone by now."""
+    qraft = leader_of(voters(1, 2, listeners=[3]))
+    index, _ = qraft.change_members(qraft.members.promoted(3), STARTED)
+    qraft.take()
+    confirm(qraft, 2, index, 0, STARTED)
+    assert qraft.last_index == index + 1
+    entries = qraft._me.journal.between(0, index + 1)
+    other = QRaft(3, SETTINGS, saved(3, entries), Middle(0), STARTED)
+    assert other.commit_index == index
+    other.tick(STARTED + 60)
+    other.receive(say.PreVoteReply(CLUSTER, 1, 2, 3, True), STARTED + 60)
+    assert other.role == "candidate", "two of three; without the entry node 2 would be needed, too"
+    assert QRaft(3, SETTINGS, saved(3, entries[:-1]), Middle(0), STARTED).commit_index == 0
+
+
+def test_what_somebody_knows_to_be_committed_is_learned_before_an_election() -> None:
+    entries = [*log(voters(1, 2)), Entry(2, 1, "members", THREE.encode())]
+    qraft = QRaft(3, SETTINGS, saved(3, entries), Middle(0), STARTED)
+    qraft.tick(STARTED + 60)
+    assert sent(qraft.take(), say.PreVote)[0].commit == 0
+    qraft.receive(say.PreVoteReply(CLUSTER, 1, 1, 2, True, 2, 9), STARTED + 60)
+    assert (qraft.commit_index, qraft.role) == (0, "pre-candidate"), "another entry than the one here"
+    qraft.receive(say.PreVoteReply(CLUSTER, 1, 1, 2, True, 2, 1), STARTED + 60)
+    assert (qraft.commit_index, qraft.role) == (2, "candidate")
 
 
 # --- handing over -------------------------------------------------------------------------
