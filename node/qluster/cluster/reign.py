@@ -141,16 +141,19 @@ class Succession:
 
 
 def _of_newest_line(able: list[PositionReply], reigns: tuple[Reign, ...]) -> list[PositionReply]:
-    """Those who have something of the newest reign of which anybody here has something.
+    """Those who have something of the newest line of reigns of which anybody here has something.
+
+    A line is an unbroken row of reigns of one node: nobody else wrote in between.
 
     Timeline and position alone do not tell branches apart: two servers promoted from the same timeline give
     the new one the same number, and a former primary that was cut off may have written far on its own. But
     the log says from which timeline each reign began. Its primary knows that it served in it; a standby
-    that followed it past the promotion is on a later timeline. A reign that left no trace with anybody who
+    that followed it past the promotion is on a later timeline. A line that left no trace with anybody who
     answered has no row that could still be lost: the one before it counts.
     """
-    for reign in reversed(reigns):
-        holders = [one for one in able if _has_something_of(one, reign)]
+    for place in range(len(reigns) - 1, -1, -1):
+        begins_line = place == 0 or reigns[place - 1].node != reigns[place].node
+        holders = [one for one in able if _has_something_of(one, reigns[place])] if begins_line else []
         if holders:
             return holders
     return able

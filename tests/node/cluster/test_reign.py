@@ -148,3 +148,9 @@ def test_reign_that_left_no_trace_does_not_overtake_the_one_before() -> None:
 def test_primary_of_the_newest_reign_is_newer_than_standbys_that_never_followed_it() -> None:
     reigns = line((3, 1, 0), (1, 1, 500))
     assert choose(reigns, reply(2, 900, timeline=1), served(reply(1, 510), 2)) == HandOver(1)
+
+
+def test_reign_that_only_goes_on_with_the_one_before_does_not_overtake_its_own_primary() -> None:
+    # Node 1 served in reign 2; reign 3 was its own too and never served; node 2 followed reign 2 and is behind.
+    reigns = line((1, 1, 0), (1, 1, 0), (1, 1, 0))
+    assert choose(reigns, reply(2, 102), served(reply(1, 126), 2)) == HandOver(1)

@@ -16,6 +16,7 @@ KEPT: dict[int, str] = {
     49: "a former primary with a branch of its own was compared by timeline and position",
     140: "members that are just being removed need not be asked",
     145: "a founder without add_node founded beside members that had no leader at the moment",
+    214: "a reign that only went on with the one before overtook its own primary",
     1183: "a host that stood still twice",
 }
 """Seed → what it showed."""
