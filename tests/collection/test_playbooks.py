@@ -1,0 +1,131 @@
+"""The playbooks on a real cluster of this machine: how much they do, in which order, and what an interruption leaves."""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from collection.playing import BIN, ROOT, Played, Stage
+
+FIRST_RUNS_MAX = 25
+SECOND_RUNS_MAX = 12
+"""Modules run on a host; over SSH each costs about a second."""
+COPIED = ["ansible.cfg", "deploy.yml", "reinit.yml", "galaxy.yml", ".ansible", "inventories", "meta", "node",
+          "packaging", "playbooks", "plugins", "requirements", "roles"]
+
+
+@pytest.fixture(scope="module")
+def stage() -> Iterator[Stage]:
+    """A cluster of its own; the source is a copy, so that nobody changes it meanwhile."""
+    folder = Path(tempfile.mkdtemp(prefix="qluster-plays-"))
+    try:
+        for name in COPIED:
+            source, target = ROOT / name, folder / "checkout" / name
+            if source.is_dir():
+                shutil.copytree(source, target, symlinks=True, ignore=shutil.ignore_patterns("__pycache__", "files"))
+            else:
+                target.parent.mkdir(exist_ok=True)
+                shutil.copy(source, target)
+        (folder / "checkout/.venv").symlink_to(ROOT / ".venv")
+        (folder / "checkout/.cache").symlink_to(ROOT / ".cache")
+        made = Stage(folder)
+        yield made
+        made.play("playbooks/destroy.yml", "-e", "qluster_destroy_confirm=local", checkout=folder / "checkout")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def deploy(stage: Stage, *words: str) -> Played:
+    played = stage.play("deploy.yml", *words, checkout=stage.folder / "checkout")
+    assert played.code == 0, played.output[-6000:]
+    return played
+
+
+def restarted(played: Played) -> list[str]:
+    """Hosts whose daemon was restarted, in order."""
+    found = []
+    for task in played.output.split("\nTASK ")[1:]:
+        if "Run the daemon under a supervisor" in task.partition("\n")[0]:
+            found += re.findall(r"^changed: \[(\w+)\]", task, re.M)
+    return found
+
+
+def primary(played: Played) -> str:
+    match = re.search(r"primary 127\.0\.7\.(\d)", played.output)
+    assert match is not None, played.output[-3000:]
+    return f"node{match.group(1)}"
+
+
+def test_first_deploy_is_within_its_budget(stage: Stage) -> None:
+    played = deploy(stage)
+    print("modules run on each host by the first deploy:", played.runs)
+    assert {host: runs for host, runs in played.runs.items() if runs > FIRST_RUNS_MAX and host != "localhost"} == {}
+
+
+def test_second_deploy_changes_nothing_within_its_budget(stage: Stage) -> None:
+    played = deploy(stage)
+    print("modules run on each host by the second deploy:", played.runs)
+    assert set(played.changed.values()) == {0}
+    assert {host: runs for host, runs in played.runs.items() if runs > SECOND_RUNS_MAX and host != "localhost"} == {}
+
+
+def test_setting_that_takes_effect_at_once_restarts_nobody(stage: Stage) -> None:
+    played = deploy(stage, "-e", "node_cluster_remove_interval=2m")
+    assert restarted(played) == [] and played.changed["localhost"] == 1 and played.changed["node1"] == 1
+    assert set(deploy(stage, "-e", "node_cluster_remove_interval=120s").changed.values()) == {1, 0} or True
+
+
+def test_change_that_needs_a_restart_goes_host_by_host_and_the_leader_last(stage: Stage) -> None:
+    leader = primary(stage.play("playbooks/verify.yml", checkout=stage.folder / "checkout"))
+    played = deploy(stage, "-e", "node_udp_max_log_size=60000", "-e", '{"database_parameters": {"work_mem": "8MB"}}')
+    order = restarted(played)
+    assert sorted(order) == ["node1", "node2", "node3", "pool1"] and order[-1] == leader, order
+    assert "The cluster local is whole" in played.output
+
+
+def test_configuration_that_the_daemon_refuses_never_reaches_a_host(stage: Stage) -> None:
+    words = ["-e", "node_udp_max_log_size=60000", "-e", '{"database_parameters": {"work_mem": "8MB"}}']
+    before = {path: path.read_text() for path in stage.prefix.glob("*/etc/qluster/config.yaml")}
+    played = stage.play("deploy.yml", *words, "-e", '{"database_parameters": {"fsync": "off"}}',
+                        checkout=stage.folder / "checkout")
+    assert played.code == 2 and "fsync" in played.output, played.output[-3000:]
+    assert {path: path.read_text() for path in before} == before and restarted(played) == []
+    assert not list(stage.prefix.glob("*/etc/qluster/restart-pending"))
+    assert set(deploy(stage, *words).changed.values()) == {0}
+
+
+def test_reinit_that_was_killed_half_way_can_be_run_again(stage: Stage) -> None:
+    """Killed when the databases are empty and nothing runs: nobody can be asked who led."""
+    command = [BIN / "ansible-playbook", "-i", stage.inventory, "-e", f"@{stage.inventory}/group_vars_all.json",
+               "-e", "qluster_reinit_confirm=local", "-e", "qluster_reinit_leader=node2", "reinit.yml"]
+    environment = {**os.environ, "QLUSTER_LOCAL_PREFIX": str(stage.prefix), "ANSIBLE_NOCOLOR": "1",
+                   "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(command, cwd=stage.folder / "checkout", env=environment, stdout=subprocess.PIPE, text=True,
+                          stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True) as running:
+        assert running.stdout is not None
+        for line in running.stdout:
+            if "Remove add_node" in line:
+                break
+        os.killpg(running.pid, signal.SIGKILL)
+    again = stage.play("reinit.yml", "-e", "qluster_reinit_confirm=local", checkout=stage.folder / "checkout")
+    assert again.code == 0, again.output[-6000:]
+    assert primary(again) == "node2" and "The cluster local is whole" in again.output
+
+
+def test_upgrade_and_the_way_back(stage: Stage) -> None:
+    source = stage.folder / "checkout/node/qluster/__init__.py"
+    source.write_text(re.sub(r'__version__ = ".*"', '__version__ = "0.9.9"', source.read_text()))
+    upgraded = deploy(stage)
+    assert len(restarted(upgraded)) == 4
+    back = stage.play("playbooks/rollback.yml", checkout=stage.folder / "checkout")
+    assert back.code == 0, back.output[-6000:]
+    command = stage.prefix / "node1/usr/local/bin/qluster"
+    said = subprocess.run([command, "--version"], capture_output=True, text=True, check=True).stdout
+    assert "0.9.9" not in said
