@@ -9,6 +9,7 @@ the report, the answers, the datagrams. Each looks at what the ones before it ha
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from math import inf
 from random import Random
 
@@ -46,6 +47,7 @@ from qluster.hosting import Hosting
 from qluster.keeper import Keeper
 from qluster.overview import consensus_settings, overview
 from qluster.pointing import Pointing
+from qluster.promising import promise_at_start
 from qluster.reporting import Reports
 from qluster.requests import Requests
 from qluster.status import Status
@@ -447,7 +449,10 @@ class Node:
             # The log goes on where the snapshot ends: what lies before it is in the snapshot alone.
             self.state = decode_state(saved.snapshot.state)
             self._settle_members(Members.decode(saved.snapshot.members), now)
-        self.qraft = QRaft(saved.identity.node, consensus_settings(self.config), saved, self.random, now)
+        settings = consensus_settings(self.config)
+        promised = replace(settings, node_timeout=promise_at_start(saved, settings.node_timeout))
+        self.qraft = QRaft(saved.identity.node, promised, saved, self.random, now)
+        self.qraft.settings = settings
         if saved.snapshot is not None:
             self._take_settings()
 
