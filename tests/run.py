@@ -6,13 +6,17 @@ themselves with a reason; the reasons are printed and counted, so a green line n
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import os
 import re
+import signal
 import subprocess
 import sys
 import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import host_packages
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = ROOT / ".venv" / "bin"
@@ -55,16 +59,16 @@ def stages() -> list[Stage]:
 def run(stage: Stage) -> None:
     """Run one stage; its output goes to a file and is shown when it fails."""
     began = time.monotonic()
+    child = subprocess.Popen(
+        stage.command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        text=True, errors="replace", start_new_session=True,
+    )  # fmt: skip
     try:
-        ended = subprocess.run(
-            stage.command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            text=True, errors="replace", timeout=STAGE_LIMIT, check=False,
-        )
-        stage.code, stage.output = ended.returncode, ended.stdout
-    except subprocess.TimeoutExpired as late:
-        text = late.stdout or b""
-        stage.output = text.decode(errors="replace") if isinstance(text, bytes) else text
-        stage.output += f"\nnot done after {STAGE_LIMIT} seconds\n"
+        stage.output, _ = child.communicate(timeout=STAGE_LIMIT)
+        stage.code = child.returncode
+    except subprocess.TimeoutExpired:
+        os.killpg(child.pid, signal.SIGKILL)
+        stage.output = child.communicate()[0] + f"\nnot done after {STAGE_LIMIT} seconds\n"
         stage.code = 124
     stage.seconds = time.monotonic() - began
     (LOGS / f"{stage.name}.log").write_text(stage.output)
@@ -112,6 +116,9 @@ def main(names: list[str]) -> int:
     for stage in chosen:
         stage.needs = tuple(name for name in stage.needs if name in known)
     began = time.monotonic()
+    lacking = host_packages.bring()
+    if lacking:
+        print(f"not installed, so some tests are skipped: {lacking}", flush=True)
     run_all(list(chosen))
     failed = [stage for stage in chosen if stage.code != 0]
     for stage in failed:
