@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
+
 from sim.runs import run
 from sim.seeds import KEPT
 
-FRESH = range(5000, 5050)
+FRESH = range(5000, 5030)
 BATCH = 10
 
 
