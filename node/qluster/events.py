@@ -191,7 +191,7 @@ class Effects:
     alive_until: float = inf
     """Until when this node's database may accept writes without hearing more (law 7).
 
-    ``inf``: no limit, because the database here is no primary.
+    ``inf``: no limit, because the database here is no primary; ``-inf``: it may not go on at all.
     """
 
 

@@ -61,11 +61,11 @@ class Hosting:
         return qraft is not None and self.reigns() and qraft.lease_until > now and self._node.keeper.writable
 
     def alive_until(self, now: float) -> float:
-        """Until when the database here may go on; ``inf`` when it is no primary."""
+        """Until when the database here may go on: ``inf`` when it is no primary, ``-inf`` when it must not be one."""
         node = self._node
         if not node.keeper.primary_possible:
             return inf
-        return node.qraft.lease_until if node.qraft is not None and self.reigns() else now
+        return node.qraft.lease_until if node.qraft is not None and self.reigns() else -inf
 
     def position(self, now: float) -> PositionReply | None:
         """This database's final position in the current term, None while it has none."""

@@ -91,6 +91,9 @@ class Keeper:
         self._stale = False
         if self._job is None and (facts.server == "stopped" or facts.in_recovery):
             self.primary_possible = False
+        elif facts.in_recovery is False:
+            # Also one that nobody ordered: somebody promoted it by hand.
+            self.primary_possible = True
         if self.writable or (facts.server == "running" and facts.in_recovery):
             self._unfit_until = min(self._unfit_until, now + 1.0)
 

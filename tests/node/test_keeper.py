@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+from dataclasses import replace
+
 from qluster.database.facts import Facts
 from qluster.database.orders import Clone, Detach, Follow, Promote, StartPrimary
 from qluster.database.plan import Wanted
@@ -70,6 +72,14 @@ def test_primary_is_possible_from_the_order_until_facts_say_no() -> None:
     one.ended(JobEnded(1, error="it failed"), 0.2)
     assert one.primary_possible
     one.look(STANDBY, 0.3)
+    assert not one.primary_possible
+
+
+def test_primary_that_nobody_ordered_is_bounded_too() -> None:
+    one = keeper(STANDBY, FOLLOW)
+    one.look(replace(STANDBY, in_recovery=False), 0.1)
+    assert one.primary_possible, "somebody promoted it by hand"
+    one.look(STANDBY, 0.2)
     assert not one.primary_possible
 
 

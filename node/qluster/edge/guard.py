@@ -75,9 +75,14 @@ class Guard:
         ticks = start_ticks(pid) if pid else None
         self._server = (pid, ticks) if ticks is not None else (0, 0)
         self._say(f"server {self._server[0]} {self._server[1]}")
+        # Again, for this server: when it was said first there may have been none to end.
+        self._say(f"deadline {self._deadline!r}")
 
     def deadline(self, at: float) -> None:
-        """The database may live until then (monotonic clock) or until another deadline; inf: no limit."""
+        """The database may live until then (monotonic clock) or until another deadline.
+
+        inf: no limit. -inf: it ends now, whatever is said next.
+        """
         if at != self._deadline:
             self._deadline = at
             self._say(f"deadline {at!r}")

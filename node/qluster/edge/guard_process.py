@@ -7,7 +7,8 @@ Lines on standard input:
 
 - ``database DIRECTORY``: whose server is guarded;
 - ``server PID TICKS``: the postmaster and its start time in the kernel's ticks; ``server 0 0`` for none;
-- ``deadline SECONDS``: on CLOCK_MONOTONIC; ``inf`` while only the daemon's death matters;
+- ``deadline SECONDS``: on CLOCK_MONOTONIC; ``inf`` while only the daemon's death matters; ``-inf`` ends the
+  server for certain, also when a later deadline came in before this line was read;
 - ``release``: end without ending anything.
 
 The end of the input is the daemon's death. A line on standard output tells what was done.
@@ -148,7 +149,8 @@ def end_server(server: Process, directory: str) -> str:
     children = kin(server, directory, program)
     for child in children:
         child.send(signal.SIGQUIT)
-    if server.gone_within(GRACE) and not any(child.alive() for child in children):
+    until = time.monotonic() + GRACE
+    if all(process.gone_within(until - time.monotonic()) for process in (server, *children)):
         return "quit"
     children += kin(server, directory, program)
     server.send(signal.SIGKILL)
@@ -165,6 +167,7 @@ class Watch:
         self.directory = ""
         self.server: Process | None = None
         self.deadline = inf
+        self.condemned = False
         self.slept = 0.0
         self.released = False
         self._input = b""
@@ -183,16 +186,18 @@ class Watch:
         elif word == "server":
             pid, ticks = (int(number) for number in rest.split())
             self.server = Process(pid, ticks) if pid else None
+            self.condemned = False
         elif word == "deadline":
             self.deadline = float(rest)
+            self.condemned = self.condemned or self.deadline == -inf
             self.slept = _slept()
         elif word == "release":
             self.released = True
 
     def overdue(self) -> bool:
         """Whether the deadline has passed, or the host slept and the clock stood still."""
-        if self.deadline == inf:
-            return False
+        if self.condemned or self.deadline == inf:
+            return self.condemned
         return time.monotonic() >= self.deadline or _slept() - self.slept > SLEEP_LIMIT
 
     def wait_time(self) -> float | None:
@@ -211,7 +216,7 @@ class Watch:
                 how = end_server(server, self.directory)
                 _tell(f"ended {why} {how} {server.pid} {time.monotonic() - began:.3f}")
                 ended = True
-        self.server, self.deadline = None, inf
+        self.server, self.deadline, self.condemned = None, inf, False
         return ended
 
 

@@ -16,11 +16,13 @@ import logging
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
-from typing import IO
+from typing import IO, TypeVar
 
 log = logging.getLogger(__name__)
+
+Outcome = TypeVar("Outcome")
 
 OUTPUT_LIMIT = 256 * 1024
 """Bytes kept of each output stream: the last ones, because errors stand at the end."""
@@ -190,6 +192,21 @@ def watch(pid: int, call: Callable[[], None]) -> Callable[[], None]:
 
     loop.add_reader(descriptor, readable)
     return end
+
+
+async def finished(work: Coroutine[object, object, Outcome]) -> Outcome:
+    """Run to the end what must not be left half done, and be cancelled only then."""
+    task = asyncio.ensure_future(work)
+    cancelled = False
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError:
+            cancelled = True
+    if cancelled:
+        task.exception()
+        raise asyncio.CancelledError
+    return task.result()
 
 
 async def ended(pid: int) -> None:

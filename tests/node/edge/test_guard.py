@@ -252,6 +252,26 @@ def test_words_that_are_none_of_ours_end_nothing() -> None:
     assert (watch.deadline, watch.released) == (5.5, True)
 
 
+def test_a_word_to_end_the_server_now_is_not_taken_back_by_a_later_deadline() -> None:
+    watch = guard_process.Watch()
+    watch.take(b"deadline -inf\ndeadline inf\n")
+    assert watch.overdue()
+    watch.end("deadline")
+    assert not watch.overdue()
+    watch.take(b"deadline -inf\nserver 0 0\ndeadline inf\n")
+    assert not watch.overdue(), "it was meant for the server before"
+
+
+async def test_a_server_that_comes_late_is_ended_by_the_word_before_it(guard: Guard, postmaster: Postmaster) -> None:
+    lock = postmaster.directory / "postmaster.pid"
+    lock.rename(lock.with_name("later"))
+    guard.deadline(-inf)
+    await asyncio.sleep(0.3)
+    assert not postmaster.ended, "nobody has named it yet"
+    guard.server(postmaster.process.pid)
+    await wait(lambda: postmaster.ended)
+
+
 def test_a_host_that_slept_is_overdue() -> None:
     watch = guard_process.Watch()
     watch.take(f"deadline {time.monotonic() + 1000}\n".encode())

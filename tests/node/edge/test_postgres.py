@@ -2,9 +2,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import asyncpg
 import pytest
@@ -427,3 +429,31 @@ async def _rows(host: Host, wanted: list[int]) -> bool:
     except (OSError, asyncpg.PostgresError):
         return False
     return [row["n"] for row in rows] == wanted
+
+
+async def test_a_promotion_that_is_called_off_never_happens(world: World) -> None:
+    first = await founded(world)
+    second = await replica(world, first)
+    await second.hand.perform(StopFast())
+    await second.hand.perform(StartStandby(None, second.terms))
+    startup = _process(second.hand.pid, b"startup")
+    os.kill(startup, signal.SIGSTOP)
+    promotion = asyncio.create_task(second.hand.perform(Promote(2, second.terms)))
+    await until(lambda: _is_promoting(second))
+    while not promotion.done():
+        promotion.cancel()
+        await asyncio.sleep(0.01)
+    assert promotion.cancelled()
+    assert second.hand.pid is None, "it would leave recovery as soon as it can, and nobody would expect it"
+    facts = await second.hand.read_facts()
+    assert (facts.server, facts.control_state) == ("stopped", "in archive recovery")
+
+
+async def _is_promoting(host: Host) -> bool:
+    return (host.data / "promote").exists()
+
+
+def _process(postmaster: int | None, title: bytes) -> int:
+    """A process of the server by what it calls itself."""
+    children = Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text().split()
+    return next(int(pid) for pid in children if title in Path(f"/proc/{pid}/cmdline").read_bytes())

@@ -13,6 +13,7 @@ import msgspec
 from qluster.edge.postgres.directory import control_file
 from qluster.edge.postgres.record import Record
 from qluster.edge.postgres.site import Site
+from qluster.edge.process import finished
 
 log = logging.getLogger(__name__)
 
@@ -23,16 +24,7 @@ async def take_place(site: Site, record: Record) -> None:
     Not to be cancelled between its steps: what is begun is finished, in a thread, and waited for. The next
     order would empty the staging folder under its hands.
     """
-    work = asyncio.create_task(asyncio.to_thread(_swap, site, record))
-    cancelled = False
-    while not work.done():
-        try:
-            await asyncio.wait([work])
-        except asyncio.CancelledError:
-            cancelled = True
-    work.result()
-    if cancelled:
-        raise asyncio.CancelledError
+    await finished(asyncio.to_thread(_swap, site, record))
 
 
 async def finish_interrupted(site: Site) -> None:

@@ -15,6 +15,7 @@ from qluster.edge.postgres.failure import PostgresFailed
 from qluster.edge.postgres.following import STREAM_WAIT, compare_with, streams_within
 from qluster.edge.postgres.looking import STATE, position_in, receiver_of, timeline_in
 from qluster.edge.postgres.site import Site
+from qluster.edge.process import finished
 from qluster.events import Address
 
 log = logging.getLogger(__name__)
@@ -119,8 +120,18 @@ async def promote(site: Site, order: Promote) -> Opened:
             while not await _left_recovery(site):
                 await asyncio.sleep(PAUSE / 4)
     except TimeoutError:
+        await _revoke(site)
         raise PostgresFailed(f"the promotion did not end within {PROMOTE_LIMIT:g} seconds") from None
+    except asyncio.CancelledError:
+        await _revoke(site)
+        raise
     return await _opened(site)
+
+
+async def _revoke(site: Site) -> None:
+    """What was told to become a primary cannot be told otherwise, and would while nobody expects it."""
+    log.warning("promotion-revoked pid=%s hint=the server is ended, it would still leave recovery", site.server.pid)
+    await finished(stop(site, fast=False))
 
 
 async def _left_recovery(site: Site) -> bool:
