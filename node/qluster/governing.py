@@ -194,6 +194,8 @@ class Governing:
                     node.tell(message, to, now)
         except Refusal as refusal:
             # Every duty is found again at the next step: what was refused now is only put off.
+            if isinstance(duty, Transfer) and self._leading is not None and node.alive(duty.node, now):
+                self._leading.put_off(duty.node, voter=duty.node in node.qraft.members.voters)
             log.debug("put-off duty=%s reason=%s", type(duty).__name__, refusal.reason)
 
     # --- the primary here ------------------------------------------------------------------

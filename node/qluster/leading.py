@@ -111,6 +111,11 @@ class Leading:
         """A database node answered the question for its position."""
         self._succession.receive(reply)
 
+    def put_off(self, node: int, *, voter: bool) -> None:
+        """Leadership could not be offered just now, while members change: to a voter that was no attempt."""
+        if voter and self._succession.offered.get(node, 0):
+            self._succession.offered[node] -= 1
+
     @property
     def wake_at(self) -> float:
         """When a question is to be repeated."""

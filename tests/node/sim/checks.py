@@ -2,7 +2,8 @@
 
 What asynchronous replication promises, exactly: when a node is chosen to be the primary, it has every
 row of every database that answered the leader's question for positions in the term of that choice, as
-fit and on the newest timeline. A row that was acknowledged and reached no such database may be lost.
+fit and is still there to take over. A row that was acknowledged and reached no such database may be lost;
+the reign then says how many bytes are known to be left behind.
 """
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
@@ -279,7 +280,8 @@ class Checks:
                 continue
             if len(theirs.wal) != reply.position:
                 raise Violated(f"I7: {other.name} answered position {reply.position} and is at {len(theirs.wal)}")
-            if theirs.wal.common(last) > mine:
+            away = other.node is None or other.frozen or not self._world.network.connected(host, other)
+            if theirs.wal.common(last) > mine and not away:
                 raise Violated(
                     f"I7, I8: {other.name} answered {reply.timeline}/{reply.position} and has {len(theirs.wal)} rows, "
                     f"{theirs.wal.common(last)} of the last primary's; {host.name} is promoted with {mine} of these"
