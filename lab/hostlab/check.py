@@ -57,14 +57,21 @@ def reasons_against(plan: Plan) -> list[str]:
     """Why this machine cannot hold a lab; empty when it can (after `setup`, where packages are missing)."""
     if sys.platform != "linux":
         return [f"the lab needs Linux, this is {sys.platform}"]
-    if os.geteuid() != 0:
-        return [f"the lab needs root for namespaces and mounts, this is user {os.geteuid()}"]
+    if reason_against_user():
+        return [reason_against_user()]
     if missing_packages():
         if shutil.which("apt-get") is None:
             return [f"{', '.join(missing_packages())} not installed, and there is no apt-get to bring them"]
         return []
     tried = (_against_groups(plan), _against_disks(plan), _against_network(), _against_space(plan))
     return [reason for reason in tried if reason]
+
+
+def reason_against_user() -> str:
+    """Why this user can do nothing with a lab; empty for root."""
+    if os.geteuid() == 0:
+        return ""
+    return f"the lab needs root for namespaces and mounts, this is user {os.geteuid()}"
 
 
 def install_missing() -> list[str]:

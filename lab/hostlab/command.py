@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from hostlab.check import missing_packages, reasons_against
+from hostlab.check import missing_packages, reason_against_user, reasons_against
 from hostlab.errors import EXIT_FAILED, EXIT_UNABLE, LabError, LabUnable
 from hostlab.fault import WAYS, Fault, checked_fault
 from hostlab.laboratory import Laboratory
@@ -28,6 +28,8 @@ def main(arguments: Sequence[str]) -> int:
     options = parser().parse_args(arguments)
     try:
         laboratory = Laboratory(plan_from(os.environ, CHECKOUT), tell)
+        if reason_against_user():
+            raise LabUnable([reason_against_user()])
         if options.changes:
             with laboratory.locked():
                 options.order(laboratory, options)

@@ -11,6 +11,8 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from urllib.parse import quote
 
@@ -35,6 +37,11 @@ class Cluster:
         self.lab = lab
         self.secrets = lab.inventory / ".secrets"
         self.pool = ""
+        self._series = count(1)
+
+    def fresh(self) -> int:
+        """The first of a million numbers that no other client writes."""
+        return 1_000_000 * next(self._series)
 
     def play(self, playbook: str, *words: str) -> subprocess.CompletedProcess[str]:
         command = [str(BIN / "ansible-playbook"), "-i", str(self.lab.inventory), playbook, *words]
@@ -90,20 +97,25 @@ class Writer:
 
     def read_until(self, after: float) -> None:
         """Follow it until a row is acknowledged that was written after that moment."""
-        assert self._process.stdout
-        for line in self._process.stdout:
-            number, moment = line.split()
-            self.acknowledged[int(number)] = float(moment)
-            if float(moment) > after:
+        for moment in self._moments():
+            if moment > after:
                 return
         raise AssertionError(f"the writer ended: {self._process.stderr and self._process.stderr.read()}")
 
     def stop(self) -> None:
         assert self._process.stdin and self._process.stdout
         self._process.stdin.close()
-        self._process.stdin = None
-        rest, _ = self._process.communicate(timeout=60)
-        self.acknowledged |= {int(line.split()[0]): float(line.split()[1]) for line in rest.splitlines()}
+        for _ in self._moments():
+            pass
+        self._process.wait(timeout=60)
+        self._process.stdout.close()
+
+    def _moments(self) -> Iterator[float]:
+        assert self._process.stdout
+        for line in self._process.stdout:
+            number, moment = line.split()
+            self.acknowledged[int(number)] = float(moment)
+            yield float(moment)
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +170,7 @@ def test_check_mode_on_a_cluster_finds_nothing_to_change(cluster: Cluster) -> No
 def test_writes_go_on_when_the_primary_loses_its_power(cluster: Cluster) -> None:
     struck = cluster.leader()
     assert struck
-    writer = Writer(cluster, cluster.pool, first=1)
+    writer = Writer(cluster, cluster.pool, first=cluster.fresh())
     try:
         writer.read_until(time.monotonic() + 2)
         kept = set(writer.acknowledged)
@@ -187,31 +199,39 @@ def test_writes_go_on_when_the_primary_loses_its_power(cluster: Cluster) -> None
     assert done.returncode == 0, done.stdout[-4000:]
 
 
-def test_cut_off_primary_acknowledges_nothing_once_another_does(cluster: Cluster) -> None:
+@pytest.mark.parametrize(("strike", "undo"), [("cut", "heal"), ("pause", "resume")])
+def test_struck_primary_acknowledges_nothing_once_another_does(cluster: Cluster, strike: str, undo: str) -> None:
     struck = cluster.leader()
     others = [host for host in ADDRESSES if host != struck]
-    # This client reaches the old primary all the time: the controller's cable is whole.
-    loyal = Writer(cluster, cluster.database(struck), first=1_000_000)
-    writer = Writer(cluster, cluster.pool, first=2_000_000)
+    # These clients reach the old primary all the time (the controller's cable is never cut): a frozen one
+    # wakes up with their writes in its hands.
+    loyal = [Writer(cluster, cluster.database(struck), first=cluster.fresh()) for _ in range(3)]
+    writer = Writer(cluster, cluster.pool, first=cluster.fresh())
     try:
-        for client in (loyal, writer):
+        for client in (*loyal, writer):
             client.read_until(time.monotonic())
-        cluster.lab.say("cut", struck)
+        cluster.lab.say(strike, struck)
         moment = time.monotonic()
         # leader() fails at any moment at which two say that they lead.
         cluster.lab.wait_until(lambda: cluster.leader() in others, "the majority has a leader", RECOVERY_TIMEOUT)
         writer.read_until(moment)
         writer.read_until(max(writer.acknowledged.values()) + 2)
+        cluster.lab.say(undo, struck)
+        later = {number for number, when in writer.acknowledged.items() if when > moment}
+        cluster.lab.wait_until(
+            lambda: cluster.holds(struck, later), f"{struck} follows the new primary", RECOVERY_TIMEOUT
+        )
     finally:
-        cluster.lab.say("heal")
-        loyal.stop()
-        writer.stop()
-    last = max(loyal.acknowledged.values())
-    later = {number for number, when in writer.acknowledged.items() if when > moment}
+        cluster.lab.say(undo, struck)
+        for client in (*loyal, writer):
+            client.stop()
+    last = max(when for client in loyal for when in client.acknowledged.values())
     first = min(writer.acknowledged[number] for number in later)
-    print(f"{first - last:.2f} s between the old primary's last acknowledged write and the new one's first")
+    print(f"{strike}: {first - last:.2f} s between the old primary's last acknowledged write and the new one's first")
     assert last < first, "two databases acknowledged writes at once"
-    cluster.lab.wait_until(lambda: cluster.holds(struck, later), f"{struck} follows the new primary", RECOVERY_TIMEOUT)
+    found = set(cluster.rows("select number from ledger"))
+    lost = {number for number, when in writer.acknowledged.items() if when > moment} - found
+    assert not lost, f"acknowledged by the new primary, and lost: {sorted(lost)}"
     done = cluster.play("playbooks/verify.yml")
     assert done.returncode == 0, done.stdout[-4000:]
 

@@ -94,8 +94,9 @@ def test_machine_without_the_means_says_why(absent_lab: LabAtWork) -> None:
     del absent_lab.environment["QLUSTER_LAB_DISKS"]
 
 
-def test_ordinary_user_is_told_that_root_is_needed(absent_lab: LabAtWork) -> None:
-    command = ["unshare", "--user", sys.executable, str(PROGRAM), "check"]
+@pytest.mark.parametrize("order", ["check", "up", "down", "status"])
+def test_ordinary_user_is_told_that_root_is_needed(absent_lab: LabAtWork, order: str) -> None:
+    command = ["unshare", "--user", sys.executable, str(PROGRAM), order]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 3
     assert "needs root" in done.stderr
