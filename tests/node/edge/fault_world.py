@@ -347,13 +347,17 @@ class Ledger:
         there = self.rows(number)
         return [one for one in self.acknowledged if one[2] not in there]
 
-    def overlaps(self) -> list[tuple[float, int, float, int]]:
-        """Where one host acknowledged after another had begun to: that must never be, unless it was handed back."""
-        found = []
-        for (at, by, _), (later, other, _) in pairwise(self.acknowledged):
-            if other != by:
-                found.append((at, by, later, other))
-        return found
+    def last_by_others(self, number: int) -> bool:
+        """Whether the newest acknowledgement is another host's."""
+        return bool(self.acknowledged) and self.acknowledged[-1][1] != number
+
+    def changes(self) -> list[tuple[float, int, float, int]]:
+        """Where the acknowledging host changes: last time and host before, first time and host after.
+
+        One for each failover; more mean that a host acknowledged after another one had begun to.
+        """
+        order = pairwise(sorted(self.acknowledged))
+        return [(at, by, later, other) for (at, by, _), (later, other, _) in order if other != by]
 
     def gap(self) -> float:
         """The longest time without any acknowledgement."""
