@@ -1,4 +1,4 @@
-"""The playbooks on a real cluster of this machine: how much they do, in which order, and what an interruption leaves."""
+"""The playbooks on a real cluster of this machine: how much they do, in which order, and after interruptions."""
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
@@ -79,7 +79,6 @@ def test_second_deploy_changes_nothing_within_its_budget(stage: Stage) -> None:
 def test_setting_that_takes_effect_at_once_restarts_nobody(stage: Stage) -> None:
     played = deploy(stage, "-e", "node_cluster_remove_interval=2m")
     assert restarted(played) == [] and played.changed["localhost"] == 1 and played.changed["node1"] == 1
-    assert set(deploy(stage, "-e", "node_cluster_remove_interval=120s").changed.values()) == {1, 0} or True
 
 
 def test_change_that_needs_a_restart_goes_host_by_host_and_the_leader_last(stage: Stage) -> None:
@@ -93,9 +92,10 @@ def test_change_that_needs_a_restart_goes_host_by_host_and_the_leader_last(stage
 def test_configuration_that_the_daemon_refuses_never_reaches_a_host(stage: Stage) -> None:
     words = ["-e", "node_udp_max_log_size=60000", "-e", '{"database_parameters": {"work_mem": "8MB"}}']
     before = {path: path.read_text() for path in stage.prefix.glob("*/etc/qluster/config.yaml")}
-    played = stage.play("deploy.yml", *words, "-e", '{"database_parameters": {"fsync": "off"}}',
+    played = stage.play("deploy.yml", *words, "-e", "database_superuser=The-Boss",
                         checkout=stage.folder / "checkout")
-    assert played.code == 2 and "fsync" in played.output, played.output[-3000:]
+    assert played.code == 2 and "nothing was put in place" in played.text(), played.output[-3000:]
+    assert "database.superuser" in played.output
     assert {path: path.read_text() for path in before} == before and restarted(played) == []
     assert not list(stage.prefix.glob("*/etc/qluster/restart-pending"))
     assert set(deploy(stage, *words).changed.values()) == {0}
