@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from hostlab.errors import LabError
+from hostlab.host import remove_tree
 from hostlab.packages import PackageFiles
 from hostlab.plan import ARBITERS, INTERFACE, NETWORK, NODES, POOLERS, Plan
 from hostlab.shell import run
@@ -76,8 +77,6 @@ def write_inventory(plan: Plan, package_files: PackageFiles) -> None:
 
 def remove_inventory(plan: Plan, folder: Path) -> None:
     """Remove the folder if the lab made it, whatever the playbooks put beside it."""
-    from hostlab.host import remove_tree
-
     if (folder / MARK).exists():
         remove_tree(folder)
 

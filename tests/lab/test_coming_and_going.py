@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -92,6 +93,23 @@ def test_machine_without_the_means_says_why(absent_lab: LabAtWork) -> None:
     assert done.returncode == 3, done.stderr
     assert "/proc" in done.stderr
     del absent_lab.environment["QLUSTER_LAB_DISKS"]
+
+
+@pytest.mark.parametrize(
+    ("with_apt", "code", "word"),
+    [(True, 0, "able, after setup has installed mmdebstrap"), (False, 3, "mmdebstrap not installed")],
+    ids=["apt", "no apt"],
+)
+def test_missing_program_is_named(absent_lab: LabAtWork, tmp_path: Path, with_apt: bool, code: int, word: str) -> None:
+    for program in ("unshare", "nsenter", "setsid", "mount", "ip", "nft", "systemd-nspawn", "ssh", "ssh-keygen"):
+        (tmp_path / program).symlink_to(shutil.which(program) or "")
+    if with_apt:
+        (tmp_path / "apt-get").symlink_to("/usr/bin/apt-get")
+    whole, absent_lab.environment["PATH"] = absent_lab.environment["PATH"], str(tmp_path)
+    done = absent_lab.order("check")
+    absent_lab.environment["PATH"] = whole
+    assert done.returncode == code
+    assert word in done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("order", ["check", "up", "down", "status"])
