@@ -71,7 +71,7 @@ requirements:
 EXAMPLES = r"""
 - name: Make the secrets of the cluster
   qhb.qluster.qluster_secrets:
-    directory: "{{ inventory_dir }}/secrets"
+    directory: "{{ inventory_dir }}/.secrets"
     cluster: main
     hosts:
       - {name: db1, ip: 192.0.2.11}
