@@ -157,7 +157,7 @@ class Election:
         """Give or refuse the vote. True when a leader here lost its office by it."""
         me = self._me
         if not message.override and self._sticks(message.node, now):
-            me.send(message.node, VoteReply(me.cluster, me.node, me.term, False))
+            me.send(message.node, VoteReply(me.cluster, me.node, me.term, False, message.node))
             return False
         deposed = message.term > me.term and me.role == LEADER
         if message.term > me.term:
@@ -173,7 +173,7 @@ class Election:
         if granted:
             me.vote_for(message.node)
             self.wait_for_outcome(now)
-        me.send(message.node, VoteReply(me.cluster, me.node, me.term, granted))
+        me.send(message.node, VoteReply(me.cluster, me.node, me.term, granted, message.node))
         return deposed
 
     def _sticks(self, candidate: int, now: float) -> bool:
@@ -194,9 +194,9 @@ class Election:
         self._count(now)
 
     def vote_reply(self, message: VoteReply, now: float) -> None:
-        """Count it, if it belongs to this term (S4, B9)."""
+        """Count it, if it is for this node and belongs to this term (S4, B9)."""
         me = self._me
-        if me.role != CANDIDATE or message.term != me.term:
+        if me.role != CANDIDATE or message.term != me.term or message.candidate != me.node:
             return
         (self._granted if message.granted else self._refused).add(message.node)
         self._count(now)

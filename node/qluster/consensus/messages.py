@@ -81,9 +81,10 @@ class Vote(Message, frozen=True, tag=3):
 
 
 class VoteReply(Message, frozen=True, tag=4):
-    """The answer, durable before it left."""
+    """The answer, durable before it left. It is for ``candidate`` alone: two hosts may have exchanged addresses."""
 
     granted: bool
+    candidate: Number
 
 
 class Append(Message, frozen=True, tag=5):
@@ -155,9 +156,13 @@ class Goodbye(Message, frozen=True, tag=11):
 
 
 class Expelled(Message, frozen=True, tag=12):
-    """You are no member since the entry at ``index``, which is committed."""
+    """``former`` is no member since the entry at ``index``, which is committed.
+
+    It says whom it means: the address may be another node's by now.
+    """
 
     index: Number
+    former: Number
 
 
 AnyMessage = (

@@ -170,7 +170,7 @@ class Office:
         me = self._me
         certain = self.ready and me.membership.index <= me.commit_index
         if certain and me.membership.latest.get(node) is None:
-            me.send(node, Expelled(me.cluster, me.node, me.term, me.membership.index))
+            me.send(node, Expelled(me.cluster, me.node, me.term, me.membership.index, node))
 
     # --- what follows ---------------------------------------------------------
 

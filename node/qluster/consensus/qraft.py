@@ -322,6 +322,8 @@ class QRaft:
 
     def _expelled(self, message: Expelled) -> None:
         me = self._me
+        if message.former != me.node:
+            return
         newer = message.index > me.membership.index
         if newer or (message.index == me.membership.index and me.membership.latest.get(me.node) is None):
             if not me.removed:

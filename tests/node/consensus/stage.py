@@ -95,7 +95,7 @@ def leader_of(
     for other in sorted(members.voters - {node}):
         qraft.receive(say.PreVoteReply(CLUSTER, other, qraft.term, qraft.term + 1, True), start)
     for other in sorted(members.voters - {node}):
-        qraft.receive(say.VoteReply(CLUSTER, other, qraft.term, True), start)
+        qraft.receive(say.VoteReply(CLUSTER, other, qraft.term, True, node), start)
     assert qraft.role == "leader"
     output = qraft.take()
     if ready:

@@ -49,7 +49,7 @@ def test_vote_is_saved_in_the_same_output_and_so_before_the_answer_leaves() -> N
     qraft.receive(say.Vote(CLUSTER, 2, 5, 1, 1), LATER)
     output = qraft.take()
     assert votes_saved(output) == [(5, 2)]
-    assert sent(output, say.VoteReply, to=2) == [say.VoteReply(CLUSTER, 1, 5, True)]
+    assert sent(output, say.VoteReply, to=2) == [say.VoteReply(CLUSTER, 1, 5, True, 2)]
 
 
 def test_restarted_node_remembers_its_vote() -> None:
@@ -76,7 +76,7 @@ def test_refused_vote_still_moves_the_term() -> None:
     qraft.receive(say.Vote(CLUSTER, 2, 7, 1, 1), LATER)
     output = qraft.take()
     assert (qraft.term, votes_saved(output)) == (7, [(7, None)])
-    assert sent(output, say.VoteReply) == [say.VoteReply(CLUSTER, 1, 7, False)]
+    assert sent(output, say.VoteReply) == [say.VoteReply(CLUSTER, 1, 7, False, 2)]
 
 
 def test_pre_vote_changes_nothing() -> None:
@@ -181,7 +181,7 @@ def test_votes_of_another_term_do_not_count() -> None:
     qraft.tick(LATER + 30)
     qraft.receive(say.PreVoteReply(CLUSTER, 2, 2, 3, True), LATER + 30)
     assert (qraft.role, qraft.term) == ("candidate", 3)
-    qraft.receive(say.VoteReply(CLUSTER, 2, 2, True), LATER + 30)
+    qraft.receive(say.VoteReply(CLUSTER, 2, 2, True, 1), LATER + 30)
     assert qraft.role == "candidate"
 
 
@@ -189,10 +189,19 @@ def test_one_voter_counts_once_and_others_than_voters_not_at_all() -> None:
     """S4, B25."""
     qraft = candidate(2, 3, 4, 5)
     for _ in range(3):
-        qraft.receive(say.VoteReply(CLUSTER, 2, 2, True), LATER)
-        qraft.receive(say.VoteReply(CLUSTER, 9, 2, True), LATER)
+        qraft.receive(say.VoteReply(CLUSTER, 2, 2, True, 1), LATER)
+        qraft.receive(say.VoteReply(CLUSTER, 9, 2, True, 1), LATER)
     assert qraft.role == "candidate"
-    qraft.receive(say.VoteReply(CLUSTER, 3, 2, True), LATER)
+    qraft.receive(say.VoteReply(CLUSTER, 3, 2, True, 1), LATER)
+    assert qraft.role == "leader"
+
+
+def test_vote_for_another_candidate_that_came_to_the_wrong_host_does_not_count() -> None:
+    """Two hosts exchanged their addresses: what was meant for one reaches the other (S4, S5)."""
+    qraft = candidate(2, 3)
+    qraft.receive(say.VoteReply(CLUSTER, 3, 2, True, 2), LATER)
+    assert qraft.role == "candidate"
+    qraft.receive(say.VoteReply(CLUSTER, 3, 2, True, 1), LATER)
     assert qraft.role == "leader"
 
 
@@ -206,7 +215,7 @@ def test_candidate_asks_again_because_datagrams_are_lost() -> None:
 def test_candidate_that_cannot_win_any_more_does_not_wait_for_the_end() -> None:
     qraft = candidate(2, 3)
     for other in (2, 3):
-        qraft.receive(say.VoteReply(CLUSTER, other, 2, False), LATER)
+        qraft.receive(say.VoteReply(CLUSTER, other, 2, False, 1), LATER)
     assert qraft.role == "follower"
     qraft.tick(LATER)
     assert LATER < qraft.wake_at < LATER + 10
@@ -216,7 +225,7 @@ def test_candidate_follows_the_leader_of_its_term() -> None:
     qraft = candidate(2, 3)
     qraft.receive(append(2, 2, 1, 1), LATER)
     assert (qraft.role, qraft.leader, qraft.term) == ("follower", 2, 2)
-    qraft.receive(say.VoteReply(CLUSTER, 3, 2, True), LATER)
+    qraft.receive(say.VoteReply(CLUSTER, 3, 2, True, 1), LATER)
     assert qraft.role == "follower"
 
 

@@ -331,17 +331,23 @@ def test_removal_is_remembered_over_a_restart_and_found_in_the_log() -> None:
 def test_node_that_is_told_that_it_was_removed_believes_newer_lists_only() -> None:
     """A node that was just added may meet somebody who does not know it yet."""
     qraft = follower(3, log(THREE, 1, 1), leader=2)
-    qraft.receive(say.Expelled(CLUSTER, 2, 1, 1), NOW)
+    qraft.receive(say.Expelled(CLUSTER, 2, 1, 1, 3), NOW)
     assert not qraft.removed
-    qraft.receive(say.Expelled(CLUSTER, 2, 1, 9), NOW)
+    qraft.receive(say.Expelled(CLUSTER, 2, 1, 9, 3), NOW)
     assert qraft.removed and qraft.role == "listener"
     qraft.tick(NOW + 1000)
     assert qraft.role == "listener", "and disturbs nobody (B33)"
 
 
+def test_word_of_removal_for_the_former_node_of_this_address_is_not_taken() -> None:
+    qraft = follower(3, log(THREE), leader=2)
+    qraft.receive(say.Expelled(CLUSTER, 2, 1, 9, 4), NOW)
+    assert not qraft.removed and qraft.role == "follower"
+
+
 def test_node_that_is_added_again_is_a_member() -> None:
     qraft = follower(3, log(THREE), leader=2)
-    qraft.receive(say.Expelled(CLUSTER, 2, 1, 2), NOW)
+    qraft.receive(say.Expelled(CLUSTER, 2, 1, 2, 3), NOW)
     lists = [Entry(2, 1, "members", THREE.without(3).encode()), Entry(3, 1, "members", THREE.encode())]
     qraft.receive(append(2, 1, 1, 1, lists, commit=3), NOW)
     assert not qraft.removed and qraft.role == "follower"

@@ -14,7 +14,7 @@ EXAMPLES: list[say.AnyMessage] = [
     say.PreVote(2**64 - 1, 1, 7, 12, 6),
     say.PreVoteReply(9, 2, 6, 7, True),
     say.Vote(9, 1, 7, 12, 6, True),
-    say.VoteReply(9, 2, 7, False),
+    say.VoteReply(9, 2, 7, False, 3),
     say.Append(9, 1, 7, 3, 30.0, 12, 6, 11, say.records_of([Entry(13, 7, "command", b"x" * 500)])),
     say.Append(9, 1, 7, 0, 0.03, 0, 0, 0),
     say.AppendReply(9, 2, 7, 3, 13, (4, 5)),
@@ -23,7 +23,7 @@ EXAMPLES: list[say.AnyMessage] = [
     say.LeaderQuery(9, 3, 7),
     say.TimeoutNow(9, 1, 7),
     say.Goodbye(9, 1, 7, 2),
-    say.Expelled(9, 1, 7, 40),
+    say.Expelled(9, 1, 7, 40, 3),
 ]
 NAMES = [f"{place}-{type(message).__name__}" for place, message in enumerate(EXAMPLES)]
 

@@ -352,7 +352,7 @@ def test_removed_node_gets_the_entry_and_is_told() -> None:
     assert len(sent(qraft.take(), say.Append, to=3)) == 1
     confirm(qraft, 3, index, 0, STARTED)
     qraft.tick(STARTED + 1)
-    assert sent(qraft.take(), say.Expelled, to=3) == [say.Expelled(CLUSTER, 1, 2, index)]
+    assert sent(qraft.take(), say.Expelled, to=3) == [say.Expelled(CLUSTER, 1, 2, index, 3)]
 
 
 @pytest.mark.parametrize("question", [say.LeaderQuery(CLUSTER, 9, 2), say.PreVote(CLUSTER, 9, 3, 9, 9)])

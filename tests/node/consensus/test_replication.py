@@ -285,7 +285,7 @@ def test_snapshot_is_offered_where_the_log_does_not_reach(gap: int) -> None:
     qraft.tick(STARTED)
     for node in (2, 3):
         qraft.receive(say.PreVoteReply(CLUSTER, node, 1, 2, True), STARTED)
-    qraft.receive(say.VoteReply(CLUSTER, 2, 2, True), STARTED)
+    qraft.receive(say.VoteReply(CLUSTER, 2, 2, True, 1), STARTED)
     qraft.take()
     refuse(qraft, 3, 11, 10 - gap)
     output = qraft.take()
