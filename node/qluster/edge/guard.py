@@ -164,7 +164,6 @@ class Guard:
             self._ready.set()
         elif line.startswith("ended "):
             self._server = (0, 0)
-            self._deadline = inf
             log.error("database-ended-by-guard detail=%s", line.removeprefix("ended "))
             self._ended(line)
 

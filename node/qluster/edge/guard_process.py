@@ -204,10 +204,11 @@ class Watch:
         """Seconds until the next look; None: until something is said."""
         if self.deadline == inf:
             return None
-        return max(0.0, min(self.deadline - time.monotonic(), TICK))
+        left = self.deadline - time.monotonic()
+        return min(left, TICK) if left > 0 else TICK
 
     def end(self, why: str) -> bool:
-        """End the server; False when none was found."""
+        """End the server; False when none was found. A deadline that has passed holds for any server after it."""
         servers = {server for server in (self.server, recorded_server(self.directory)) if server}
         ended = False
         for server in servers:
@@ -216,7 +217,7 @@ class Watch:
                 how = end_server(server, self.directory)
                 _tell(f"ended {why} {how} {server.pid} {time.monotonic() - began:.3f}")
                 ended = True
-        self.server, self.deadline, self.condemned = None, inf, False
+        self.server, self.condemned = None, False
         return ended
 
 

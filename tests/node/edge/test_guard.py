@@ -252,6 +252,27 @@ def test_words_that_are_none_of_ours_end_nothing() -> None:
     assert (watch.deadline, watch.released) == (5.5, True)
 
 
+async def test_no_server_is_begun_by_hand_past_the_deadline(
+    guard: Guard, postmaster: Postmaster, directory: Path
+) -> None:
+    guard.deadline(time.monotonic())
+    await wait(lambda: postmaster.ended)
+    (directory / "postmaster.pid").unlink()
+    by_hand = Postmaster(directory)
+    try:
+        await wait(lambda: by_hand.ended)
+    finally:
+        by_hand.close()
+    guard.deadline(inf)
+    (directory / "postmaster.pid").unlink()
+    standby = Postmaster(directory)
+    try:
+        await asyncio.sleep(3 * guard_process.TICK)
+        assert not standby.ended
+    finally:
+        standby.close()
+
+
 def test_a_word_to_end_the_server_now_is_not_taken_back_by_a_later_deadline() -> None:
     watch = guard_process.Watch()
     watch.take(b"deadline -inf\ndeadline inf\n")
