@@ -95,6 +95,15 @@ class Rounds:
 
         return configuration.contacted(expiry)
 
+    def promised_until(self, configuration: Configuration) -> float:
+        """When the time is over for which a contact quorum promised to vote for nobody else, by this clock."""
+
+        def end(node: int) -> float:
+            answered = self.answered(node)
+            return answered.opened_at + answered.promise
+
+        return configuration.contacted(end)
+
     def give_up(self) -> None:
         """No lease in this office any more: a successor was told to take over."""
         self._given_up = True

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from qluster.consensus.lease import Rounds
 from qluster.consensus.members import Members
 from qluster.consensus.membership import Electorate, fault_of_change, next_promotion, next_removal
-from qluster.consensus.messages import AppendRefusal, AppendReply, Expelled, TimeoutNow
+from qluster.consensus.messages import AppendRefusal, AppendReply, Expelled, Goodbye, TimeoutNow
 from qluster.consensus.participant import Participant
 from qluster.consensus.progress import Progress
 from qluster.consensus.refusals import ChangeRefused, NotLeading, Overloaded, TooLarge, TransferRefused
@@ -274,6 +274,7 @@ class Office:
         me = self._me
         if now >= self.rounds.contact_at(me.configuration) + me.settings.node_timeout:
             self.ended = "no quorum answers"
+            self._release(now)
             return
         self._go_on_with_transfer(now)
         if self.ended:
@@ -281,6 +282,16 @@ class Office:
         self.replication.tick(now)
         self._dismiss_departed(now)
         self._tend_members(now)
+
+    def _release(self, now: float) -> None:
+        """Who does not hear may still be heard, and the others would wait for its time-out once more.
+
+        It may be heard only when all that was promised is over: then the lease ended as long before as it does
+        when a leader falls silent, and what it protects has stopped.
+        """
+        me = self._me
+        if now >= self.rounds.promised_until(me.configuration):
+            me.send(None, Goodbye(me.cluster, me.node, me.term, 0))
 
     def _dismiss_departed(self, now: float) -> None:
         for node, until in list(self._departing.items()):

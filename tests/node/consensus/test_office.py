@@ -91,6 +91,31 @@ def test_leader_without_a_quorum_steps_down_long_after_its_lease() -> None:
     assert qraft.lease_until == -inf
 
 
+def stepping_down(qraft: QRaft, until: float) -> tuple[float, list[say.Goodbye]]:
+    """When a leader that nobody answers steps down, and what it says then."""
+    while qraft.role == "leader":
+        now = qraft.wake_at
+        assert now <= until
+        qraft.take()
+        qraft.tick(now)
+    return now, [message for _, message in qraft.take().send if isinstance(message, say.Goodbye)]
+
+
+def test_leader_that_hears_nobody_releases_those_who_may_hear_it() -> None:
+    """It is cut in one direction: its heartbeats arrived until now, and would be waited for once more."""
+    qraft = leader_of(THREE)
+    at, goodbyes = stepping_down(qraft, STARTED + 60)
+    assert at == pytest.approx(STARTED + 30)
+    assert goodbyes == [say.Goodbye(CLUSTER, 1, 2, 0)]
+
+
+def test_leader_releases_nobody_while_a_longer_promise_from_before_holds() -> None:
+    qraft = leader_of(THREE)
+    qraft.settings = replace(SETTINGS, node_timeout=12.0, heartbeat_interval=3.0)
+    at, goodbyes = stepping_down(qraft, STARTED + 60)
+    assert at < STARTED + 30 and goodbyes == []
+
+
 def test_leader_with_a_quorum_leads_on() -> None:
     qraft = leader_of(THREE)
     beat(qraft, STARTED + 300, 3)
