@@ -18,6 +18,8 @@ from qluster.edge.process import CommandFailed, Ended, run
 
 QUICK_LIMIT = 10.0
 """Seconds for a program that only reads a small file."""
+OOM_NAMES = ("PG_OOM_ADJUST_FILE", "PG_OOM_ADJUST_VALUE")
+"""The unit spares daemon and server when memory is short; the server lifts that for its sessions by these."""
 
 
 class Programs:
@@ -34,13 +36,14 @@ class Programs:
         return os.path.join(self._bin_dir, self._names.get(program, program))
 
     def environment(self, pass_file: str = "") -> dict[str, str]:
-        """A small one of our own: nothing of the daemon's (NOTIFY_SOCKET, PG*) reaches the server."""
+        """A small one of our own: nothing else of the daemon's (NOTIFY_SOCKET, PG*) reaches the server."""
         environment = {"PATH": f"{self._bin_dir}:/usr/bin:/bin", "LC_ALL": "C", "LANG": "C", "TZ": "UTC"}
         environment["HOME"] = "/"
         if self._library_dir:
             environment["LD_LIBRARY_PATH"] = self._library_dir
         if pass_file:
             environment["PGPASSFILE"] = pass_file
+        environment |= {name: os.environ[name] for name in OOM_NAMES if name in os.environ}
         return environment
 
     async def run(
