@@ -1,5 +1,6 @@
 #!/usr/bin/python
 """Brings the replicated settings of a living cluster to what is wanted."""
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
