@@ -431,6 +431,17 @@ async def _rows(host: Host, wanted: list[int]) -> bool:
     return [row["n"] for row in rows] == wanted
 
 
+async def test_a_copy_is_started_whatever_happened_to_the_server_before(world: World) -> None:
+    first = await founded(world)
+    second = await replica(world, first)
+    for crash in range(1, 4):
+        os.kill(second.hand.pid or 0, signal.SIGKILL)
+        await second.facts_when(lambda facts, crash=crash: facts.server == "stopped" and facts.crashes == crash)
+        await second.hand.perform(StartStandby(first.address, second.terms))
+    await second.hand.perform(Clone(first.address, (await first.hand.read_facts()).system_id, second.terms))
+    assert (await second.hand.read_facts()).crashes == 0
+
+
 async def test_a_promotion_that_is_called_off_never_happens(world: World) -> None:
     first = await founded(world)
     second = await replica(world, first)

@@ -62,6 +62,7 @@ async def clone(site: Site, order: Clone) -> None:
     (staging / STANDBY_SIGNAL).touch(mode=0o600)
     await take_place(site, Record(system_id=control.system_id))
     site.standing = ""
+    site.forget_crashes()
     log.info("database-cloned from=%s:%d system-id=%d", *order.upstream, control.system_id)
 
 

@@ -96,6 +96,10 @@ class Site:
         begin = time.monotonic() - CRASH_WINDOW
         return sum(at > begin for at in self._crashes)
 
+    def forget_crashes(self) -> None:
+        """The directory has another content: what made the old one crash does not count against it."""
+        self._crashes.clear()
+
     # --- notes ---
 
     @property
