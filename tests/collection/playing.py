@@ -12,9 +12,11 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = ROOT / ".venv" / "bin"
-NODES = {"node1": "127.0.7.1", "node2": "127.0.7.2", "node3": "127.0.7.3"}
-POOL = {"pool1": "127.0.7.4"}
-GROUP = "239.19.76.77:7477"
+NETWORK = f"127.77.{os.getpid() % 256}"
+"""Two runs of the tests on one machine do not meet."""
+NODES = {f"node{number}": f"{NETWORK}.{number}" for number in (1, 2, 3)}
+POOL = {"pool1": f"{NETWORK}.4"}
+GROUP = f"239.19.76.{os.getpid() % 256}:7477"
 PLAY_TIMEOUT = 400.0
 """Seconds for one playbook on a busy machine."""
 
@@ -57,7 +59,7 @@ class Stage:
         everything = {"node_udp_socket_group": GROUP, **(variables or {})}
         tree = {"all": {"children": {"qluster_nodes": hosts(NODES), "qluster_poolers": hosts(POOL)}}}
         (self.inventory / "hosts.yml").write_text(json.dumps(tree))
-        (self.inventory / "group_vars_all.json").write_text(json.dumps(everything))
+        (self.folder / "variables.json").write_text(json.dumps(everything))
 
     def play(self, playbook: str, *words: str, checkout: Path = ROOT) -> Played:
         """Run a playbook, and count what modules it runs where."""
@@ -73,7 +75,7 @@ class Stage:
             "QLUSTER_LOCAL_PREFIX": str(self.prefix),
         }
         done = subprocess.run(
-            [BIN / "ansible-playbook", "-i", self.inventory, "-e", f"@{self.inventory}/group_vars_all.json",
+            [BIN / "ansible-playbook", "-i", self.inventory, "-e", f"@{self.folder}/variables.json",
              "-e", "qluster_wait_timeout=120", playbook, *words],
             cwd=checkout, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT, text=True, timeout=PLAY_TIMEOUT, check=False)

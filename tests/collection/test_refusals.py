@@ -6,7 +6,7 @@ import socket
 from pathlib import Path
 
 import pytest
-from collection.playing import ROOT, Stage
+from collection.playing import POOL, ROOT, Stage
 
 
 def test_all_playbooks_can_be_read(tmp_path: Path) -> None:
@@ -19,7 +19,7 @@ def test_every_fault_of_every_host_is_told_at_once(tmp_path: Path) -> None:
     stage = Stage(
         tmp_path, node1={"node_ip": "192.0.2.250"}, node2={"node_udp_socket_interface": "eth99"},
         node3={"node_python": "/bin/false", "node_role": "listener"})
-    with socket.create_server(("127.0.7.4", 8080)):
+    with socket.create_server((POOL["pool1"], 8080)):
         played = stage.play("deploy.yml", "-e", "node_cluster_founder=node9")
     text = played.text()
     assert played.code == 2 and not stage.prefix.exists()
