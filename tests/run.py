@@ -24,7 +24,7 @@ LOGS = ROOT / ".cache" / "test-logs"
 STAGE_LIMIT = 1200
 """Seconds for one stage: twice what the slowest takes on two busy cores."""
 
-PYTEST = [str(BIN / "pytest"), "-ra"]
+PYTEST = [str(BIN / "pytest"), "-ra", "--durations=5"]
 
 
 @dataclass
@@ -45,11 +45,11 @@ def stages() -> list[Stage]:
     return [
         Stage("lab", [*PYTEST, "tests/lab"]),
         Stage("cluster", [*PYTEST, "tests/local"]),
-        Stage("edge", [*PYTEST, "tests/node/edge"], needs=("cluster",)),
-        Stage("sanity", [str(BIN / "python"), "tests/collection/sanity.py"], needs=("cluster",)),
-        Stage("simulation", [*PYTEST, "tests/node/sim"], needs=("lint",)),
-        Stage("unit", [*PYTEST, "tests/node", "tests/unit", "--ignore=tests/node/edge", "--ignore=tests/node/sim"]),
         Stage("collection", [*PYTEST, "tests/collection"], needs=("cluster",)),
+        Stage("edge", [*PYTEST, "tests/node/edge"], needs=("cluster",)),
+        Stage("sanity", [str(BIN / "python"), "tests/collection/sanity.py"]),
+        Stage("simulation", [*PYTEST, "tests/node/sim"]),
+        Stage("unit", [*PYTEST, "tests/node", "tests/unit", "--ignore=tests/node/edge", "--ignore=tests/node/sim"]),
         Stage("types", [*make, "types"]),
         Stage("floors", [*make, "floors"]),
         Stage("lint", [*make, "lint"]),
