@@ -17,7 +17,7 @@ ENDINGS = (".deb", ".rpm")
 class ActionModule(ActionBase):
     """Sends the package files of a folder on the controller along."""
 
-    TRANSFERS_FILES = True
+    TRANSFERS_FILES = False
     _supports_check_mode = True
 
     def run(self, tmp=None, task_vars=None):

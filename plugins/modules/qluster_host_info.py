@@ -168,6 +168,10 @@ host:
       description: Whether the user is there.
       type: bool
       sample: true
+    account:
+      description: Name of the user that Ansible works as, empty for a number without a name.
+      type: str
+      sample: root
     receive_buffer_max:
       description: Largest receive buffer that the kernel gives, 0 when it does not say.
       type: int
@@ -393,6 +397,14 @@ def user_exists(name):
     return True
 
 
+def account_name():
+    """Name of the user that Ansible works as, empty for a number without a name."""
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return ""
+
+
 def look(options):
     """Everything, as one dictionary."""
     found = pythons(options["python"])
@@ -422,6 +434,7 @@ def look(options):
         "database": database_programs(options["program_dirs"], options["program"]),
         "pool": pool_program(options["pool_programs"]),
         "user": user_exists(options["user"]) if options["user"] else True,
+        "account": account_name(),
         "receive_buffer_max": int(read_text("/proc/sys/net/core/rmem_max").strip() or 0),
     }
 
