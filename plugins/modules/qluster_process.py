@@ -147,7 +147,7 @@ minfds=1024
 [rpcinterface:supervisor]
 supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
 [include]
-files={directory}/programs/*.ini
+files=programs/*.ini
 """
 PROGRAM = """; Written by the deploy playbook.
 [program:{name}]
@@ -474,7 +474,10 @@ def perform(module):
 def locked(step, supervisor, options):
     """Hosts of one machine run side by side, but only one may start the supervisor."""
     os.makedirs(options["directory"], mode=0o700, exist_ok=True)
-    os.makedirs(os.path.dirname(options["socket"]), mode=0o700, exist_ok=True)
+    folder = os.path.dirname(options["socket"])
+    os.makedirs(folder, mode=0o700, exist_ok=True)
+    if os.stat(folder).st_uid not in (os.geteuid(), 0):
+        raise Refusal(f"{folder} belongs to somebody else, who could take the socket's place. Remove it.")
     lock = os.open(options["directory"], os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -45,7 +45,7 @@ class Stage:
 
     def __init__(self, folder: Path, **host_vars: dict[str, Any]) -> None:
         self.folder = folder
-        self.prefix = folder / "local"
+        self.prefix = folder / "local cluster"
         self.inventory = folder / "inventory"
         self.inventory.mkdir()
         (self.inventory / "group_vars").symlink_to(ROOT / "inventories/local/group_vars")

@@ -41,14 +41,14 @@ def test_value_that_is_not_the_same_on_all_hosts_is_refused(tmp_path: Path) -> N
 
 def test_value_of_the_wrong_type_is_refused(tmp_path: Path) -> None:
     played = Stage(tmp_path).play("deploy.yml", "-e", "node_api_port=eighty")
-    assert played.code == 2 and "node_api_port" in played.text() and not (tmp_path / "local").exists()
+    assert played.code == 2 and "node_api_port" in played.text() and not (tmp_path / "local cluster").exists()
 
 
 @pytest.mark.parametrize("playbook", ["deploy.yml", "reinit.yml", "playbooks/destroy.yml", "playbooks/rollback.yml"])
 def test_hosts_are_never_left_out(tmp_path: Path, playbook: str) -> None:
     words = ["-e", "qluster_reinit_confirm=local", "-e", "qluster_destroy_confirm=local"]
     played = Stage(tmp_path).play(playbook, "--limit", "node1", *words)
-    assert played.code == 2 and "--limit node1 was given" in played.text() and not (tmp_path / "local").exists()
+    assert played.code == 2 and "--limit node1 was given" in played.text() and not (tmp_path / "local cluster").exists()
 
 
 @pytest.mark.parametrize(
