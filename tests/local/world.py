@@ -44,6 +44,8 @@ class Local:
 
     prefix: Path
     inventory: Path
+    founding_output: str = ""
+    """What the first deployment printed, at its most talkative."""
 
     @classmethod
     def make(cls, folder: Path) -> Local:
@@ -62,22 +64,25 @@ class Local:
 
     # --- commands -------------------------------------------------------------------
 
-    def command(self, *words: str, limit: float = 300.0) -> subprocess.CompletedProcess[str]:
+    def command(
+        self, *words: str, limit: float = 300.0, verbosity: int = 0
+    ) -> subprocess.CompletedProcess[str]:
         """Run a command of the project on this cluster."""
         environment = {
             **os.environ,
             "QLUSTER_LOCAL_PREFIX": str(self.prefix),
             "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
             "ANSIBLE_NOCOLOR": "1",
+            "ANSIBLE_VERBOSITY": str(verbosity),
         }
         return subprocess.run(
             words, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT, text=True, timeout=limit, check=False,
         )
 
-    def make_target(self, target: str) -> str:
+    def make_target(self, target: str, verbosity: int = 0) -> str:
         """``make TARGET`` on this cluster; its output. Fails when it does."""
-        done = self.command("make", target, f"LOCAL={self.inventory}")
+        done = self.command("make", target, f"LOCAL={self.inventory}", verbosity=verbosity)
         assert done.returncode == 0, f"make {target} ended with {done.returncode}:\n{done.stdout[-6000:]}"
         return done.stdout
 
