@@ -20,6 +20,9 @@ SECOND_RUNS_MAX = 12
 COPIED = ["ansible.cfg", "deploy.yml", "reinit.yml", "galaxy.yml", ".ansible", "inventories", "meta", "node",
           "packaging", "playbooks", "plugins", "requirements", "roles"]
 
+FULL = pytest.mark.skipif(
+    not os.environ.get("QLUSTER_FULL_TESTS"), reason="takes minutes; QLUSTER_FULL_TESTS=1 runs it")
+
 
 @pytest.fixture(scope="module")
 def stage() -> Iterator[Stage]:
@@ -76,6 +79,7 @@ def test_second_deploy_changes_nothing_within_its_budget(stage: Stage) -> None:
     assert {host: runs for host, runs in played.runs.items() if runs > SECOND_RUNS_MAX and host != "localhost"} == {}
 
 
+@FULL
 def test_setting_that_takes_effect_at_once_restarts_nobody(stage: Stage) -> None:
     played = deploy(stage, "-e", "node_cluster_remove_interval=2m")
     assert restarted(played) == [] and played.changed["localhost"] == 1 and played.changed["node1"] == 1
@@ -119,6 +123,7 @@ def test_reinit_that_was_killed_half_way_can_be_run_again(stage: Stage) -> None:
     assert primary(again) == "node2" and "The cluster local is whole" in again.output
 
 
+@FULL
 def test_upgrade_and_the_way_back(stage: Stage) -> None:
     source = stage.folder / "checkout/node/qluster/__init__.py"
     source.write_text(re.sub(r'__version__ = ".*"', '__version__ = "0.9.9"', source.read_text()))
