@@ -1,4 +1,4 @@
-"""Runs every stage of the tests, three side by side, and says what passed, failed and was skipped.
+"""Runs every stage of the tests, two side by side, and says what passed, failed and was skipped.
 
 Stages that need a machine they do not find here (root, namespaces, systemd) skip
 themselves with a reason; the reasons are printed and counted, so a green line never hides them.
@@ -82,8 +82,8 @@ def summary(stage: Stage) -> str:
     return found[-1].strip("= ") if found else ""
 
 
-def run_all(waiting: list[Stage], side_by_side: int = 3) -> None:
-    """Run the stages, each when those it needs have ended. Half of their time they wait: three fill two cores."""
+def run_all(waiting: list[Stage], side_by_side: int = 2) -> None:
+    """Run the stages, each when those it needs have ended."""
     ended: set[str] = set()
     changed = threading.Condition()
 
