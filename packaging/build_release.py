@@ -44,6 +44,8 @@ DIGEST_SIZE = 12
 """Hexadecimal digits of a digest in names: 48 bits tell every build of a project apart."""
 MTIME = 946684800
 """2000-01-01: an age that no file system and no zip format refuses."""
+ARCHIVES_MAX = 12
+"""Archives in the cache: three Pythons on two architectures, of the present and the former source."""
 INSTALL_TIMEOUT = 600.0
 """Seconds for fetching about 20 MB of wheels, over a slow line."""
 ARCHITECTURES = {"x86_64": "x86_64-manylinux_2_28", "aarch64": "aarch64-manylinux_2_28"}
@@ -230,7 +232,15 @@ def build(release: Release, made_from: Source, cache: Path) -> tuple[Path, bool]
             return target, False
         target.parent.mkdir(parents=True, exist_ok=True)
         write_archive(made_from, release, site_tree(made_from, release, cache), target)
+        forget_old(target.parent)
     return target, True
+
+
+def forget_old(folder: Path) -> None:
+    """Keep the newest archives: a hard day's work would fill the disk with one for each edit."""
+    archives = sorted(folder.glob("*.tar.gz"), key=lambda path: path.stat().st_mtime)
+    for path in archives[:-ARCHIVES_MAX]:
+        path.unlink(missing_ok=True)
 
 
 def file_digest(path: Path) -> str:

@@ -2,8 +2,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 import tarfile
@@ -109,6 +111,23 @@ def test_impossible_hosts_are_refused(tmp_path: Path, python: str, architecture:
 def test_part_of_a_checkout_is_refused(tmp_path: Path) -> None:
     with pytest.raises(PACKER.BuildFailed, match="is missing: a release is packed from a whole checkout"):
         PACKER.source(tmp_path)
+
+
+def test_archive_is_built_once_and_old_ones_are_forgotten(tmp_path: Path) -> None:
+    made_from = PACKER.source(checkout(tmp_path / "source"))
+    release = PACKER.release_for(made_from, "3.11", "x86_64")
+    lock = hashlib.sha256(made_from.lock.read_bytes()).hexdigest()[: PACKER.DIGEST_SIZE]
+    cache = tmp_path / "cache"
+    (cache / f"site/{lock}-cp311-x86_64").mkdir(parents=True)
+    (cache / "archives").mkdir()
+    for number in range(PACKER.ARCHIVES_MAX + 3):
+        old = cache / f"archives/qluster-0.0.{number}.tar.gz"
+        old.touch()
+        os.utime(old, (number, number))
+    path, built = PACKER.build(release, made_from, cache)
+    kept = {old.name for old in (cache / "archives").iterdir()}
+    assert built and len(kept) == PACKER.ARCHIVES_MAX and path.name in kept and "qluster-0.0.0.tar.gz" not in kept
+    assert PACKER.build(release, made_from, cache) == (path, False)
 
 
 def test_describing_builds_nothing(tmp_path: Path) -> None:
