@@ -9,12 +9,17 @@ through the log like a change of the members: while it is not committed both rul
 from __future__ import annotations
 
 from collections.abc import Iterator
+from ipaddress import ip_address
 
 import msgspec
 
 ROLES = ("node", "listener")
 MEMBERS_MAX = 64
 """More would not fit into one entry of the smallest sensible max-log-size."""
+NODE_MAX = 2**63 - 1
+"""Largest number that messages carry."""
+UID_MAX = 2**64 - 1
+PORT_MAX = 65_535
 
 
 class MalformedMembers(ValueError):
@@ -88,7 +93,7 @@ class Members(msgspec.Struct, frozen=True, array_like=True):
         """The list in these bytes. Raises :class:`MalformedMembers`."""
         try:
             members = _DECODER.decode(payload)
-        except (msgspec.DecodeError, RecursionError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise MalformedMembers(f"not a list of members: {error}") from error
         fault = members.fault()
         if fault:
@@ -101,16 +106,31 @@ class Members(msgspec.Struct, frozen=True, array_like=True):
         uids = [member.uid for member in self.all]
         if len(numbers) > MEMBERS_MAX:
             return f"{len(numbers)} members, at most {MEMBERS_MAX} are possible"
-        if len(set(numbers)) < len(numbers) or any(number < 1 for number in numbers):
+        if len(set(numbers)) < len(numbers) or any(not 1 <= number <= NODE_MAX for number in numbers):
             return f"node numbers must differ and begin at 1: {numbers}"
         if len(set(uids)) < len(uids):
             return f"two members have the same uid: {uids}"
-        for member in self.all:
-            if member.role not in ROLES:
-                return f"node {member.node} has role {member.role!r}, not one of {', '.join(ROLES)}"
-            if member.voter and member.role != "node":
-                return f"node {member.node} is a listener for good and cannot vote"
-        return "" if self.replication_factor >= 0 else "replication-factor is negative"
+        if self.replication_factor < 0 or self.configured < 0:
+            return f"counts are negative: replication-factor {self.replication_factor}, voters {self.configured}"
+        return next(filter(None, map(_fault_of_member, self.all)), "")
+
+
+def _fault_of_member(member: Member) -> str:
+    """What no host can be; datagrams are sent to these addresses."""
+    if member.role not in ROLES:
+        return f"node {member.node} has role {member.role!r}, not one of {', '.join(ROLES)}"
+    if member.voter and member.role != "node":
+        return f"node {member.node} is a listener for good and cannot vote"
+    if not 0 <= member.uid <= UID_MAX:
+        return f"node {member.node} has uid {member.uid}, not one of 64 bits"
+    ports = [member.api_port, member.udp_port, *([] if member.db_port is None else [member.db_port])]
+    if not all(1 <= port <= PORT_MAX for port in ports):
+        return f"node {member.node} has ports {ports}, not 1 to {PORT_MAX}"
+    try:
+        ip_address(member.ip)
+    except ValueError:
+        return f"node {member.node} has the address {member.ip!r}, which is no IP address"
+    return ""
 
 
 _ENCODER = msgspec.msgpack.Encoder()

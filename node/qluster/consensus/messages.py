@@ -11,6 +11,7 @@ from typing import Annotated
 
 import msgspec
 
+from qluster.consensus.members import MalformedMembers, Members
 from qluster.consensus.settings import BATCH_ENTRIES_MAX, ENTRY_OVERHEAD_BYTES
 from qluster.events import Entry
 
@@ -22,6 +23,9 @@ SILENT_MAX = 64
 
 KINDS = ("noop", "members", "command")
 """Kinds of entries; their place in this list is their number on the wire. Append only."""
+
+NOOP_BYTES = 8
+"""An index, which a no-op may carry: what its leader knew to be committed when it was appended."""
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 Number = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
@@ -217,6 +221,22 @@ def _check_append(message: Append) -> None:
         raise MalformedMessage(f"terms of entries decrease or exceed the sender's: {terms[:9]}")
     if (message.prev_index == 0) != (message.prev_term == 0):
         raise MalformedMessage(f"entry {message.prev_index} cannot have term {message.prev_term}")
+    for index, record in enumerate(message.records, start=message.prev_index + 1):
+        _check_record(index, record)
+
+
+def _check_record(index: int, record: Record) -> None:
+    """What takes effect as soon as it is in the log must make sense before it gets there."""
+    match KINDS[record.kind]:
+        case "noop" if len(record.payload) == NOOP_BYTES:
+            committed = int.from_bytes(record.payload, "big")
+            if committed >= index:
+                raise MalformedMessage(f"entry {index} says that {committed} is committed")
+        case "members":
+            try:
+                Members.decode(record.payload)
+            except MalformedMembers as error:
+                raise MalformedMessage(f"entry {index}: {error}") from error
 
 
 _NUMBER_OF_KIND = {kind: number for number, kind in enumerate(KINDS)}

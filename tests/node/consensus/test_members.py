@@ -42,6 +42,13 @@ def other(node: int, **fields: object) -> Member:
         (Members((other(1, role="listener"),)), "cannot vote"),
         (Members(tuple(other(node) for node in range(1, MEMBERS_MAX + 2))), f"at most {MEMBERS_MAX}"),
         (Members((other(1),), True, -1), "negative"),
+        (Members((other(1),), True, 0, -1), "negative"),
+        (Members((other(2**63),)), "begin at 1"),
+        (Members((other(1, uid=-1),)), "64 bits"),
+        (Members((other(1, udp_port=0),)), "ports"),
+        (Members((other(1, api_port=65_536),)), "ports"),
+        (Members((other(1, db_port=-1),)), "ports"),
+        (Members((other(1, ip="node-1"),)), "no IP address"),
     ],
 )
 def test_list_that_contradicts_itself_is_refused(members: Members, reason: str) -> None:
@@ -50,7 +57,7 @@ def test_list_that_contradicts_itself_is_refused(members: Members, reason: str) 
         Members.decode(members.encode())
 
 
-@pytest.mark.parametrize("payload", [b"", b"\x80", b"\x91\x01", b"nonsense"])
+@pytest.mark.parametrize("payload", [b"", b"\x80", b"\x91\x01", b"nonsense", b"\x91\x91\x94\x01\x02\xa1\xff"])
 def test_other_bytes_are_refused(payload: bytes) -> None:
     with pytest.raises(MalformedMembers):
         Members.decode(payload)

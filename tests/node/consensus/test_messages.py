@@ -70,6 +70,8 @@ def test_entries_keep_index_term_kind_and_payload() -> None:
         (say.Vote(9, 0, 7, 12, 6), "no message"),
         (say.Vote(9, 1, -7, 12, 6), "no message"),
         (say.Append(9, 1, 7, 3, 30.0, 12, 6, 11, (say.Record(7, 3, b""),)), "no message"),
+        (say.Append(9, 1, 7, 3, 30.0, 12, 6, 11, (say.Record(7, 1, b"nobody"),)), "entry 13: not a list of members"),
+        (say.Append(9, 1, 7, 3, 30.0, 12, 6, 11, (say.Record(7, 0, b"\0" * 7 + b"\x0d"),)), "13 is committed"),
     ],
 )
 def test_message_that_contradicts_itself_is_refused(message: say.AnyMessage, reason: str) -> None:

@@ -1,0 +1,93 @@
+"""One well-formed example of everything that comes from outside: the root of the walks and of the corpus.
+
+Must not know what is done with them. A kind of message without an example fails a test.
+"""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from qluster.cluster import commands
+from qluster.cluster import messages as telling
+from qluster.cluster.state import State
+from qluster.cluster.state import encode as encode_state
+from qluster.consensus import messages as agreeing
+from qluster.consensus.members import Member, Members
+from qluster.events import Entry, Snapshot
+from qluster.status import DatabaseStatus, PoolStatus
+from qluster.transport.fragments import Want
+from qluster.transport.repair import Request
+
+FOUNDING = 1_700_000_000
+SYSTEM_ID = 7_300_000_000_000_000_001
+
+MEMBERS = Members(
+    tuple(
+        Member(number, 0xAAAA_0000 + number, f"10.0.0.{number}", 8080, 7400, 5432, voter=number < 4)
+        for number in range(1, 5)
+    ),
+    configured=3,
+)
+
+COMMANDS: tuple[commands.Body, ...] = (
+    commands.Founded("fuzz", {"cluster.node-timeout": "30s", "udp.max-log-size": "64000"}),
+    commands.SettingsChanged({"cluster.node-timeout": "20s"}),
+    commands.Reign(3, 1, 7, 2, 0x1_0000_0000, SYSTEM_ID, 512),
+    commands.NodeExpected("10.0.0.9", "listener"),
+    commands.NodeMarked(2, True),
+    commands.ValueWritten("backup.last:host", b"\0\xff value", 0),
+)
+
+ENTRIES = [
+    Entry(13, 7, "noop", (12).to_bytes(8, "big")),
+    Entry(14, 7, "members", MEMBERS.encode()),
+    Entry(15, 7, "command", commands.encode(COMMANDS[1], "key-1")),
+]
+
+AGREEING: tuple[agreeing.AnyMessage, ...] = (
+    agreeing.PreVote(FOUNDING, 1, 7, 12, 6, 11, 6),
+    agreeing.PreVoteReply(FOUNDING, 2, 6, 7, True, 11, 6),
+    agreeing.Vote(FOUNDING, 1, 7, 12, 6, True),
+    agreeing.VoteReply(FOUNDING, 2, 7, False, 3),
+    agreeing.Append(FOUNDING, 1, 7, 3, 30.0, 12, 6, 11, agreeing.records_of(ENTRIES)),
+    agreeing.AppendReply(FOUNDING, 2, 7, 3, 13, (4, 5)),
+    agreeing.AppendRefusal(FOUNDING, 2, 7, 3, 12, 9, 5),
+    agreeing.SnapshotOffer(FOUNDING, 1, 7, 400),
+    agreeing.LeaderQuery(FOUNDING, 3, 7),
+    agreeing.TimeoutNow(FOUNDING, 1, 7),
+    agreeing.Goodbye(FOUNDING, 1, 7, 2),
+    agreeing.Expelled(FOUNDING, 1, 7, 40, 3),
+)
+
+DATABASE = DatabaseStatus(
+    role="replica", state="idle", system_id=SYSTEM_ID, timeline=2, position=4096, replayed=4000, streaming=True,
+    upstream="10.0.0.1:5432", version="18.6",
+)  # fmt: skip
+
+TELLING: tuple[telling.Message, ...] = (
+    telling.Hello(
+        FOUNDING, 2, 0xAAAA_0002, "10.0.0.2", 7400, 8080, 5432, "node", False, "0.1.0", {"cluster.node-timeout": "30s"}
+    ),
+    telling.Present(FOUNDING, 2, 1),
+    telling.Welcome(FOUNDING, 1, 0xAAAA_0004, 4),
+    telling.Refusal(FOUNDING, 1, 0xAAAA_0004, "the cluster is full"),
+    telling.Report(FOUNDING, 2, "0.1.0", "5f0c", "", 3, False, DATABASE, PoolStatus(target="10.0.0.1:5432", reign=3)),
+    telling.PositionQuery(FOUNDING, 1, 7),
+    telling.PositionReply(FOUNDING, 2, 7, SYSTEM_ID, 2, 4096, True, "", 3),
+)
+
+REQUEST = Request(7, 1, [Want(False, 5, 0), Want(True, 6, 0b1011)])
+"""A repair request, as the transport sends it."""
+
+
+def state() -> State:
+    """An applied state with something of everything."""
+    found = State()
+    for index, body in enumerate(COMMANDS, start=1):
+        found.apply(Entry(index, 1, "command", commands.encode(body, f"key-{index}")))
+    found.note_members([member.node for member in MEMBERS])
+    return found
+
+
+def snapshot() -> Snapshot:
+    """A snapshot of that state."""
+    applied = state()
+    return Snapshot(applied.applied, 7, MEMBERS.encode(), encode_state(applied))
