@@ -49,6 +49,7 @@ from qluster.events import (
 )
 from qluster.node import Node
 from qluster.overview import headline
+from qluster.status import Status
 from qluster.transport.link import Link, LinkSettings
 from qluster.transport.seal import Key, KeyFault, parse_keys
 
@@ -344,10 +345,7 @@ class Daemon:
         assert node is not None, "the server starts after the node"
         self._ticket += 1
         ticket = self._ticket
-        status = node.status(clock.monotonic())
-        counters = {**status.own.counters, **self._network.counters, "events_dropped": self._dropped}
-        status = msgspec.structs.replace(status, own=msgspec.structs.replace(status.own, counters=counters))
-        decided = routes.decide(request, status, ticket)
+        decided = routes.decide(request, self._status, ticket)
         if isinstance(decided, Reply):
             return decided
         waiting: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
@@ -357,7 +355,14 @@ class Daemon:
             answer = await waiting
         finally:
             self._tickets.pop(ticket, None)
-        return routes.reply(request, answer.outcome, node.status(clock.monotonic()))
+        return routes.reply(request, answer.outcome, self._status)
+
+    def _status(self) -> Status:
+        """What the node knows of itself and its cluster, with the counters of its hands."""
+        assert self._node is not None, "the server starts after the node"
+        status = self._node.status(clock.monotonic())
+        counters = {**status.own.counters, **self._network.counters, "events_dropped": self._dropped}
+        return msgspec.structs.replace(status, own=msgspec.structs.replace(status.own, counters=counters))
 
     async def _snapshot(self, index: int) -> bytes | None:
         snapshot = self._node.snapshot if self._node else None

@@ -302,8 +302,44 @@ class NodeDownRequested:
     down: bool
 
 
+@dataclass(frozen=True, slots=True)
+class ValueReadRequested:
+    """Read the value of a key at the given consistency: leader, lease or local."""
+
+    ticket: int
+    name: str
+    consistency: str
+
+
+@dataclass(frozen=True, slots=True)
+class ValuesListRequested:
+    """List the keys that begin with ``prefix`` and come after ``after``."""
+
+    ticket: int
+    prefix: str
+    after: str
+    consistency: str
+
+
+@dataclass(frozen=True, slots=True)
+class ValueWriteRequested:
+    """Write a key's value (None: remove the key), if the index of its last change is ``cas`` (None: anyhow).
+
+    A key that does not exist has index 0.
+    """
+
+    ticket: int
+    key: str
+    name: str
+    value: bytes | None
+    cas: int | None
+
+
 ClientRequest = (
     ReadRequested
+    | ValueReadRequested
+    | ValuesListRequested
+    | ValueWriteRequested
     | SettingsChangeRequested
     | LeaderChangeRequested
     | NodeAddRequested
@@ -324,6 +360,14 @@ class Done:
 
     index: int = 0
     detail: dict[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ValueFound:
+    """A key has this value since the entry at ``index``."""
+
+    value: bytes
+    index: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -362,11 +406,11 @@ class Busy:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The request makes no sense here: 404 when ``field`` is "node" and it is unknown, else 409."""
+    """The request cannot be granted as things are; ``word`` is the error word of the answer."""
 
     field: str
     reason: str
-    unknown: bool = False
+    word: str = "refused"
 
 
-Outcome = Done | NotJoined | NotLeader | NoLeader | Superseded | Unconfirmed | Busy | Refused
+Outcome = Done | ValueFound | NotJoined | NotLeader | NoLeader | Superseded | Unconfirmed | Busy | Refused

@@ -329,7 +329,7 @@ class Node:
         for entry in output.committed:
             self._apply(entry, now)
         for ticket, may in output.reads:
-            self.requests.read(ticket, serving.reading(self, may))
+            self.requests.read(ticket, serving.unread(self, may))
         if output.fetch is not None and self._fetching is None:
             self._fetch(output.fetch.node, output.fetch.index)
         for line in output.log:
@@ -339,10 +339,11 @@ class Node:
     def _apply(self, entry: Entry, now: float) -> None:
         if entry.kind == "members":
             self._settle_members(Members.decode(entry.payload), now)
-        self.state.apply(entry)
-        if entry.kind == "command":
-            self._applied(commands.decode(entry.payload).body, now)
-        self.requests.committed(entry)
+        command = commands.decode(entry.payload) if entry.kind == "command" else None
+        refusal = self.state.perform(entry, command)
+        if command is not None:
+            self._applied(command.body, now)
+        self.requests.committed(entry, refusal)
 
     def _settle_members(self, members: Members, now: float) -> None:
         self.settled = members

@@ -5,6 +5,7 @@ Must not know HTTP: requests are events, answers are outcomes.
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -29,6 +30,10 @@ from qluster.events import (
     ReadRequested,
     Refused,
     SettingsChangeRequested,
+    ValueFound,
+    ValueReadRequested,
+    ValuesListRequested,
+    ValueWriteRequested,
 )
 from qluster.leading import best_successor
 from qluster.requests import CONFIRM_TIMEOUT
@@ -56,9 +61,9 @@ def serve(node: Node, request: ClientRequest, now: float) -> None:
         node.requests.answer(request.ticket, outcome)
 
 
-def reading(node: Node, may: bool) -> Outcome:
-    """The outcome of a reading round."""
-    return Done(node.state.applied) if may else _elsewhere(node)
+def unread(node: Node, may: bool) -> Outcome | None:
+    """Why a read cannot be served here although a reading round ended; None when it can."""
+    return None if may else _elsewhere(node)
 
 
 def _elsewhere(node: Node) -> Outcome:
@@ -74,7 +79,7 @@ def _gate(node: Node, request: ClientRequest) -> Outcome | None:
         return Busy("it is stopping")
     if node.requests.full:
         return Busy("too many requests are under way")
-    if isinstance(request, ReadRequested):
+    if isinstance(request, ReadRequested | ValueReadRequested | ValuesListRequested):
         return None
     if node.qraft.role != "leader":
         return _elsewhere(node)
@@ -85,8 +90,14 @@ def _gate(node: Node, request: ClientRequest) -> Outcome | None:
 
 def _take(node: Node, request: ClientRequest, now: float) -> Outcome | None:
     match request:
+        case ValueWriteRequested(ticket, key, name, value, cas):
+            return _propose(node, ticket, key, commands.ValueWritten(name, value, cas), now)
+        case ValueReadRequested(ticket, name, consistency):
+            return _read(node, ticket, consistency, lambda: _value(node, name), now)
+        case ValuesListRequested(ticket, prefix, after, consistency):
+            return _read(node, ticket, consistency, lambda: _values(node, prefix, after), now)
         case ReadRequested(ticket, consistency):
-            return _read(node, ticket, consistency, now)
+            return _read(node, ticket, consistency, lambda: Done(node.state.applied), now)
         case SettingsChangeRequested(ticket, key, changes):
             return _change_settings(node, ticket, key, changes, now)
         case LeaderChangeRequested(ticket, _, target):
@@ -122,20 +133,37 @@ def _change_members(
 
 
 def _unknown(number: int) -> Refused:
-    return Refused("node", f"there is no node {number}", unknown=True)
+    return Refused("node", f"there is no node {number}", "no-such-node")
 
 
-def _read(node: Node, ticket: int, consistency: str, now: float) -> Outcome | None:
+def _value(node: Node, name: str) -> Outcome:
+    found = node.state.store.of.get(name)
+    if found is None:
+        return Refused("key", f"there is no key {name}", "no-such-key")
+    return ValueFound(found.value, found.index)
+
+
+def _values(node: Node, prefix: str, after: str) -> Outcome:
+    store = node.state.store
+    names, more = store.names(prefix, after)
+    keys = [{"key": name, "index": store.of[name].index, "size": len(store.of[name].value)} for name in names]
+    return Done(node.state.applied, {"keys": keys, "more": more})
+
+
+def _read(
+    node: Node, ticket: int, consistency: str, outcome: Callable[[], Outcome], now: float
+) -> Outcome | None:
+    """Answer from the applied state: at once, under the lease, or when a round has confirmed it."""
     assert node.qraft is not None
     if consistency == "local":
-        return Done(node.state.applied)
+        return outcome()
     if node.qraft.role != "leader":
         return _elsewhere(node)
     if consistency == "lease":
         held = node.qraft.ready and node.qraft.lease_until > now
-        return Done(node.state.applied) if held else Busy("its lease is not confirmed")
+        return outcome() if held else Busy("its lease is not confirmed")
     node.qraft.request_read(ticket, now)
-    node.requests.reading(ticket, now)
+    node.requests.reading(ticket, now, outcome)
     return None
 
 

@@ -38,7 +38,7 @@ def test_snapshot_over_a_pending_entry_leaves_it_unknown() -> None:
 def test_stopping_answers_everybody() -> None:
     requests = Requests()
     requests.proposed(1, (5, 2), 0.0, {})
-    requests.reading(2, 0.0)
+    requests.reading(2, 0.0, Done)
     requests.watch(3, 9.0, lambda: None)
     requests.stop("stopping")
     assert requests.take(0.0) == [Answer(1, Unconfirmed()), Answer(3, Unconfirmed()), Answer(2, Busy("stopping"))]
@@ -56,5 +56,5 @@ def test_number_of_waiting_requests_is_bounded() -> None:
     requests = Requests()
     for ticket in range(REQUESTS_MAX):
         assert not requests.full
-        requests.reading(ticket, 0.0)
+        requests.reading(ticket, 0.0, Done)
     assert requests.full

@@ -70,6 +70,12 @@ _TABLE = (
         "GET /map lists the nodes of this cluster",
     ),
     ErrorWord(
+        "no-such-key",
+        404,
+        "{reason}",
+        "GET /kv lists the keys; with another consistency than leader a node may be a moment behind",
+    ),
+    ErrorWord(
         "no-snapshot",
         404,
         "this node has no snapshot at or after index {index}",
@@ -91,7 +97,7 @@ _TABLE = (
         "refused",
         409,
         "{reason}",
-        "look at GET /map, then correct `field` or wait until the cluster has changed",
+        "look at GET /map (for a key: GET /kv), then correct `field` or wait until the cluster has changed",
     ),
     ErrorWord(
         "superseded",
@@ -109,13 +115,13 @@ _TABLE = (
         "body-too-large",
         413,
         "the body of {method} {path} is larger than {limit} bytes",
-        "send fewer changes at once",
+        "send less at once",
     ),
     ErrorWord(
         "wrong-content-type",
         415,
-        "the body of {method} {path} is {found}, not plain application/json",
-        "send `Content-Type: application/json` and no Content-Encoding",
+        "the body of {method} {path} is {found}, not {wanted}",
+        "send it without Content-Encoding; settings as `Content-Type: application/json`",
     ),
     ErrorWord(
         "no-such-range",

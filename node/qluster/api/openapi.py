@@ -18,6 +18,7 @@ from qluster.api.operations import OPERATIONS, Operation
 from qluster.api.parameters import (
     HOST_PATTERN,
     KEY_PATTERN,
+    NAME_PATTERN,
     SETTING_KEY,
     SETTING_LENGTH_MAX,
     SETTING_TEXT,
@@ -25,6 +26,7 @@ from qluster.api.parameters import (
     Parameter,
 )
 from qluster.api.shapes import ErrorAnswer
+from qluster.cluster.values import VALUE_SIZE_MAX
 
 _REFERENCE = "#/components/schemas/{name}"
 _ABOUT = (
@@ -81,11 +83,14 @@ def _operation(operation: Operation, content: dict[str, Any], error: dict[str, A
         "responses": {"200": {"description": "OK", "content": content}, **_errors(operation, error)},
         "security": _security(operation),
     }
-    if operation.settings:
+    if operation.body == "settings":
         entry["requestBody"] = {"required": True, "content": {"application/json": {"schema": _SETTINGS}}}
+    elif operation.body == "value":
+        entry["requestBody"] = {"required": False, "content": {"application/octet-stream": _VALUE}}
     return entry
 
 
+_VALUE: dict[str, Any] = {"schema": {"type": "string", "maxLength": VALUE_SIZE_MAX}}
 _SETTINGS: dict[str, Any] = {
     "type": "object",
     "description": "Key of config.yaml with its section → new value",
@@ -146,11 +151,13 @@ def _parameter(parameter: Parameter) -> dict[str, Any]:
 def _parameter_schema(parameter: Parameter) -> dict[str, Any]:
     match parameter.kind:
         case "integer":
-            schema: dict[str, Any] = {"type": "integer", "minimum": 1, "maximum": parameter.maximum}
+            schema: dict[str, Any] = {"type": "integer", "minimum": parameter.minimum, "maximum": parameter.maximum}
         case "choice":
             schema = {"type": "string", "enum": list(parameter.choices)}
         case "address":
             schema = {"type": "string", "pattern": HOST_PATTERN}
+        case "name":
+            schema = {"type": "string", "pattern": NAME_PATTERN}
         case _:
             schema = {"type": "string", "pattern": KEY_PATTERN}
     if parameter.default is not None:

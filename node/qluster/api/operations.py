@@ -20,7 +20,8 @@ from qluster.api.parameters import INDEX_MAX, KEY_LENGTH_MAX, NODE_MAX, PORT_MAX
 from qluster.status import Status
 
 View = Callable[[Status], object]
-Ask = Callable[[int, str, Values, dict[str, str]], events.ClientRequest]
+Ask = Callable[[int, str, Values, Any], events.ClientRequest]
+"""Ticket, idempotency key, parameters, and the body: settings, bytes of a value, or nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +40,10 @@ class Operation:
     view: View | None = None
     event: Ask | None = None
     file: str = ""
-    settings: bool = False
-    """The body is an object of settings."""
+    body: str = ""
+    """What the body is: nothing, an object of "settings", or the bytes of a "value"."""
+    direct: bool = False
+    """The node's state answers it, the status is not looked at."""
 
 
 def _node(where: str, summary: str) -> Parameter:
@@ -89,6 +92,42 @@ def _change(name: str, method: str, path: str, summary: str, event: Ask, *parame
         (*parameters, _KEY),
         event=event,
     )
+
+
+def _value(
+    name: str, method: str, path: str, summary: str, event: Ask, *parameters: Parameter, **others: Any
+) -> Operation:
+    """An operation of the key-value store."""
+    writes = method != "GET"
+    errors = (*_WRITE, "no-such-key", "body-too-large", "body-too-slow", "wrong-content-type") if writes else _JOINED
+    return Operation(
+        name,
+        method,
+        path,
+        summary,
+        Rights.OPERATE if writes else Rights.READ,
+        others.pop("answer", shapes.DoneAnswer),
+        (*(word for word in errors if word != "no-such-node"), *others.pop("errors", ())),
+        (*parameters, _KEY if writes else _CONSISTENCY),
+        event=event,
+        direct=True,
+        **others,
+    )
+
+
+def _write_value(ticket: int, key: str, values: Values, body: bytes | None) -> events.ClientRequest:
+    return events.ValueWriteRequested(ticket, key, _text(values, "key"), body, _optional_number(values, "cas"))
+
+
+_NAME = Parameter("key", "path", "name", "The key", required=True)
+_CAS = Parameter(
+    "cas",
+    "query",
+    "integer",
+    "Check and set: only if the index of the key's last change is this; 0: only if there is no such key",
+    minimum=0,
+    maximum=INDEX_MAX,
+)
 
 
 def _number(values: Values, name: str) -> int:
@@ -169,7 +208,7 @@ OPERATIONS: tuple[Operation, ...] = (
         (*_WRITE, "body-too-large", "body-too-slow", "wrong-content-type", "wrong-value"),
         (_KEY,),
         event=lambda ticket, key, _, changes: events.SettingsChangeRequested(ticket, key, changes),
-        settings=True,
+        body="settings",
     ),
     _shown("/db-config", "Settings of the database", dict[str, str], views.db_config),
     _shown("/leader", "Addresses of the leader and of the primary", shapes.LeaderAnswer, views.leader),
@@ -238,6 +277,40 @@ OPERATIONS: tuple[Operation, ...] = (
         "The node's database is well again",
         _node_down(False),
         _PATH_NODE,
+    ),
+    _value(
+        "list_keys",
+        "GET",
+        "/kv",
+        "Keys of the key-value store, up to 1000 in one answer",
+        lambda ticket, _, values, __: events.ValuesListRequested(
+            ticket, str(values["prefix"] or ""), str(values["after"] or ""), str(values["consistency"])
+        ),
+        Parameter("prefix", "query", "name", "Only keys that begin with this"),
+        Parameter("after", "query", "name", "Only keys that follow this one"),
+        answer=shapes.KeysAnswer,
+    ),
+    _value(
+        "read_key",
+        "GET",
+        "/kv/{key}",
+        "The value of a key, as it was written; the header X-Qluster-Index has the index of its last change",
+        lambda ticket, _, values, __: events.ValueReadRequested(
+            ticket, _text(values, "key"), str(values["consistency"])
+        ),
+        _NAME,
+        answer="application/octet-stream",
+        errors=("no-such-key",),
+    ),
+    _value("write_key", "PUT", "/kv/{key}", "Write a value of any bytes", _write_value, _NAME, _CAS, body="value"),
+    _value(
+        "remove_key",
+        "DELETE",
+        "/kv/{key}",
+        "Remove a key",
+        lambda ticket, key, values, _: _write_value(ticket, key, values, None),
+        _NAME,
+        _CAS,
     ),
     Operation(
         "snapshot",

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from qluster.api.shapes import FieldFault
+from qluster.cluster.values import NAME_LENGTH_MAX
 
 NODE_MAX = 2**31 - 1
 """Largest number a node may have: fits every integer type that a client may use."""
@@ -39,6 +40,9 @@ SETTING_KEY = r"^[a-z][a-z0-9]*([.-][a-z0-9]+)*$"
 
 KEY_PATTERN = rf"^[A-Za-z0-9._:-]{{1,{KEY_LENGTH_MAX}}}$"
 
+NAME_PATTERN = rf"^[A-Za-z0-9._:-]{{1,{NAME_LENGTH_MAX}}}$"
+
+_NAME = re.compile(NAME_PATTERN[1:-1])
 _KEY = re.compile(KEY_PATTERN[1:-1])
 _HOST = re.compile(HOST_PATTERN[1:-1])
 _SETTING_TEXT = re.compile(SETTING_TEXT[1:-1])
@@ -50,7 +54,7 @@ _DIGITS = re.compile(r"[0-9]{1,19}")
 class Parameter:
     """A parameter of an operation: where it stands and what it may be.
 
-    ``kind`` is one of integer, choice, address, key.
+    ``kind`` is one of integer, choice, address, key, name.
     """
 
     name: str
@@ -60,6 +64,7 @@ class Parameter:
     required: bool = False
     choices: tuple[str, ...] = ()
     default: str | None = None
+    minimum: int = 1
     maximum: int = 0
 
 
@@ -156,25 +161,29 @@ def _value(parameter: Parameter, text: str) -> Value:
     """The text as what the parameter may be, None when it is not."""
     match parameter.kind:
         case "integer":
-            number = int(text) if _DIGITS.fullmatch(text) else 0
-            return number if 1 <= number <= parameter.maximum else None
+            number = int(text) if _DIGITS.fullmatch(text) else -1
+            return number if parameter.minimum <= number <= parameter.maximum else None
         case "choice":
             return text if text in parameter.choices else None
         case "address":
             return text if _HOST.fullmatch(text) else None
         case "key":
             return text if _KEY.fullmatch(text) else None
+        case "name":
+            return text if _NAME.fullmatch(text) else None
     raise AssertionError(f"parameter {parameter.name} is of no known kind: {parameter.kind}")
 
 
 def _wanted(parameter: Parameter) -> str:
     match parameter.kind:
         case "integer":
-            return f"a number from 1 to {parameter.maximum}"
+            return f"a number from {parameter.minimum} to {parameter.maximum}"
         case "choice":
             return "one of " + ", ".join(parameter.choices)
         case "address":
             return "the IPv4 address of one host, such as 10.0.0.4"
+        case "name":
+            return f"1 to {NAME_LENGTH_MAX} letters, digits and characters of . _ : -"
     return f"1 to {KEY_LENGTH_MAX} letters, digits and characters of . _ : -"
 
 

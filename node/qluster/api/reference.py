@@ -12,6 +12,7 @@ from qluster.api.access import Rights
 from qluster.api.errors import ERRORS, RETRY_SECONDS
 from qluster.api.operations import OPERATIONS, Operation
 from qluster.api.parameters import NODE_MAX, PORT_MAX, Parameter
+from qluster.cluster.values import VALUE_SIZE_MAX
 
 _TOKEN = {Rights.NONE: "none", Rights.READ: "read", Rights.OPERATE: "operate"}
 
@@ -78,7 +79,9 @@ def _section(operation: Operation) -> str:
     lines = [f"## {operation.method} {operation.path}", "", f"{operation.summary}.", ""]
     lines += [f"- Token: {_TOKEN[operation.needs]}"]
     lines += [f"- {_parameter(each)}" for each in operation.parameters]
-    if operation.settings:
+    if operation.body == "value":
+        lines += [f"- Body: the value, up to {VALUE_SIZE_MAX} bytes"]
+    if operation.body == "settings":
         lines += ['- Body: an object of settings, such as `{"cluster.node-timeout": "30s"}`']
     lines += [f"- Answer: {_answer(operation)}", f"- Errors: {errors}", ""]
     return "\n".join(lines)

@@ -4,15 +4,18 @@ This file must not know about sockets, HTTP libraries or who performs anything.
 
 The daemon's two calls::
 
-    decided = decide(request, node.status(now), ticket)     # Reply: send it; else tell the node
-    ...                                                     # Answer(ticket, outcome) comes out
-    sent = reply(request, outcome, node.status(now))
+    decided = decide(request, look, ticket)     # Reply: send it; else tell the node
+    ...                                         # Answer(ticket, outcome) comes out
+    sent = reply(request, outcome, look)
+
+``look`` gives the status; it is called only where the answer needs it, because a status costs as much as
+many writes.
 """
 
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import msgspec
@@ -23,9 +26,11 @@ from qluster.api.access import Rights
 from qluster.api.operations import OPERATIONS, Operation
 from qluster.api.parameters import Values, read_parameters, read_settings, shown
 from qluster.api.shapes import DoneAnswer, FieldFault, NodeAddress
+from qluster.cluster.values import VALUE_SIZE_MAX
 from qluster.status import Status
 
 JSON = "application/json"
+BYTES = "application/octet-stream"
 BODY_SIZE_MAX = 64 * 1024
 """Largest body of a request: a change of settings has to fit into one log entry."""
 PAGES = {
@@ -68,7 +73,10 @@ PATH_SHOWN = 100
 """So much of a path is repeated to whoever sent it."""
 
 
-def decide(request: Request, status: Status, ticket: int) -> Reply | events.ClientRequest:
+Look = Callable[[], Status]
+
+
+def decide(request: Request, look: Look, ticket: int) -> Reply | events.ClientRequest:
     """The answer, where the status gives it; else the event that the node is to be told."""
     if request.path in PAGES and request.method in ("GET", "HEAD"):
         name, content_type = PAGES[request.path]
@@ -83,19 +91,23 @@ def decide(request: Request, status: Status, ticket: int) -> Reply | events.Clie
     values, faults = read_parameters(operation.parameters, path, request.query, request.headers)
     if faults:
         return _error(request, "bad-parameter", faults=tuple(faults))
-    changes = _changes(request, operation)
-    if isinstance(changes, Reply):
-        return changes
+    body = _body(request, operation)
+    if isinstance(body, Reply):
+        return body
+    if operation.direct:
+        assert operation.event is not None, f"{operation.name} asks nothing"
+        return operation.event(ticket, str(values.get("Idempotency-Key") or ""), values, body)
+    status = look()
     if "not-joined" in operation.errors and status.cluster.cluster is None:
         return _not_joined(request, status)
     if operation.event is not None:
-        return _ask(request, operation, status, ticket, values, changes)
+        return _ask(request, operation, status, ticket, values, body)
     if values.get("consistency", "local") != "local":
         return events.ReadRequested(ticket, str(values["consistency"]))
     return _show(request, operation, status, values)
 
 
-def reply(request: Request, outcome: events.Outcome, status: Status) -> Reply:
+def reply(request: Request, outcome: events.Outcome, look: Look) -> Reply:
     """The answer to a request that :func:`decide` turned into an event."""
     found = find(request.method, request.path)
     assert found is not None, "only a known operation becomes an event"
@@ -103,12 +115,16 @@ def reply(request: Request, outcome: events.Outcome, status: Status) -> Reply:
     match outcome:
         case events.Done():
             if operation.view is not None:
-                return _show(request, operation, status, {})
+                return _show(request, operation, look(), {})
+            if operation.answer is not DoneAnswer:
+                return _json(200, outcome.detail)
             return _json(200, DoneAnswer(index=outcome.index, detail=outcome.detail))
+        case events.ValueFound():
+            return Reply(200, outcome.value, {"Content-Type": BYTES, "X-Qluster-Index": str(outcome.index)})
         case events.NotJoined():
-            return _not_joined(request, status)
+            return _not_joined(request, look())
         case events.NotLeader():
-            return _not_leader(request, status, outcome.leader)
+            return _not_leader(request, look(), outcome.leader)
         case events.NoLeader():
             return _error(request, "no-leader")
         case events.Superseded():
@@ -118,8 +134,7 @@ def reply(request: Request, outcome: events.Outcome, status: Status) -> Reply:
         case events.Busy():
             return _error(request, "busy", places={"reason": outcome.reason})
         case events.Refused():
-            word = "no-such-node" if outcome.unknown else "refused"
-            return _error(request, word, places={"reason": outcome.reason}, field=outcome.field)
+            return _error(request, outcome.word, places={"reason": outcome.reason}, field=outcome.field)
     raise AssertionError(f"no answer is known for the outcome {outcome!r}")
 
 
@@ -178,17 +193,32 @@ def _access(request: Request, operation: Operation) -> Reply | None:
     return _error(request, "read-only-token")
 
 
-def _changes(request: Request, operation: Operation) -> dict[str, str] | Reply:
-    """The settings of the body, none where the operation takes no body."""
-    if not operation.settings:
-        if request.body:
-            return _error(request, "bad-body", places={"reason": "this operation takes none"})
-        return {}
+def _body(request: Request, operation: Operation) -> dict[str, str] | bytes | Reply:
+    """What the body says: settings, a value, nothing where the operation takes none."""
+    match operation.body:
+        case "settings":
+            return _settings(request)
+        case "value":
+            return _value(request)
+    return _error(request, "bad-body", places={"reason": "this operation takes none"}) if request.body else {}
+
+
+def _value(request: Request) -> bytes | Reply:
+    """A value is bytes, whatever they are said to be; compressed ones would not be what was meant."""
+    if len(request.body) > VALUE_SIZE_MAX:
+        return _error(request, "body-too-large", places={"limit": VALUE_SIZE_MAX})
+    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    if encoding != "identity":
+        return _error(request, "wrong-content-type", places={"found": shown(encoding), "wanted": "plain bytes"})
+    return request.body
+
+
+def _settings(request: Request) -> dict[str, str] | Reply:
     if len(request.body) > BODY_SIZE_MAX:
         return _error(request, "body-too-large", places={"limit": BODY_SIZE_MAX})
     wrong = _wrong_content(request.headers)
     if wrong:
-        return _error(request, "wrong-content-type", places={"found": wrong})
+        return _error(request, "wrong-content-type", places={"found": wrong, "wanted": "plain application/json"})
     changes, faults, unreadable = read_settings(request.body)
     if unreadable:
         return _error(request, "bad-body", places={"reason": unreadable})
@@ -215,12 +245,12 @@ def _ask(
     status: Status,
     ticket: int,
     values: Values,
-    changes: dict[str, str],
+    body: dict[str, str] | bytes,
 ) -> Reply | events.ClientRequest:
     if status.own.stopping:
         return _error(request, "busy", places={"reason": "it is stopping"})
     assert operation.event is not None, "only an operation with an event is asked"
-    return operation.event(ticket, str(values["Idempotency-Key"] or ""), values, changes)
+    return operation.event(ticket, str(values["Idempotency-Key"] or ""), values, body)
 
 
 def _show(request: Request, operation: Operation, status: Status, values: Values) -> Reply:

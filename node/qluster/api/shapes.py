@@ -40,6 +40,21 @@ class NodeAddress(Struct, frozen=True, kw_only=True):
     db_port: int | None
 
 
+class KeyAnswer(Struct, frozen=True, kw_only=True):
+    """A key of the key-value store: index of its last change, bytes of its value."""
+
+    key: str
+    index: int
+    size: int
+
+
+class KeysAnswer(Struct, frozen=True, kw_only=True):
+    """Keys in order; ``more``: others follow the last one."""
+
+    keys: list[KeyAnswer]
+    more: bool
+
+
 class ErrorAnswer(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What is wrong, in one word and one sentence, and what to do."""
 

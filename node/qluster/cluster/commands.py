@@ -57,7 +57,15 @@ class NodeMarked(Struct, frozen=True, tag="marked", array_like=True):
     down: bool
 
 
-Body = Founded | SettingsChanged | Reign | NodeExpected | NodeMarked
+class ValueWritten(Struct, frozen=True, tag="value", array_like=True):
+    """A key of the key-value store was given a value, or removed (None), if its index is ``cas`` (None: anyhow)."""
+
+    name: str
+    value: bytes | None
+    cas: int | None = None
+
+
+Body = Founded | SettingsChanged | Reign | NodeExpected | NodeMarked | ValueWritten
 
 
 class Command(Struct, frozen=True, array_like=True):

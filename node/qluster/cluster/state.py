@@ -10,8 +10,9 @@ import msgspec
 from msgspec import Struct, field
 
 from qluster.cluster import commands
-from qluster.cluster.commands import Founded, NodeExpected, NodeMarked, Reign, SettingsChanged
-from qluster.events import Entry
+from qluster.cluster.commands import Founded, NodeExpected, NodeMarked, Reign, SettingsChanged, ValueWritten
+from qluster.cluster.values import Values
+from qluster.events import Entry, Refused
 
 KEYS_MAX = 1024
 """Idempotency keys remembered: a client repeats within seconds, 1024 writes take far longer."""
@@ -40,6 +41,8 @@ class State(Struct):
     """Largest node number ever given: numbers are never given twice."""
     keys: dict[str, int] = field(default_factory=dict)
     """Idempotency key → index of the entry that carried it first."""
+    store: Values = field(default_factory=Values)
+    """The key-value store of operators and their scripts."""
 
     @property
     def reign(self) -> Reign | None:
@@ -66,19 +69,20 @@ class State(Struct):
             for key, setting in self.settings.items()
         }
 
-    def apply(self, entry: Entry) -> bool:
-        """Apply a committed entry; False when its key had been applied before (a repetition)."""
+    def apply(self, entry: Entry) -> Refused | None:
+        """Apply a committed entry; what stood against it, None when it happened, now or when it was sent before."""
+        return self.perform(entry, commands.decode(entry.payload) if entry.kind == "command" else None)
+
+    def perform(self, entry: Entry, command: commands.Command | None) -> Refused | None:
+        """The same with the command that was decoded already."""
         assert entry.index == self.applied + 1, (entry.index, self.applied)
         self.applied = entry.index
-        if entry.kind != "command":
-            return True
-        command = commands.decode(entry.payload)
-        if command.key:
-            if command.key in self.keys:
-                return False
+        if command is None or (command.key and command.key in self.keys):
+            return None
+        refusal = self._perform(command.body, entry.index)
+        if command.key and not refusal:
             self._remember(command.key, entry.index)
-        self._perform(command.body)
-        return True
+        return refusal
 
     def note_members(self, nodes: list[int]) -> None:
         """A membership entry was applied: the largest number ever given may have grown."""
@@ -90,8 +94,10 @@ class State(Struct):
         while len(self.keys) > KEYS_MAX:
             del self.keys[next(iter(self.keys))]
 
-    def _perform(self, body: commands.Body) -> None:
+    def _perform(self, body: commands.Body, index: int) -> Refused | None:
         match body:
+            case ValueWritten():
+                return self.store.write(body.name, body.value, body.cas, index)
             case Founded(name, settings):
                 self.name = name
                 self.settings = {key: Setting(value, value) for key, value in sorted(settings.items())}
@@ -105,6 +111,7 @@ class State(Struct):
                 self.expected[ip] = role
             case NodeMarked(node, down):
                 self.down = sorted({*self.down, node} if down else {*self.down} - {node})
+        return None
 
     def _begin(self, reign: Reign) -> None:
         # A reign that was proposed before another one was committed is void: its number is taken.

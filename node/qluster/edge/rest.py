@@ -34,7 +34,7 @@ log = logging.getLogger("qluster.rest")
 
 CONNECTIONS_MAX = 512
 """Open connections: some for each node, module and dashboard; a connection holds about 60 kB."""
-REQUESTS_MAX = 200
+REQUESTS_MAX = 480
 """Requests under way: under the node's own limit, so that this one is met first."""
 PROBES_MAX = 56
 """More of them for load balancers, who must hear the truth above all when we are overloaded."""

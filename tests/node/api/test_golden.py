@@ -30,15 +30,16 @@ def request(method: str, target: str, body: bytes = b"", rights: Rights = Rights
 
 
 def answered(request: Request, status, outcome=None) -> Reply:
-    decided = decide(request, status, 1)
+    decided = decide(request, lambda: status, 1)
     if outcome is None:
         assert isinstance(decided, Reply)
         return decided
     assert not isinstance(decided, Reply)
-    return reply(request, outcome, status)
+    return reply(request, outcome, lambda: status)
 
 
 DONE = events.Done(43)
+KEYS = events.Done(43, {"keys": [{"key": "a.b", "index": 41, "size": 3}], "more": False})
 CHANGE = b'{"cluster.node-timeout": "20s"}'
 ROUTES = {
     "is_leader": (request("GET", "/is-leader"), sample.healthy(), None),
@@ -58,6 +59,9 @@ ROUTES = {
     "remove_node": (request("DELETE", "/node/3"), sample.healthy(), DONE),
     "node_down": (request("POST", "/node-down/3"), sample.healthy(), DONE),
     "node_well": (request("DELETE", "/node-down/3"), sample.healthy(), DONE),
+    "list_keys": (request("GET", "/kv?prefix=a"), sample.healthy(), KEYS),
+    "write_key": (request("PUT", "/kv/a?cas=0", b"1"), sample.healthy(), DONE),
+    "remove_key": (request("DELETE", "/kv/a"), sample.healthy(), DONE),
 }
 """By the operation's name; /openapi.json has a test of its own, the others missing here are no JSON."""
 
@@ -78,7 +82,8 @@ FORM = Request(
     "POST", "/config", (), {"content-type": "application/x-www-form-urlencoded"}, b"a=1", Rights.OPERATE
 )
 BUSY = events.Busy("an election is going on")
-UNKNOWN_NODE = events.Refused("node", "there is no node 9", unknown=True)
+UNKNOWN_NODE = events.Refused("node", "there is no node 9", "no-such-node")
+NO_KEY = events.Refused("key", "there is no key a", "no-such-key")
 LAST_VOTER = events.Refused("node", "node 3 is the last voter")
 
 ERRORS_BY_STATUS = {
@@ -89,6 +94,7 @@ ERRORS_BY_STATUS = {
     "read-only-token": (READ_ONLY, sample.healthy(), None),
     "no-such-path": (request("GET", "/nodes"), sample.healthy(), None),
     "no-such-node": (REMOVE_UNKNOWN, sample.healthy(), UNKNOWN_NODE),
+    "no-such-key": (request("GET", "/kv/a"), sample.healthy(), NO_KEY),
     "no-such-method": (request("PUT", "/map"), sample.healthy(), None),
     "refused": (request("DELETE", "/node/3"), sample.healthy(), LAST_VOTER),
     "superseded": (ADD, sample.healthy(), events.Superseded()),
@@ -142,7 +148,7 @@ def test_error_of_the_edge_is_the_golden_one(word: str) -> None:
 
 
 def test_every_route_and_every_word_has_a_golden_answer() -> None:
-    no_json = {"snapshot", "metrics", "openapi", "swagger"}
+    no_json = {"read_key", "snapshot", "metrics", "openapi", "swagger"}
     assert {each.name for each in OPERATIONS} - no_json == set(ROUTES)
     assert {*ERRORS_BY_STATUS, *ERRORS_OF_THE_EDGE} == set(ERRORS)
     words = {f"error_{word}" for word in ERRORS}

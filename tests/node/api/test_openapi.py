@@ -34,7 +34,7 @@ def test_operation_is_described_as_in_the_table(operation: Operation) -> None:
     codes = {str(ERRORS[word].code) for word in operation.errors}
     assert set(entry["responses"]) == {"200", "405", *codes}
     assert bool(entry["security"]) == (operation.needs > Rights.NONE)
-    assert ("requestBody" in entry) == operation.settings
+    assert ("requestBody" in entry) == bool(operation.body)
 
 
 @pytest.mark.parametrize("name", golden.ROUTES)

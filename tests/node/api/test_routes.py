@@ -14,6 +14,7 @@ from qluster.api.access import Rights
 from qluster.api.errors import ERRORS
 from qluster.api.operations import OPERATIONS
 from qluster.api.routes import PAGES, Reply, Request, decide, find, reply
+from qluster.cluster.values import VALUE_SIZE_MAX
 from qluster.status import Status
 
 TICKET = 7
@@ -54,19 +55,26 @@ def keyed(method: str, target: str, key: str = "k-1", body: bytes = b"") -> Requ
         (keyed("POST", "/node-down/3"), events.NodeDownRequested(TICKET, "k-1", 3, True)),
         (keyed("DELETE", "/node-down/3"), events.NodeDownRequested(TICKET, "k-1", 3, False)),
         (request("DELETE", "/node/3"), events.NodeRemoveRequested(TICKET, "", 3)),
+        (keyed("PUT", "/kv/a.b", body=b"\x00x"), events.ValueWriteRequested(TICKET, "k-1", "a.b", b"\x00x", None)),
+        (request("PUT", "/kv/a?cas=0"), events.ValueWriteRequested(TICKET, "", "a", b"", 0)),
+        (request("DELETE", "/kv/a?cas=17"), events.ValueWriteRequested(TICKET, "", "a", None, 17)),
+        (request("GET", "/kv/a"), events.ValueReadRequested(TICKET, "a", "local")),
+        (request("GET", "/kv/a?consistency=leader"), events.ValueReadRequested(TICKET, "a", "leader")),
+        (request("GET", "/kv"), events.ValuesListRequested(TICKET, "", "", "local")),
+        (request("GET", "/kv?prefix=a&after=ab"), events.ValuesListRequested(TICKET, "a", "ab", "local")),
         (request("GET", "/map?consistency=leader"), events.ReadRequested(TICKET, "leader")),
         (request("GET", "/config?consistency=lease"), events.ReadRequested(TICKET, "lease")),
     ],
     ids=str,
 )
 def test_request_becomes_an_event(asked: Request, event: events.ClientRequest) -> None:
-    assert decide(asked, sample.healthy(), TICKET) == event
+    assert decide(asked, lambda: sample.healthy(), TICKET) == event
 
 
 def test_reading_on_its_consistency_shows_the_status_of_the_time_it_was_granted() -> None:
     asked = request("GET", "/config?consistency=leader")
     later = replace(sample.healthy(), settings={"cluster.node-timeout": "9s"})
-    sent = reply(asked, events.Done(), later)
+    sent = reply(asked, events.Done(), lambda: later)
     assert (sent.code, json.loads(sent.body)) == (200, {"cluster.node-timeout": "9s"})
 
 
@@ -77,7 +85,7 @@ OUTCOMES = [
     (events.Superseded(), 410, "superseded"),
     (events.Unconfirmed(), 420, "unconfirmed"),
     (events.Busy("stopping"), 531, "busy"),
-    (events.Refused("node", "no node 9", unknown=True), 404, "no-such-node"),
+    (events.Refused("node", "no node 9", "no-such-node"), 404, "no-such-node"),
     (events.Refused("role", "node 3 is no listener"), 409, "refused"),
 ]
 
@@ -85,17 +93,17 @@ OUTCOMES = [
 @pytest.mark.parametrize(("outcome", "code", "error"), OUTCOMES, ids=lambda each: str(each)[:30])
 @pytest.mark.parametrize("target", ["DELETE /node/3", "GET /map?consistency=leader"])
 def test_outcome_has_its_code(target: str, outcome: events.Outcome, code: int, error: str) -> None:
-    sent = reply(request(*target.split()), outcome, sample.healthy(2))
+    sent = reply(request(*target.split()), outcome, lambda: sample.healthy(2))
     assert (sent.code, word(sent)) == (code, error)
 
 
 def test_done_says_index_and_detail() -> None:
-    sent = reply(request("POST", "/node?ip=10.0.0.9"), events.Done(51, {"node": 5}), sample.healthy())
+    sent = reply(request("POST", "/node?ip=10.0.0.9"), events.Done(51, {"node": 5}), lambda: sample.healthy())
     assert (sent.code, json.loads(sent.body)) == (200, {"index": 51, "detail": {"node": 5}})
 
 
 def test_not_leader_without_a_known_address_still_names_the_node() -> None:
-    sent = reply(request("DELETE", "/node/3"), events.NotLeader(9), sample.healthy(2))
+    sent = reply(request("DELETE", "/node/3"), events.NotLeader(9), lambda: sample.healthy(2))
     body = json.loads(sent.body)
     assert "leader" not in body
     assert body["hint"] == "send it to node 9"
@@ -115,7 +123,7 @@ def test_not_leader_without_a_known_address_still_names_the_node() -> None:
 )
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 def test_is_leader_is_200_only_where_a_client_may_write(method: str, status: Status, code: int) -> None:
-    sent = decide(Request(method, "/is-leader"), status, TICKET)
+    sent = decide(Request(method, "/is-leader"), lambda: status, TICKET)
     assert isinstance(sent, Reply)
     assert sent.code == code
 
@@ -125,7 +133,7 @@ def test_token_is_needed_where_the_table_says_so(operation) -> None:
     path = operation.path.replace("{node}", "3")
     words = {}
     for rights in Rights:
-        sent = decide(Request(operation.method, path, rights=rights), sample.healthy(), TICKET)
+        sent = decide(Request(operation.method, path, rights=rights), lambda: sample.healthy(), TICKET)
         words[rights] = isinstance(sent, Reply) and sent.code in (401, 403) and word(sent)
     if operation.needs is Rights.NONE:
         assert not any(words.values())
@@ -135,13 +143,41 @@ def test_token_is_needed_where_the_table_says_so(operation) -> None:
         assert (words[Rights.READ], words[Rights.OPERATE]) == (reader, False)
 
 
-@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda each: each.name)
+@pytest.mark.parametrize(
+    ("asked", "wanted"),
+    [
+        (request("PUT", "/kv/a?cas=-1"), "bad-parameter"),
+        (request("PUT", "/kv/a?cas=x"), "bad-parameter"),
+        (request("PUT", "/kv/a%20b"), "bad-parameter"),
+        (request("PUT", "/kv/" + "a" * 129), "bad-parameter"),
+        (request("PUT", "/kv/a", b"x" * (VALUE_SIZE_MAX + 1)), "body-too-large"),
+        (request("GET", "/kv/a", b"x"), "bad-body"),
+        (Request("PUT", "/kv/a", (), {"content-encoding": "gzip"}, b"x", Rights.OPERATE), "wrong-content-type"),
+        (request("PUT", "/kv"), "no-such-method"),
+    ],
+)
+def test_wrong_request_to_the_store_is_refused(asked: Request, wanted: str) -> None:
+    assert word(decide(asked, sample.healthy, TICKET)) == wanted
+
+
+def test_value_comes_back_as_it_was_written_with_its_index() -> None:
+    sent = reply(request("GET", "/kv/a"), events.ValueFound(b"\x00\xff", 17), sample.healthy)
+    assert (sent.code, sent.body, sent.headers["X-Qluster-Index"]) == (200, b"\x00\xff", "17")
+
+
+@pytest.mark.parametrize("outcome", [events.NotJoined(), events.NotLeader(1), events.NoLeader()], ids=repr)
+def test_outcome_of_the_store_that_needs_the_status_looks_at_it(outcome: events.Outcome) -> None:
+    sent = reply(request("PUT", "/kv/a"), outcome, sample.healthy)
+    assert sent.code in (412, 417, 530)
+
+
+@pytest.mark.parametrize("operation", [each for each in OPERATIONS if not each.direct], ids=lambda each: each.name)
 def test_node_without_a_cluster_says_so(operation) -> None:
     path = operation.path.replace("{node}", "3")
     query = {"add_node": (("ip", "10.0.0.9"),), "change_leader": (("node", "2"),)}.get(operation.name, ())
-    body, headers = (b'{"a": 1}', {"content-type": "application/json"}) if operation.settings else (b"", {})
+    body, headers = (b'{"a": 1}', {"content-type": "application/json"}) if operation.body == "settings" else (b"", {})
     asked = Request(operation.method, path, query, headers, body, Rights.OPERATE)
-    sent = decide(asked, sample.unjoined(), TICKET)
+    sent = decide(asked, lambda: sample.unjoined(), TICKET)
     assert isinstance(sent, Reply)
     assert (sent.code == 412) == ("not-joined" in operation.errors)
     assert sent.code in (200, 412)
@@ -162,13 +198,13 @@ def test_node_without_a_cluster_says_so(operation) -> None:
     ids=str,
 )
 def test_faults_are_named_by_field(asked: Request, error: str, fields: list[str]) -> None:
-    sent = decide(asked, sample.healthy(), TICKET)
+    sent = decide(asked, lambda: sample.healthy(), TICKET)
     assert word(sent) == error
     assert [each["field"] for each in json.loads(sent.body)["faults"]] == fields
 
 
 def test_body_where_none_belongs_is_refused() -> None:
-    assert word(decide(request("DELETE", "/node/3", b"{}"), sample.healthy(), TICKET)) == "bad-body"
+    assert word(decide(request("DELETE", "/node/3", b"{}"), lambda: sample.healthy(), TICKET)) == "bad-body"
 
 
 @pytest.mark.parametrize(
@@ -186,7 +222,7 @@ def test_body_where_none_belongs_is_refused() -> None:
 )
 def test_body_is_plain_json_or_refused(headers: dict[str, str], accepted: bool) -> None:
     asked = Request("POST", "/config", (), headers, b'{"a": 1}', Rights.OPERATE)
-    sent = decide(asked, sample.healthy(), TICKET)
+    sent = decide(asked, lambda: sample.healthy(), TICKET)
     if accepted:
         assert isinstance(sent, events.SettingsChangeRequested)
     else:
@@ -205,7 +241,7 @@ def test_body_is_plain_json_or_refused(headers: dict[str, str], accepted: bool) 
     ],
 )
 def test_unknown_method_is_told_the_known_ones(method: str, path: str, allow: str) -> None:
-    sent = decide(Request(method, path, rights=Rights.OPERATE), sample.healthy(), TICKET)
+    sent = decide(Request(method, path, rights=Rights.OPERATE), lambda: sample.healthy(), TICKET)
     assert word(sent) == "no-such-method"
     assert isinstance(sent, Reply) and sent.headers["Allow"] == allow
 
@@ -213,30 +249,30 @@ def test_unknown_method_is_told_the_known_ones(method: str, path: str, allow: st
 @pytest.mark.parametrize("path", ["/", "", "/Map", "/map/", "/node/1/2", "/swagger/x", "//map", "/\udcff\n"])
 def test_unknown_path_is_404(path: str) -> None:
     assert (
-        word(decide(Request("GET", path, rights=Rights.OPERATE), sample.healthy(), TICKET)) == "no-such-path"
+        word(decide(Request("GET", path, rights=Rights.OPERATE), lambda: sample.healthy(), TICKET)) == "no-such-path"
     )
 
 
 def test_stopping_node_takes_no_writes_but_still_shows_itself() -> None:
     status = replace(sample.healthy(), own=replace(sample.healthy().own, stopping=True))
-    assert word(decide(request("DELETE", "/node/3"), status, TICKET)) == "busy"
-    shown = decide(request("GET", "/status"), status, TICKET)
+    assert word(decide(request("DELETE", "/node/3"), lambda: status, TICKET)) == "busy"
+    shown = decide(request("GET", "/status"), lambda: status, TICKET)
     assert isinstance(shown, Reply) and shown.code == 200
 
 
 @pytest.mark.parametrize("path", PAGES)
 def test_pages_are_given_to_the_edge_by_name(path: str) -> None:
-    sent = decide(Request("GET", path), sample.unjoined(), TICKET)
+    sent = decide(Request("GET", path), lambda: sample.unjoined(), TICKET)
     assert isinstance(sent, Reply)
     assert sent.file == f"swagger/{PAGES[path][0]}"
     assert sent.headers["Content-Type"] == PAGES[path][1]
 
 
 def test_snapshot_is_given_to_the_edge_with_the_index_wanted() -> None:
-    sent = decide(request("GET", "/snapshot?index=40"), sample.healthy(), TICKET)
+    sent = decide(request("GET", "/snapshot?index=40"), lambda: sample.healthy(), TICKET)
     assert isinstance(sent, Reply)
     assert (sent.file, sent.index) == ("snapshot", 40)
-    first = decide(request("GET", "/snapshot"), sample.healthy(), TICKET)
+    first = decide(request("GET", "/snapshot"), lambda: sample.healthy(), TICKET)
     assert isinstance(first, Reply) and first.index == 1
 
 

@@ -66,11 +66,11 @@ class Node:
         self.asked.append(request)
         if self.gate is not None:
             await self.gate.wait()
-        decided = decide(request, self.status, 1)
+        decided = decide(request, lambda: self.status, 1)
         if isinstance(decided, Reply):
             return decided
         self.told.append(decided)
-        return reply(request, self.outcome(decided), self.status)
+        return reply(request, self.outcome(decided), lambda: self.status)
 
     async def provide(self, index: int) -> bytes | None:
         return self.snapshot
