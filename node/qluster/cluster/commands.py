@@ -88,5 +88,5 @@ def decode(payload: bytes) -> Command:
     """The command in a payload; raises :class:`MalformedCommand`."""
     try:
         return _decoder.decode(payload)
-    except msgspec.MsgspecError as fault:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as fault:
         raise MalformedCommand(f"a committed entry is no command ({fault}); is a newer version needed?") from fault

@@ -134,5 +134,5 @@ def decode(text: bytes) -> State:
     """The state in a snapshot; raises ValueError when it is none."""
     try:
         return _decoder.decode(text)
-    except msgspec.MsgspecError as fault:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as fault:
         raise ValueError(f"the snapshot holds no cluster state: {fault}") from fault
