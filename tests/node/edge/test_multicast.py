@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from qluster.config import UdpSocket
 from qluster.edge.clock import monotonic
 from qluster.edge.multicast import SEGMENTS_MAX, SEGMENTS_SIZE_MAX, Multicast, NetworkUnusable, runs
+from qluster.edge.multicast.offload import cut, told
 from qluster.events import Address, Send
 from qluster.transport.link import Link, LinkSettings
 from qluster.transport.seal import Key
@@ -144,8 +145,9 @@ async def test_drops_of_a_full_socket_buffer_are_counted(port: int) -> None:
     receiver.multicast.open()
     sender.multicast.open()
     try:
-        # Nothing is read between these sends: the loop does not turn.
-        sender.multicast.send([Send(bytes(1400), None)] * 200)
+        # Nothing is read between these sends: the loop does not turn. Each is larger than the one before, so
+        # that the kernel puts no two together: it counts a row of them as one.
+        sender.multicast.send([Send(bytes(1200 + number), None) for number in range(200)])
         await until(lambda: bool(receiver.heard))
         sender.multicast.send([Send(b"last", None)])
         await until(lambda: receiver.heard[-1][0] == b"last")
@@ -153,6 +155,44 @@ async def test_drops_of_a_full_socket_buffer_are_counted(port: int) -> None:
     finally:
         sender.multicast.close()
         receiver.multicast.close()
+
+
+@pytest.mark.parametrize("offload", [True, False], ids=["offload", "plain"])
+async def test_row_of_datagrams_arrives_as_it_was_sent(port: int, offload: bool) -> None:
+    heard: list[bytes] = []
+    sender, receiver = (
+        Multicast(ip, udp_socket((GROUP, port), buffer_size=262144), listen, offload=offload)
+        for ip, listen in zip(HOSTS, (ignore, lambda datagram, source: heard.append(datagram)), strict=False)
+    )
+    sender.open()
+    receiver.open()
+    try:
+        row = [bytes([number]) * 1400 for number in range(60)] + [b"short", b"after it", bytes(1400)]
+        sender.send([Send(datagram, None) for datagram in row])
+        await until(lambda: len(heard) == len(row))
+        assert heard == row
+    finally:
+        sender.close()
+        receiver.close()
+
+
+def ignore(datagram: bytes, source: Address) -> None:
+    """Whoever only sends."""
+
+
+@given(st.binary(max_size=300), st.integers(0, 400))
+def test_buffer_is_cut_into_datagrams_of_one_size_but_the_last(content: bytes, size: int) -> None:
+    datagrams = cut(memoryview(content), size)
+    assert b"".join(datagrams) == content
+    assert all(len(one) == size for one in datagrams[:-1])
+    assert len(datagrams) == 1 or 0 < len(datagrams[-1]) <= size
+
+
+def test_kernel_without_coalescing_says_nothing_of_sizes() -> None:
+    drops = (socket.SOL_SOCKET, 40, (7).to_bytes(4, sys.byteorder))
+    assert told([drops]) == (0, 7)
+    assert told([(socket.IPPROTO_UDP, 104, (1472).to_bytes(4, sys.byteorder, signed=True))]) == (1472, None)
+    assert told([]) == (0, None)
 
 
 async def test_failed_sends_are_counted_and_the_rest_is_sent(hosts: list[Host], port: int) -> None:
