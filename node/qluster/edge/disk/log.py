@@ -5,14 +5,15 @@ It must not know what a save is; records come from ``store.py``.
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import re
 from collections.abc import Iterator
 
 from . import records as bytes_of
-from .files import flush_data, flush_directory, write_at
-from .records import GROUP_HEADER_SIZE, SEGMENT_HEADER_SIZE, Record
+from .files import flush_data, flush_directory, set_aside_room, write_at
+from .records import GROUP_HEADER_SIZE, RECORD_HEADER_SIZE, SEGMENT_HEADER_SIZE, Record
 from .replay import Contradiction, Replay
 from .trouble import DiskFailed, DiskFull, LogDamaged
 
@@ -20,6 +21,10 @@ logger = logging.getLogger(__name__)
 
 SEGMENT_SIZE = 16 * 1024 * 1024
 """Where a segment ends: large enough that making a new one is rare, small enough to be read at once."""
+ROOM_SIZE = 1024 * 1024
+"""Room that a segment gets ahead of what is written: seldom enough to cost nothing, little enough for any disk."""
+DROPS_MAX = 2
+"""Segments removed after one save: each takes a flush of the directory, and the next save waits."""
 GROUP_SIZE_MAX = 32 * 1024 * 1024
 """A larger save becomes several groups, each flushed by itself, so that a reader needs little memory."""
 
@@ -36,7 +41,10 @@ class Log:
         self._uid = uid
         self._segment_size = segment_size
         self._number = 0
-        self._size = 0
+        self.end = 0
+        """Where the next group will stand in the newest segment."""
+        self._room_end = 0
+        self._file = ""
         self._descriptor = -1
         self.sequence = 0
         """Number of the last group."""
@@ -60,8 +68,13 @@ class Log:
                 raise LogDamaged(path, 0, "a segment is missing between others")
             end = self._load_segment(number, last, alone=len(numbers) == 1)
             if end is not None:
-                self._number, self._size = number, end
-        self._descriptor = os.open(self._path(self._number), os.O_RDWR | os.O_CLOEXEC)
+                self._number, self.end = number, end
+        self._file = self._path(self._number)
+        self._descriptor = os.open(self._file, os.O_RDWR | os.O_CLOEXEC)
+        self._room_end = max(os.fstat(self._descriptor).st_size, self.end)
+        # What a killed process had written and not flushed was read back just now, and will be acknowledged.
+        flush_data(self._descriptor, self._file)
+        flush_directory(self._directory)
 
     def _numbers(self) -> list[int]:
         names = (re.fullmatch(r"([0-9]{16})\.log", name) for name in os.listdir(self._directory))
@@ -89,7 +102,7 @@ class Log:
         end = SEGMENT_HEADER_SIZE
         for end, records in self._groups(path, data, number):
             self._apply(records, number, path, end)
-        if end < len(data):
+        if not bytes_of.unwritten(data, end):
             self._cut(path, data, end, number, last)
         return end
 
@@ -150,17 +163,26 @@ class Log:
         """Make records durable, with one flush for each group."""
         self.replay.check(records)
         for group in _groups_of(records):
-            if self._size >= self._segment_size:
+            if self.end >= self._segment_size:
                 self._open_segment(self._number + 1)
             self._write(group)
-            self._apply(group, self._number, self._path(self._number), self._size)
+            self.replay.follow(group, self._number)
 
     def _write(self, records: list[Record]) -> None:
-        path = self._path(self._number)
-        data = bytes_of.group(records, self._uid, self._number, self._size, self.sequence + 1)
-        write_at(self._descriptor, data, self._size, path)
+        path = self._file
+        data = bytes_of.group(records, self._uid, self._number, self.end, self.sequence + 1)
+        end = self.end + len(data)
+        if end > self._room_end:
+            room = end - self._room_end + min(ROOM_SIZE, max(self._segment_size - end, 0))
+            self._room_end = set_aside_room(self._descriptor, self._room_end, room)
+        try:
+            write_at(self._descriptor, data, self.end, path)
+        except DiskFull:
+            self._room_end = self.end
+            raise
         flush_data(self._descriptor, path)
-        self._size += len(data)
+        self.end = end
+        self._room_end = max(self._room_end, end)
         self.sequence += 1
 
     def _open_segment(self, number: int) -> None:
@@ -181,26 +203,36 @@ class Log:
         flush_data(descriptor, path)
         flush_directory(self._directory)
         self.close()
-        self._descriptor, self._number, self._size = descriptor, number, len(data)
+        self._descriptor, self._number, self._file = descriptor, number, path
+        self.end = self._room_end = len(data)
         self.sequence += 1
         self.replay.begin_segment(number)
 
-    def drop_unneeded(self) -> None:
-        """Remove the oldest segments that the snapshot has made dispensable, oldest first."""
-        for number in self.replay.unneeded():
+    def drop_unneeded(self) -> bool:
+        """Remove the oldest segments that the snapshot has made dispensable; True when more of them are left."""
+        unneeded = self.replay.unneeded()
+        for number in unneeded[:DROPS_MAX]:
             os.unlink(self._path(number))
             # One at a time: were an older one to come back, the gap would look like damage.
             flush_directory(self._directory)
             self.replay.forget_segment(number)
+        return len(unneeded) > DROPS_MAX
 
     def close(self) -> None:
-        """Close the open segment."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        """Close the open segment, without the room that it does not need."""
+        if self._descriptor < 0:
+            return
+        if self._room_end > self.end:
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._descriptor, self.end)
+        os.close(self._descriptor)
+        self._descriptor = -1
 
 
 def _groups_of(records: list[Record]) -> Iterator[list[Record]]:
+    if sum([len(record.payload) for record in records]) + len(records) * RECORD_HEADER_SIZE <= GROUP_SIZE_MAX:
+        yield records
+        return
     group: list[Record] = []
     size = 0
     for record in records:

@@ -8,6 +8,7 @@ It must not open files. A *group* is what one flush made durable:
 
 A group is written only after the one before it has been flushed. So a group that cannot be
 read is a torn tail when nothing readable follows it, and damage when something does.
+Behind the last group a segment may have room that was set aside for it: zeros to its end.
 
 The checksum of a group's header begins with the node, the segment and the place in it: a copy
 of old bytes anywhere else, in a payload for instance, is never taken for a group.
@@ -16,9 +17,10 @@ of old bytes anywhere else, in a payload for instance, is never taken for a grou
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from struct import Struct
 from zlib import crc32
+
+import msgspec
 
 VERSION = 1
 SEGMENT_MAGIC = b"QLUSTLOG"
@@ -40,9 +42,8 @@ ENTRY_KINDS = {"noop": 16, "members": 17, "command": 18}
 ENTRY_NAMES = {number: name for name, number in ENTRY_KINDS.items()}
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
-    """One fact of the log.
+class Record(msgspec.Struct, frozen=True, gc=False):
+    """One fact of the log. Many are made: this form is made in a fifth of a dataclass's time.
 
     For a vote ``index`` is the node voted for, 0 for nobody. For a snapshot (or a reset, which
     also drops the log before it) ``payload`` is the name of its file.
@@ -58,8 +59,7 @@ class Record:
         return RECORD_HEADER_SIZE + len(self.payload)
 
 
-@dataclass(frozen=True, slots=True)
-class GroupHeader:
+class GroupHeader(msgspec.Struct, frozen=True, gc=False):
     """What stands in front of a group."""
 
     count: int
@@ -92,14 +92,13 @@ def check_segment_header(header: bytes, uid: int, number: int) -> str | None:
 
 def group(records: Iterable[Record], uid: int, segment: int, offset: int, sequence: int) -> bytes:
     """The bytes of a group that will stand at ``offset`` of ``segment``."""
+    pack = _RECORD.pack
     parts: list[bytes] = []
-    count = 0
     for record in records:
-        parts.append(_RECORD.pack(record.kind, len(record.payload), record.term, record.index))
-        parts.append(record.payload)
-        count += 1
+        payload = record.payload
+        parts += (pack(record.kind, len(payload), record.term, record.index), payload)
     body = b"".join(parts)
-    head = _GROUP.pack(GROUP_MAGIC, count, sequence, len(body), crc32(body), 0)[:-4]
+    head = _GROUP.pack(GROUP_MAGIC, len(parts) // 2, sequence, len(body), crc32(body), 0)[:-4]
     return head + _header_crc32(head, uid, segment, offset).to_bytes(4, "little") + body
 
 
@@ -146,6 +145,11 @@ def next_group(data: bytes, uid: int, segment: int, offset: int) -> int | None:
             return place
         place = data.find(GROUP_MAGIC, place + 1)
     return None
+
+
+def unwritten(data: bytes, offset: int) -> bool:
+    """Whether nothing was ever written from here on: room that was set aside reads as zeros."""
+    return data.count(0, offset) == len(data) - offset
 
 
 SECTOR_SIZE = 512

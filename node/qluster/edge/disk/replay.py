@@ -38,7 +38,9 @@ class Replay:
         """Assert that these records can follow: a log that contradicts itself must not be written."""
         term, last, kept = self.term, self._last, self.snapshot.index if self.snapshot else 0
         for record in records:
-            if record.kind == VOTE:
+            if record.index == last + 1 and record.kind in ENTRY_NAMES:
+                last += 1
+            elif record.kind == VOTE:
                 assert record.term >= term, f"the term would go back from {term} to {record.term}"
                 term = record.term
             elif record.kind == RESET:
@@ -53,6 +55,16 @@ class Replay:
     def begin_segment(self, number: int) -> None:
         """The records that follow are in this segment."""
         self._tops[number] = 0
+
+    def follow(self, records: Sequence[Record], segment: int) -> None:
+        """Take records that were written just now. Entries in a row, which most are, are only counted."""
+        last = self._last
+        for record in records:
+            if record.index == last + 1 and record.kind in ENTRY_NAMES and self._entries is None:
+                self._last = self._tops[segment] = last = record.index
+            else:
+                self.apply(record, segment)
+                last = self._last
 
     def apply(self, record: Record, segment: int) -> None:
         """Take the next record. Raises Contradiction."""

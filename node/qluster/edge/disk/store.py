@@ -1,6 +1,7 @@
 """The state directory of a node: who may use it, what is in it, and when a save is durable.
 
     lock            held while a daemon uses the directory
+    reserve         space that is given up when the disk is full
     add_node        this node belongs to a cluster, or is to join one
     current/        node.json, log/, snapshot/
     old.1/ ...      states that were set aside, the newest few
@@ -30,6 +31,7 @@ from .identity import NodeFile
 from .log import SEGMENT_SIZE, Log
 from .records import ENTRY_KINDS, RESET, SNAPSHOT, VOTE, Record
 from .replay import Contradiction
+from .reserve import Reserve
 from .trouble import DiskFailed, DiskFull, DiskTrouble, LogDamaged, StateLocked, StateRefused
 
 logger = logging.getLogger(__name__)
@@ -53,6 +55,13 @@ class Disk:
         self._log: Log | None = None
         self._node: NodeFile | None = None
         self._failure: DiskFailed | None = None
+        self._reserve = Reserve(state_dir)
+        self._background = snapshots.Background(self._snapshot_dir)
+        self._snapshot: tuple[Snapshot, str] | None = None
+        """Written, and to be named by the log with the next save."""
+        self._segments_to_drop = False
+        self._wanted = 0
+        """Bytes for which there was no space."""
 
     # --- start ----------------------------------------------------------------
 
@@ -66,7 +75,7 @@ class Disk:
             self._lock_directory()
             if not os.path.isdir(self._current):
                 self._make_current()
-            return self._load_current()
+            return self._load_with_reserve()
         except OSError as error:
             raise self._trouble(error) from error
         except DiskFailed as failure:
@@ -103,6 +112,15 @@ class Disk:
         os.rename(unfinished, self._current)
         flush_directory(self._root)
 
+    def _load_with_reserve(self) -> Saved:
+        self._reserve.take()
+        try:
+            return self._load_current()
+        except DiskFull as full:
+            if not self._yield_reserve(full):
+                raise
+            return self._load_current()
+
     def _load_current(self) -> Saved:
         self._close_log()
         for directory in (self._current, self._snapshot_dir):
@@ -111,6 +129,8 @@ class Disk:
         self._refuse_other_cluster(node)
         log = Log(self._log_dir, node.number, self._segment_size)
         log.load()
+        # A name that a crash left between its appearance and its flush could still go.
+        flush_directory(self._root)
         if log.sequence < node.sequence:
             raise LogDamaged(self._log_dir, 0, (
                 f"the log ends with group {log.sequence}, but group {node.sequence} was durable"))
@@ -143,7 +163,7 @@ class Disk:
             raise LogDamaged(os.path.join(self._snapshot_dir, str(name)), 0, (
                 f"the snapshot is of entry {snapshot.term}/{snapshot.index}, the log says "
                 f"{record.term}/{record.index}"))
-        snapshots.remove_others(self._snapshot_dir, name)
+        snapshots.remove_others(self._snapshot_dir, {name} if name else set())
         return snapshot
 
     @property
@@ -160,7 +180,12 @@ class Disk:
         self._refuse_after_failure()
         assert self._log is not None, "load() comes before save()"
         try:
-            self._save(self._log, saves)
+            try:
+                self._save(self._log, saves)
+            except DiskFull as full:
+                if not self._yield_reserve(full):
+                    raise
+                self._save(self._log, saves)
         except DiskFailed as failure:
             self._failure = failure
             raise
@@ -169,25 +194,86 @@ class Disk:
             raise self._failure from error
 
     def _save(self, log: Log, saves: Sequence[Save]) -> None:
-        records: list[Record] = []
-        kept: str | None = None
+        records = self._named_snapshot(log)
         for save in saves:
             if isinstance(save, SaveSnapshot):
-                # The file first, the record that names it in the group: without it, it does not count.
-                kept = snapshots.file_name(save.snapshot, log.sequence + 1)
-                snapshots.write(self._snapshot_dir, kept, save.snapshot)
-                kind = RESET if save.reset else SNAPSHOT
-                records.append(Record(kind, save.snapshot.term, save.snapshot.index, kept.encode()))
+                records.extend(self._save_snapshot(log, save))
             else:
                 records.extend(_records(save))
-        log.append(records)
-        if kept is not None:
-            snapshots.remove_others(self._snapshot_dir, kept)
-            log.drop_unneeded()
+        if records:
+            log.append(records)
+        if any(record.kind in (SNAPSHOT, RESET) for record in records):
+            self._snapshot = None
+            self._forget_covered(log)
+        elif self._segments_to_drop:
+            self._segments_to_drop = log.drop_unneeded()
         # Last, because the identity, and after it add_node, say that the rest is there.
         for save in saves:
             if isinstance(save, SaveIdentity):
                 self._save_identity(save)
+
+    def _save_snapshot(self, log: Log, save: SaveSnapshot) -> list[Record]:
+        """The file first, the record that names it with the group: without it, the file does not count."""
+        snapshot = save.snapshot
+        name = snapshots.file_name(snapshot, log.sequence + 1)
+        if save.reset:
+            snapshots.write(self._snapshot_dir, name, snapshot)
+            return [_named(RESET, snapshot, name)]
+        if len(snapshot.state) >= snapshots.BACKGROUND_SIZE:
+            self._background.write(snapshot, name)
+            return []
+        try:
+            snapshots.write(self._snapshot_dir, name, snapshot)
+        except DiskFull as full:
+            self._go_without_snapshot(full)
+            return []
+        return [_named(SNAPSHOT, snapshot, name)]
+
+    def _named_snapshot(self, log: Log) -> list[Record]:
+        """The record for a snapshot that has been written beside the log, unless a newer one is in force."""
+        try:
+            self._snapshot = self._background.written() or self._snapshot
+        except DiskFull as full:
+            self._go_without_snapshot(full)
+        if self._snapshot is None:
+            return []
+        in_force = log.replay.snapshot
+        if in_force is not None and in_force.index >= self._snapshot[0].index:
+            self._snapshot = None
+            return []
+        return [_named(SNAPSHOT, *self._snapshot)]
+
+    def _go_without_snapshot(self, full: DiskFull) -> None:
+        """The log still has what the snapshot would have covered, so nothing depends on it."""
+        self._wanted = max(self._wanted, full.wanted)
+        logger.warning("snapshot-not-kept bytes=%d reason=no-space", full.wanted)
+
+    def _forget_covered(self, log: Log) -> None:
+        in_force = log.replay.snapshot
+        assert in_force is not None, "a snapshot was named just now"
+        snapshots.remove_others(self._snapshot_dir, {in_force.payload.decode()} | self._background.names())
+        self._segments_to_drop = log.drop_unneeded()
+
+    # --- space ----------------------------------------------------------------
+
+    @property
+    def short(self) -> bool:
+        """Whether space is so short that nothing new should be taken on; ``relieve`` ends it."""
+        return not self._reserve.held or self._wanted > 0
+
+    def relieve(self) -> bool:
+        """Look whether there is space again; True when it is short no longer."""
+        if self.short and self._reserve.take(self._wanted):
+            self._wanted = 0
+            logger.info("space-back path=%s", self._root)
+        return not self.short
+
+    def _yield_reserve(self, full: DiskFull) -> bool:
+        self._wanted = max(self._wanted, full.wanted)
+        if not self._reserve.release():
+            return False
+        logger.error("space-short %s The reserve is used for what is under way; this node takes on nothing new.", full)
+        return True
 
     def _save_identity(self, save: SaveIdentity) -> None:
         assert self._node is not None
@@ -210,6 +296,7 @@ class Disk:
         self._refuse_after_failure()
         try:
             self._lock_directory()
+            self._abandon_snapshots()
             self._close_log()
             if not os.path.isdir(self._current):
                 raise StateRefused(f"{self._root}: holds no state that could be set aside.")
@@ -247,16 +334,25 @@ class Disk:
     def close(self) -> None:
         """Give the directory free. What was saved is durable already."""
         if self._log is not None and self._node is not None and self._failure is None:
+            with contextlib.suppress(DiskTrouble, OSError):
+                self._snapshot = self._background.written(wait=True) or self._snapshot
+                self._save(self._log, [])
             # What is known to be there at a clean end must be there at the next start.
             node = msgspec.structs.replace(self._node, sequence=self._log.sequence)
             with contextlib.suppress(DiskTrouble):
                 identity.write(self._current, node)
+        self._abandon_snapshots()
         self._close_log()
         if self._lock >= 0:
             with contextlib.suppress(OSError):
                 os.ftruncate(self._lock, 0)
             os.close(self._lock)
             self._lock = -1
+
+    def _abandon_snapshots(self) -> None:
+        self._background.close()
+        self._background = snapshots.Background(self._snapshot_dir)
+        self._snapshot = None
 
     def _close_log(self) -> None:
         if self._log is not None:
@@ -268,11 +364,15 @@ class Disk:
             raise self._failure
 
 
+def _named(kind: int, snapshot: Snapshot, name: str) -> Record:
+    return Record(kind, snapshot.term, snapshot.index, name.encode())
+
+
 def _records(save: Save) -> list[Record]:
     if isinstance(save, SaveVote):
         return [Record(VOTE, save.term, save.vote or 0)]
     if isinstance(save, SaveEntries):
         assert save.entries, "an append of nothing"
-        return [Record(ENTRY_KINDS[entry.kind], entry.term, entry.index, entry.payload)
-                for entry in save.entries]
+        kinds = ENTRY_KINDS
+        return [Record(kinds[entry.kind], entry.term, entry.index, entry.payload) for entry in save.entries]
     return []
