@@ -104,6 +104,9 @@ class Journal:
         """
         for place, entry in enumerate(entries):
             if entry.index <= self.base_index:
+                # Of what lies before the base nothing is known but that it is committed.
+                fits = entry.index < self.base_index or entry.term == self.base_term
+                assert fits, f"a leader replaces the committed entry {entry.index}"
                 continue
             known = self.term_at(entry.index)
             if known == entry.term:

@@ -66,6 +66,12 @@ def test_entries_behind_the_base_are_passed_over() -> None:
     assert one.merge(entries(1, 1, 1, 2, 2, 2), 3) == entries(5, 2)
 
 
+def test_entries_that_contradict_the_base_are_a_fault_of_their_sender() -> None:
+    """They were taken for the next ones, and the log called damaged, when their terms were older than the base's."""
+    with pytest.raises(AssertionError, match="committed entry 3"):
+        Journal(3, 2, entries(4, 2)).merge(entries(3, 1, 1), 3)
+
+
 def test_first_and_last_index_of_a_term_let_a_leader_skip_it() -> None:
     one = Journal(2, 1, entries(3, 1, 3, 3, 3, 5))
     assert one.first_index_of(3) == 4
