@@ -8,7 +8,7 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 
 .DEFAULT_GOAL := help
 .PHONY: help deploy status destroy test check lint types floors unit edge cluster collection sanity \
-        simulate lab lab-deploy lab-down lab-test lock clean
+        faults simulate lab lab-deploy lab-down lab-test lock clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -92,6 +92,9 @@ lab-test: $(VENV)/dev.stamp ## deploy, kill, reinit, destroy on hosts with syste
 SEEDS ?= 0-199
 simulate: $(VENV)/dev.stamp ## whole clusters in one process: make simulate SEEDS=0-999
 	@PYTHONPATH=node:tests/node $(BIN)/python -m sim --seeds $(SEEDS)
+
+faults: $(VENV)/dev.stamp ## real daemons under real faults (as root): make faults SECONDS=600
+	@PYTHONPATH=node:tests/node:tests $(BIN)/python -m faults --seconds $(or $(SECONDS),300) --seed $(or $(SEED),1)
 
 lock: $(VENV)/controller.stamp ## pin the dependencies anew, with hashes
 	@for f in controller dev; do $(BIN)/uv pip compile -q --generate-hashes --no-emit-index-url --no-emit-find-links \

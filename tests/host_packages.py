@@ -19,6 +19,7 @@ PROGRAMS = {
     "nft": "nftables",
     "ip": "iproute2",
     "ssh": "openssh-client",
+    "fusermount3": "fuse3",
 }
 """Program → package of Debian and its descendants."""
 WHERE = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin:/usr/local/sbin"

@@ -39,11 +39,12 @@ class Site:
     group: str
     net: str
     children: list[subprocess.Popen[str]] = field(default_factory=list)
+    hosts: int = 4
 
     def __post_init__(self) -> None:
         authority = trustme.CA()
         authority.cert_pem.write_to_path(str(self.root / "ca.crt"))
-        for number in range(1, 5):
+        for number in range(1, self.hosts + 1):
             place = self.place(number)
             place.mkdir()
             certificate = authority.issue_cert(self.ip(number))

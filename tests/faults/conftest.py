@@ -1,0 +1,33 @@
+"""These tests need hosts and disks of their own; where that is not possible they are skipped, with the reason."""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from faults import cables, disks
+from faults.cluster import Cluster
+
+
+@pytest.fixture(scope="session")
+def hosts_possible() -> None:
+    """Network namespaces and nftables."""
+    if reason := cables.obstacle():
+        pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def disks_possible() -> None:
+    """File systems in user space."""
+    if reason := disks.obstacle():
+        pytest.skip(reason)
+
+
+@pytest.fixture
+def cluster(request: pytest.FixtureRequest, hosts_possible: None) -> Iterator[Cluster]:
+    """Hosts without daemons; parametrized indirectly with the arguments of ``Cluster``."""
+    made = Cluster("test", **getattr(request, "param", {}))
+    try:
+        yield made
+    finally:
+        made.end()
