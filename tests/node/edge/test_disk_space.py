@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from qluster.edge.disk import Disk, LogDamaged
 from qluster.edge.disk.snapshots import BACKGROUND_SIZE
-from qluster.events import Entry, Saved, SaveEntries, SaveSnapshot, SaveVote, Snapshot
+from qluster.events import Entry, Identity, Saved, SaveEntries, SaveIdentity, SaveSnapshot, SaveVote, Snapshot
 
 PATIENCE = 20.0
 SECTOR = 512
@@ -123,25 +123,45 @@ def test_start_flushes_what_a_killed_process_had_only_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is read back and acknowledged; the power may fail before anything else is saved."""
-    disk = Disk(str(tmp_path / "a"))
-    disk.load()
-    disk.save([entries(1, 3)])
-    copy = killed(tmp_path / "a", tmp_path / "b")
-    disk.close()
-    flushed: set[str] = set()
-
-    def noting(flush: object) -> object:
-        def noted(descriptor: int) -> None:
-            flushed.add(os.readlink(f"/proc/self/fd/{descriptor}"))
-            flush(descriptor)  # type: ignore[operator]
-        return noted
-
-    monkeypatch.setattr(os, "fdatasync", noting(os.fdatasync))
-    monkeypatch.setattr(os, "fsync", noting(os.fsync))
+    copy = killed_after_a_save(tmp_path)
+    data, whole = noted(monkeypatch, "fdatasync"), noted(monkeypatch, "fsync")
     again = Disk(str(copy))
     again.load()
-    assert {str(newest_segment(copy)), str(copy / "current/log"), str(copy / "current"), str(copy)} <= flushed
+    assert {str(newest_segment(copy)), str(copy / "current/log"), str(copy / "current"), str(copy)} <= {*data, *whole}
     again.close()
+
+
+def test_start_reads_the_disk_and_not_what_memory_holds_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a flush that failed memory shows what the disk does not have, as if all were well."""
+    copy = killed_after_a_save(tmp_path)
+    forgotten, read = noted(monkeypatch, "posix_fadvise"), noted(monkeypatch, "fdatasync")
+    again = Disk(str(copy))
+    again.load()
+    again.close()
+    assert str(newest_segment(copy)) in forgotten
+    assert read[str(newest_segment(copy))] < forgotten[str(newest_segment(copy))]
+
+
+def killed_after_a_save(tmp_path: Path) -> Path:
+    disk = Disk(str(tmp_path / "a"))
+    disk.save([SaveIdentity(Identity(disk.load().uid, 1, 1)), entries(1, 3)])
+    copy = killed(tmp_path / "a", tmp_path / "b")
+    disk.close()
+    return copy
+
+
+def noted(monkeypatch: pytest.MonkeyPatch, name: str) -> dict[str, float]:
+    """When this system call was first made for which file."""
+    call, files = getattr(os, name), {}
+
+    def noting(descriptor: int, *more: int) -> None:
+        call(descriptor, *more)
+        files.setdefault(os.readlink(f"/proc/self/fd/{descriptor}"), time.monotonic())
+
+    monkeypatch.setattr(os, name, noting)
+    return files
 
 
 # --- a full disk -----------------------------------------------------------------

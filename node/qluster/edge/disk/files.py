@@ -61,6 +61,23 @@ def flush_data(descriptor: int, path: str) -> None:
         raise DiskFailed(path, f"flushing failed ({error.strerror})") from error
 
 
+def settle(path: str) -> None:
+    """Flush what a former process wrote, and forget what memory holds of it, so that the disk itself is read.
+
+    Whoever was killed had written perhaps and not flushed: what is read back will be acknowledged. And after a
+    flush that failed memory still shows what the disk does not have.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            flush_data(descriptor, path)
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise DiskFailed(path, f"flushing failed ({error.strerror})") from error
+
+
 def flush_directory(path: str) -> None:
     """Make the names in a directory durable."""
     try:

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator
 
 from . import records as bytes_of
-from .files import flush_data, flush_directory, set_aside_room, write_at
+from .files import flush_data, flush_directory, set_aside_room, settle, write_at
 from .records import GROUP_HEADER_SIZE, RECORD_HEADER_SIZE, SEGMENT_HEADER_SIZE, Record
 from .replay import Contradiction, Replay
 from .trouble import DiskFailed, DiskFull, LogDamaged
@@ -61,6 +61,8 @@ class Log:
         numbers = self._numbers()
         if not numbers:
             raise LogDamaged(self._directory, 0, "the log has no segment")
+        settle(self._path(numbers[-1]))
+        flush_directory(self._directory)
         for number in numbers:
             last = number == numbers[-1]
             if number != numbers[0] + numbers.index(number):
@@ -72,9 +74,6 @@ class Log:
         self._file = self._path(self._number)
         self._descriptor = os.open(self._file, os.O_RDWR | os.O_CLOEXEC)
         self._room_end = max(os.fstat(self._descriptor).st_size, self.end)
-        # What a killed process had written and not flushed was read back just now, and will be acknowledged.
-        flush_data(self._descriptor, self._file)
-        flush_directory(self._directory)
 
     def _numbers(self) -> list[int]:
         names = (re.fullmatch(r"([0-9]{16})\.log", name) for name in os.listdir(self._directory))
