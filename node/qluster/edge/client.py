@@ -28,8 +28,10 @@ ANSWER_SECONDS = 30.0
 READ_SECONDS = 10.0
 """A snapshot that stands still for so long is fetched on from where it stopped."""
 ATTEMPTS_MAX = 5
-"""Of one snapshot; the node then asks again with the newest one."""
+"""Of one snapshot that bring nothing; the node then asks again with the newest one."""
 ATTEMPT_PAUSE = 0.2
+PROGRESS_SIZE = 64 * 1024
+"""An attempt that brings so much does not count: a line that breaks often still gets there in the end."""
 ANSWER_SIZE_MAX = 16 * 1024 * 1024
 """The answer for a cluster of a hundred nodes has a hundredth of that."""
 SNAPSHOT_SIZE_MAX = 256 * 1024 * 1024
@@ -97,21 +99,24 @@ async def fetch_snapshot(address: Address, token: str, ca_file: str, index: int 
     """The snapshot of a node, at least of ``index``, whole and unharmed. Raises :class:`ClientError`."""
     timeout = aiohttp.ClientTimeout(total=None, connect=CONNECT_SECONDS, sock_read=READ_SECONDS)
     partial = _Partial()
-    failure = ""
+    attempts, failure = 0, ""
     async with _session(ca_file, timeout) as session:
-        for attempt in range(ATTEMPTS_MAX):
-            if attempt:
-                log.info(
-                    "snapshot-resumes from=%s at=%d error=%s", base_url(address), len(partial.data), failure
-                )
-                await asyncio.sleep(ATTEMPT_PAUSE)
+        while attempts < ATTEMPTS_MAX:
+            began, tag = len(partial.data), partial.tag
             try:
                 await _fetch(session, address, token, index, partial)
-                return partial.checked()
+                # In a thread: the sum of many megabytes takes longer than a heartbeat may.
+                return await asyncio.to_thread(partial.checked)
             except (aiohttp.ClientError, TimeoutError, OSError, _Torn) as error:
                 failure = _reason(error)
+            goes_on = partial.tag == tag or not tag
+            attempts = 0 if goes_on and len(partial.data) >= began + PROGRESS_SIZE else attempts + 1
+            at = len(partial.data)
+            log.info("snapshot-breaks from=%s at=%d attempts=%d error=%s", base_url(address), at, attempts, failure)
+            await asyncio.sleep(ATTEMPT_PAUSE)
     raise ClientError(
-        f"the snapshot of {base_url(address)} did not arrive in {ATTEMPTS_MAX} attempts: {failure}"
+        f"the snapshot of {base_url(address)} did not arrive: {ATTEMPTS_MAX} attempts in a row brought nothing, "
+        f"the last one because of: {failure}"
     )
 
 
@@ -142,6 +147,9 @@ async def _fetch(
         headers |= {"Range": f"bytes={len(partial.data)}-", "If-Range": partial.tag}
     url = f"{base_url(address)}/snapshot"
     async with session.get(url, headers=headers, params={"index": index}, allow_redirects=False) as response:
+        if response.status == 416:
+            partial.data.clear()
+            raise _Torn("what arrived is longer than what is offered now")
         if response.status not in (200, 206):
             raise _refused(address, response.status, await response.content.read(ANSWER_SIZE_MAX))
         if response.status == 200:
