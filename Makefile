@@ -31,6 +31,11 @@ $(VENV)/dev.stamp: requirements/dev.txt | $(VENV)/pyvenv.cfg
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	@touch $@ $(VENV)/controller.stamp
 
+$(VENV)/bench.stamp: requirements/bench.txt $(VENV)/dev.stamp
+	@echo "installing the pinned dependencies of the benchmark (once)"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
 # --- a cluster on this machine ------------------------------------------------
 
 deploy: $(VENV)/controller.stamp ## a cluster on this machine, no root needed
@@ -96,8 +101,13 @@ simulate: $(VENV)/dev.stamp ## whole clusters in one process: make simulate SEED
 faults: $(VENV)/dev.stamp ## real daemons under real faults (as root): make faults SECONDS=600
 	@PYTHONPATH=node:tests/node:tests $(BIN)/python -m faults --seconds $(or $(SECONDS),300) --seed $(or $(SEED),1)
 
+# make bench-consensus CELL='http-64-256 bytes-*' ROUNDS=5; QUICK=1 shows in three minutes whether it works
+bench-consensus: $(VENV)/bench.stamp ## the product beside etcd and PySyncObj: make bench-consensus CELL=http-64-256
+	@$(BIN)/python -m bench $(if $(QUICK),--quick) $(if $(ROUNDS),--rounds $(ROUNDS)) \
+	  $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SOURCE),--source $(SOURCE)) $(foreach cell,$(CELL),--cell '$(cell)')
+
 lock: $(VENV)/controller.stamp ## pin the dependencies anew, with hashes
-	@for f in controller dev; do $(BIN)/uv pip compile -q --generate-hashes --no-emit-index-url --no-emit-find-links \
+	@for f in controller dev bench; do $(BIN)/uv pip compile -q --generate-hashes --no-emit-index-url --no-emit-find-links \
 	  --no-header --python-version 3.11 requirements/$$f.in -o requirements/$$f.txt || exit 1; done
 	@$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
 	  --python-version 3.11 requirements/node.in -o requirements/node.txt

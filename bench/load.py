@@ -76,7 +76,8 @@ def _read(log: Path, warm: float, seconds: float) -> Outcome:
         raise LoadFailed(f"no request succeeded; status codes: {refused}")
     first = min(began) + int(warm * 1e6)
     last = first + int(seconds * 1e6)
-    latencies = [micros / 1e6 for start, micros in zip(began, took, strict=True) if start >= first and start + micros <= last]
+    asked = zip(began, took, strict=True)
+    latencies = [micros / 1e6 for start, micros in asked if first <= start + micros <= last]
     if not latencies:
         raise LoadFailed(f"{len(began)} requests succeeded, none in the {seconds:g} s that count")
     return Outcome(from_latencies(latencies, seconds, sum(refused.values())), len(began))

@@ -14,12 +14,20 @@ import shutil
 import socket
 import struct
 import subprocess
+import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 SIOCETHTOOL = 0x8946
-ETHTOOL_STSO, ETHTOOL_SGSO, ETHTOOL_STXCSUM = 0x1F, 0x24, 0x17
+ETHTOOL_STSO, ETHTOOL_SGSO = 0x1F, 0x24
 NET = "10.88.0"
+BRIDGE = "br0"
+OWN = 254
+"""Last number of the address that the benchmark itself has on the bridge."""
 COMMAND_SECONDS = 20
+
+Result = TypeVar("Result")
 
 
 def obstacle() -> str:
@@ -51,18 +59,20 @@ class Hosts:
         """Make them; to be undone with :meth:`remove`, also after a failure."""
         middle = f"{self.entering}0"
         self._add(middle)
-        _run("ip", "-n", middle, "link", "add", "br0", "type", "bridge", "mcast_snooping", "0")
-        _run("ip", "-n", middle, "link", "set", "br0", "up")
+        _run("ip", "-n", middle, "link", "add", BRIDGE, "type", "bridge", "mcast_snooping", "0")
+        _run("ip", "-n", middle, "address", "add", f"{NET}.{OWN}/24", "dev", BRIDGE)
+        _run("ip", "-n", middle, "link", "set", BRIDGE, "up")
         for number in range(1, self._count + 1):
             name = f"{self.entering}{number}"
             self._add(name)
-            _run("ip", "-n", middle, "link", "add", f"port{number}", "type", "veth", "peer", "name", "eth0", "netns", name)
-            _run("ip", "-n", middle, "link", "set", f"port{number}", "master", "br0", "up")
+            _run("ip", "-n", middle, "link", "add", f"port{number}", "type", "veth",
+                 "peer", "name", "eth0", "netns", name)
+            _run("ip", "-n", middle, "link", "set", f"port{number}", "master", BRIDGE, "up")
             _run("ip", "-n", name, "link", "set", "lo", "up")
             _run("ip", "-n", name, "address", "add", f"{NET}.{number}/24", "dev", "eth0")
             _run("ip", "-n", name, "link", "set", "eth0", "up")
             _run("ip", "-n", name, "route", "add", "default", "dev", "eth0")
-            self._within(name, _whole_packets)
+            self._within(number, _whole_packets)
 
     def _add(self, name: str) -> None:
         _run("ip", "netns", "add", name)
@@ -79,21 +89,38 @@ class Hosts:
             subprocess.run(["ip", "netns", "del", name], capture_output=True, timeout=COMMAND_SECONDS, check=False)
         self._made.clear()
 
-    @staticmethod
-    def _within(name: str, action: object) -> None:
-        """Do something in a namespace, in a child of this process."""
-        child = os.fork()
-        if child == 0:
-            code = 1
+    def from_within(self, action: Callable[[], Result]) -> Result:
+        """Do something in a thread that stands on the bridge; so do the programs that it starts."""
+        return self._within(0, action)
+
+    def _within(self, number: int, action: Callable[[], Result]) -> Result:
+        results: list[Result] = []
+        faults: list[BaseException] = []
+
+        def work() -> None:
             try:
-                place = os.open(Path("/run/netns") / name, os.O_RDONLY)
-                if ctypes.CDLL(None, use_errno=True).setns(place, 0) == 0:
-                    action()  # type: ignore[operator]
-                    code = 0
-            finally:
-                os._exit(code)
-        if os.waitpid(child, 0)[1] != 0:
-            raise RuntimeError(f"cannot set up the network of {name}")
+                _enter(f"{self.entering}{number}")
+                results.append(action())
+            except BaseException as fault:  # noqa: BLE001 - it is raised again where the thread was started
+                faults.append(fault)
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+        if faults:
+            raise faults[0]
+        return results[0]
+
+
+def _enter(name: str) -> None:
+    """Bring the calling thread, and no other, into a namespace."""
+    place = os.open(Path("/run/netns") / name, os.O_RDONLY)
+    try:
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.setns(place, 0) != 0:
+            raise OSError(ctypes.get_errno(), f"setns {name}")
+    finally:
+        os.close(place)
 
 
 def _whole_packets() -> None:

@@ -36,7 +36,8 @@ class Program:
 
     def version(self) -> str:
         """What it says of itself, first line."""
-        said = subprocess.run([self.path, "--version"], env=self.environment, capture_output=True, text=True, timeout=30)
+        words = [self.path, "--version"]
+        said = subprocess.run(words, env=self.environment, capture_output=True, text=True, timeout=30, check=False)
         return said.stdout.splitlines()[0].strip()
 
 
@@ -54,7 +55,7 @@ def bring(name: str) -> Program:
 
 def _fetch(name: str) -> None:
     if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
-        raise Missing(f"{name} is not installed, and this host has no apt-get to fetch it. Install it ({PACKAGES[name][0]}).")
+        raise Missing(f"{name} is not installed, and this host has no apt-get to fetch it with. Install it.")
     folder = CACHE / "downloads"
     folder.mkdir(parents=True, exist_ok=True)
     UNPACKED.mkdir(parents=True, exist_ok=True)
@@ -62,7 +63,8 @@ def _fetch(name: str) -> None:
         ["apt-get", "download", *PACKAGES[name]], cwd=folder, capture_output=True, text=True, timeout=DOWNLOAD_SECONDS
     )
     if asked.returncode != 0:
-        raise Missing(f"{name} is not installed, and apt-get download failed: {asked.stderr.strip()[-300:]}. Install it.")
+        said = asked.stderr.strip()[-300:]
+        raise Missing(f"{name} is not installed, and apt-get download failed: {said}. Install it.")
     for package in PACKAGES[name]:
         for archive in folder.glob(f"{package}_*.deb"):
             subprocess.run(["dpkg-deb", "-x", str(archive), str(UNPACKED)], check=True, timeout=DOWNLOAD_SECONDS)

@@ -19,13 +19,13 @@ class Endpoint:
     port: int
     method: str
     path: str
-    headers: dict[str, str]
+    headers: tuple[tuple[str, str], ...]
     body: bytes
 
     def request(self) -> bytes:
         """The write as HTTP/1.1."""
         lines = [f"{self.method} {self.path} HTTP/1.1", f"Host: {self.ip}:{self.port}",
-                 f"Content-Length: {len(self.body)}", *(f"{name}: {text}" for name, text in self.headers.items())]
+                 f"Content-Length: {len(self.body)}", *(f"{name}: {text}" for name, text in self.headers)]
         return "\r\n".join([*lines, "", ""]).encode() + self.body
 
 

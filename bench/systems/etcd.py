@@ -36,17 +36,20 @@ class Etcd:
         """Start all members and wait until each knows the leader."""
         self.site.make()
         for number in self.site.numbers:
-            self.servers[number] = Server(self._words(number), self.site.place(number) / "log", self._program.environment)
+            log = self.site.place(number) / "log"
+            self.servers[number] = Server(self._words(number), log, self._program.environment)
         wait_for("etcd has a leader", self._led, list(self.servers.values()))
 
     def _words(self, number: int) -> list[str]:
         site, ip, timers = self.site, self.site.ip(number), self.site.timers
         peers = ",".join(f"n{other}=https://{site.ip(other)}:{PEER_PORT}" for other in site.numbers)
         return [
-            *site.prefix(number), self._program.path, "--name", f"n{number}", "--data-dir", str(site.place(number) / "data"),
+            *site.prefix(number), self._program.path, "--name", f"n{number}",
+            "--data-dir", str(site.place(number) / "data"),
             "--listen-client-urls", f"https://{ip}:{CLIENT_PORT},http://{ip}:{PLAIN_PORT}",
             "--advertise-client-urls", f"https://{ip}:{CLIENT_PORT}",
-            "--listen-peer-urls", f"https://{ip}:{PEER_PORT}", "--initial-advertise-peer-urls", f"https://{ip}:{PEER_PORT}",
+            "--listen-peer-urls", f"https://{ip}:{PEER_PORT}",
+            "--initial-advertise-peer-urls", f"https://{ip}:{PEER_PORT}",
             "--initial-cluster", peers, "--initial-cluster-token", "bench",
             "--cert-file", str(site.folder / "server.crt"), "--key-file", str(site.folder / "server.key"),
             "--peer-cert-file", str(site.folder / "server.crt"), "--peer-key-file", str(site.folder / "server.key"),
@@ -94,7 +97,7 @@ class Etcd:
         """Where a client that looks for the new leader sends its writes: every member takes them."""
         body = wire.json_put(base64.b64encode(KEY).decode(), base64.b64encode(wire.value(256)).decode())
         return [
-            wire.Endpoint(number, self.site.ip(number), CLIENT_PORT, "POST", "/v3/kv/put", {}, body)
+            wire.Endpoint(number, self.site.ip(number), CLIENT_PORT, "POST", "/v3/kv/put", (), body)
             for number in self.site.numbers
         ]
 

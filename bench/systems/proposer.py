@@ -65,7 +65,7 @@ class Loop:
         self._daemon._tickets.pop(ticket, None)
         if isinstance(answer.outcome, Done):
             self._done += 1
-            if asked >= self._counts_from and (self._task.count or now <= self._ends):
+            if now >= self._counts_from and (self._task.count or now <= self._ends):
                 self._latencies.append(now - asked)
         else:
             word = type(answer.outcome).__name__

@@ -15,6 +15,7 @@ from bench.site import Site
 from bench.systems.qluster import environment
 
 PORT = 4321
+"""And the node's number: nodes of one port on several addresses find no leader."""
 
 
 class PySync:
@@ -29,11 +30,12 @@ class PySync:
     def start(self) -> None:
         """Start all nodes and wait until each knows the leader."""
         self.site.make()
-        addresses = {number: f"{self.site.ip(number)}:{PORT}" for number in self.site.numbers}
+        addresses = {number: f"{self.site.ip(number)}:{PORT + number}" for number in self.site.numbers}
         for number in self.site.numbers:
             others = [address for other, address in addresses.items() if other != number]
             place = self.site.place(number)
-            words = [sys.executable, "-m", "bench.systems.pysync_node", str(place / "journal"), addresses[number], *others]
+            module = "bench.systems.pysync_node"
+            words = [sys.executable, "-m", module, str(place / "journal"), addresses[number], *others]
             self.servers[number] = Server(words, place / "log", environment(), subprocess.PIPE, subprocess.PIPE)
         wait_for("pysyncobj has a leader", self._ready, list(self.servers.values()))
 
@@ -42,8 +44,8 @@ class PySync:
 
     def leader(self) -> int:
         """The node that leads."""
-        leading = [number for number, server in self.servers.items() if server.alive and inside.ask(server, {})["leads"]]
-        return leading[0] if leading else 0
+        alive = [number for number, server in self.servers.items() if server.alive]
+        return next((number for number in alive if inside.ask(self.servers[number], {})["leads"]), 0)
 
     def commits(self) -> int:
         """Entries applied on the leader."""

@@ -68,7 +68,7 @@ class Loop:
         with self._lock:
             if error == FAIL_REASON.SUCCESS:
                 self._done += 1
-                if asked >= self._counts_from and now <= self._ends:
+                if self._counts_from <= now <= self._ends:
                     self._latencies.append(now - asked)
             else:
                 self._refused += 1

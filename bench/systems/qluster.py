@@ -116,12 +116,13 @@ class Qluster:
 
     def http(self, size: int) -> Order:
         """A write through REST."""
-        return Order(f"https://{self.site.ip(self.leader())}:{PORT}{PATH}", wire.value(size), {**_headers(), ":method": "PUT"})
+        url = f"https://{self.site.ip(self.leader())}:{PORT}{PATH}"
+        return Order(url, wire.value(size), {**_headers(), ":method": "PUT"})
 
     def writes(self) -> list[wire.Endpoint]:
         """Where a client that looks for the new leader sends its writes: those that do not lead refuse at once."""
         return [
-            wire.Endpoint(number, self.site.ip(number), PORT, "PUT", PATH, _headers(), wire.value(256))
+            wire.Endpoint(number, self.site.ip(number), PORT, "PUT", PATH, tuple(_headers().items()), wire.value(256))
             for number in self.site.numbers
         ]
 
