@@ -18,6 +18,7 @@ All numbers are in network byte order; the whole header is authenticated by the 
 | 36 | 8 | number of the message, per sender, boot and stream, from 1 |
 | 44 | 2 | index of this chunk, from 0 |
 | 46 | 2 | count of chunks of the message |
+| 48 | 8 | echo: the newest message of the addressee that the sender heard through the group, 0 for none |
 
 Messages are numbered in two streams. Every node is to hear every message of the group stream, so there a
 missing number is a loss. Messages of the direct stream go to one node each, so there it means nothing.
@@ -31,9 +32,9 @@ from hashlib import sha256
 from typing import Final, NamedTuple
 
 MAGIC: Final = b"QLS1"
-VERSION: Final = 1
+VERSION: Final = 2
 
-HEADER: Final = struct.Struct(">4sBBH8sQIQQHH")
+HEADER: Final = struct.Struct(">4sBBH8sQIQQHHQ")
 HEADER_SIZE: Final = HEADER.size
 TAG_SIZE: Final = 16
 """Authentication tag of AES-GCM at the end of every datagram."""
@@ -47,7 +48,11 @@ DIRECT: Final = 0x02
 """The message is numbered in the direct stream, not in the group stream."""
 REQUEST: Final = 0x04
 """The payload is a repair request, not a chunk of a message."""
-FLAGS_KNOWN: Final = UNICAST | DIRECT | REQUEST
+ANNOUNCE: Final = 0x08
+"""There is no payload: the message's number is the newest of the group stream, for who missed it."""
+PROBE: Final = 0x10
+"""The payload is a probe or the answer to one: somebody tries who hears whom."""
+FLAGS_KNOWN: Final = UNICAST | DIRECT | REQUEST | ANNOUNCE | PROBE
 
 BOOT_MAX: Final = 2**32 - 1
 NUMBER_MAX: Final = 2**64 - 1
@@ -76,6 +81,8 @@ class Drop(StrEnum):
     """Seen before, or older than the replay window reaches."""
     FORGED = "forged"
     """The seal does not fit: changed, cut, not sealed, or sealed with another key."""
+    UNASKED = "unasked_probe"
+    """A probe beyond what this node answers in a second, or an answer to nobody's question."""
     TWIN = "twin"
     """Well sealed, with this node's own uid, and not sent by it: its state directory was copied."""
     REPEATED = "repeated"
@@ -96,6 +103,7 @@ class Header(NamedTuple):
     message: int
     chunk: int
     chunks: int
+    echo: int = 0
 
     def encoded(self) -> bytes:
         return HEADER.pack(MAGIC, VERSION, *self)
@@ -110,17 +118,13 @@ def parse_header(datagram: bytes) -> Header | Drop:
     """Read the header of anything that came from the network, or say why it is none."""
     if len(datagram) < SEAL_SIZE:
         return Drop.SHORT
-    magic, version, *fields = HEADER.unpack_from(datagram)
-    if magic != MAGIC:
+    fields = HEADER.unpack_from(datagram)
+    if fields[0] != MAGIC:
         return Drop.FOREIGN
-    if version != VERSION:
+    if fields[1] != VERSION:
         return Drop.VERSION
-    header = Header(*fields)
-    if (
-        header.flags & ~FLAGS_KNOWN
-        or not header.sequence
-        or not header.message
-        or header.chunk >= header.chunks
-    ):
+    header = Header._make(fields[2:])
+    flags, _, _, _, _, sequence, message, chunk, chunks, _ = header
+    if flags & ~FLAGS_KNOWN or not sequence or not message or chunk >= chunks:
         return Drop.MALFORMED
     return header

@@ -129,6 +129,8 @@ class Throttle:
     def step(self, now: float) -> bool:
         """Slower at once when much was lost, faster after a while without; True when the rate is
         another now."""
+        if not self._lost and now < self._since + THROTTLE_INTERVAL:
+            return False
         before = self.rate
         intervals = int((now - self._since) / THROTTLE_INTERVAL)
         if now < self._slowed_at + SLOWING_PAUSE:

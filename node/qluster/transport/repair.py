@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import struct
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from math import inf
 from typing import Final, NamedTuple
 
 from qluster.events import Address
@@ -73,22 +73,23 @@ def wants_max(size: int, chunks_max: int) -> int:
     return max(1, min(REQUEST_WANTS_MAX, (size - _TARGET.size) // (_WANT.size + (chunks_max + 7) // 8)))
 
 
-@dataclass(slots=True, eq=False)
 class Outgoing:
     """A message on its way out: its number is given when its first chunk goes."""
 
-    message: bytes
-    to: Address | None
-    count: int
-    number: int = 0
-    chunks_sent: int = 0
-    sent_at: float = 0.0
-    repaired: dict[int, tuple[float, Address | None]] = field(default_factory=dict)
-    """Chunk → when it was last repaired, and for whom (None: the group)."""
+    __slots__ = ("chunks_sent", "count", "direct", "message", "number", "repaired", "sent_at", "to")
 
-    @property
-    def direct(self) -> bool:
-        return self.to is not None
+    def __init__(
+        self, message: bytes, to: Address | None, count: int, number: int = 0, chunks_sent: int = 0
+    ) -> None:
+        self.message = message
+        self.to = to
+        self.direct = to is not None
+        self.count = count
+        self.number = number
+        self.chunks_sent = chunks_sent
+        self.sent_at = 0.0
+        self.repaired: dict[int, tuple[float, Address | None]] | None = None
+        """Chunk → when it was last repaired, and for whom (None: the group)."""
 
 
 class Repair(NamedTuple):
@@ -108,21 +109,29 @@ class Repairs:
         self._counters = counters
         self._recent: dict[MessageKey, Outgoing] = {}
         self._waiting: OrderedDict[Repair, None] = OrderedDict()
+        self.forget_at = inf
+        """When the oldest message remembered may be too old; may be early."""
 
-    def remember(self, outgoing: Outgoing) -> None:
+    def remember(self, outgoing: Outgoing, now: float) -> None:
         """Its first chunk goes now. A direct message of one chunk is left out: nobody can notice its loss."""
         if outgoing.direct and outgoing.count == 1:
             return
-        self._recent[(outgoing.direct, outgoing.number)] = outgoing
-        if len(self._recent) > self._capacity:
-            del self._recent[next(iter(self._recent))]
+        recent = self._recent
+        if not recent:
+            self.forget_at = now + REPAIR_AGE_MAX
+        recent[(outgoing.direct, outgoing.number)] = outgoing
+        if len(recent) > self._capacity:
+            del recent[next(iter(recent))]
 
     def forget_old(self, now: float) -> None:
         """Let go of what is too old to be repaired."""
+        self.forget_at = inf
         while self._recent:
             key = next(iter(self._recent))
-            if now - self._recent[key].sent_at <= REPAIR_AGE_MAX:
+            self.forget_at = self._recent[key].sent_at + REPAIR_AGE_MAX
+            if now < self.forget_at:
                 return
+            self.forget_at = inf
             del self._recent[key]
 
     def ask(self, want: Want, asker: Address, now: float) -> int:
@@ -141,7 +150,9 @@ class Repairs:
         return lost
 
     def _ask_chunk(self, outgoing: Outgoing, chunk: int, asker: Address, now: float) -> bool:
-        at, last = outgoing.repaired.get(chunk, (-REPAIR_MEMORY, asker))
+        if outgoing.repaired is None:
+            outgoing.repaired = {}
+        at, last = outgoing.repaired.get(chunk, (-inf, asker))
         to: Address | None = asker
         if now - at < REPAIR_MEMORY:
             if last is None or last == asker:
@@ -157,6 +168,11 @@ class Repairs:
         outgoing.repaired[chunk] = (now, to)
         self._waiting[repair] = None
         return not known
+
+    @property
+    def waiting(self) -> bool:
+        """Whether any chunk is to be sent again."""
+        return bool(self._waiting)
 
     def peek(self) -> Repair | None:
         """The next chunk to send again."""

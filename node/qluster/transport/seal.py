@@ -25,7 +25,15 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from qluster.transport.envelope import BOOT_MAX, HEADER_SIZE, NUMBER_MAX, Header, cluster_tag
+from qluster.transport.envelope import (
+    BOOT_MAX,
+    HEADER_SIZE,
+    MAGIC,
+    NUMBER_MAX,
+    VERSION,
+    Header,
+    cluster_tag,
+)
 
 SECRET_SIZE: Final = 32
 """AES-256."""
@@ -37,6 +45,9 @@ CIPHERS_MAX: Final = 128
 
 _DERIVATION = struct.Struct(">HQI")
 _NONCE = struct.Struct(">4xQ")
+_STEADY = struct.Struct(">4sBBH8sQI")
+_CHANGING = struct.Struct(">QQHHQ")
+"""The two halves of a header: what stays the same for a sender and a kind of datagram, and what does not."""
 
 
 class KeyFault(ValueError):
@@ -122,16 +133,20 @@ class Sealer:
     def rekey(self, key: Key) -> None:
         """Send with this key from now on. The sequence goes on: going back to a key repeats no nonce."""
         self._key = key
-        self._cipher = _cipher(self.cluster, key, self.uid, self.boot)
+        self._encrypt = _cipher(self.cluster, key, self.uid, self.boot).encrypt
+        self._steady: dict[int, bytes] = {}
 
-    def seal(self, flags: int, message: int, chunk: int, chunks: int, payload: bytes) -> bytes:
+    def seal(self, flags: int, message: int, chunk: int, chunks: int, payload: bytes, echo: int = 0) -> bytes:
         """The next datagram of this node."""
         assert self.sequence < NUMBER_MAX, "the sequence of datagrams is used up"
-        self.sequence += 1
-        header = Header(
-            flags, self._key.id, self.cluster, self.uid, self.boot, self.sequence, message, chunk, chunks
-        ).encoded()
-        return header + self._cipher.encrypt(_NONCE.pack(self.sequence), payload, header)
+        self.sequence = sequence = self.sequence + 1
+        steady = self._steady.get(flags)
+        if steady is None:
+            steady = self._steady[flags] = _STEADY.pack(
+                MAGIC, VERSION, flags, self._key.id, self.cluster, self.uid, self.boot
+            )
+        header = steady + _CHANGING.pack(sequence, message, chunk, chunks, echo)
+        return header + self._encrypt(_NONCE.pack(sequence), payload, header)
 
 
 class Opener:

@@ -34,9 +34,12 @@ class Window:
         """It was seen. Only for a number that is fresh."""
         assert number > 0, "numbers begin at 1"
         age = self.highest - number
-        if age >= 0:
+        if age == -1:
+            self._seen = (self._seen << 1 | 1) & _MASK
+        elif age >= 0:
             assert age < WINDOW_SIZE, "a number behind the window cannot be marked"
             self._seen |= 1 << age
             return
-        self._seen = (self._seen << -age | 1) & _MASK if -age < WINDOW_SIZE else 1
+        else:
+            self._seen = (self._seen << -age | 1) & _MASK if -age < WINDOW_SIZE else 1
         self.highest = number

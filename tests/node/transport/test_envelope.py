@@ -29,6 +29,7 @@ HEADERS = st.builds(
     sequence=NUMBERS,
     message=NUMBERS,
     chunk=st.integers(0, 65534),
+    echo=st.integers(0, NUMBER_MAX),
     more=st.integers(1, 65535),
 )
 GOOD = Header(0, 1, cluster_tag("one"), 7, 1, 1, 1, 0, 1)
@@ -53,8 +54,8 @@ def test_cut_into_header_or_tag_is_short(header: Header, size: int) -> None:
     ("offset", "value", "reason"),
     [
         pytest.param(0, b"X", Drop.FOREIGN, id="magic"),
-        pytest.param(4, b"\x02", Drop.VERSION, id="version"),
-        pytest.param(5, b"\x08", Drop.MALFORMED, id="unknown-flag"),
+        pytest.param(4, b"\x01", Drop.VERSION, id="version"),
+        pytest.param(5, b"\x20", Drop.MALFORMED, id="unknown-flag"),
         pytest.param(28, bytes(8), Drop.MALFORMED, id="sequence-0"),
         pytest.param(36, bytes(8), Drop.MALFORMED, id="message-0"),
         pytest.param(44, b"\x00\x01", Drop.MALFORMED, id="chunk-beyond-count"),
@@ -68,7 +69,7 @@ def test_what_no_sender_writes_is_refused(offset: int, value: bytes, reason: Dro
 
 
 def test_header_has_its_size() -> None:
-    assert len(GOOD.encoded()) == HEADER_SIZE == 48
+    assert len(GOOD.encoded()) == HEADER_SIZE == 56
 
 
 def test_clusters_have_different_tags() -> None:

@@ -34,7 +34,7 @@ class Sent(Repairs):
         self.counters: dict[str, int] = defaultdict(int)
         super().__init__(capacity, group_size, self.counters)
         for number, count in enumerate(counts, start=1):
-            self.remember(Outgoing(bytes(count), to, count, number=number, chunks_sent=count))
+            self.remember(Outgoing(bytes(count), to, count, number=number, chunks_sent=count), 0.0)
 
     def taken(self) -> list[tuple[int, int, Address | None]]:
         found = []
@@ -119,7 +119,7 @@ def test_message_for_one_is_never_repaired_to_all() -> None:
 
 def test_chunks_not_sent_yet_are_not_repaired() -> None:
     sent = Sent()
-    sent.remember(Outgoing(bytes(5), None, 5, number=1, chunks_sent=2))
+    sent.remember(Outgoing(bytes(5), None, 5, number=1, chunks_sent=2), 0.0)
     sent.ask(wanted(1, 1, 2, 3, 900), ALICE, 0.0)
     assert sent.taken() == [(1, 1, ALICE)]
 
