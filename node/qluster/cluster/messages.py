@@ -6,14 +6,18 @@ the founding (0: sender belongs to none yet), and ``node``, the sender's number 
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from typing import Annotated
+from ipaddress import ip_address
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta, Struct
 
 from qluster.status import DatabaseStatus, PoolStatus
 
-Count = Annotated[int, Meta(ge=0)]
+Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+Number = Annotated[int, Meta(ge=1, le=2**63 - 1)]
+Word = Annotated[int, Meta(ge=0)]
+"""64 bits, all of which may be set: the encoding has no larger numbers."""
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Text = Annotated[str, Meta(max_length=1000)]
 
@@ -27,12 +31,12 @@ class Hello(Struct, frozen=True, tag="hello", array_like=True):
 
     cluster: Count
     node: Count
-    uid: Count
+    uid: Word
     ip: Text
     udp_port: Port
     api_port: Port
     db_port: Port | None
-    role: Text
+    role: Literal["node", "listener"]
     pool: bool
     version: Text
     shared: Annotated[dict[str, str], Meta(max_length=64)]
@@ -41,34 +45,34 @@ class Hello(Struct, frozen=True, tag="hello", array_like=True):
 class Present(Struct, frozen=True, tag="present", array_like=True):
     """A voter answers a hello: this cluster exists."""
 
-    cluster: Count
-    node: Count
+    cluster: Number
+    node: Number
     leader: Count
 
 
 class Welcome(Struct, frozen=True, tag="welcome", array_like=True):
     """The leader answers a hello: ``uid`` is member number ``number``."""
 
-    cluster: Count
-    node: Count
-    uid: Count
-    number: Count
+    cluster: Number
+    node: Number
+    uid: Word
+    number: Number
 
 
 class Refusal(Struct, frozen=True, tag="refusal", array_like=True):
     """The leader answers a hello: ``uid`` cannot join, and why."""
 
-    cluster: Count
-    node: Count
-    uid: Count
+    cluster: Number
+    node: Number
+    uid: Word
     reason: Text
 
 
 class Report(Struct, frozen=True, tag="report", array_like=True):
     """What a member says of itself, at regular times and whenever it changes."""
 
-    cluster: Count
-    node: Count
+    cluster: Number
+    node: Number
     version: Text
     settings_digest: Text
     message: Text
@@ -83,20 +87,20 @@ class Report(Struct, frozen=True, tag="report", array_like=True):
 class PositionQuery(Struct, frozen=True, tag="query", array_like=True):
     """The leader of ``term`` asks every database node for its position."""
 
-    cluster: Count
-    node: Count
+    cluster: Number
+    node: Number
     term: Count
 
 
 class PositionReply(Struct, frozen=True, tag="position", array_like=True):
     """The database here has no upstream of an earlier term any more, and this is its position."""
 
-    cluster: Count
-    node: Count
+    cluster: Number
+    node: Number
     term: Count
-    system_id: Count
+    system_id: Word
     timeline: Count
-    position: Count
+    position: Word
     fit: bool
     """False when the database here cannot become primary."""
     reason: Text
@@ -118,6 +122,19 @@ def encode(message: Message) -> bytes:
 def decode(text: bytes) -> Message:
     """The message in these bytes; raises :class:`MalformedMessage`."""
     try:
-        return _decoder.decode(text)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as fault:
+        message = _decoder.decode(text)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as fault:
         raise MalformedMessage(str(fault)) from fault
+    if isinstance(message, Hello):
+        _check_address(message.ip)
+    return message
+
+
+def _check_address(ip: str) -> None:
+    """It is answered to this address, and it becomes the address of a member: no name, and one host's."""
+    try:
+        address = ip_address(ip)
+    except ValueError as fault:
+        raise MalformedMessage(f"hello from {ip[:40]!r}, which is no IP address") from fault
+    if address.is_multicast or address.is_unspecified:
+        raise MalformedMessage(f"hello from {address}, which is not the address of one host")
