@@ -55,6 +55,10 @@ def _parsers() -> tuple[argparse.ArgumentParser, Commands]:
     _add_config(status, default=argparse.SUPPRESS)
     status.add_argument("--json", action="store_true", help="print the node's answer as it is")
 
+    state = _command(commands, "show-state", "show what the node's state directory holds; changes nothing in it")
+    _add_config(state, default=argparse.SUPPRESS)
+    state.add_argument("--entries", metavar="FIRST", type=int, help="show the log's entries from this index on as well")
+
     aside = _command(commands, "set-aside", "put the node's state away, so that it joins anew; the daemon is stopped")
     _add_config(aside, default=argparse.SUPPRESS)
     aside.add_argument("--reason", default="asked for by an operator", help="what to note in it")
@@ -119,6 +123,10 @@ def _run(chosen: argparse.Namespace, program: str) -> int:
     config = read_config(config_path(chosen.config, program))
     if chosen.command == "set-aside":
         return _set_aside(config, chosen.reason)
+    if chosen.command == "show-state":
+        from qluster.cli.state import show_state
+
+        return show_state(config, chosen.entries)
     from qluster.cli.show import show_status
 
     return show_status(config, as_json=chosen.json)

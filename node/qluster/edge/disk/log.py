@@ -49,6 +49,11 @@ class Log:
         self.sequence = 0
         """Number of the last group."""
         self.replay = Replay()
+        self._looks_only = False
+        self.notes: list[str] = []
+        """What reading found that a crash had left unfinished."""
+        self.segments: list[tuple[int, int]] = []
+        """Number and end of each segment that was read."""
 
     def create(self) -> None:
         """Begin a log in an empty directory."""
@@ -57,12 +62,30 @@ class Log:
     # --- reading back ---------------------------------------------------------
 
     def load(self) -> None:
-        """Read all segments into ``replay`` and open the last one. Raises LogDamaged."""
+        """Read all segments into ``replay``, cut what a crash left unfinished, and open the last one.
+
+        Raises LogDamaged.
+        """
         numbers = self._numbers()
+        if numbers:
+            settle(self._path(numbers[-1]))
+            flush_directory(self._directory)
+        self._read(numbers)
+        self._file = self._path(self._number)
+        self._descriptor = os.open(self._file, os.O_RDWR | os.O_CLOEXEC)
+        self._room_end = max(os.fstat(self._descriptor).st_size, self.end)
+
+    def look(self) -> None:
+        """Read all segments into ``replay`` and change nothing; what a start would do stands in ``notes``.
+
+        Raises LogDamaged.
+        """
+        self._looks_only = True
+        self._read(self._numbers())
+
+    def _read(self, numbers: list[int]) -> None:
         if not numbers:
             raise LogDamaged(self._directory, 0, "the log has no segment")
-        settle(self._path(numbers[-1]))
-        flush_directory(self._directory)
         for number in numbers:
             last = number == numbers[-1]
             if number != numbers[0] + numbers.index(number):
@@ -71,9 +94,7 @@ class Log:
             end = self._load_segment(number, last, alone=len(numbers) == 1)
             if end is not None:
                 self._number, self.end = number, end
-        self._file = self._path(self._number)
-        self._descriptor = os.open(self._file, os.O_RDWR | os.O_CLOEXEC)
-        self._room_end = max(os.fstat(self._descriptor).st_size, self.end)
+                self.segments.append((number, end))
 
     def _numbers(self) -> list[int]:
         names = (re.fullmatch(r"([0-9]{16})\.log", name) for name in os.listdir(self._directory))
@@ -91,9 +112,10 @@ class Log:
         if last and not alone and self._never_begun(data, number):
             # A crash while the segment was begun: nothing in it was ever acknowledged, and without
             # its first group the older segments could never go.
-            logger.warning("log-segment-removed file=%s bytes=%d reason=unfinished", path, len(data))
-            os.unlink(path)
-            flush_directory(self._directory)
+            self._note(f"log-segment-removed file={path} bytes={len(data)} reason=unfinished")
+            if not self._looks_only:
+                os.unlink(path)
+                flush_directory(self._directory)
             return None
         if problem is not None:
             raise LogDamaged(path, 0, problem)
@@ -146,6 +168,16 @@ class Log:
         header = bytes_of.group_header(data, self._uid, number, end)
         if not bytes_of.torn(data, end, header):
             raise LogDamaged(path, end, "the last group is complete, but its checksum is wrong")
+        self._note(f"log-tail-cut file={path} offset={end} bytes={len(data) - end} reason=torn")
+        if not self._looks_only:
+            self._truncate(path, end)
+
+    def _note(self, line: str) -> None:
+        self.notes.append(line)
+        if not self._looks_only:
+            logger.warning("%s", line)
+
+    def _truncate(self, path: str, end: int) -> None:
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         try:
             os.ftruncate(descriptor, end)
@@ -154,7 +186,6 @@ class Log:
             raise DiskFailed(path, f"cutting the torn tail failed ({error.strerror})") from error
         finally:
             os.close(descriptor)
-        logger.warning("log-tail-cut file=%s offset=%d bytes=%d reason=torn", path, end, len(data) - end)
 
     # --- writing --------------------------------------------------------------
 
