@@ -90,6 +90,18 @@ def flush_directory(path: str) -> None:
         raise DiskFailed(path, f"flushing the directory failed ({error.strerror})") from error
 
 
+def make_directory(path: str) -> None:
+    """Make a directory, durably: a name that a power cut takes away takes everything below it along."""
+    made = os.path.abspath(path)
+    unnamed = []
+    while not os.path.isdir(made):
+        unnamed.append(made)
+        made = os.path.dirname(made)
+    os.makedirs(path, mode=0o700, exist_ok=True)
+    for one in reversed(unnamed):
+        flush_directory(os.path.dirname(one))
+
+
 def replace_file(path: str, parts: Iterable[bytes], mode: int = 0o600) -> None:
     """Make ``path`` hold ``parts``, durably; whoever reads it sees the old contents or the new."""
     temporary = path + TEMPORARY_SUFFIX

@@ -26,7 +26,7 @@ from qluster.events import Save, Saved, SaveEntries, SaveIdentity, SaveSnapshot,
 
 from .. import clock
 from . import identity, snapshots
-from .files import NO_SPACE, flush_directory, remove_temporary, replace_file
+from .files import NO_SPACE, flush_directory, make_directory, remove_temporary, replace_file
 from .identity import NodeFile
 from .log import SEGMENT_SIZE, Log
 from .records import ENTRY_KINDS, RESET, SNAPSHOT, VOTE, Record
@@ -85,7 +85,7 @@ class Disk:
     def _lock_directory(self) -> None:
         if self._lock >= 0:
             return
-        os.makedirs(self._root, mode=0o700, exist_ok=True)
+        make_directory(self._root)
         lock = os.open(os.path.join(self._root, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
