@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import logging
 import signal
-from concurrent.futures import ThreadPoolExecutor
 from math import inf
 from pathlib import Path
 from random import Random
@@ -28,14 +27,13 @@ from qluster.edge.multicast import Multicast, NetworkUnusable
 from qluster.edge.pooler import Pooler
 from qluster.edge.postgres import Postgres, PostgresFailed
 from qluster.edge.rest import RestServer, RestUnavailable
+from qluster.edge.saving import Saver
 from qluster.edge.watchdog import Watchdog
 from qluster.events import (
     Address,
     Answer,
     CancelJob,
     DatagramReceived,
-    Effects,
-    Event,
     FactsRead,
     FetchSnapshot,
     Job,
@@ -43,29 +41,25 @@ from qluster.events import (
     Leave,
     Repoint,
     Saved,
+    SaveEnded,
+    Send,
     Snapshot,
     StopRequested,
-    TimePassed,
 )
 from qluster.node import Node
 from qluster.overview import headline
 from qluster.status import Status
 from qluster.transport.link import Link, LinkSettings
 from qluster.transport.seal import Key, KeyFault, parse_keys
+from qluster.turns import Hands, Turns
 
 log = logging.getLogger("qluster.daemon")
 
 FACTS_INTERVAL = 0.5
 """Seconds between two looks at the database; what ends or is ordered is looked at at once."""
 
-EVENTS_MAX = 4096
-"""Events that may wait: beyond it datagrams are dropped and counted, as a full socket buffer would."""
-
-TURN_EVENTS_MAX = 256
-"""Events of one turn, so that a flood cannot keep what is due from being sent."""
-
-IDLE_MAX = 1.0
-"""Seconds without an event after which the node is asked anyway, and the service manager is told we live."""
+ALIVE_INTERVAL = 0.5
+"""Seconds between two signs of life to the service manager while turns follow each other."""
 
 EXIT_CLEAN, EXIT_REFUSED = 0, 1
 
@@ -90,15 +84,17 @@ class Daemon:
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        self._queue: asyncio.Queue[Event] = asyncio.Queue(EVENTS_MAX)
         self._jobs: dict[int, asyncio.Task[object]] = {}
         self._tickets: dict[int, asyncio.Future[Answer]] = {}
         self._ticket = 0
-        self._dropped = 0
         self._endings = 0
         self._rejoined_at = -inf
+        self._alive_at = -inf
         self._disk = Disk(config.state_dir, config.cluster.name)
-        self._writer = ThreadPoolExecutor(1, "disk")
+        self._saver = Saver(self._disk.save, lambda number: self._turns.put(SaveEnded(number)), self._save_failed)
+        self._turns = Turns(
+            Hands(self._limit, self._send, self._start, self._answer, self._saver.save, self._turned)
+        )
         self._network = Multicast(config.ip, config.udp.socket, self._received)
         self._rest = RestServer(config, self._serve, self._snapshot)
         self._watchdog = Watchdog()
@@ -112,8 +108,8 @@ class Daemon:
         """From the first look at the disk to the clean end."""
         loop = asyncio.get_running_loop()
         async with contextlib.AsyncExitStack() as stack:
-            stack.callback(self._writer.shutdown, wait=True)
             stack.callback(self._disk.close)
+            stack.push_async_callback(self._saver.close)
             saved = self._disk.load()
             stack.callback(self._network.close)
             self._network.open()
@@ -168,51 +164,28 @@ class Daemon:
         except (OSError, UnicodeDecodeError, KeyFault) as fault:
             raise Trouble(f"cluster.key-file {file}: {fault}") from fault
 
-    # --- events -------------------------------------------------------------------
-
-    def _put(self, event: Event) -> None:
-        try:
-            self._queue.put_nowait(event)
-        except asyncio.QueueFull:
-            self._dropped += 1
+    # --- turns --------------------------------------------------------------------
 
     def _received(self, datagram: bytes, source: Address) -> None:
-        self._put(DatagramReceived(datagram, source))
-
-    async def _turn(self, wake_at: float) -> list[Event]:
-        """The events of one turn: at least one, unless time has passed."""
-        wait = min(max(0.0, wake_at - clock.monotonic()), IDLE_MAX)
-        events: list[Event] = []
-        with contextlib.suppress(TimeoutError):
-            events.append(await asyncio.wait_for(self._queue.get(), wait) if wait else self._queue.get_nowait())
-        while len(events) < TURN_EVENTS_MAX and not self._queue.empty():
-            events.append(self._queue.get_nowait())
-        return events or [TimePassed()]
+        self._turns.put_datagram(DatagramReceived(datagram, source))
 
     async def _live(self) -> int:
-        wake_at = 0.0
         while True:
-            try:
-                events = await self._turn(wake_at)
-            except asyncio.QueueEmpty:
-                events = [TimePassed()]
             assert self._node is not None
-            gathered = Effects()
-            for event in events:
-                effects = self._node.handle(event, clock.monotonic())
-                _gather(gathered, effects)
-                self._limit(effects.alive_until)
-                if effects.leave is not None:
-                    break
-            await self._perform(gathered)
-            wake_at = gathered.wake_at
-            if self._watchdog.supervised:
-                self._watchdog.alive(headline(self._node, clock.monotonic()))
-            self._mind_group(self._node)
-            if gathered.leave is not None:
-                code = await self._leave(gathered.leave)
-                if code is not None:
-                    return code
+            code = await self._leave(await self._turns.live(self._node))
+            if code is not None:
+                return code
+
+    def _turned(self, node: Node, now: float) -> None:
+        if now < self._alive_at + ALIVE_INTERVAL:
+            return
+        self._alive_at = now
+        if self._watchdog.supervised:
+            self._watchdog.alive(headline(node, now))
+        self._mind_group(node)
+
+    def _save_failed(self, fault: BaseException) -> None:
+        self._turns.fail(fault)
 
     def _mind_group(self, node: Node) -> None:
         """Join the group again when it is silent while others are heard; a leader hears only answers anyway."""
@@ -227,18 +200,13 @@ class Daemon:
         if self._guard is not None:
             self._guard.deadline(alive_until)
 
-    async def _perform(self, effects: Effects) -> None:
-        """Save, then send, then start, then answer: nothing else sends."""
-        if effects.save:
-            loop = asyncio.get_running_loop()
-            await loop.run_in_executor(self._writer, self._disk.save, effects.save)
-        self._network.send(effects.send)
-        for job in effects.start:
-            self._start(job)
-        for answer in effects.answer:
-            waiting = self._tickets.pop(answer.ticket, None)
-            if waiting is not None and not waiting.done():
-                waiting.set_result(answer)
+    def _send(self, sends: list[Send]) -> None:
+        self._network.send(sends)
+
+    def _answer(self, answer: Answer) -> None:
+        waiting = self._tickets.pop(answer.ticket, None)
+        if waiting is not None and not waiting.done():
+            waiting.set_result(answer)
 
     async def _leave(self, leave: Leave) -> int | None:
         """End, or begin again as a new node (None)."""
@@ -249,6 +217,8 @@ class Daemon:
             raise Trouble(leave.message)
         log.warning("begins-again reason=%s", leave.message)
         await self._end_jobs()
+        await self._saver.drain()
+        self._turns.forget()
         self._disk.set_aside(leave.message)
         self._node = self._make_node(self._disk.load(), leave.founding)
         self._look.set()
@@ -281,7 +251,7 @@ class Daemon:
             log.info("job-ended number=%d seconds=%.2f error=%s", job.number, took, ended.error)
             self._jobs.pop(job.number, None)
             self._endings += 1
-            await self._queue.put(ended)
+            self._turns.put(ended)
             self._look.set()
 
     async def _do(self, order: object) -> object:
@@ -324,7 +294,7 @@ class Daemon:
     def _stop(self) -> None:
         """The service manager, an operator, or the loss of the guard wants an end."""
         self._watchdog.stopping("stops the database, hands over, leaves")
-        self._put(StopRequested())
+        self._turns.put(StopRequested())
 
     async def _watch_database(self, postgres: Postgres) -> None:
         while True:
@@ -334,7 +304,7 @@ class Daemon:
             if endings != self._endings:
                 # Begun before a job ended: half of what was seen may be from before it.
                 continue
-            await self._queue.put(FactsRead(facts))
+            self._turns.put(FactsRead(facts))
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._look.wait(), FACTS_INTERVAL)
 
@@ -351,7 +321,7 @@ class Daemon:
         waiting: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._tickets[ticket] = waiting
         try:
-            await self._queue.put(decided)
+            self._turns.put(decided)
             answer = await waiting
         finally:
             self._tickets.pop(ticket, None)
@@ -361,8 +331,10 @@ class Daemon:
         """What the node knows of itself and its cluster, with the counters of its hands."""
         assert self._node is not None, "the server starts after the node"
         status = self._node.status(clock.monotonic())
-        counters = {**status.own.counters, **self._network.counters, "events_dropped": self._dropped}
-        return msgspec.structs.replace(status, own=msgspec.structs.replace(status.own, counters=counters))
+        counters = {**status.own.counters, **self._network.counters, "events_dropped": self._turns.dropped}
+        message = self._saver.trouble or status.own.message
+        own = msgspec.structs.replace(status.own, counters=counters, message=message)
+        return msgspec.structs.replace(status, own=own)
 
     async def _snapshot(self, index: int) -> bytes | None:
         snapshot = self._node.snapshot if self._node else None
@@ -380,14 +352,3 @@ class Daemon:
         if self._node is not None:
             self._node.link.rekey(keys)
             log.info("reloaded sending-key=%d keys=%s", keys[0].id, ",".join(str(key.id) for key in keys))
-
-
-def _gather(gathered: Effects, effects: Effects) -> None:
-    """Add what one event brought to what the turn has so far."""
-    gathered.save += effects.save
-    gathered.send += effects.send
-    gathered.start += effects.start
-    gathered.answer += effects.answer
-    gathered.leave = gathered.leave or effects.leave
-    gathered.wake_at = effects.wake_at
-    gathered.alive_until = effects.alive_until

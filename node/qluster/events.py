@@ -3,8 +3,9 @@
 This file must not know who performs an order or where an event comes from.
 
 A node is a function: one event goes in, with the time; :class:`Effects` come out.
-The order of the fields of :class:`Effects` is the order of performing:
-what is to be saved is durable before anything is sent, started or answered.
+What is to be saved is made durable in the background, in the order of being ordered, and
+:class:`SaveEnded` comes back. Whatever depends on it the node keeps to itself until then: all
+other effects may be performed at once, in the order of the fields of :class:`Effects`.
 Times are seconds of the monotonic clock as float.
 """
 # SPDX-License-Identifier: GPL-3.0-or-later
@@ -182,6 +183,8 @@ class Effects:
     """What the node wants done, in the order in which it must be done."""
 
     save: list[Save] = field(default_factory=list)
+    number: int = 0
+    """Number of these saves, 0 when there are none: :class:`SaveEnded` has it."""
     send: list[Send] = field(default_factory=list)
     start: list[Job] = field(default_factory=list)
     answer: list[Answer] = field(default_factory=list)
@@ -201,6 +204,13 @@ class Effects:
 @dataclass(frozen=True, slots=True)
 class TimePassed:
     """The time of ``wake_at`` has come, or nothing else happened for a while."""
+
+
+@dataclass(frozen=True, slots=True)
+class SaveEnded:
+    """All saves up to this number are durable."""
+
+    number: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -348,7 +358,7 @@ ClientRequest = (
     | NodeDownRequested
 )
 
-Event = TimePassed | DatagramReceived | FactsRead | JobEnded | StopRequested | ClientRequest
+Event = TimePassed | SaveEnded | DatagramReceived | FactsRead | JobEnded | StopRequested | ClientRequest
 
 
 # --- outcomes of requests ----------------------------------------------------

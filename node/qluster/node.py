@@ -37,12 +37,14 @@ from qluster.events import (
     JobEnded,
     Leave,
     Saved,
+    SaveEnded,
     SaveIdentity,
     Snapshot,
     StopRequested,
     TimePassed,
 )
 from qluster.governing import Governing
+from qluster.holding import UNBOUND, Holding, Message
 from qluster.hosting import Hosting
 from qluster.keeper import Keeper
 from qluster.overview import consensus_settings, overview
@@ -102,8 +104,10 @@ class Node:
         self.counters = {"messages_malformed": 0, "messages_foreign": 0, "elections": 0, "snapshots": 0}
         self.message = ""
         self.stopping = False
+        self._leaving = False
         self._boot = saved.boot
         self._effects = Effects()
+        self._holding = Holding()
         self._numbers = 0
         self._fetching: int | None = None
         self._checked = False
@@ -130,8 +134,12 @@ class Node:
     # --- the one way in ---------------------------------------------------------
 
     def handle(self, event: Event, now: float) -> Effects:
-        """Take one event; the effects are to be performed in the order of their fields."""
-        self._effects = effects = Effects()
+        """Take one event, and settle what follows from it."""
+        self.take(event, now)
+        return self.settle(now)
+
+    def take(self, event: Event, now: float) -> None:
+        """Take one event. Several may be taken before :meth:`settle`: they have come in at the same time."""
         match event:
             case DatagramReceived(datagram, source):
                 for received in self.link.receive(datagram, source, now):
@@ -139,6 +147,8 @@ class Node:
             case FactsRead(facts):
                 assert isinstance(facts, Facts)
                 self.keeper.look(facts, now)
+            case SaveEnded(number):
+                self._saved(number, now)
             case JobEnded():
                 self._ended(event, now)
             case StopRequested():
@@ -148,8 +158,18 @@ class Node:
                 pass
             case _:
                 serving.serve(self, event, now)
+
+    def settle(self, now: float) -> Effects:
+        """What follows from the events taken; to be performed in the order of the fields."""
+        effects = self._effects
         self._settle(now)
+        self._effects = Effects()
         return effects
+
+    @property
+    def saving(self) -> bool:
+        """Whether a save that was ordered is not durable yet."""
+        return self._holding.ordered > self._holding.durable
 
     def status(self, now: float) -> Status:
         """What this node knows of itself and its cluster."""
@@ -169,17 +189,47 @@ class Node:
 
     def start(self, job: Job | None) -> None:
         """Order a job."""
-        if job is not None:
+        if job is not None and not self._held(job):
             self._effects.start.append(job)
 
     def tell(self, message: messages.Message, to: Address | None, now: float) -> None:
         """Send a message of the cluster."""
-        self.link.send(CLUSTER + messages.encode(message), to, now)
+        self._say(CLUSTER + messages.encode(message), to, now)
 
     def leave(self, message: str, *, rejoin: bool = False, clean: bool = False, founding: int = 0) -> None:
         """End the daemon, or (``rejoin``) begin again as a new node."""
-        if self._effects.leave is None:
-            self._effects.leave = Leave(message, rejoin, clean, founding)
+        if self._leaving:
+            return
+        self._leaving = True
+        leave = Leave(message, rejoin, clean, founding)
+        if not self._held(leave):
+            self._effects.leave = leave
+
+    def _say(self, text: bytes, to: Address | None, now: float, *, unbound: bool = False) -> None:
+        number = self._holding.wait_for(self._effects.save, unbound=unbound)
+        if number:
+            self._holding.hold(number, Message(text, to))
+        else:
+            self.link.send(text, to, now)
+
+    def _held(self, held: Job | Leave) -> bool:
+        """Whether this waits for a save."""
+        number = self._holding.wait_for(self._effects.save)
+        if number:
+            self._holding.hold(number, held)
+        return bool(number)
+
+    def _saved(self, number: int, now: float) -> None:
+        for held in self._holding.ended(number):
+            match held:
+                case Message(text, to):
+                    self.link.send(text, to, now)
+                case Job():
+                    self._effects.start.append(held)
+                case Leave():
+                    self._effects.leave = held
+        if self.qraft is not None:
+            self.qraft.saved(number, now)
 
     @property
     def me(self) -> int:
@@ -293,6 +343,10 @@ class Node:
             self._agree(self.qraft, now)
             self._introduce(self.qraft, now)
         self.hosting.step(now)
+        if effects.save:
+            assert self.qraft is not None, "who belongs to no cluster has nothing to save"
+            effects.number = self.qraft.saving()
+            self._holding.order(effects.number, effects.save)
         effects.answer += self.requests.take(now)
         effects.send += self.link.due(now)
         effects.alive_until = self.hosting.alive_until(now)
@@ -308,9 +362,9 @@ class Node:
             moved = self._carry_out(qraft.take(), now)
             if not self.governing.step(now) and not moved:
                 break
-        if not self._checked and self.state.applied and qraft.caught_up:
+        if not self._checked and self.state.name and qraft.caught_up:
             self._check_file()
-        if qraft.removed and self._effects.leave is None and not self.stopping:
+        if qraft.removed and not self.stopping:
             self.leave(f"node {self.me} was removed from the cluster; set its state directory aside to join anew")
         applied = self.state.applied
         if applied - qraft.snapshot_index >= COMPACT_ENTRIES:
@@ -323,7 +377,7 @@ class Node:
         for destination, message in output.send:
             to = self.address(destination) if destination is not None else None
             if destination is None or to is not None:
-                self.link.send(CONSENSUS + encode(message), to, now)
+                self._say(CONSENSUS + encode(message), to, now, unbound=isinstance(message, UNBOUND))
         if output.restored is not None:
             self._restore(output.restored, now)
         for entry in output.committed:

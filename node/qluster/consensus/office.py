@@ -66,12 +66,17 @@ class Office:
         """When :meth:`tick` is needed at the latest."""
         me = self._me
         step_down_at = self.rounds.contact_at(me.configuration) + me.settings.node_timeout
-        times = [self.replication.heartbeat_at, self.replication.retry_at, step_down_at]
+        times = [self.replication.heartbeat_at, self.replication.retry_at, step_down_at, self._stalled_at]
         if self.transfer:
             times.append(self.transfer.wake_at)
         if self._waiting_listeners():
             times.append(self._tend_at)
         return min(times)
+
+    @property
+    def _stalled_at(self) -> float:
+        """When this node's disk has been at one save for so long that somebody else should lead."""
+        return self._me.saving_since + self._me.settings.node_timeout / 2
 
     def alive(self, now: float) -> set[int]:
         """This node and all that it heard within node-timeout."""
@@ -150,6 +155,10 @@ class Office:
         peer = self.replication.peer(message.node)
         if peer is not None:
             self._judge_steadiness(peer, now)
+        self._advance(now)
+
+    def saved(self, now: float) -> None:
+        """This node's own copy has grown."""
         self._advance(now)
 
     def append_refusal(self, message: AppendRefusal, now: float) -> None:
@@ -275,6 +284,10 @@ class Office:
         if now >= self.rounds.contact_at(me.configuration) + me.settings.node_timeout:
             self.ended = "no quorum answers"
             self._release(now)
+            return
+        if now >= self._stalled_at:
+            # The others could commit without this disk, and nobody would ever notice that it is gone.
+            self.ended = f"its disk has not saved for {now - me.saving_since:.2f}s"
             return
         self._go_on_with_transfer(now)
         if self.ended:

@@ -6,7 +6,9 @@ Must not know who performs the output.
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass
 from math import inf
 from random import Random
 
@@ -42,6 +44,15 @@ def committed_by(entry: Entry) -> int:
     index = int.from_bytes(entry.payload, "big")
     assert index < entry.index, f"entry {entry.index} says that {index} is committed"
     return index
+
+
+@dataclass(slots=True)
+class Saving:
+    """Saves under way: since when, and up to where the log is durable once they are."""
+
+    number: int
+    index: int
+    since: float
 
 
 class Participant:
@@ -82,6 +93,10 @@ class Participant:
         self.role = self.resting_role
         self._output = Output()
         self._unsaved: list[Entry] = []
+        self.saved_index = self.journal.last_index
+        """Up to here this node's own copy is durable."""
+        self._savings: deque[Saving] = deque()
+        self._saving_number = 0
 
     def _open_membership(self) -> None:
         try:
@@ -175,6 +190,7 @@ class Participant:
         if fresh[0].index <= last_before:
             self.say("cuts", entries=last_before - fresh[0].index + 1, at=fresh[0].index)
             self.membership.cut_from(fresh[0].index)
+            self._unsave_from(fresh[0].index)
         self._appended(fresh)
 
     def _appended(self, entries: Sequence[Entry]) -> None:
@@ -218,6 +234,7 @@ class Participant:
             self.snapshot = snapshot
             self.journal.restart_at(snapshot.index, snapshot.term)
             self.membership.restart_at(snapshot.index, members)
+            self._unsave_from(1)
             self._save_snapshot(snapshot, reset=True)
         self.commit_to(max(self.commit_index, snapshot.index))
         self.applied_index = snapshot.index
@@ -265,6 +282,28 @@ class Participant:
             self._output.save.append(SaveEntries(tuple(self._unsaved)))
             self._unsaved.clear()
 
+    def _unsave_from(self, index: int) -> None:
+        """What was saved, or is being saved, from this index on is replaced."""
+        self.saved_index = min(self.saved_index, index - 1)
+        for saving in self._savings:
+            saving.index = min(saving.index, index - 1)
+
+    def saving(self) -> int:
+        """All saves taken so far are on their way to the disk; their number."""
+        self._saving_number += 1
+        self._savings.append(Saving(self._saving_number, self.journal.last_index, self.now))
+        return self._saving_number
+
+    def saved(self, number: int) -> None:
+        """All saves up to this number are durable."""
+        while self._savings and self._savings[0].number <= number:
+            self.saved_index = max(self.saved_index, self._savings.popleft().index)
+
+    @property
+    def saving_since(self) -> float:
+        """Since when the oldest save is on its way; inf when none is."""
+        return self._savings[0].since if self._savings else inf
+
     def take(self) -> Output:
         """What is wanted done, with the entries that became committed. Begins a new output."""
         self._close_entries()
@@ -279,6 +318,7 @@ class Participant:
         assert self.journal.base_index <= snapshot_index <= self.applied_index
         assert self.applied_index <= self.commit_index <= self.journal.last_index
         assert self.journal.last_term <= self.term
+        assert self.saved_index <= self.journal.last_index
         assert self.role in ROLES
         if self.role in (CANDIDATE, LEADER):
             assert self.vote == self.node, f"{self.role} of term {self.term} voted for {self.vote}"

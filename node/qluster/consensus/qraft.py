@@ -3,8 +3,9 @@
 Must not know clocks, sockets or files: time and chance are arguments. Decides only which part is asked.
 
 :meth:`QRaft.take` gives what is wanted done since the last call. Its order is law: what is to be saved is
-durable before anything is sent. So a leader counts its own copy at once, and a follower confirms in the
-same output in which it asks for the save.
+durable before anything is sent that ``holding.py`` does not exempt. So a follower confirms in the same output in
+which it asks for the save; a leader sends its entries before, and counts its own copy when it is told that it is
+durable: :meth:`QRaft.saving` gives the number of what was taken, :meth:`QRaft.saved` is to be called with it.
 """
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
@@ -425,6 +426,18 @@ class QRaft:
         if self._office is not None:
             self._office.cast(self._me.now)
         return self._me.take()
+
+    def saving(self) -> int:
+        """All saves that were taken so far are on their way to the disk; call :meth:`saved` with this number."""
+        return self._me.saving()
+
+    def saved(self, number: int, now: float) -> None:
+        """All saves up to this number are durable."""
+        self._me.now = now
+        self._me.saved(number)
+        if self._office is not None:
+            self._office.saved(now)
+        self._settle(now)
 
     # --- changes of role ------------------------------------------------------
 

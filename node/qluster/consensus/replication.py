@@ -54,9 +54,9 @@ class Replication:
             del self._peers[node]
 
     def match(self, node: int) -> int:
-        """Up to where this node's log is known to equal the leader's (own: all of it, it is durable)."""
+        """Up to where this node's durable log is known to equal the leader's."""
         if node == self._me.node:
-            return self._me.journal.last_index
+            return self._me.saved_index
         peer = self._peers.get(node)
         return peer.match if peer else 0
 

@@ -10,6 +10,7 @@ from consensus.stage import (
     SETTINGS,
     STARTED,
     Middle,
+    Prompt,
     confirm,
     leader_of,
     log,
@@ -140,6 +141,7 @@ def test_one_copy_can_be_enough_where_every_node_must_vote() -> None:
     rule = {"quorum_replication": False, "replication_factor": 1}
     qraft = leader_of(voters(1, 2, 3, **rule), settings=replace(SETTINGS, **rule))  # type: ignore[arg-type]
     index = qraft.propose("command", b"x", STARTED)[0]
+    qraft.take()
     assert qraft.commit_index == index
     beat(qraft, STARTED + 100)
     assert qraft.role == "leader" and qraft.lease_until > STARTED + 100
@@ -231,6 +233,7 @@ def test_one_change_at_a_time() -> None:
     index, _ = qraft.change_members(THREE.with_member(member(4, voter=False)), STARTED)
     with pytest.raises(ChangeRefused, match=f"entry {index} is not committed"):
         qraft.change_members(qraft.members.with_member(member(5, voter=False)), STARTED)
+    qraft.take()
     confirm(qraft, 2, index, 0, STARTED)
     qraft.change_members(qraft.members.with_member(member(5, voter=False)), STARTED)
 
@@ -241,6 +244,7 @@ def test_until_a_change_is_committed_both_lists_must_agree() -> None:
     for node in (4, 5):
         qraft.hear(node, STARTED)
     index, _ = qraft.change_members(four, STARTED)
+    qraft.take()
     confirm(qraft, 4, index, 0, STARTED)
     confirm(qraft, 5, index, 0, STARTED)
     assert qraft.commit_index < index, "three of five new ones, one of three old ones"
@@ -318,6 +322,7 @@ def test_changed_rule_is_put_into_the_list_and_counts_only_together_with_the_old
     assert qraft.members.replication_factor == 1
     assert qraft.commit_index == qraft.last_index
     index = qraft.propose("command", b"x", STARTED + 30)[0]
+    qraft.take()
     assert qraft.commit_index == index
 
 
@@ -535,7 +540,7 @@ def test_node_that_led_before_its_restart_can_release_the_others() -> None:
 
 
 def test_founder_leads_alone_and_its_first_entry_is_the_list() -> None:
-    qraft = QRaft.found(1, SETTINGS, saved(1, [], term=0), Middle(0), STARTED, voters(1))
+    qraft = Prompt.found(1, SETTINGS, saved(1, [], term=0), Middle(0), STARTED, voters(1))
     qraft.tick(STARTED)
     output = qraft.take()
     assert [(one.index, one.kind) for one in output.committed] == [(1, "members"), (2, "noop")]

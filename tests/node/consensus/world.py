@@ -14,12 +14,13 @@ from random import Random
 
 from consensus.invariants import Invariants, Violated
 from qluster.consensus.members import Member, Members
-from qluster.consensus.messages import decode, encode
+from qluster.consensus.messages import AnyMessage, decode, encode
 from qluster.consensus.output import Output
 from qluster.consensus.qraft import QRaft
 from qluster.consensus.refusals import Refusal
 from qluster.consensus.settings import Settings
 from qluster.events import Entry, Identity, Save, Saved, SaveEntries, SaveSnapshot, SaveVote
+from qluster.holding import UNBOUND
 
 CLUSTER = 77
 FAST = Settings(
@@ -110,6 +111,15 @@ class Host:
                 self.saved.snapshot = snapshot
                 kept = [] if reset else [one for one in self.saved.entries if one.index > snapshot.index]
                 self.saved.entries = kept
+
+
+def sent_early(output: Output) -> list[tuple[int | None, AnyMessage]]:
+    """What is sent before the saves are durable, as holding.py has it; the rest stays in the output."""
+    if not all(isinstance(save, SaveEntries) for save in output.save):
+        return []
+    early = [one for one in output.send if isinstance(one[1], UNBOUND)]
+    output.send = [one for one in output.send if not isinstance(one[1], UNBOUND)]
+    return early
 
 
 class World:
@@ -243,10 +253,13 @@ class World:
         if host.qraft is None:
             return
         output = host.qraft.take()
+        number = host.qraft.saving() if output.save else 0
+        early = sent_early(output) if number else []
         dies = self.random.random() < self.faults.crash
         seam = self.random.randrange(3) if dies else 9
         if self.sends_first:
-            self._send(host, output)
+            self._send(host, output.send)
+        self._send(host, early)
         for save in output.save:
             if seam == 0:
                 break
@@ -256,12 +269,16 @@ class World:
                 break
         if dies:
             if seam == 2:
-                self._send(host, output)
+                self._send(host, output.send)
             self.crash(host)
             return
-        self._send(host, output)
+        self._send(host, output.send)
         self._apply(host, output)
         if host.qraft is None:
+            return
+        if number:
+            host.qraft.saved(number, host.clock(self.now))
+            self.perform(host)
             return
         self.checks.after(host, output)
         self._maybe_compact(host)
@@ -308,8 +325,8 @@ class World:
 
     # --- network ------------------------------------------------------------------
 
-    def _send(self, host: Host, output: Output) -> None:
-        for destination, message in output.send:
+    def _send(self, host: Host, messages: list[tuple[int | None, AnyMessage]]) -> None:
+        for destination, message in messages:
             self.checks.sent(host, message)
             datagram = encode(message)
             receivers = [destination] if destination is not None else [n for n in self.hosts if n != host.node]

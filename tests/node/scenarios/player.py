@@ -29,6 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
+from consensus.world import sent_early
 from qluster.consensus import messages as say
 from qluster.consensus.members import Member, Members
 from qluster.consensus.output import Output
@@ -191,15 +192,24 @@ class Player:
     # --- what they do -------------------------------------------------------------
 
     def _perform(self, node: int) -> None:
-        output = self.nodes[node].take()
+        qraft = self.nodes[node]
+        output = qraft.take()
+        number = qraft.saving() if output.save else 0
+        self._send(node, sent_early(output) if number else [])
         for save in output.save:
             self.lines.append(f"{node} saves {_save(save)}")
             _keep(self.saved[node], save)
-        for to, message in output.send:
+        self._send(node, output.send)
+        self._rest(node, output)
+        if number:
+            qraft.saved(number, self.now)
+            self._perform(node)
+
+    def _send(self, node: int, messages: list[tuple[int | None, say.AnyMessage]]) -> None:
+        for to, message in messages:
             self.lines.append(f"{node} > {to or 'all'} {_message(message)}")
             receivers = [to] if to else [other for other in self.saved if other != node]
             self.under_way += [(node, receiver, message) for receiver in receivers]
-        self._rest(node, output)
 
     def _rest(self, node: int, output: Output) -> None:
         if output.restored is not None:

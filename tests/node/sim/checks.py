@@ -39,7 +39,7 @@ class Checks:
         self._leaders: dict[tuple[int, int], str] = {}
         self.committed: dict[tuple[int, int], Entry] = {}
         self._states: dict[tuple[int, int], bytes] = {}
-        self._terms: dict[int, int] = {}
+        self._terms: dict[tuple[int, int], int] = {}
         self._reigns: dict[int, tuple[int, int]] = {}
         self._commits: dict[int, int] = {}
         self._numbers: dict[tuple[int, int], int] = {}
@@ -116,12 +116,16 @@ class Checks:
                 raise Violated(f"S1: {name} and {host.name} both lead term {qraft.term}")
 
     def terms_and_reigns_only_grow(self, host: Host, node: Node) -> None:
-        """S2, I2: on a node neither a term nor a reign ever goes back, also over restarts."""
+        """S2, I2: on a node neither a term nor a reign ever goes back.
+
+        Over restarts only what was saved is held against it; the disk sees to that.
+        """
         qraft, reign = node.qraft, node.state.reign
         assert qraft is not None
-        if self._terms.get(node.uid, 0) > qraft.term:
-            raise Violated(f"S2: {host.name} goes from term {self._terms[node.uid]} to {qraft.term}")
-        self._terms[node.uid] = qraft.term
+        start = (node.uid, node._boot)
+        if self._terms.get(start, 0) > qraft.term:
+            raise Violated(f"S2: {host.name} goes from term {self._terms[start]} to {qraft.term}")
+        self._terms[start] = qraft.term
         if reign is not None:
             before, known = self._reigns.get(node.cluster, (0, 0))
             if reign.number > before:
@@ -137,7 +141,7 @@ class Checks:
         committed = max(qraft.commit_index, self._commits.get(node.cluster, 0))
         if qraft.members_index <= committed:
             return
-        entries = (host.disk.entry(index) for index in range(committed + 1, qraft.members_index + 1))
+        entries = (entry_of(node, index) for index in range(committed + 1, qraft.members_index + 1))
         waiting = [entry.index for entry in entries if entry is not None and entry.kind == "members"]
         if len(waiting) > 1 and qraft.role == "leader":
             raise Violated(f"S14: {host.name} has changes of members under way at {waiting}")
@@ -151,7 +155,7 @@ class Checks:
             raise Violated(f"S12: {host.name} {qraft.snapshot_index} {applied} {qraft.commit_index} {qraft.last_index}")
         known, first = self._checked.get(host.name, (cluster, 0))
         for index in range((first if known == cluster else 0) + 1, applied + 1):
-            entry = host.disk.entry(index)
+            entry = entry_of(node, index)
             if entry is not None and self.committed.setdefault((cluster, index), entry) != entry:
                 raise Violated(f"S12: {host.name} applies another entry {index} than others did")
         self._checked[host.name] = (cluster, applied)
@@ -167,7 +171,7 @@ class Checks:
         if qraft.role != "leader" or index <= self._commits.get(node.cluster, 0):
             return
         self._commits[node.cluster] = index
-        entry = host.disk.entry(index)
+        entry = entry_of(node, index)
         if entry is None:
             return
         holders = {
@@ -302,6 +306,13 @@ class Checks:
         target = self._world.hosts[order.primary[0]].database
         if target is None or max(target.served, default=0) < order.reign:
             raise Violated(f"the pool on {host.name} is pointed at {order.primary[0]}, which is no primary")
+
+
+def entry_of(node: Node, index: int) -> Entry | None:
+    """The entry at an index in a node's log, durable or not."""
+    assert node.qraft is not None
+    journal = node.qraft._me.journal
+    return journal.between(index - 1, index)[0] if journal.base_index < index <= journal.last_index else None
 
 
 JOBS_MAX = 4

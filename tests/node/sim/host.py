@@ -1,8 +1,7 @@
 """One host: a daemon around the real node, its guard, its disk, its database. Mirrors ``daemon.py``.
 
-What of the daemon matters is kept: events wait in a queue while the disk saves, one group of saves is
-under way at a time, nothing is sent before it is durable, a look at the database that overlaps the end of
-a job is thrown away, and the deadline goes to the guard before the disk is waited for.
+What of the daemon matters is kept: one group of saves is under way at a time while events go on, a look at
+the database that overlaps the end of a job is thrown away, and the deadline goes to the guard at once.
 Each host has a clock of its own, which may run a little too fast or too slow.
 """
 # SPDX-License-Identifier: GPL-3.0-or-later
@@ -20,6 +19,8 @@ from qluster.events import (
     Event,
     FactsRead,
     Leave,
+    Save,
+    SaveEnded,
     TimePassed,
 )
 from qluster.node import Node
@@ -72,7 +73,10 @@ class Host:
         """The guard and the database stand still as well."""
         self.alive_until = inf
         self.up_since = -inf
-        self.saving: Effects | None = None
+        self.saving: list[Save] | None = None
+        """The group of saves that is on its way to the disk."""
+        self.unsaved: list[Effects] = []
+        """Effects whose saves wait for that group's end."""
         self.endings = 0
         self.wakes = 0
         """Times that the node was woken by its own timer, counted in :attr:`wakes_since`."""
@@ -142,7 +146,7 @@ class Host:
         )
         self.jobs.clear()
         self.queue.clear()
-        self.alive_until, self.saving = inf, None
+        self.alive_until, self.saving, self.unsaved = inf, None, []
         self._look_at = inf
         world.tell(f"{self.name} starts (uid {saved.uid % 10000}, boot {saved.boot})")
         self.up_since = world.now
@@ -155,13 +159,13 @@ class Host:
         world = self.world
         world.tell(f"{self.name} crashes")
         if self.saving is not None:
-            self.disk.tear(self.saving.save, world.random.random())
+            self.disk.tear(self.saving, world.random.random())
         self._down(held=held)
         if not held:
             world.at(world.now + world.random.uniform(0.5, 3.0), self._restart)
 
     def _down(self, *, held: bool) -> None:
-        self.node, self.saving, self.held = None, None, held
+        self.node, self.saving, self.unsaved, self.held = None, None, [], held
         self.frozen_until = -inf
         self._wake_at = inf
         self.jobs.clear()
@@ -196,60 +200,21 @@ class Host:
         self.turn()
 
     def turn(self) -> None:
-        """Take what waits, unless the disk is busy or the daemon stands still."""
-        if self.node is None or self.saving is not None or self.frozen:
+        """Take what waits, unless the daemon stands still."""
+        if self.node is None or self.frozen:
             return
         node, now = self.node, self.clock()
-        gathered = Effects()
         for _ in range(max(1, min(len(self.queue), TURN_EVENTS_MAX))):
-            effects = node.handle(self.queue.popleft() if self.queue else TimePassed(), now)
-            gathered.save += effects.save
-            gathered.send += effects.send
-            gathered.start += effects.start
-            gathered.answer += effects.answer
-            gathered.leave = gathered.leave or effects.leave
-            gathered.wake_at = effects.wake_at
-            self.alive_until = effects.alive_until
-            self.world.checks.after_event(self, node)
-            if effects.leave is not None:
-                break
+            node.take(self.queue.popleft() if self.queue else TimePassed(), now)
+        effects = node.settle(now)
+        self.alive_until = effects.alive_until
+        self.world.checks.after_event(self, node)
         self.turns += 1
         self._watch_deadline(GUARD_DELAY)
-        self._perform(node, gathered)
+        self._perform(node, effects)
 
     def _perform(self, node: Node, effects: Effects) -> None:
-        """As the daemon does: save, then send, start and answer."""
-        world = self.world
-        if not effects.save:
-            self._carry_out(node, effects)
-            return
-        if world.seam(self, "before save"):
-            return
-        seconds = world.save_seconds()
-        if not seconds:
-            self.disk.save(effects.save)
-            self._saved(node, effects)
-            return
-        self.saving = effects
-        world.at(world.now + seconds, lambda: self._slow_save_ended(node, effects))
-
-    def _slow_save_ended(self, node: Node, effects: Effects) -> None:
-        if self.node is not node or self.saving is not effects:
-            return
-        if self.frozen:
-            self.world.at(self.frozen_until, lambda: self._slow_save_ended(node, effects))
-            return
-        self.saving = None
-        self.disk.save(effects.save)
-        self._saved(node, effects)
-        if self.node is node and self.queue:
-            self.turn()
-
-    def _saved(self, node: Node, effects: Effects) -> None:
-        if not self.world.seam(self, "between save and send"):
-            self._carry_out(node, effects)
-
-    def _carry_out(self, node: Node, effects: Effects) -> None:
+        """As the daemon does: send, start, answer what may go now, and begin to save."""
         world = self.world
         for send in effects.send:
             world.network.send(self, send.datagram, send.to)
@@ -260,10 +225,45 @@ class Host:
         for answer in effects.answer:
             world.clients.answered(self, answer)
         world.checks.after_turn(self, node)
+        if effects.save:
+            self.unsaved.append(effects)
         if effects.leave is not None:
             self._leave(effects.leave)
+            return
+        self._set_timer(effects.wake_at)
+        self._save(node)
+
+    def _save(self, node: Node) -> None:
+        """Begin to save all that waits, as one group, unless a group is on its way."""
+        world = self.world
+        if self.saving is not None or not self.unsaved or world.seam(self, "before save"):
+            return
+        group, self.unsaved = self.unsaved, []
+        self.saving = [save for effects in group for save in effects.save]
+        seconds = world.save_seconds()
+        if seconds:
+            world.at(world.now + seconds, lambda: self._slow_save_ended(node, group[-1].number))
         else:
-            self._set_timer(effects.wake_at)
+            self._save_ended(node, group[-1].number)
+
+    def _slow_save_ended(self, node: Node, number: int) -> None:
+        if self.node is not node or self.saving is None:
+            return
+        if self.frozen:
+            self.world.at(self.frozen_until, lambda: self._slow_save_ended(node, number))
+        else:
+            self._save_ended(node, number)
+
+    def _save_ended(self, node: Node, number: int) -> None:
+        assert self.saving is not None
+        self.disk.save(self.saving)
+        self.saving = None
+        if self.world.seam(self, "between save and send"):
+            return
+        self.queue.append(SaveEnded(number))
+        self.turn()
+        if self.node is node:
+            self._save(node)
 
     # --- timers ---------------------------------------------------------------------
 

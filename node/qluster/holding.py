@@ -1,0 +1,73 @@
+"""Decides what has to wait until a save is durable, and what may go before it.
+
+Must not know how anything is saved or sent.
+
+Whatever a node says or begins after it has changed its mind may rest on what it is about to remember: a vote, a
+confirmation, an order to the database. So it waits for the saves that were ordered before it. What rests on nothing
+that is not durable goes at once: new entries of a leader whose term is durable may travel while its own copy is
+being written (it counts that copy only afterwards), and its heartbeats must not depend on its disk.
+"""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from qluster.consensus.messages import Append, LeaderQuery, SnapshotOffer
+from qluster.events import Address, Job, Leave, Save, SaveEntries
+
+UNBOUND = (Append, LeaderQuery, SnapshotOffer)
+"""Messages that say nothing of what this node has saved, once its term is durable."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """The bytes of a message, and where they go (None: to all)."""
+
+    text: bytes
+    to: Address | None
+
+
+Held = Message | Job | Leave
+
+
+@dataclass(slots=True)
+class Holding:
+    """What waits for which save. Saves are numbered in the order in which they become durable."""
+
+    ordered: int = 0
+    """Number of the last save that was ordered."""
+    durable: int = 0
+    """Number of the last save that is durable."""
+    _binding: int = 0
+    """Number of the last save of something else than entries: a term, an identity, a snapshot."""
+    _held: deque[tuple[int, Held]] = field(default_factory=deque)
+
+    def wait_for(self, saves: Sequence[Save], *, unbound: bool = False) -> int:
+        """Number of the save to wait for, given the saves that will be ordered next; 0 when there is none."""
+        if unbound and self._binding <= self.durable and all(isinstance(save, SaveEntries) for save in saves):
+            return 0
+        if saves:
+            return self.ordered + 1
+        return self.ordered if self.ordered > self.durable else 0
+
+    def hold(self, number: int, held: Held) -> None:
+        """Keep something until this save is durable."""
+        self._held.append((number, held))
+
+    def order(self, number: int, saves: Sequence[Save]) -> None:
+        """These saves are ordered under the next number."""
+        assert number == self.ordered + 1, f"save {number} follows save {self.ordered}"
+        self.ordered = number
+        if not all(isinstance(save, SaveEntries) for save in saves):
+            self._binding = number
+
+    def ended(self, number: int) -> list[Held]:
+        """All saves up to this one are durable: what waited for them, in its order."""
+        assert self.durable <= number <= self.ordered, f"save {number} ended, {self.ordered} is the last"
+        self.durable = number
+        released = []
+        while self._held and self._held[0][0] <= number:
+            released.append(self._held.popleft()[1])
+        return released

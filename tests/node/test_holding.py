@@ -1,0 +1,58 @@
+"""What waits for which save."""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from qluster.events import Entry, Save, SaveEntries, SaveVote
+from qluster.holding import Holding, Message
+
+ENTRIES: list[Save] = [SaveEntries((Entry(1, 1, "noop", b""),))]
+VOTE: list[Save] = [SaveVote(2, 1)]
+ONE, TWO = Message(b"1", None), Message(b"2", None)
+
+
+def test_nothing_waits_while_nothing_is_saved() -> None:
+    assert Holding().wait_for([]) == 0
+
+
+def test_what_is_said_beside_a_save_waits_for_it_and_what_follows_too() -> None:
+    holding = Holding()
+    assert holding.wait_for(VOTE) == 1
+    holding.order(1, VOTE)
+    assert holding.wait_for([]) == 1
+    assert holding.wait_for(ENTRIES) == 2
+
+
+def test_held_things_come_out_in_order_when_their_save_is_durable() -> None:
+    holding = Holding()
+    for number, held in ((1, ONE), (2, TWO)):
+        holding.order(number, ENTRIES)
+        holding.hold(number, held)
+    assert holding.ended(1) == [ONE]
+    assert holding.wait_for([]) == 2
+    assert holding.ended(2) == [TWO]
+    assert holding.wait_for([]) == 0
+
+
+def test_one_end_can_stand_for_several_saves() -> None:
+    holding = Holding()
+    for number, held in ((1, ONE), (2, TWO)):
+        holding.order(number, ENTRIES)
+        holding.hold(number, held)
+    assert holding.ended(2) == [ONE, TWO]
+
+
+def test_new_entries_need_not_wait_for_the_leaders_own_copy() -> None:
+    holding = Holding()
+    assert holding.wait_for(ENTRIES, unbound=True) == 0
+    holding.order(1, ENTRIES)
+    assert holding.wait_for([], unbound=True) == 0
+
+
+def test_but_they_wait_for_the_term_they_stand_in() -> None:
+    """Else a leader alone could say something in a term that it forgets, and say another thing in it again."""
+    holding = Holding()
+    assert holding.wait_for([*VOTE, *ENTRIES], unbound=True) == 1
+    holding.order(1, VOTE)
+    assert holding.wait_for(ENTRIES, unbound=True) == 2
+    holding.ended(1)
+    assert holding.wait_for(ENTRIES, unbound=True) == 0
