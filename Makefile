@@ -8,7 +8,7 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 
 .DEFAULT_GOAL := help
 .PHONY: help deploy status destroy test check lint types floors unit edge cluster collection sanity \
-        faults simulate lab lab-deploy lab-down lab-test lock clean
+        faults simulate bench-transport lab lab-deploy lab-down lab-test lock clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -105,6 +105,9 @@ faults: $(VENV)/dev.stamp ## real daemons under real faults (as root): make faul
 bench-consensus: $(VENV)/bench.stamp ## the product beside etcd and PySyncObj: make bench-consensus CELL=http-64-256
 	@$(BIN)/python -m bench $(if $(QUICK),--quick) $(if $(ROUNDS),--rounds $(ROUNDS)) \
 	  $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SOURCE),--source $(SOURCE)) $(foreach cell,$(CELL),--cell '$(cell)')
+
+bench-transport: $(VENV)/dev.stamp ## what a datagram costs, with and without the kernel's help, and how pacing holds
+	@PYTHONPATH=node $(BIN)/python bench/transport.py
 
 lock: $(VENV)/controller.stamp ## pin the dependencies anew, with hashes
 	@for f in controller dev bench; do $(BIN)/uv pip compile -q --generate-hashes --no-emit-index-url --no-emit-find-links \

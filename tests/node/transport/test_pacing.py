@@ -79,8 +79,10 @@ def test_small_datagrams_are_charged_for_their_space_in_buffers() -> None:
 @pytest.mark.parametrize(
     ("rate", "buffer_size", "burst"),
     [
-        pytest.param(64 * 1024, 1048576, charge(1472), id="slow: one datagram"),
+        pytest.param(64 * 1024, 1048576, charge(1472), id="slowest: one datagram"),
         pytest.param(100_000_000, 1048576, 200_000, id="usual: two milliseconds"),
+        pytest.param(5_000_000, 1048576, 50_000, id="slow: ten milliseconds"),
+        pytest.param(20_000_000, 1048576, 65_536, id="between: a small burst"),
         pytest.param(1_000_000_000, 1048576, 524_288, id="fast: half the buffer"),
         pytest.param(1_000_000_000, 2048, charge(1472), id="tiny buffer: one datagram"),
     ],

@@ -89,6 +89,11 @@ class Multicast:
         return self._opened.recv_buffer_size
 
     @property
+    def listening(self) -> socket.socket | None:
+        """The socket that hears the group."""
+        return self._opened.listening
+
+    @property
     def _opened(self) -> Sockets:
         assert self._sockets is not None, "not open"
         return self._sockets
