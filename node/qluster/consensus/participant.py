@@ -95,6 +95,8 @@ class Participant:
         self._unsaved: list[Entry] = []
         self.saved_index = self.journal.last_index
         """Up to here this node's own copy is durable."""
+        self._taken_index = self.saved_index
+        """Up to here the log was given out to be saved."""
         self._savings: deque[Saving] = deque()
         self._saving_number = 0
 
@@ -285,13 +287,14 @@ class Participant:
     def _unsave_from(self, index: int) -> None:
         """What was saved, or is being saved, from this index on is replaced."""
         self.saved_index = min(self.saved_index, index - 1)
+        self._taken_index = min(self._taken_index, index - 1)
         for saving in self._savings:
             saving.index = min(saving.index, index - 1)
 
     def saving(self) -> int:
         """All saves taken so far are on their way to the disk; their number."""
         self._saving_number += 1
-        self._savings.append(Saving(self._saving_number, self.journal.last_index, self.now))
+        self._savings.append(Saving(self._saving_number, self._taken_index, self.now))
         return self._saving_number
 
     def saved(self, number: int) -> None:
@@ -307,6 +310,7 @@ class Participant:
     def take(self) -> Output:
         """What is wanted done, with the entries that became committed. Begins a new output."""
         self._close_entries()
+        self._taken_index = self.journal.last_index
         output, self._output = self._output, Output()
         output.committed = self.journal.between(self.applied_index, self.commit_index)
         self.applied_index = self.commit_index

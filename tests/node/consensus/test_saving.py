@@ -88,3 +88,19 @@ def test_entries_that_were_replaced_are_not_counted_when_their_save_ends() -> No
     assert qraft._me.saved_index == 2
     qraft.saved(second, NOW)
     assert qraft._me.saved_index == 3
+
+
+def test_entries_that_were_not_taken_yet_are_no_part_of_the_save_that_begins() -> None:
+    """An output is taken, then something more is proposed, then the saves of the output begin."""
+    qraft = elected()
+    qraft.take()
+    index, _ = qraft.propose("command", b"x", STARTED)
+    number = qraft.saving()
+    for other in (2, 3):
+        confirm(qraft, other, index - 1, 0, STARTED)
+    confirm(qraft, 2, index, 0, STARTED)
+    qraft.saved(number, STARTED)
+    assert qraft.commit_index == index - 1
+    qraft.take()
+    qraft.saved(qraft.saving(), STARTED)
+    assert qraft.commit_index == index
