@@ -45,6 +45,8 @@ class Plan:
     warm: float
     idle_seconds: float
     commits: int
+    patience: float
+    attempts: int
 
 
 class Skipped(Exception):

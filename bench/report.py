@@ -34,6 +34,7 @@ COLUMNS: dict[str, tuple[str, Text]] = {
     "seconds": ("seconds", lambda value: f"{value:.3f}"),
     "share": ("busiest, % of a core", lambda value: f"{value * 100:.2f}"),
     "resident": ("largest, MiB", lambda value: f"{value / 2**20:.1f}"),
+    "foreign_cores": ("cores of others", lambda value: f"{value:.2f}"),
     "growth": ("memory, times", lambda value: f"{value:.3f}"),
 }
 COLORS = {"qluster": "tab:blue", "etcd": "tab:orange", "pysyncobj": "tab:green"}
@@ -41,10 +42,10 @@ COLORS = {"qluster": "tab:blue", "etcd": "tab:orange", "pysyncobj": "tab:green"}
 
 def flat(sample: Sample) -> dict[str, float]:
     """The plain numbers of a measurement; the disk's are by size."""
-    values = sample.get("values", {})
+    values = {**sample.get("values", {}), "foreign_cores": sample.get("foreign_cores", 0.0)}
     if sample["cell"] != "disk":
         return {key: number for key, number in values.items() if isinstance(number, int | float)}
-    return {f"{key} B: {COLUMNS['rate'][0]}": found["rate"] for key, found in values.items()}
+    return {f"{key} B: {COLUMNS['rate'][0]}": found["rate"] for key, found in sample.get("values", {}).items()}
 
 
 def line(sample: Sample) -> str:

@@ -6,8 +6,9 @@ Must not know which system uses it.
 from __future__ import annotations
 
 import base64
+import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import trustme
@@ -31,6 +32,12 @@ SEED = Timers(10.0, 30.0)
 """The product's own defaults, for the idle cluster."""
 
 
+def own_net() -> str:
+    """Loopback addresses of this process's own: two benchmarks at once do not meet."""
+    number = os.getpid()
+    return f"127.{100 + number // 250 % 100}.{number % 250}"
+
+
 @dataclass(frozen=True)
 class Site:
     """Where a cluster lives: ``nodes`` hosts with an address each, and what comes before a node's command."""
@@ -38,7 +45,7 @@ class Site:
     folder: Path
     nodes: int
     timers: Timers
-    net: str = "127.88.0"
+    net: str = field(default_factory=own_net)
     interface: str = "lo"
     entering: str = ""
     """Name of the network namespaces, without the node's number; "" for this host's own network."""

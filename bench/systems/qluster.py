@@ -21,7 +21,7 @@ from bench.programs import ROOT
 from bench.site import OPERATE_TOKEN, READ_TOKEN, Site
 
 PORT = 8080
-GROUP = "239.88.0.1:7946"
+UDP_PORT = 7946
 PATH = "/kv/bench"
 NODE = ROOT / "node"
 FOUNDER = 1
@@ -64,7 +64,7 @@ class Qluster:
         stage = f"{round(timers.timeout * 300)}ms"
         return {
             "ip": site.ip(number), "api-port": PORT, "state-dir": str(site.place(number) / "state"),
-            "udp": {"socket": {"group": GROUP, "interface": site.interface, "loopback": site.interface == "lo"}},
+            "udp": {"socket": {"group": self._group(), "interface": site.interface, "loopback": site.interface == "lo"}},
             "cluster": {
                 "name": "bench", "founder": site.ip(1), "key-file": str(site.folder / "cluster.key"),
                 "node-timeout": f"{round(timers.timeout * 1000)}ms",
@@ -79,6 +79,10 @@ class Qluster:
                 "operate-token-file": str(site.folder / "operate.token"),
             },
         }  # fmt: skip
+
+    def _group(self) -> str:
+        """A multicast group of this cluster's own, as its addresses are."""
+        return f"239.{'.'.join(self.site.net.split('.')[1:])}.1:{UDP_PORT}"
 
     def map(self, number: int) -> dict[str, Any]:
         """What a node says of its cluster; {} when it does not answer."""
