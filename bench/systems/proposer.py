@@ -58,7 +58,7 @@ class Loop:
         waiting: asyncio.Future[Answer] = self._loop.create_future()
         waiting.add_done_callback(lambda future: self._ended(ticket, asked, future.result()))
         self._daemon._tickets[ticket] = waiting
-        self._daemon._put(ValueWriteRequested(ticket, "", "bench", self._value, None))
+        self._daemon._turns.put(ValueWriteRequested(ticket, "", "bench", self._value, None))
 
     def _ended(self, ticket: int, asked: float, answer: Answer) -> None:
         now = time.monotonic()
