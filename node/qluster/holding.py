@@ -21,6 +21,11 @@ UNBOUND = (Append, LeaderQuery, SnapshotOffer)
 """Messages that say nothing of what this node has saved, once its term is durable."""
 
 
+HELD_MAX = 4096
+"""Messages, jobs and leaves that wait at most: seconds of a busy cluster. A disk that hangs for longer makes a node
+silent anyway, and whoever waits for an answer asks again."""
+
+
 @dataclass(frozen=True, slots=True)
 class Message:
     """The bytes of a message, and where they go (None: to all)."""
@@ -40,6 +45,8 @@ class Holding:
     """Number of the last save that was ordered."""
     durable: int = 0
     """Number of the last save that is durable."""
+    dropped: int = 0
+    """Messages for which no room was left."""
     _binding: int = 0
     """Number of the last save of something else than entries: a term, an identity, a snapshot."""
     _held: deque[tuple[int, Held]] = field(default_factory=deque)
@@ -53,8 +60,16 @@ class Holding:
         return self.ordered if self.ordered > self.durable else 0
 
     def hold(self, number: int, held: Held) -> None:
-        """Keep something until this save is durable."""
+        """Keep something until this save is durable. When too much waits, the message is dropped: it may get lost."""
+        if len(self._held) >= HELD_MAX and isinstance(held, Message):
+            self.dropped += 1
+            return
         self._held.append((number, held))
+
+    @property
+    def waiting(self) -> int:
+        """How much waits."""
+        return len(self._held)
 
     def order(self, number: int, saves: Sequence[Save]) -> None:
         """These saves are ordered under the next number."""

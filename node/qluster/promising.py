@@ -35,4 +35,7 @@ def promise_at_start(saved: Saved, node_timeout: float) -> float:
                     text = settings.get(KEY, text)
                 case SettingsChanged(changes):
                     text = changes.get(KEY, text)
-    return max(node_timeout, duration_milliseconds(text) / 1000) if text else node_timeout
+    with contextlib.suppress(ValueError):
+        # One that this version cannot take is not in force here either.
+        return max(node_timeout, duration_milliseconds(text) / 1000)
+    return node_timeout

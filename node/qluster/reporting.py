@@ -12,9 +12,13 @@ from math import inf
 import msgspec
 
 from qluster.cluster.messages import Report
+from qluster.consensus.members import MEMBERS_MAX
 
 REPORT_INTERVAL = 1.0
 """Seconds between two reports while nothing changes: what an operator's screen needs."""
+
+HEARD_MAX = 4 * MEMBERS_MAX
+"""Nodes whose last report is kept: members, former ones and those that join."""
 
 CHANGE_INTERVAL = 0.02
 """Seconds between two reports while much changes, so that a busy second costs 50 datagrams at most."""
@@ -39,7 +43,10 @@ class Reports:
 
     def receive(self, report: Report, now: float) -> None:
         """Keep a report of another member."""
+        self.heard.pop(report.node, None)
         self.heard[report.node] = Heard(report, now)
+        if len(self.heard) > HEARD_MAX:
+            del self.heard[next(iter(self.heard))]
 
     def forget(self, members: set[int]) -> None:
         """Drop the reports of nodes that are no members any more."""

@@ -17,6 +17,10 @@ from qluster.events import Entry, Refused
 KEYS_MAX = 1024
 """Idempotency keys remembered: a client repeats within seconds, 1024 writes take far longer."""
 
+class MalformedState(ValueError):
+    """Bytes that are no state, or that of another entry: they come from a newer version, or are damaged."""
+
+
 REIGNS_MAX = 64
 """Past reigns kept for the history; older ones are in the logs of the daemons."""
 
@@ -130,9 +134,12 @@ def encode(state: State) -> bytes:
     return _encoder.encode(state)
 
 
-def decode(text: bytes) -> State:
-    """The state in a snapshot; raises ValueError when it is none."""
+def decode(text: bytes, index: int | None = None) -> State:
+    """The state in a snapshot (of entry ``index``, where it is known); raises :class:`MalformedState`."""
     try:
-        return _decoder.decode(text)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as fault:
-        raise ValueError(f"the snapshot holds no cluster state: {fault}") from fault
+        state = _decoder.decode(text)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as fault:
+        raise MalformedState(f"the snapshot holds no cluster state ({fault}); is a newer version needed?") from fault
+    if index is not None and state.applied != index:
+        raise MalformedState(f"the snapshot of entry {index} holds the state of entry {state.applied}")
+    return state
