@@ -59,6 +59,13 @@ def _parsers() -> tuple[argparse.ArgumentParser, Commands]:
     _add_config(state, default=argparse.SUPPRESS)
     state.add_argument("--entries", metavar="FIRST", type=int, help="show the log's entries from this index on as well")
 
+    network = _command(commands, "check-network", "try which host hears whom, by multicast and by unicast")
+    _add_config(network, default=argparse.SUPPRESS)
+    network.add_argument("--seconds", metavar="N", type=_seconds, default=5, help="how long to try; 5 without it")
+    network.add_argument("--host", metavar="IP", action="append", default=[],
+                         help="a host to try beside those that are found; may be given several times")
+    network.add_argument("--json", action="store_true", help="print the counts as JSON")
+
     aside = _command(commands, "set-aside", "put the node's state away, so that it joins anew; the daemon is stopped")
     _add_config(aside, default=argparse.SUPPRESS)
     aside.add_argument("--reason", default="asked for by an operator", help="what to note in it")
@@ -68,6 +75,14 @@ def _parsers() -> tuple[argparse.ArgumentParser, Commands]:
 def _add_config(parser: argparse.ArgumentParser, default: str | None = None) -> None:
     parser.add_argument("--config", metavar="FILE", default=default,
                         help=f"the configuration; without it config.yaml beside the program, then {FALLBACK_CONFIG}")
+
+
+def _seconds(text: str) -> int:
+    from qluster.cli.check_network import SECONDS_MAX
+
+    if not text.isdecimal() or not 1 <= int(text[:9]) <= SECONDS_MAX:
+        raise argparse.ArgumentTypeError(f'"{text[:20]}" is no number from 1 to {SECONDS_MAX}')
+    return int(text)
 
 
 def _command(commands: Commands, name: str, text: str) -> argparse.ArgumentParser:
@@ -127,6 +142,8 @@ def _run(chosen: argparse.Namespace, program: str) -> int:
         from qluster.cli.state import show_state
 
         return show_state(config, chosen.entries)
+    if chosen.command == "check-network":
+        return _check_network(config, chosen)
     from qluster.cli.show import show_status
 
     return show_status(config, as_json=chosen.json)
@@ -194,6 +211,15 @@ def _run_node(chosen: argparse.Namespace, program: str) -> int:
     from qluster.daemon import run as run_daemon
 
     return run_daemon(config)
+
+
+def _check_network(config: Config, chosen: argparse.Namespace) -> int:
+    from qluster.cli.check_network import Unusable, check_network
+
+    try:
+        return check_network(config, chosen.seconds, chosen.host, chosen.json)
+    except Unusable as unusable:
+        raise Refused(EXIT_TROUBLE, str(unusable)) from None
 
 
 def _set_aside(config: Config, reason: str) -> int:

@@ -82,7 +82,7 @@ class Drop(StrEnum):
     FORGED = "forged"
     """The seal does not fit: changed, cut, not sealed, or sealed with another key."""
     UNASKED = "unasked_probe"
-    """A probe beyond what this node answers in a second, or an answer to nobody's question."""
+    """A probe beyond what this node answers in a second."""
     TWIN = "twin"
     """Well sealed, with this node's own uid, and not sent by it: its state directory was copied."""
     REPEATED = "repeated"

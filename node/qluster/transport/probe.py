@@ -23,7 +23,7 @@ ANSWERS_A_SECOND: Final = 200
 ASKERS_MAX: Final = 16
 """Askers whose probes are told from their repetition; one for each host that tries the network just now."""
 HEARD_MAX: Final = 32
-"""Nodes named in an answer: more than a cluster has, and they fit the smallest datagram's neighbour in size."""
+"""Nodes named in an answer: more than a cluster has, and with 40 bytes each they fit one datagram."""
 
 Number = Annotated[int, msgspec.Meta(ge=0, lt=2**62)]
 
@@ -73,14 +73,14 @@ def parse_probe(payload: bytes) -> Ask | Reply | None:
     """Read a probe or an answer, None when it is neither."""
     try:
         return _decoder.decode(payload)
-    except (msgspec.MsgspecError, RecursionError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
 
 
 def ask_of_size(token: int, number: int, aloud: bool, size: int) -> bytes:
     """An ask whose payload has this size; it is as small as it can be when that is larger."""
     bare = len(encoded(Ask(token, number, aloud)))
-    padding = max(0, size - bare - 2)
+    padding = max(0, size - bare)
     while len(payload := encoded(Ask(token, number, aloud, bytes(padding)))) > size and padding:
         padding -= 1
     return payload
@@ -91,6 +91,8 @@ class Answering:
 
     def __init__(self, now: float) -> None:
         self._askers: OrderedDict[tuple[int, int], tuple[Window, Window]] = OrderedDict()
+        self._overheard: OrderedDict[Address, tuple[float, float]] = OrderedDict()
+        """When a probe or an answer was heard of who is no peer: through the group, by unicast."""
         self._left = float(ANSWERS_A_SECOND)
         self._at = now
 
@@ -115,11 +117,23 @@ class Answering:
         asked = parse_probe(payload)
         if asked is None:
             return Drop.MALFORMED
-        if isinstance(asked, Reply) or not self._allowed(now):
+        grouped = not header.flags & UNICAST
+        self._overhear(source, grouped, now)
+        if isinstance(asked, Reply):
+            return []
+        if not self._allowed(now):
             return Drop.UNASKED
-        hears = tuple(heard(peer, now) for peer in peers)[:HEARD_MAX]
-        reply = encoded(Reply(asked.token, asked.number, size, not header.flags & UNICAST, hears))
+        hears = [heard(peer.source, peer.group_at, peer.unicast_at, peer.copied, now) for peer in peers]
+        known = {(one.host, one.port) for one in hears}
+        hears += [heard(at, *times, False, now) for at, times in self._overheard.items() if at not in known]
+        reply = encoded(Reply(asked.token, asked.number, size, grouped, tuple(hears[:HEARD_MAX])))
         return [(reply, source), (reply, None)] if asked.aloud else [(reply, source)]
+
+    def _overhear(self, source: Address, grouped: bool, now: float) -> None:
+        group_at, unicast_at = self._overheard.pop(source, (-inf, -inf))
+        self._overheard[source] = (now, unicast_at) if grouped else (group_at, now)
+        if len(self._overheard) > ASKERS_MAX:
+            self._overheard.popitem(last=False)
 
     def _allowed(self, now: float) -> bool:
         self._left = min(ANSWERS_A_SECOND, self._left + max(0.0, now - self._at) * ANSWERS_A_SECOND)
@@ -130,10 +144,10 @@ class Answering:
         return True
 
 
-def heard(peer: Peer, now: float) -> Heard:
-    """What is known of one peer's datagrams."""
+def heard(address: Address, group_at: float, unicast_at: float, copied: bool, now: float) -> Heard:
+    """What is known of the datagrams of one node."""
 
     def ago(at: float) -> float | None:
         return None if at == -inf else round(now - at, 3)
 
-    return Heard(*peer.source, ago(peer.group_at), ago(peer.unicast_at), peer.copied)
+    return Heard(*address, ago(group_at), ago(unicast_at), copied)

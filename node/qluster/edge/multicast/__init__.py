@@ -8,6 +8,6 @@ from __future__ import annotations
 
 from .offload import SEGMENTS_MAX, SEGMENTS_SIZE_MAX, runs
 from .opening import NetworkUnusable
-from .traffic import Multicast
+from .traffic import Multicast, Receiver
 
-__all__ = ["SEGMENTS_MAX", "SEGMENTS_SIZE_MAX", "Multicast", "NetworkUnusable", "runs"]
+__all__ = ["SEGMENTS_MAX", "SEGMENTS_SIZE_MAX", "Multicast", "NetworkUnusable", "Receiver", "runs"]

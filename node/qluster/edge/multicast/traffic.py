@@ -74,6 +74,11 @@ class Multicast:
         return 1 if self._wanted.multicast else max(1, len(self._others))
 
     @property
+    def headers_size(self) -> int:
+        """Bytes of IP and UDP around each datagram."""
+        return self._family.headers_size
+
+    @property
     def mtu(self) -> int:
         """Of the interface, when it was opened."""
         return self._opened.mtu
