@@ -18,7 +18,9 @@ import msgspec
 
 from qluster.api import routes
 from qluster.api.routes import Reply, Request
+from qluster.cluster.state import MalformedState
 from qluster.config import Config
+from qluster.consensus.journal import JournalDamaged
 from qluster.database.facts import Facts
 from qluster.edge import client, clock
 from qluster.edge.disk import Disk, DiskTrouble
@@ -155,7 +157,13 @@ class Daemon:
             group_size=self._network.group_size,
         )
         link = Link(config.cluster.name, saved.uid, saved.boot, self._read_keys(), settings, random, now)
-        return Node(config, saved, link, random=random, wall=clock.wall(), now=now, founding=founding)
+        try:
+            return Node(config, saved, link, random=random, wall=clock.wall(), now=now, founding=founding)
+        except (JournalDamaged, MalformedState) as fault:
+            raise Trouble(
+                f"{config.state_dir}: {fault}. Nothing was deleted. Start the version that wrote it; or let this node "
+                f"join anew with an empty state: `qluster set-aside --config FILE`, and start it again."
+            ) from fault
 
     def _read_keys(self) -> list[Key]:
         file = self._config.cluster.key_file

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 from edge.daemon_world import Site, wait_for
+from qluster.edge.disk import Disk
+from qluster.events import Entry, Identity, Save, SaveEntries, SaveIdentity, SaveSnapshot, SaveVote, Snapshot
 
 SITES = count(1)
 
@@ -165,3 +167,25 @@ def test_foreign_data_directory_is_left_alone(site: Site) -> None:
     code, output = site.refusal(1)
     assert code != 0 and "Traceback" not in output
     assert (data / "thesis.odt").read_text() == "years of work"
+
+
+@pytest.mark.parametrize(
+    "saves",
+    [
+        [SaveEntries((Entry(1, 1, "members", b"nonsense"),))],
+        [SaveSnapshot(Snapshot(9, 1, b"\x94\x90\xc3\x00\x00", b"nonsense"), reset=True)],
+    ],
+    ids=["members", "snapshot"],
+)
+def test_sound_log_with_content_of_another_version_is_refused_with_what_to_do(site: Site, saves: list[Save]) -> None:
+    site.configure(1)
+    state = site.place(1) / "state"
+    disk = Disk(str(state), "trial")
+    uid = disk.load().uid
+    disk.save([SaveIdentity(Identity(uid, 7, 1)), SaveVote(1, None), *saves])
+    disk.close()
+    code, output = site.refusal(1)
+    assert code != 0
+    assert "set-aside" in output and str(state) in output
+    assert "Traceback" not in output
+    assert (state / "current").exists(), "nothing was deleted"
