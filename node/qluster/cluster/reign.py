@@ -160,6 +160,8 @@ def _of_newest_line(able: list[PositionReply], reigns: tuple[Reign, ...]) -> lis
 
 
 def _has_something_of(answer: PositionReply, reign: Reign) -> bool:
+    if reign.number == 1:
+        return True  # it began with the database itself: every standby was cloned from it
     return answer.served >= reign.number if answer.served else answer.timeline > reign.timeline
 
 

@@ -139,6 +139,14 @@ def test_former_primary_that_was_cut_off_does_not_win_with_a_branch_of_its_own()
     assert isinstance(decision, Begin)
 
 
+def test_standby_of_the_first_line_takes_over_from_the_founder_when_it_has_as_much() -> None:
+    # The founder was stopped by plan: its standby has all of it, on the timeline that both began with.
+    reigns = line((1, 1, 0), (1, 1, 0))
+    decision = choose(reigns, reply(2, 402, timeline=1), served(reply(1, 402, timeline=1), 1))
+    assert decision == Begin(Reign(3, 2, 9, 1, 402, SYSTEM))
+    assert choose(reigns, reply(2, 402, timeline=1), served(reply(1, 403, timeline=1), 1)) == HandOver(1)
+
+
 def test_reign_that_left_no_trace_does_not_overtake_the_one_before() -> None:
     # Node 3 began reign 2 without node 1 and died before it was promoted: what node 1 wrote is still the newest.
     reigns = line((1, 1, 0), (3, 1, 0))
