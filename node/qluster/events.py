@@ -214,6 +214,13 @@ class SaveEnded:
 
 
 @dataclass(frozen=True, slots=True)
+class SpaceChanged:
+    """Space for the log has become short (``reason`` says so in one sentence), or is there again ("")."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class DatagramReceived:
     """A datagram came in, still sealed."""
 
@@ -358,7 +365,9 @@ ClientRequest = (
     | NodeDownRequested
 )
 
-Event = TimePassed | SaveEnded | DatagramReceived | FactsRead | JobEnded | StopRequested | ClientRequest
+Event = (
+    TimePassed | SaveEnded | SpaceChanged | DatagramReceived | FactsRead | JobEnded | StopRequested | ClientRequest
+)
 
 
 # --- outcomes of requests ----------------------------------------------------

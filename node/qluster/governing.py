@@ -30,6 +30,9 @@ recovery in place loses nothing, another node may lack the newest WAL."""
 START_ATTEMPTS = 2
 """Failed starts of a primary after which another node is asked at once."""
 
+GIVE_WAY_PAUSE = 60.0
+"""Seconds before a leader whose disk is full tries again to hand over: each attempt stops its primary."""
+
 STOP_PATIENCE = 5.0
 """Seconds a stopping leader waits for its successor before it goes without."""
 
@@ -55,6 +58,7 @@ class Governing:
         self._busy = False
         """Leadership is being handed to another node: no primary is sought meanwhile."""
         self._stepped_at = -inf
+        self._gave_way_at = -inf
         self._released = False
 
     @property
@@ -92,8 +96,12 @@ class Governing:
             case messages.PositionQuery():
                 self._node.hosting.asked(message.term)
             case PositionReply():
-                if self._leading is not None:
+                if self._leading is not None and self._votes(message.node):
                     self._leading.position(message)
+
+    def _votes(self, node: int) -> bool:
+        """Leadership can be given to it; the position of another is of no use."""
+        return self._node.qraft is not None and node in self._node.qraft.members.voters
 
     def hello(self, hello: messages.Hello) -> None:
         """A node said hello; only a leader has an answer."""
@@ -136,6 +144,7 @@ class Governing:
         for duty in duties:
             self._perform(duty, now)
         self._watch_primary(scene, now)
+        self._give_way(scene, now)
         self._hand_leadership_over(now)
         return any(isinstance(duty, (Propose, Change)) for duty in duties)
 
@@ -223,6 +232,38 @@ class Governing:
         node.keeper.mark_unfit(fault, now)
         self.ask_hand_over(target, now)
 
+    def no_room(self) -> str:
+        """Why nothing more can be taken on for clients, "" when it can: the disks of too many nodes are full."""
+        node = self._node
+        if node.short or node.qraft is None:
+            return node.short
+        full = self._without_space()
+        if not full or node.qraft.commits(node.qraft.members.voters - full):
+            return ""
+        return f"the disks of nodes {', '.join(map(str, sorted(full)))} are full: free some space there"
+
+    def _without_space(self) -> frozenset[int]:
+        """Nodes that say that their disk is full."""
+        node = self._node
+        full = {number for number, heard in node.reports.heard.items() if heard.report.short}
+        return frozenset(full | ({node.me} if node.short else set()))
+
+    def _give_way(self, scene: Scene, now: float) -> None:
+        """A leader whose disk is full can take on nothing for the cluster: somebody else should lead."""
+        node = self._node
+        if not node.short or self._busy or self.handing_over or now < self._gave_way_at + GIVE_WAY_PAUSE:
+            return
+        assert node.qraft is not None
+        if not node.qraft.commits(node.qraft.members.voters - self._without_space()):
+            return  # a new leader could say no more than this one
+        target = best_successor(scene, node.settled) if node.config.database is not None else _roomy(scene)
+        report = scene.report(target) if target is not None else None
+        if target is None or (report is not None and report.database is not None and not report.database.streaming):
+            return  # a database that does not follow would hand the leadership back
+        self._gave_way_at = now
+        log.warning("gives-way node=%d successor=%d reason=%s", node.me, target, node.short)
+        self.ask_hand_over(target, now)
+
     def _hand_leadership_over(self, now: float) -> None:
         """The lease is laid down only after the database here has stopped."""
         hand_over, node = self._hand_over, self._node
@@ -252,3 +293,12 @@ class Governing:
                 return
             node.qraft.resign(now)
         node.leave("stopped", clean=True)
+
+
+def _roomy(scene: Scene) -> int | None:
+    """A living voter that said that it has space."""
+    for member in scene.settled:
+        report = scene.report(member.node)
+        if member.voter and member.node in scene.alive - {scene.me} and report is not None and not report.short:
+            return member.node
+    return None

@@ -167,4 +167,5 @@ class Hosting:
             reign.number if reign else 0, self.may_write(now),
             node.keeper.status() if node.config.database is not None else None,
             node.pointing.status if node.config.pool is not None else None,
+            bool(node.short),
         )  # fmt: skip

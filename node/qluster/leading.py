@@ -223,6 +223,8 @@ def best_successor(scene: Scene, members: Members) -> int | None:
         database = report.database if report else None
         if not member.voter or member.node == scene.me or member.node not in scene.alive or database is None:
             continue
+        if report is not None and report.short:
+            continue
         if member.node in scene.state.down or database.role not in ("replica", "detached") or database.error:
             continue
         able.append((database.timeline or 0, database.position or 0, -member.node))

@@ -13,14 +13,14 @@ from dataclasses import replace
 from math import inf
 from random import Random
 
-from qluster import __version__, joining, serving
+from qluster import __version__, joining, serving, tuning
 from qluster.cluster import commands, messages
-from qluster.cluster.state import State
+from qluster.cluster.state import MalformedState, State
 from qluster.cluster.state import decode as decode_state
 from qluster.cluster.state import encode as encode_state
-from qluster.config import Config, changeable, differences, shared, shared_digest, with_changes
+from qluster.config import Config, differences, shared, shared_digest
 from qluster.consensus.members import Member, Members
-from qluster.consensus.messages import MalformedMessage, decode, encode
+from qluster.consensus.messages import encode
 from qluster.consensus.output import Output
 from qluster.consensus.qraft import QRaft
 from qluster.database.facts import Facts
@@ -40,10 +40,14 @@ from qluster.events import (
     SaveEnded,
     SaveIdentity,
     Snapshot,
+    SpaceChanged,
     StopRequested,
     TimePassed,
+    ValueReadRequested,
+    ValueWriteRequested,
 )
 from qluster.governing import Governing
+from qluster.hearing import CLUSTER, CONSENSUS, Hearing
 from qluster.holding import UNBOUND, Holding, Message
 from qluster.hosting import Hosting
 from qluster.keeper import Keeper
@@ -64,9 +68,11 @@ and none of the chains that exist is longer than half of this."""
 COMPACT_ENTRIES = 2000
 """Entries applied since the last snapshot before the next one is taken."""
 
-CONSENSUS, CLUSTER = b"q", b"m"
-"""First byte of a message: whose it is."""
+COMPACT_RATIO = 1
+"""And their bytes are at least so many times those of the state: else a large state would be written all the time."""
 
+WHOLE_INTERVAL = 0.05
+"""Seconds until all parts are asked again, while nothing but entries and their confirmations comes in."""
 
 
 class Node:
@@ -99,11 +105,18 @@ class Node:
         self.pointing = Pointing()
         self.reports = Reports()
         self.requests = Requests()
+        self.hearing = Hearing(self)
         self.governing = Governing(self)
         self.hosting = Hosting(self)
         self.counters = {"messages_malformed": 0, "messages_foreign": 0, "elections": 0, "snapshots": 0}
         self.message = ""
+        self.untaken = ""
+        """Which settings of the log this version cannot take, "" when it takes all."""
+        self.settings_proposed = (0, 0)
+        """Index and term of the last change of settings that was proposed here."""
         self.stopping = False
+        self.short = ""
+        """Why nothing new is taken on here: the disk is full; "" while there is space."""
         self._leaving = False
         self._boot = saved.boot
         self._effects = Effects()
@@ -112,7 +125,13 @@ class Node:
         self._fetching: int | None = None
         self._checked = False
         self._hello_at = now
-        self._addresses: dict[int, Address] = {}
+        self._stirred = True
+        """Something came in that may concern any part."""
+        self._stood: tuple[object, ...] = ()
+        """How consensus stood when all parts were last asked."""
+        self._asked_at = now
+        self._whole_at = self._qraft_at = now
+        """When all parts, and when consensus, must be asked again."""
         anew = joining.begins_anew(saved)
         self._anew = anew and not founding
         self.identity: Identity | None = None if anew else saved.identity
@@ -143,12 +162,23 @@ class Node:
         match event:
             case DatagramReceived(datagram, source):
                 for received in self.link.receive(datagram, source, now):
-                    self._message(received.message, received.uid, received.source, now)
+                    self._stirred |= not self.hearing.take(received, now)
+            case SaveEnded(number):
+                self._saved(number, now)
+            case ValueWriteRequested() | ValueReadRequested():
+                serving.serve(self, event, now)
+            case _:
+                self._stirred = True
+                self._take_rare(event, now)
+
+    def _take_rare(self, event: Event, now: float) -> None:
+        """An event that may concern any part."""
+        match event:
             case FactsRead(facts):
                 assert isinstance(facts, Facts)
                 self.keeper.look(facts, now)
-            case SaveEnded(number):
-                self._saved(number, now)
+            case SpaceChanged(reason):
+                self.short = reason
             case JobEnded():
                 self._ended(event, now)
             case StopRequested():
@@ -157,7 +187,7 @@ class Node:
             case TimePassed():
                 pass
             case _:
-                serving.serve(self, event, now)
+                serving.serve(self, event, now)  # type: ignore[arg-type]
 
     def settle(self, now: float) -> Effects:
         """What follows from the events taken; to be performed in the order of the fields."""
@@ -249,7 +279,7 @@ class Node:
     def address(self, node: int) -> Address | None:
         """Where datagrams for a node go."""
         member = self.qraft.members.get(node) if self.qraft else None
-        return (member.ip, member.udp_port) if member else self._addresses.get(node)
+        return (member.ip, member.udp_port) if member else self.hearing.source(node)
 
     def alive(self, node: int, now: float) -> bool:
         """Heard from within node-timeout, or this node itself."""
@@ -271,78 +301,12 @@ class Node:
             __version__, shared(self.file),
         )  # fmt: skip
 
-    # --- messages -----------------------------------------------------------------
-
-    def _message(self, text: bytes, uid: int, source: Address, now: float) -> None:
-        try:
-            message = decode(text[1:]) if text[:1] == CONSENSUS else messages.decode(text[1:])
-        except (MalformedMessage, messages.MalformedMessage):
-            self.counters["messages_malformed"] += 1
-            return
-        if isinstance(message, messages.Hello):
-            self._heard_hello(message, now)
-        elif self.qraft is None:
-            self._heard_outside(message, now)
-        elif message.cluster != self.cluster:
-            self.counters["messages_foreign"] += 1
-            self._heard_foreign(message.cluster, now)
-        elif self._genuine(message.node, uid):
-            self._addresses[message.node] = source
-            if text[:1] == CONSENSUS:
-                self.qraft.receive(message, now)  # type: ignore[arg-type]
-            else:
-                self.qraft.hear(message.node, now)
-                self.governing.receive(message, now)  # type: ignore[arg-type]
-
-    def _genuine(self, node: int, uid: int) -> bool:
-        """A number belongs to one uid: whoever lost its state is another node."""
-        member = self.qraft.members.get(node) if self.qraft else None
-        return member is None or member.uid == uid
-
-    def _heard_hello(self, hello: messages.Hello, now: float) -> None:
-        if self.qraft is None:
-            return
-        if hello.cluster > self.cluster:
-            self._heard_foreign(hello.cluster, now)
-            return
-        if self.me in self.qraft.members.voters:
-            member = any(member.uid == hello.uid for member in self.settled)
-            # Cluster 0: it has none, or gives up the one it had. A member does that too when add_node was taken away.
-            if not member or not hello.cluster:
-                present = messages.Present(self.cluster, self.me, self.qraft.leader or 0)
-                self.tell(present, (hello.ip, hello.udp_port), now)
-            self.governing.hello(hello)
-
-    def _heard_outside(self, message: object, now: float) -> None:
-        """Before this node belongs to a cluster only answers to its hello count."""
-        assert self.joining is not None
-        match message:
-            case messages.Present(cluster):
-                self.joining.present(cluster, now)
-            case messages.Welcome(cluster, _, uid, number):
-                self.joining.welcome(cluster, uid, number)
-            case messages.Refusal(_, _, uid, reason):
-                self.joining.refusal(uid, reason)
-
-    def _heard_foreign(self, cluster: int, now: float) -> None:
-        led = self.qraft is not None and self.qraft.leader is not None and self.qraft.quorate(now)
-        outcome = joining.meets_later_founding(self.cluster, cluster, self.directory, led=led)
-        if isinstance(outcome, joining.GiveUp):
-            self.leave(outcome.message)
-        elif outcome:
-            log.warning("founded-anew founding=%d own=%d this node sets its log aside and joins", cluster, self.cluster)
-            self.leave(f"joins founding {cluster}", rejoin=True)
-
     # --- settling -------------------------------------------------------------------
 
     def _settle(self, now: float) -> None:
         effects = self._effects
-        if self.qraft is None:
-            self._join(now)
-        if self.qraft is not None:
-            self._agree(self.qraft, now)
-            self._introduce(self.qraft, now)
-        self.hosting.step(now)
+        if not self._settle_briefly(now):
+            self._settle_wholly(now)
         if effects.save:
             assert self.qraft is not None, "who belongs to no cluster has nothing to save"
             effects.number = self.qraft.saving()
@@ -350,13 +314,48 @@ class Node:
         effects.answer += self.requests.take(now)
         effects.send += self.link.due(now)
         effects.alive_until = self.hosting.alive_until(now)
-        effects.wake_at = min(
-            self.qraft.wake_at if self.qraft else inf,
-            self.link.wake_at, self.requests.wake_at, self.keeper.wake_at(now), self.pointing.wake_at,
-            self.reports.wake_at if self.qraft else inf, self.governing.wake_at, self._hello_at,
+        self._qraft_at = self.qraft.wake_at if self.qraft else inf
+        effects.wake_at = min(self._qraft_at, self.link.wake_at, self.requests.wake_at, self._whole_at)
+
+    def _settle_briefly(self, now: float) -> bool:
+        """While only entries and their confirmations come in, nobody but consensus has anything to do.
+
+        False when there is more to it: then everybody is asked.
+        """
+        qraft = self.qraft
+        if qraft is None or self._stirred or now >= self._whole_at:
+            return False
+        if now >= self._qraft_at:
+            qraft.tick(now)
+        self._carry_out(qraft.take(), now)
+        if self._stirred or self._standing(qraft, now) != self._stood or self._full(qraft):
+            return False
+        self._whole_at = min(self._whole_at, self._asked_at + WHOLE_INTERVAL)
+        return True
+
+    def _standing(self, qraft: QRaft, now: float) -> tuple[object, ...]:
+        """What any other part looks at in consensus: while it stays, they would decide the same."""
+        return (
+            qraft.role, qraft.term, qraft.leader, qraft.ready, qraft.lease_until > now, qraft.members_index,
+            qraft.removed, qraft.transferring,
+        )  # fmt: skip
+
+    def _settle_wholly(self, now: float) -> None:
+        if self.qraft is None:
+            self._join(now)
+        if self.qraft is not None:
+            self._agree(self.qraft, now)
+            self._introduce(self.qraft, now)
+            self._stood = self._standing(self.qraft, now)
+        self.hosting.step(now)
+        self._stirred, self._asked_at = False, now
+        self._whole_at = min(
+            self.keeper.wake_at(now), self.pointing.wake_at, self.reports.wake_at if self.qraft else inf,
+            self.governing.wake_at, self._hello_at,
         )  # fmt: skip
 
     def _agree(self, qraft: QRaft, now: float) -> None:
+        qraft.short = bool(self.short)
         qraft.tick(now)
         for _ in range(ROUNDS_MAX):
             moved = self._carry_out(qraft.take(), now)
@@ -366,11 +365,16 @@ class Node:
             self._check_file()
         if qraft.removed and not self.stopping:
             self.leave(f"node {self.me} was removed from the cluster; set its state directory aside to join anew")
-        applied = self.state.applied
-        if applied - qraft.snapshot_index >= COMPACT_ENTRIES:
-            qraft.compact(applied, encode_state(self.state))
+        if self._full(qraft):
+            qraft.compact(self.state.applied, encode_state(self.state))
             self.counters["snapshots"] += 1
             self._carry_out(qraft.take(), now)
+
+    def _full(self, qraft: QRaft) -> bool:
+        """Whether a snapshot is due."""
+        if self.state.applied - qraft.snapshot_index < COMPACT_ENTRIES:
+            return False
+        return qraft.applied_bytes >= COMPACT_RATIO * len(qraft.snapshot.state if qraft.snapshot else b"")
 
     def _carry_out(self, output: Output, now: float) -> bool:
         self._effects.save += output.save
@@ -379,9 +383,13 @@ class Node:
             if destination is None or to is not None:
                 self._say(CONSENSUS + encode(message), to, now, unbound=isinstance(message, UNBOUND))
         if output.restored is not None:
+            self._stirred = True
             self._restore(output.restored, now)
-        for entry in output.committed:
-            self._apply(entry, now)
+        try:
+            for entry in output.committed:
+                self._apply(entry, now)
+        except commands.MalformedCommand as fault:
+            self.leave(f"{fault} Nothing was lost: install the version of the other nodes and start this one again")
         for ticket, may in output.reads:
             self.requests.read(ticket, serving.unread(self, may))
         if output.fetch is not None and self._fetching is None:
@@ -395,6 +403,8 @@ class Node:
             self._settle_members(Members.decode(entry.payload), now)
         command = commands.decode(entry.payload) if entry.kind == "command" else None
         refusal = self.state.perform(entry, command)
+        if command is None or not isinstance(command.body, commands.ValueWritten):
+            self._stirred = True
         if command is not None:
             self._applied(command.body, now)
         self.requests.committed(entry, refusal)
@@ -417,11 +427,10 @@ class Node:
 
     def _take_settings(self) -> None:
         """The settings in force are those of the log."""
-        mine = shared(self.file)
-        allowed = set(changeable())
-        values = self.state.values()
-        changes = {key: value for key, value in values.items() if key in allowed and mine.get(key) != value}
-        self.config = with_changes(self.file, changes)
+        self.config, fault = tuning.in_force(self.file, self.state.values())
+        if fault and fault != self.untaken:
+            log.error("settings-passed-over reason=%s", fault)
+        self.untaken = fault
         self.digest = shared_digest(self.config)
         if self.qraft is not None:
             self.qraft.settings = consensus_settings(self.config)
@@ -446,7 +455,7 @@ class Node:
     def _fetch(self, node: int, index: int) -> None:
         assert self.qraft is not None
         member = self.qraft.members.get(node)
-        known = self._addresses.get(node)
+        known = self.hearing.source(node)
         # A node that has no log yet knows the leader by its datagrams only; all nodes use one REST port by default.
         host, port = (member.ip, member.api_port) if member else (known[0] if known else "", self.config.api_port)
         if not host:
@@ -460,10 +469,19 @@ class Node:
         if event.number == self._fetching:
             self._fetching = None
             if isinstance(event.result, Snapshot) and self.qraft is not None:
-                self.qraft.install(event.result, now)
+                self._install(self.qraft, event.result, now)
             elif self.qraft is not None:
                 self.qraft.fetch_failed()
                 log.warning("snapshot-failed %s", event.error)
+
+    def _install(self, qraft: QRaft, snapshot: Snapshot, now: float) -> None:
+        try:
+            decode_state(snapshot.state, snapshot.index)
+        except MalformedState as fault:
+            qraft.fetch_failed()
+            log.warning("snapshot-refused %s", fault)
+            return
+        qraft.install(snapshot, now)
 
     # --- joining ----------------------------------------------------------------------
 

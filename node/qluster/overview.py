@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from qluster.node import Node
 
 
+COMMIT_NOTICE = 0.002
+"""Seconds: under load the next entries carry the word within less, and an idle cluster has the time."""
+
+
 def consensus_settings(config: Config) -> Settings:
     """The part of a configuration that QRaft obeys."""
     cluster = config.cluster
@@ -28,6 +32,7 @@ def consensus_settings(config: Config) -> Settings:
         quorum_replication=cluster.quorum_replication,
         replication_factor=cluster.replication_factor,
         replication_retry_interval=cluster.replication_retry_interval,
+        commit_notice=COMMIT_NOTICE,
         max_log_size=config.udp.max_log_size,
         autoremove_enabled=cluster.autoremove_enabled,
         autoremove_minimum=cluster.autoremove_minimum,
@@ -83,6 +88,10 @@ def _message(node: Node) -> str:
     """Why this node is not further along."""
     if node.qraft is None:
         return node.message
+    if node.short:
+        return node.short
+    if node.untaken:
+        return node.untaken
     if node.keeper.fault:
         return node.keeper.fault
     if node.qraft.role == "leader":

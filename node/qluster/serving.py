@@ -85,6 +85,8 @@ def _gate(node: Node, request: ClientRequest) -> Outcome | None:
         return _elsewhere(node)
     if request.key and request.key in node.state.keys:
         return Done(node.state.keys[request.key], {"repeated": True})
+    if not isinstance(request, LeaderChangeRequested) and (reason := node.governing.no_room()):
+        return Busy(reason)
     return None if node.qraft.ready else Busy("it has just been elected")
 
 
@@ -170,12 +172,16 @@ def _read(
 def _change_settings(node: Node, ticket: int, key: str, changes: dict[str, str], now: float) -> Outcome | None:
     if not changes:
         return Refused("", "no setting is named")
+    assert node.qraft is not None
+    index, term = node.settings_proposed
+    if term == node.qraft.term and index > node.state.applied:
+        # Each of two changes may be good beside what is in force, and both together not.
+        return Busy(f"the change of settings at entry {index} is not committed yet")
     try:
         changed = with_changes(node.config, changes)
     except ConfigErrors as errors:
         return Refused(next(iter(changes)) if len(changes) == 1 else "", str(errors))
     if any(name in RULE_KEYS for name in changes):
-        assert node.qraft is not None
         rule = changed.cluster
         members = msgspec.structs.replace(
             node.settled, quorum_replication=rule.quorum_replication, replication_factor=rule.replication_factor
@@ -184,7 +190,9 @@ def _change_settings(node: Node, ticket: int, key: str, changes: dict[str, str],
             node.qraft.change_members(members, now)
     restart = needs_restart(changes)
     detail: dict[str, object] = {"changed": changes, "needs_restart": restart}
-    return _propose(node, ticket, key, commands.SettingsChanged(changes), now, detail)
+    outcome = _propose(node, ticket, key, commands.SettingsChanged(changes), now, detail)
+    node.settings_proposed = (node.qraft.last_index, node.qraft.term)
+    return outcome
 
 
 def _change_leader(node: Node, ticket: int, target: int, now: float) -> Outcome | None:

@@ -7,6 +7,7 @@ Python names are the keys of config.yaml with ``_`` for ``-``.
 from __future__ import annotations
 
 from ipaddress import IPv4Address
+from typing import Literal
 
 from msgspec import Struct
 
@@ -120,7 +121,7 @@ class Config(Struct, rename="kebab", frozen=True, kw_only=True, forbid_unknown_f
     udp: Udp
     cluster: Cluster
     hello_retry_interval: float
-    role: str
+    role: Literal["node", "listener"]
     """``node`` (may vote and lead) or ``listener``."""
     state_dir: str
     api: Api

@@ -17,7 +17,12 @@ from qluster.consensus.messages import (
 )
 from qluster.consensus.output import Fetch
 from qluster.consensus.participant import FOLLOWER, LEADER, LISTENER, Participant
-from qluster.consensus.settings import INFLIGHT_MESSAGES_MAX
+from qluster.consensus.settings import (
+    ENTRY_OVERHEAD_BYTES,
+    INFLIGHT_MESSAGES_MAX,
+    SHORT_BYTES_MAX,
+    SHORT_MESSAGE_BYTES_MAX,
+)
 
 QUERY_PATIENCE = 1.25
 """Heartbeat intervals without a word after which a follower asks whether the leader is there."""
@@ -34,6 +39,8 @@ class Following:
         self._refused: tuple[int, int] = (0, 0)
         self._refused_at = -inf
         self._fetch_again_at = -inf
+        self._short_bytes = 0
+        """New entries taken on since the disk is full."""
         self._early: dict[int, Append] = {}
         """Appends of the current leader behind a gap, by the index before them."""
         self.query_at = me.now
@@ -73,9 +80,14 @@ class Following:
         """Take over the entries if they fit, and say up to where the logs are now known to be equal (S7)."""
         me = self._me
         me.leader_commit = message.commit
+        if not me.short:
+            self._short_bytes = 0
         if not self._fits(message):
             self._keep_early(message)
             self._refuse(message, now)
+            return
+        if me.short and not self._fits_the_reserve(message):
+            self._stand_still(message, now)
             return
         verified, number = self._take_over(message), message.round
         while (early := self._early.pop(verified, None)) is not None and self._fits(early):
@@ -91,6 +103,28 @@ class Following:
         behind_base = message.prev_index < journal.base_index
         return message.term == self._me.term and (
             behind_base or journal.term_at(message.prev_index) == message.prev_term
+        )
+
+    def _fits_the_reserve(self, message: Append) -> bool:
+        """Whether all entries of the message are here already, or so small that a new leader may need them."""
+        journal, entries = self._me.journal, message.entries
+        if not entries or message.last_index <= journal.base_index:
+            return True
+        if journal.term_at(message.last_index) == entries[-1].term:
+            return True  # logs that have the last one are equal before it
+        size = sum(len(entry.payload) + ENTRY_OVERHEAD_BYTES for entry in entries)
+        if size > SHORT_MESSAGE_BYTES_MAX or self._short_bytes + size > SHORT_BYTES_MAX:
+            return False
+        self._short_bytes += size
+        return True
+
+    def _stand_still(self, message: Append, now: float) -> None:
+        """The disk is full: confirm what was before the message, so that the leader knows that this node lives."""
+        me = self._me
+        me.commit_to(max(me.commit_index, min(message.commit, message.prev_index)))
+        me.send(
+            message.node,
+            AppendReply(me.cluster, me.node, me.term, message.round, message.prev_index, self._silent(now)),
         )
 
     def _take_over(self, message: Append) -> int:
@@ -155,6 +189,8 @@ class Following:
     def snapshot_offer(self, message: SnapshotOffer, now: float) -> None:
         """What is needed next is only in the leader's snapshot: have it fetched, once at a time."""
         me = self._me
+        if me.short:
+            return
         if message.index <= me.commit_index:
             me.send(message.node, AppendReply(me.cluster, me.node, me.term, 0, me.commit_index))
         elif now >= self._fetch_again_at:

@@ -13,6 +13,7 @@ elected by that time. Rounds are numbered within one office and never used again
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
 
@@ -45,6 +46,9 @@ class Rounds:
         self._answered: dict[int, Round] = {}
         self._reads: deque[tuple[int, int]] = deque()
         self._given_up = False
+        self._reached: dict[str, float] = {}
+        """What a contact quorum has reached, until the next round, answer or change of members."""
+        self._reached_by: Configuration | None = None
 
     @property
     def newest(self) -> Round:
@@ -66,6 +70,7 @@ class Rounds:
         if self.newest.opened_at != now or self.newest.promise != promise or self.read_needs_round:
             self._sent.append(Round(self.newest.number + 1, now, promise))
             self._answered[self._node] = self.newest
+            self._reached.clear()
         return self.newest.number
 
     def answer(self, node: int, number: int) -> None:
@@ -75,6 +80,7 @@ class Rounds:
         place = number - self._sent[0].number
         if 0 <= place < len(self._sent):
             self._answered[node] = self._sent[place]
+            self._reached.clear()
 
     def answered(self, node: int) -> Round:
         """The newest round that this node answered."""
@@ -82,27 +88,25 @@ class Rounds:
 
     def contact_at(self, configuration: Configuration) -> float:
         """Opening of the newest round that a contact quorum answered, or the beginning of the office."""
-        return max(self._began_at, configuration.contacted(lambda node: self.answered(node).opened_at))
+        return max(self._began_at, self._contacted("opened", configuration, lambda one: one.opened_at))
 
     def lease_until(self, configuration: Configuration) -> float:
         """Until when this leader may act on its own."""
         if self._given_up:
             return -inf
-
-        def expiry(node: int) -> float:
-            answered = self.answered(node)
-            return answered.opened_at + answered.promise * LEASE_FRACTION
-
-        return configuration.contacted(expiry)
+        return self._contacted("lease", configuration, lambda one: one.opened_at + one.promise * LEASE_FRACTION)
 
     def promised_until(self, configuration: Configuration) -> float:
         """When the time is over for which a contact quorum promised to vote for nobody else, by this clock."""
+        return self._contacted("promise", configuration, lambda one: one.opened_at + one.promise)
 
-        def end(node: int) -> float:
-            answered = self.answered(node)
-            return answered.opened_at + answered.promise
-
-        return configuration.contacted(end)
+    def _contacted(self, what: str, configuration: Configuration, value: Callable[[Round], float]) -> float:
+        if configuration is not self._reached_by:
+            self._reached.clear()
+            self._reached_by = configuration
+        if what not in self._reached:
+            self._reached[what] = configuration.contacted(lambda node: value(self.answered(node)))
+        return self._reached[what]
 
     def give_up(self) -> None:
         """No lease in this office any more: a successor was told to take over."""
@@ -124,7 +128,7 @@ class Rounds:
         """Tickets of the reads that may be served now; they are forgotten here."""
         if not self._reads:
             return []
-        number = configuration.contacted(lambda node: self.answered(node).number)
+        number = self._contacted("number", configuration, lambda one: one.number)
         tickets = []
         while self._reads and self._reads[0][1] <= number:
             tickets.append(self._reads.popleft()[0])

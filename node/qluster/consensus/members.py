@@ -67,7 +67,10 @@ class Members(msgspec.Struct, frozen=True, array_like=True):
 
     def get(self, node: int) -> Member | None:
         """The member with this number."""
-        return next((member for member in self.all if member.node == node), None)
+        for member in self.all:
+            if member.node == node:
+                return member
+        return None
 
     def with_member(self, member: Member) -> Members:
         """With this member added or replaced."""

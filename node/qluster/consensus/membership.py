@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from functools import cached_property
 
 from qluster import quorum
 from qluster.consensus.members import Member, Members
@@ -42,13 +43,13 @@ class Electorate:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Configuration:
     """The one or two electorates that count; none where no list has come yet."""
 
     electorates: tuple[Electorate, ...] = ()
 
-    @property
+    @cached_property
     def voters(self) -> frozenset[int]:
         """Everybody whose vote counts in at least one of them."""
         return frozenset().union(*(electorate.voters for electorate in self.electorates))
@@ -95,16 +96,10 @@ class Membership:
     def __init__(self) -> None:
         self._lists: list[tuple[int, Members]] = []
         self._configurations: dict[bool, Configuration] = {}
-
-    @property
-    def index(self) -> int:
+        self.index = 0
         """Index of the newest list, 0 when there is none."""
-        return self._lists[-1][0] if self._lists else 0
-
-    @property
-    def latest(self) -> Members:
+        self.latest = NOBODY
         """The newest list, committed or not."""
-        return self._lists[-1][1] if self._lists else NOBODY
 
     @property
     def previous(self) -> Members:
@@ -132,23 +127,24 @@ class Membership:
     def append(self, index: int, members: Members) -> None:
         """A list came into the log."""
         assert index > self.index, f"list of members at {index} after one at {self.index}"
-        self._lists.append((index, members))
-        self._configurations.clear()
+        self._hold([*self._lists, (index, members)])
 
     def cut_from(self, index: int) -> None:
         """The log lost its entries from this index on: so do the lists."""
-        self._lists = [(where, members) for where, members in self._lists if where < index]
-        self._configurations.clear()
+        self._hold([(where, members) for where, members in self._lists if where < index])
 
     def forget_up_to(self, index: int) -> None:
         """Keep the list in force at this index and later ones."""
         old = [where for where, _ in self._lists if where <= index]
-        self._lists = [(where, members) for where, members in self._lists if where >= max(old, default=0)]
-        self._configurations.clear()
+        self._hold([(where, members) for where, members in self._lists if where >= max(old, default=0)])
 
     def restart_at(self, index: int, members: Members) -> None:
         """A snapshot took the place of the log."""
-        self._lists = [(index, members)] if len(members) else []
+        self._hold([(index, members)] if len(members) else [])
+
+    def _hold(self, lists: list[tuple[int, Members]]) -> None:
+        self._lists = lists
+        self.index, self.latest = lists[-1] if lists else (0, NOBODY)
         self._configurations.clear()
 
 

@@ -66,7 +66,8 @@ class Office:
         """When :meth:`tick` is needed at the latest."""
         me = self._me
         step_down_at = self.rounds.contact_at(me.configuration) + me.settings.node_timeout
-        times = [self.replication.heartbeat_at, self.replication.retry_at, step_down_at, self._stalled_at]
+        sending = self.replication
+        times = [sending.heartbeat_at, sending.notice_at, sending.retry_at, step_down_at, self._stalled_at]
         if self.transfer:
             times.append(self.transfer.wake_at)
         if self._waiting_listeners():

@@ -92,6 +92,8 @@ class Participant:
         self.role = LISTENER
         self.role = self.resting_role
         self._output = Output()
+        self.short = False
+        """Whether the disk is full: what is under way still fits, nothing new should be taken on."""
         self._unsaved: list[Entry] = []
         self.saved_index = self.journal.last_index
         """Up to here this node's own copy is durable."""

@@ -10,6 +10,7 @@ durable: :meth:`QRaft.saving` gives the number of what was taken, :meth:`QRaft.s
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+from collections.abc import Collection
 from math import inf
 from random import Random
 
@@ -144,6 +145,11 @@ class QRaft:
         return self._me.commit_index
 
     @property
+    def applied_bytes(self) -> int:
+        """Bytes of the entries applied since the snapshot."""
+        return self._me.journal.size_between(self.snapshot_index, self._me.applied_index)
+
+    @property
     def last_index(self) -> int:
         """Index of the newest entry."""
         return self._me.journal.last_index
@@ -206,6 +212,15 @@ class QRaft:
         self._election.reluctance = seconds
 
     @property
+    def short(self) -> bool:
+        """Whether the disk is full: a follower takes on small entries only, and still answers and votes."""
+        return self._me.short
+
+    @short.setter
+    def short(self, short: bool) -> None:
+        self._me.short = short
+
+    @property
     def wake_at(self) -> float:
         """When :meth:`tick` is needed at the latest."""
         if self._office is not None:
@@ -230,6 +245,10 @@ class QRaft:
     def can_commit(self, now: float) -> bool:
         """Whether it hears so many that an entry could be committed."""
         return self._me.configuration.commits(self._alive(now))
+
+    def commits(self, nodes: Collection[int]) -> bool:
+        """Whether an entry on these nodes would be committed."""
+        return self._me.configuration.commits(nodes)
 
     def _alive(self, now: float) -> set[int]:
         limit = now - self._me.settings.node_timeout

@@ -31,6 +31,8 @@ class Replication:
         self.cast_index = me.journal.last_index
         """Last index that was sent to all."""
         self._cast_commit = -1
+        self.notice_at = inf
+        """When all must be told what is committed, unless entries tell them before."""
         self._cast_at = -inf
         self._under_way: deque[Batch] = deque()
 
@@ -85,7 +87,9 @@ class Replication:
         if self._rounds.read_needs_round or now >= self.heartbeat_at:
             self._cast_append(self._open_round(now), [], now)
         elif me.commit_index > self._cast_commit:
-            self._cast_append(0, [], now)
+            self.notice_at = min(self.notice_at, now + me.settings.commit_notice)
+            if now >= self.notice_at:
+                self._cast_append(0, [], now)
 
     def _cast_append(self, round_number: int, entries: list[Entry], now: float) -> None:
         for peer in self._peers.values():
@@ -93,6 +97,7 @@ class Replication:
                 peer.owes_since = now
         self._send(None, round_number, self.cast_index, entries)
         self._cast_commit = self._me.commit_index
+        self.notice_at = inf
         if round_number:
             self._cast_at = now
 

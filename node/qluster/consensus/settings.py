@@ -31,6 +31,12 @@ UNCOMMITTED_ENTRIES_MAX = 16_384
 UNCOMMITTED_BYTES_MAX = 32 << 20
 """The same in bytes: bounds the leader's memory while a quorum is away."""
 
+SHORT_MESSAGE_BYTES_MAX = 2_048
+"""New entries in one message that a node with a full disk still takes on: enough for what a new leader must say."""
+
+SHORT_BYTES_MAX = 512 << 10
+"""Of such entries in all while the disk is full: an eighth of the reserve, so that the rest is left for votes."""
+
 READS_MAX = 4_096
 """Reads that wait for a round: beyond that a client is told to ask again."""
 
@@ -52,6 +58,8 @@ class Settings:
     quorum_replication: bool = True
     replication_factor: int = 0
     replication_retry_interval: float = 1.0
+    commit_notice: float = 0.0
+    """How long the word that entries are committed may wait for entries that carry it along."""
     max_log_size: int = 64_000
     autoremove_enabled: bool = False
     autoremove_minimum: int = 3

@@ -1,0 +1,112 @@
+"""Decides whom a message that came in concerns, and what to think of who does not belong here.
+
+Must not know datagrams, nor what the parts do with what they are told.
+"""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from qluster import joining
+from qluster.cluster import messages
+from qluster.consensus.messages import MalformedMessage, decode
+from qluster.consensus.qraft import HEARD_MAX
+from qluster.events import Address
+from qluster.transport.link import Received
+
+if TYPE_CHECKING:
+    from qluster.node import Node
+
+log = logging.getLogger("qluster.hearing")
+
+CONSENSUS, CLUSTER = b"q", b"m"
+"""First byte of a message: whose it is."""
+
+
+class Hearing:
+    """One node's ears."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._sources: dict[int, Address] = {}
+
+    def source(self, number: int) -> Address | None:
+        """From where a node was last heard."""
+        return self._sources.get(number)
+
+    def take(self, received: Received, now: float) -> bool:
+        """Take a message; True when it was one of consensus alone."""
+        node, text = self._node, received.message
+        consensus = text[:1] == CONSENSUS
+        try:
+            message = decode(text[1:]) if consensus else messages.decode(text[1:])
+        except (MalformedMessage, messages.MalformedMessage):
+            node.counters["messages_malformed"] += 1
+            return True
+        if isinstance(message, messages.Hello):
+            self._hello(message, now)
+        elif node.qraft is None:
+            self._outside(message, now)
+        elif message.cluster != node.cluster:
+            node.counters["messages_foreign"] += 1
+            self._foreign(message.cluster, now)
+        elif self._genuine(message.node, received.uid):
+            self._note_source(message.node, received.source)
+            if consensus:
+                node.qraft.receive(message, now)  # type: ignore[arg-type]
+                return True
+            node.qraft.hear(message.node, now)
+            node.governing.receive(message, now)  # type: ignore[arg-type]
+        return False
+
+    def _note_source(self, number: int, source: Address) -> None:
+        if self._sources.get(number) == source:
+            return
+        self._sources.pop(number, None)
+        self._sources[number] = source
+        if len(self._sources) > HEARD_MAX:
+            del self._sources[next(iter(self._sources))]
+
+    def _genuine(self, number: int, uid: int) -> bool:
+        """A number belongs to one uid: whoever lost its state is another node."""
+        qraft = self._node.qraft
+        member = qraft.members.get(number) if qraft else None
+        return member is None or member.uid == uid
+
+    def _hello(self, hello: messages.Hello, now: float) -> None:
+        node = self._node
+        if node.qraft is None:
+            return
+        if hello.cluster > node.cluster:
+            self._foreign(hello.cluster, now)
+            return
+        if node.me in node.qraft.members.voters:
+            member = any(member.uid == hello.uid for member in node.settled)
+            # Cluster 0: it has none, or gives up the one it had. A member does that too when add_node was taken away.
+            if not member or not hello.cluster:
+                present = messages.Present(node.cluster, node.me, node.qraft.leader or 0)
+                node.tell(present, (hello.ip, hello.udp_port), now)
+            node.governing.hello(hello)
+
+    def _outside(self, message: object, now: float) -> None:
+        """Before this node belongs to a cluster only answers to its hello count."""
+        asking = self._node.joining
+        assert asking is not None
+        match message:
+            case messages.Present(cluster):
+                asking.present(cluster, now)
+            case messages.Welcome(cluster, _, uid, number):
+                asking.welcome(cluster, uid, number)
+            case messages.Refusal(_, _, uid, reason):
+                asking.refusal(uid, reason)
+
+    def _foreign(self, cluster: int, now: float) -> None:
+        node = self._node
+        led = node.qraft is not None and node.qraft.leader is not None and node.qraft.quorate(now)
+        outcome = joining.meets_later_founding(node.cluster, cluster, node.directory, led=led)
+        if isinstance(outcome, joining.GiveUp):
+            node.leave(outcome.message)
+        elif outcome:
+            log.warning("founded-anew founding=%d own=%d this node sets its log aside and joins", cluster, node.cluster)
+            node.leave(f"joins founding {cluster}", rejoin=True)
