@@ -7,12 +7,15 @@ the founding (0: sender belongs to none yet), and ``node``, the sender's number 
 from __future__ import annotations
 
 from ipaddress import ip_address
-from typing import Annotated, Literal
+from typing import Annotated
 
 import msgspec
 from msgspec import Meta, Struct
 
 from qluster.status import DatabaseStatus, PoolStatus
+
+ROLES = ("node", "listener")
+"""What a host may become."""
 
 Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Number = Annotated[int, Meta(ge=1, le=2**63 - 1)]
@@ -36,7 +39,7 @@ class Hello(Struct, frozen=True, tag="hello", array_like=True):
     udp_port: Port
     api_port: Port
     db_port: Port | None
-    role: Literal["node", "listener"]
+    role: Text
     pool: bool
     version: Text
     shared: Annotated[dict[str, str], Meta(max_length=64)]
@@ -82,6 +85,8 @@ class Report(Struct, frozen=True, tag="report", array_like=True):
     """The node is the one that clients may write to."""
     database: DatabaseStatus | None
     pool: PoolStatus | None
+    short: bool = False
+    """The node's disk is full: it takes on nothing new, and should not lead."""
 
 
 class PositionQuery(Struct, frozen=True, tag="query", array_like=True):
@@ -126,15 +131,17 @@ def decode(text: bytes) -> Message:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as fault:
         raise MalformedMessage(str(fault)) from fault
     if isinstance(message, Hello):
-        _check_address(message.ip)
+        _check_hello(message)
     return message
 
 
-def _check_address(ip: str) -> None:
-    """It is answered to this address, and it becomes the address of a member: no name, and one host's."""
+def _check_hello(hello: Hello) -> None:
+    """It is answered to its address, and both become those of a member: no name, one host's, a role that exists."""
+    if hello.role not in ROLES:
+        raise MalformedMessage(f"hello with the role {hello.role[:40]!r}, not one of {', '.join(ROLES)}")
     try:
-        address = ip_address(ip)
+        address = ip_address(hello.ip)
     except ValueError as fault:
-        raise MalformedMessage(f"hello from {ip[:40]!r}, which is no IP address") from fault
+        raise MalformedMessage(f"hello from {hello.ip[:40]!r}, which is no IP address") from fault
     if address.is_multicast or address.is_unspecified:
         raise MalformedMessage(f"hello from {address}, which is not the address of one host")
