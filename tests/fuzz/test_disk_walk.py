@@ -1,0 +1,165 @@
+"""Every truncation and every flipped bit of what lies on the disk: a torn tail, or damage; never another entry."""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from fuzz import examples
+from fuzz.harm import flips, truncations
+from qluster.edge.disk import identity, snapshots
+from qluster.edge.disk.identity import NodeFile
+from qluster.edge.disk.log import Log
+from qluster.edge.disk.records import ENTRY_KINDS, VOTE, Record
+from qluster.edge.disk.replay import Contradiction
+from qluster.edge.disk.trouble import LogDamaged, StateRefused
+from qluster.events import Snapshot
+
+UID = 0x1234_5678_9ABC_DEF0
+SEGMENT_SIZE = 512
+GROUPS = [
+    [Record(VOTE, 1, 2)],
+    [Record(ENTRY_KINDS["members"], 1, 1, examples.MEMBERS.encode()[:90])],
+    [Record(ENTRY_KINDS["command"], 1, 2, b"first"), Record(ENTRY_KINDS["command"], 1, 3, b"second")],
+    [Record(VOTE, 2, 0), Record(ENTRY_KINDS["command"], 2, 3, b"instead of the second")],
+    [Record(ENTRY_KINDS["noop"], 2, 4)],
+    [Record(ENTRY_KINDS["command"], 2, 5, bytes(40) + b"QGRP" + bytes(40))],
+]
+"""What is saved, each with a flush of its own. The last payload looks like a group."""
+
+State = tuple[object, ...]
+MEMORY = Path("/dev/shm")
+"""Thousands of small files are written."""
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    """An empty directory, in memory where there is such a place."""
+    with TemporaryDirectory(dir=MEMORY if os.access(MEMORY, os.W_OK) else None) as made:
+        yield Path(made)
+
+
+
+def state(log: Log) -> State:
+    """What a log amounts to."""
+    replay = log.replay
+    return replay.term, replay.vote, replay.snapshot, tuple(replay.take_entries())
+
+
+def read(directory: Path) -> State:
+    log = Log(str(directory), UID, SEGMENT_SIZE)
+    log.look()
+    return state(log)
+
+
+@pytest.fixture
+def states(directory: Path) -> list[State]:
+    """A log in ``directory``, and what it amounted to after each flush."""
+    found = []
+    log = Log(str(directory), UID, SEGMENT_SIZE)
+    log.create()
+    for records in GROUPS:
+        log.append(records)
+        found.append(read(directory))
+    log.close()
+    return found
+
+
+def segments(directory: Path) -> list[Path]:
+    return sorted(directory.glob("*.log"))
+
+
+def outcomes(directory: Path, segment: Path, harmed: Iterator[bytes]) -> Iterator[tuple[bytes, State | None]]:
+    """What comes of each harmed form of a segment; None where it is called damaged."""
+    whole = segment.read_bytes()
+    for wrong in harmed:
+        segment.write_bytes(wrong)
+        try:
+            yield wrong, read(directory)
+        except (LogDamaged, Contradiction):
+            yield wrong, None
+    segment.write_bytes(whole)
+
+
+def test_log_of_this_walk_has_several_segments(directory: Path, states: list[State]) -> None:
+    assert len(segments(directory)) == 2
+    assert read(directory) == states[-1]
+    assert len(set(states)) == len(GROUPS)
+
+
+def test_truncated_last_segment_is_a_torn_tail_or_damage(directory: Path, states: list[State]) -> None:
+    *_, last = segments(directory)
+    found = [outcome for _, outcome in outcomes(directory, last, truncations(last.read_bytes()))]
+    assert all(outcome is None or outcome in states for outcome in found)
+    known = [states.index(outcome) for outcome in found if outcome is not None]
+    assert known == sorted(known), "more bytes never amount to less"
+    assert known[-1] >= len(states) - 2, "what was cut off is at most the last group"
+
+
+def test_truncated_former_segment_is_damage(directory: Path, states: list[State]) -> None:
+    first, *_ = segments(directory)
+    written = len(first.read_bytes().rstrip(b"\0"))
+    for wrong, outcome in outcomes(directory, first, truncations(first.read_bytes())):
+        assert outcome is None or (outcome == states[-1] and len(wrong) >= written)
+
+
+def test_flipped_bit_is_damage_or_makes_no_difference(directory: Path, states: list[State]) -> None:
+    """Never a torn tail: the groups are all there, and were acknowledged."""
+    for segment in segments(directory):
+        written = len(segment.read_bytes().rstrip(b"\0"))
+        for place, (_, outcome) in enumerate(outcomes(directory, segment, flips(segment.read_bytes()))):
+            same = outcome == states[-1] and place // 8 >= written
+            assert outcome is None or same, f"bit {place % 8} of byte {place // 8} of {segment.name}"
+
+
+def test_segment_of_another_node_or_under_another_number_is_damage(directory: Path, states: list[State]) -> None:
+    first, last = segments(directory)
+    foreign = Log(str(directory), UID + 1, SEGMENT_SIZE)
+    with pytest.raises(LogDamaged, match="belongs to node"):
+        foreign.look()
+    last.write_bytes(first.read_bytes())
+    with pytest.raises(LogDamaged, match="number 1 inside"):
+        read(directory)
+
+
+def test_harmed_identity_is_refused_or_says_the_same(directory: Path) -> None:
+    contents = NodeFile(uid=f"{UID:016x}", boot=7, name="walk", sequence=9, cluster=1000, node=3)
+    identity.write(str(directory), contents)
+    [path] = directory.iterdir()
+    whole = path.read_bytes()
+    for wrong in [*truncations(whole), *flips(whole)]:
+        path.write_bytes(wrong)
+        try:
+            assert identity.read(str(directory)) == contents
+        except (LogDamaged, StateRefused):
+            continue
+
+
+def test_harmed_snapshot_is_damage(directory: Path) -> None:
+    snapshot = Snapshot(5, 2, b"members", b"state")
+    snapshots.write(str(directory), "one.snapshot", snapshot)
+    path = directory / "one.snapshot"
+    whole = path.read_bytes()
+    assert snapshots.read(str(directory), path.name) == snapshot
+    for wrong in [*truncations(whole), *flips(whole), whole + b"\0"]:
+        path.write_bytes(wrong)
+        with pytest.raises(LogDamaged):
+            snapshots.read(str(directory), path.name)
+
+
+@pytest.mark.xfail(reason="a payload with a whole sector of zeros looks like a write that was cut short", strict=True)
+def test_flipped_bit_in_an_entry_of_zeros_is_damage(directory: Path) -> None:
+    """Anybody can write zeros into the key-value store; a harmed last group is then taken for a torn tail."""
+    log = Log(str(directory), UID)
+    log.create()
+    log.append([Record(ENTRY_KINDS["command"], 1, 1, b"acknowledged" + bytes(2000))])
+    log.close()
+    [segment] = segments(directory)
+    whole = bytearray(segment.read_bytes())
+    whole[whole.index(b"acknowledged")] ^= 1
+    segment.write_bytes(whole)
+    with pytest.raises(LogDamaged):
+        read(directory)
