@@ -49,6 +49,7 @@ from qluster.events import (
     StopRequested,
 )
 from qluster.node import Node
+from qluster.opening import FULL_RETRY, begin_anew, open_state
 from qluster.overview import headline
 from qluster.status import Status
 from qluster.transport.link import Link, LinkSettings
@@ -87,7 +88,8 @@ class Daemon:
     def __init__(self, config: Config) -> None:
         self._config = config
         self._jobs: dict[int, asyncio.Task[object]] = {}
-        self._tickets: dict[int, asyncio.Future[Answer]] = {}
+        self._tickets: dict[int, asyncio.Future[Answer | None]] = {}
+        self._over = False
         self._ticket = 0
         self._endings = 0
         self._rejoined_at = -inf
@@ -112,13 +114,14 @@ class Daemon:
         async with contextlib.AsyncExitStack() as stack:
             stack.callback(self._disk.close)
             stack.push_async_callback(self._saver.close)
-            saved = self._disk.load()
+            saved = await open_state(self._disk, self._waits_for_space)
             stack.callback(self._network.close)
             self._network.open()
             await self._open_database(stack)
-            self._node = self._make_node(saved)
+            self._node = await self._begin(saved)
             stack.push_async_callback(self._rest.stop)
             await self._rest.start()
+            stack.callback(self._answer_all)
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(number, self._stop)
             loop.add_signal_handler(signal.SIGHUP, self._reload)
@@ -126,6 +129,17 @@ class Daemon:
             stack.callback(self._watchdog.close)
             self._watchdog.ready()
             return await self._live()
+
+    def _waits_for_space(self, reason: str) -> None:
+        """The start takes as long as it takes somebody to make some."""
+        self._watchdog.extend(2 * FULL_RETRY)
+        self._watchdog.alive(reason)
+
+    async def _begin(self, saved: Saved) -> Node:
+        try:
+            return self._make_node(saved)
+        except JournalDamaged as damage:
+            return self._make_node(await begin_anew(self._disk, str(damage), self._waits_for_space))
 
     async def _open_database(self, stack: contextlib.AsyncExitStack) -> None:
         database = self._config.database
@@ -228,7 +242,8 @@ class Daemon:
         await self._saver.drain()
         self._turns.forget()
         self._disk.set_aside(leave.message)
-        self._node = self._make_node(self._disk.load(), leave.founding)
+        saved = await open_state(self._disk, self._waits_for_space)
+        self._node = self._make_node(saved, leave.founding)
         self._look.set()
         return None
 
@@ -326,14 +341,23 @@ class Daemon:
         decided = routes.decide(request, self._status, ticket)
         if isinstance(decided, Reply):
             return decided
-        waiting: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        if self._over:
+            return _unanswered(request)
+        waiting: asyncio.Future[Answer | None] = asyncio.get_running_loop().create_future()
         self._tickets[ticket] = waiting
         try:
             self._turns.put(decided)
             answer = await waiting
         finally:
             self._tickets.pop(ticket, None)
-        return routes.reply(request, answer.outcome, self._status)
+        return _unanswered(request) if answer is None else routes.reply(request, answer.outcome, self._status)
+
+    def _answer_all(self) -> None:
+        """No turn will follow: whoever still waits is told so; else the server would wait for it before it ends."""
+        self._over = True
+        for waiting in self._tickets.values():
+            if not waiting.done():
+                waiting.set_result(None)
 
     def _status(self) -> Status:
         """What the node knows of itself and its cluster, with the counters of its hands."""
@@ -360,3 +384,10 @@ class Daemon:
         if self._node is not None:
             self._node.link.rekey(keys)
             log.info("reloaded sending-key=%d keys=%s", keys[0].id, ",".join(str(key.id) for key in keys))
+
+
+def _unanswered(request: Request) -> Reply:
+    """A reading can be asked of another node; what becomes of a write is not known."""
+    if request.method in ("GET", "HEAD"):
+        return routes.error(request, "busy", reason="it is stopping")
+    return routes.error(request, "unconfirmed")

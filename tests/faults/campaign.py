@@ -10,7 +10,7 @@ from pathlib import Path
 from random import Random
 
 from faults.clients import Clients, last_reads, stored
-from faults.cluster import BACK_SECONDS, Cluster
+from faults.cluster import Cluster
 from faults.nemesis import DISKS, NETWORK, PROCESSES, RELAY, Fault, Nemesis
 from histories.linearizability import check
 from histories.operations import to_lines
@@ -55,7 +55,7 @@ def play(round_: Round, seconds: float, keep: Path | None = None, kinds: tuple[F
         with clients:
             nemesis.strike_for(seconds)
             time.sleep(QUIET_SECONDS)
-        _close(round_, cluster, clients, nemesis)
+        _close(round_, cluster, clients)
     except AssertionError as error:
         round_.violations.append(f"not back: {error}")
     finally:
@@ -71,18 +71,10 @@ def _kinds(round_: Round) -> tuple[Fault, ...]:
     return (*network, *PROCESSES, *(DISKS if round_.disks else ()))
 
 
-def _close(round_: Round, cluster: Cluster, clients: Clients, nemesis: Nemesis) -> None:
+def _close(round_: Round, cluster: Cluster, clients: Clients) -> None:
     """All faults are gone: everybody agrees, nothing that was acknowledged is missing."""
     began = time.monotonic()
-    deadline = began + BACK_SECONDS
-    while True:
-        nemesis.supervise(time.monotonic())
-        try:
-            cluster.wait_whole(limit=2.0)
-            break
-        except AssertionError:
-            if time.monotonic() > deadline:
-                raise
+    cluster.recover()
     round_.back_seconds = time.monotonic() - began
     leader = cluster.leader_host()
     round_.term = cluster.map(leader)["cluster"]["term"]

@@ -6,6 +6,7 @@ Nothing here knows what a fault should lead to; the tests say that.
 from __future__ import annotations
 
 import http.client
+import itertools
 import json
 import os
 import shutil
@@ -32,6 +33,8 @@ ASK_SECONDS = 2.0
 BACK_SECONDS = 40.0
 """For a cluster to be whole again after the last fault has gone."""
 FOUND_SECONDS = 60.0
+NUMBERS = itertools.count(1)
+"""One for each cluster of this process."""
 TIMERS: dict[str, object] = {
     "cluster__heartbeat_interval": "100ms", "cluster__node_timeout": "1s", "cluster__pre_voting_timeout": "300ms",
     "cluster__leader_voting_timeout": "300ms", "cluster__replication_retry_interval": "60ms",
@@ -78,9 +81,9 @@ class Cluster(Site):
 
     def __init__(self, name: str, count: int = 3, *, relayed: bool = False, on_memory: bool = False) -> None:
         root = Path(tempfile.mkdtemp(prefix=f"faults-{name}-", dir="/dev/shm" if on_memory else None))
-        number = os.getpid() % 250
-        super().__init__(root, "239.19.90.1:7500", f"10.{number}.9", hosts=count)
-        self.cables = Cables(f"fh{os.getpid()}", self.net, count, relayed)
+        number = next(NUMBERS)
+        super().__init__(root, "239.19.90.1:7500", f"10.{number % 250}.9", hosts=count)
+        self.cables = Cables(f"fh{os.getpid()}.{number}", self.net, count, relayed)
         self.daemons: dict[int, subprocess.Popen[str]] = {}
         self.disks: dict[int, FaultyDisk] = {}
         self.frozen: set[int] = set()
@@ -268,6 +271,25 @@ class Cluster(Site):
             wait_for("a whole cluster", whole, limit)
         except AssertionError as error:
             raise AssertionError(f"{error}: {seen}") from None
+
+    def recover(self, limit: float = BACK_SECONDS) -> None:
+        """Take every fault back, start whoever has ended as a service manager does, and wait until all is whole."""
+        self.cables.heal()
+        for disk in self.disks.values():
+            disk.behave()
+        for number in list(self.frozen):
+            self.thaw(number)
+        end = time.monotonic() + limit
+        while True:
+            for number in self.numbers:
+                if not self.runs(number):
+                    self.start(number)
+            try:
+                self.wait_whole(limit=2.0)
+                return
+            except AssertionError:
+                if time.monotonic() > end:
+                    raise
 
     # --- end ---------------------------------------------------------------------------
 

@@ -31,3 +31,21 @@ def cluster(request: pytest.FixtureRequest, hosts_possible: None) -> Iterator[Cl
         yield made
     finally:
         made.end()
+
+
+@pytest.fixture(scope="session")
+def founded(hosts_possible: None) -> Iterator[Cluster]:
+    """Three daemons that many tests strike, one after the other."""
+    made = Cluster("trio")
+    try:
+        made.found()
+        yield made
+    finally:
+        made.end()
+
+
+@pytest.fixture
+def trio(founded: Cluster) -> Cluster:
+    """Three daemons that are well before each test."""
+    founded.recover()
+    return founded
