@@ -36,7 +36,8 @@ from qluster.events import (
     Send,
     TimePassed,
 )
-from qluster.node import CLUSTER, CONSENSUS, Node
+from qluster.hearing import CLUSTER, CONSENSUS
+from qluster.node import Node
 from qluster.transport.envelope import DIRECT, UNICAST
 from qluster.transport.link import Link, LinkSettings
 from qluster.transport.seal import Sealer

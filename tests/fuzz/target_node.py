@@ -14,7 +14,7 @@ from qluster.api.access import Rights
 from qluster.cluster import messages as telling
 from qluster.consensus import messages as agreeing
 from qluster.database.facts import Facts
-from qluster.node import CLUSTER, CONSENSUS
+from qluster.hearing import CLUSTER, CONSENSUS
 
 logging.disable(logging.CRITICAL)
 
