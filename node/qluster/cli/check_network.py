@@ -16,7 +16,7 @@ import msgspec
 
 from qluster.cli.exits import EXIT_DONE, EXIT_TROUBLE
 from qluster.config import Config
-from qluster.config.kinds import read_host, read_port
+from qluster.config.addresses import read_host, read_place
 from qluster.edge import clock
 from qluster.edge.multicast import Multicast, NetworkUnusable, Receiver
 from qluster.events import Address
@@ -59,11 +59,11 @@ def _keys(file: str) -> list[Key]:
 
 def _address(text: str, config: Config) -> Address:
     """A host that was named: its ip, with a port where it is another than the group's."""
-    host, colon, port = text.rpartition(":")
-    if text.endswith("]") or not colon or (":" in host and not host.startswith("[")):
-        host, port = text, str(config.udp.socket.group[0][1])
     try:
-        return read_host(host.removeprefix("[").removesuffix("]")), read_port(port)
+        if ":" not in text or (text.count(":") > 1 and "[" not in text):
+            return read_host(text), config.udp.socket.group[0][1]
+        host, port = read_place(text)
+        return read_host(host), port
     except ValueError as error:
         raise Unusable(f"--host {error}") from None
 

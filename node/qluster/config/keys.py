@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from .kinds import Choice, Duration, Flag, Group, Host, Kind, Networks, Path, Table, Text, Whole
+from .addresses import Group, Host
+from .kinds import Choice, Duration, Flag, Kind, Networks, Path, Table, Text, Whole
 
 
 class Change(StrEnum):
@@ -90,8 +91,8 @@ _NODE = (
 
 _UDP = (
     Key("udp.socket.group", Group(), None,
-        "Multicast group and port of the cluster. Where the network has no multicast: "
-        "the list of all nodes' addresses with ports.", Change.CLUSTER),
+        "Multicast group and port of the cluster, such as 239.19.76.1:7400 or \"[ff15::76]:7400\". "
+        "Where the network has no multicast: the list of all nodes' addresses with ports.", Change.CLUSTER),
     Key("udp.socket.interface",
         Text("interface name", r"[^\s/:]+", "the name that `ip link` shows, such as eth0", size_max=15), None,
         "Network interface of the multicast group."),

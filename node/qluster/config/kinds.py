@@ -9,11 +9,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from fractions import Fraction
-from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Protocol
 
 from .document import Mapping, Scalar, Sequence, Value
-from .structure import Address
 
 
 class WrongItems(ValueError):
@@ -209,100 +208,6 @@ class Duration:
     def text(self, value: object) -> str:
         assert isinstance(value, float | int), value
         return duration_text(value)
-
-
-def read_ipv4(text: str) -> IPv4Address:
-    """An IPv4 address as it may stand on a host. Raises ValueError with a message."""
-    try:
-        address = ip_address(text)
-    except ValueError:
-        raise ValueError(f'"{shown(text)}" is no IPv4 address such as 192.0.2.10. '
-                         f"Names of hosts are not looked up.") from None
-    if not isinstance(address, IPv4Address):
-        raise ValueError(f'"{shown(text)}" is an IPv6 address. The nodes speak IPv4 with each other.')
-    return address
-
-
-def read_host(text: str) -> str:
-    """An IPv4 address that one host can have."""
-    address = read_ipv4(text)
-    if address.is_multicast:
-        raise ValueError(f"{address} is a multicast address. Use the address of a host.")
-    if address.is_unspecified or address == IPv4Address("255.255.255.255"):
-        raise ValueError(f"{address} is not the address of one host. Use the one that the other nodes reach.")
-    return str(address)
-
-
-def read_port(text: str) -> int:
-    """A port. Raises ValueError with a message."""
-    if not re.fullmatch(r"[1-9][0-9]{0,4}", text) or int(text) > 65535:
-        raise ValueError(f'"{shown(text)}" is no port. Use 1 to 65535.')
-    return int(text)
-
-
-@dataclass(frozen=True, slots=True)
-class Host:
-    """The address of one host."""
-
-    label: str = "IPv4 address"
-
-    def read(self, value: Value) -> str:
-        return read_host(scalar_text(value, "an IPv4 address"))
-
-    def text(self, value: object) -> str:
-        return "" if value is None else str(value)
-
-
-PEERS_MAX = 32
-"""More nodes than this are no cluster of databases; each message would go out that many times."""
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """A multicast group with port, or a list of unicast peers with ports."""
-
-    label: str = "multicast address:port, or a list of address:port"
-
-    def read(self, value: Value) -> tuple[Address, ...]:
-        if isinstance(value, Sequence):
-            return self._peers([scalar_text(item, "address:port") for item in value.items])
-        text = scalar_text(value, "a multicast address with a port, such as 239.19.76.1:7400")
-        if "," in text:
-            return self._peers([part.strip() for part in text.split(",")])
-        host, port = self._split(text)
-        address = read_ipv4(host)
-        if not address.is_multicast:
-            raise ValueError(f"{address} is no multicast address. Use one of 239.0.0.0 to 239.255.255.255, "
-                             f"or a list of all nodes' addresses where the network has no multicast.")
-        if address in IPv4Network("224.0.0.0/24"):
-            raise ValueError(f"{address} belongs to the network's own protocols. Use one of 239.0.0.0 to "
-                             f"239.255.255.255.")
-        return ((str(address), port),)
-
-    def _peers(self, texts: list[str]) -> tuple[Address, ...]:
-        if not 1 <= len(texts) <= PEERS_MAX:
-            raise ValueError(f"lists {len(texts)} addresses. List every node once, at most {PEERS_MAX}.")
-        peers: list[Address] = []
-        for text in texts:
-            host, port = self._split(text)
-            peers.append((read_host(host), port))
-        hosts = [host for host, _ in peers]
-        for host in hosts:
-            if hosts.count(host) > 1:
-                raise ValueError(f"lists {host} twice. List every node once.")
-        return tuple(peers)
-
-    @staticmethod
-    def _split(text: str) -> Address:
-        host, colon, port = text.rpartition(":")
-        if not colon:
-            raise ValueError(f'"{shown(text)}" has no port. Write address:port, such as 239.19.76.1:7400.')
-        return host, read_port(port)
-
-    def text(self, value: object) -> str:
-        # Sorted, because the order of a list of peers means nothing and hosts may differ in it.
-        assert isinstance(value, tuple), value
-        return ",".join(f"{host}:{port}" for host, port in sorted(value))
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ They must not look at the host; that is ``edge/hostcheck.py``.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from ipaddress import ip_address
 
 from .document import Fault
 from .kinds import duration_text
@@ -67,13 +68,20 @@ def _wire(config: Config) -> Iterator[Fault]:
 
 
 def _addresses(config: Config) -> Iterator[Fault]:
-    """A list in `udp.socket.group` contains `ip` and `founder`; a listener is not the founder."""
+    """A list in `udp.socket.group` contains `ip` and `founder`, all of one address family; a listener is not the
+    founder."""
     peers, founder = [host for host, _ in config.udp.socket.peers], config.cluster.founder
     if peers and config.ip not in peers:
         yield Fault("udp.socket.group", f"does not list this node's ip {config.ip}. List every node.")
     if peers and founder and founder not in peers:
         yield Fault("cluster.founder", (
             f"{founder} is not in the list udp.socket.group. Name one of its nodes."))
+    others = [("udp.socket.group", config.udp.socket.group[0][0]), *([("cluster.founder", founder)] if founder else [])]
+    for key, other in others:
+        if ip_address(other).version != ip_address(config.ip).version:
+            yield Fault(key, (
+                f"{other} is IPv{ip_address(other).version}, ip {config.ip} is IPv{ip_address(config.ip).version}: "
+                f"the nodes speak one of the two with each other. Use the same for both."))
     if founder == config.ip and config.role != "node":
         yield Fault("cluster.founder", (
             f"{founder} is this host, but its role is {config.role}, and a {config.role} cannot lead. "

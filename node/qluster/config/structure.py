@@ -6,7 +6,7 @@ Python names are the keys of config.yaml with ``_`` for ``-``.
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from ipaddress import IPv4Address
+from ipaddress import ip_address
 from typing import Literal
 
 from msgspec import Struct
@@ -29,7 +29,7 @@ class UdpSocket(Struct, rename="kebab", frozen=True, kw_only=True, forbid_unknow
     def multicast(self) -> Address | None:
         """The multicast group; None where the network has none and peers are listed."""
         first = self.group[0]
-        return first if IPv4Address(first[0]).is_multicast else None
+        return first if ip_address(first[0]).is_multicast else None
 
     @property
     def peers(self) -> tuple[Address, ...]:

@@ -172,10 +172,29 @@ def test_paths_are_tidied() -> None:
     ("udp.socket.loopback", "on", '"on" is neither true nor false. Write one of these two words.'),
     ("udp.socket.loopback", "yes", '"yes" is neither true nor false. Write one of these two words.'),
     ("cluster.quorum-replication", "1", '"1" is neither true nor false. Write one of these two words.'),
-    ("ip", "db1.example", '"db1.example" is no IPv4 address such as 192.0.2.10. Names of hosts are not looked up.'),
+    ("ip", "db1.example", '"db1.example" is no address such as 192.0.2.10 or 2001:db8::10. Names of hosts '
+                           "are not looked up."),
     ("ip", "0.0.0.0", "0.0.0.0 is not the address of one host. Use the one that the other nodes reach."),
     ("ip", "239.1.1.1", "239.1.1.1 is a multicast address. Use the address of a host."),
-    ("ip", "'2001:db8::1'", '"2001:db8::1" is an IPv6 address. The nodes speak IPv4 with each other.'),
+    ("ip", "'fe80::1'", "fe80::1 means something on one interface only. Use an address of the network, such as one "
+                        "in fd00::/8."),
+    ("ip", "'fe80::1%eth0'", '"fe80::1%eth0" names an interface. Leave out %eth0.'),
+    ("ip", "'::ffff:192.0.2.1'", "::ffff:c000:201 is an IPv4 address in IPv6's clothes. Write 192.0.2.1."),
+    ("ip", "'ff15::1'", "ff15::1 is a multicast address. Use the address of a host."),
+    ("ip", "'::'", ":: is not the address of one host. Use the one that the other nodes reach."),
+    ("udp.socket.group", "'[2001:db8::1]:7400'",
+     "2001:db8::1 is no multicast address. Use one of ff15::1 to ff15:ffff:ffff:ffff:ffff:ffff:ffff:ffff, or a list of "
+     "all nodes' addresses where the network has no multicast."),
+    ("udp.socket.group", "'[ff02::1]:7400'",
+     "ff02::1 belongs to the network's own protocols. Use one of ff15::1 to "
+     "ff15:ffff:ffff:ffff:ffff:ffff:ffff:ffff."),
+    ("udp.socket.group", "'[ff11::1]:7400'",
+     "ff11::1 never leaves its host. Use one of ff15::1 to ff15:ffff:ffff:ffff:ffff:ffff:ffff:ffff."),
+    ("udp.socket.group", "ff15::76:7400",
+     '"ff15::76:7400": write an IPv6 address in brackets, such as "[ff15::76]:7400".'),
+    ("udp.socket.group", "'[ff15::76]'", '"[ff15::76]" has no port. Write address:port, such as 239.19.76.1:7400.'),
+    ("udp.socket.group", "['192.0.2.11:1', '[fd00::1]:2']",
+     "lists IPv4 and IPv6 addresses. Use one of the two for all nodes."),
     ("udp.socket.group", "192.0.2.1:7400",
      "192.0.2.1 is no multicast address. Use one of 239.0.0.0 to 239.255.255.255, or a list of all nodes' addresses "
      "where the network has no multicast."),
@@ -380,3 +399,25 @@ def test_every_key_is_in_the_structure() -> None:
         place: object = found
         for word in path.split("."):
             place = getattr(place, word.replace("-", "_"))
+
+
+IPV6 = {"ip": "'fd00:0:0::11'", "udp.socket.group": "'[FF15::76]:7400'"}
+
+
+def test_ipv6_is_read_and_written_in_its_one_form() -> None:
+    text = SMALLEST
+    for path, value in IPV6.items():
+        text = with_value(path, value, text)
+    config = parse(text, "config.yaml")
+    assert config.ip == "fd00::11"
+    assert config.udp.socket.multicast == ("ff15::76", 7400)
+    peers = parse(with_value("udp.socket.group", "['[fd00::12]:7400', '[fd00::11]:7401']", text), "config.yaml")
+    assert peers.udp.socket.peers == (("fd00::12", 7400), ("fd00::11", 7401))
+    assert peers.udp.port("fd00::11") == 7401
+
+
+@pytest.mark.parametrize("path", IPV6)
+def test_one_address_family_for_all(path: str) -> None:
+    text = with_value(path, IPV6[path], SMALLEST)
+    with pytest.raises(ConfigErrors, match=r"udp\.socket\.group: .* is IPv[46], ip .* is IPv[46]: the nodes speak one"):
+        parse(text, "config.yaml")

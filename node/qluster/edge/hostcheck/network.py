@@ -11,7 +11,7 @@ import os
 import socket
 import struct
 from collections.abc import Iterator
-from ipaddress import IPv4Address
+from ipaddress import ip_address
 
 from qluster.config import Config
 
@@ -26,7 +26,7 @@ def findings(config: Config, starting: bool) -> Iterator[str]:
         yield (f"ip: {config.ip} is no address of this host. Use one of those that `ip address` shows, the one that "
                f"the other nodes reach.")
         return
-    if not IPv4Address(config.ip).is_loopback and config.udp.socket.interface == "lo":
+    if not ip_address(config.ip).is_loopback and config.udp.socket.interface == "lo":
         yield (f"udp.socket.interface: lo reaches no other host, but ip {config.ip} is meant for others. "
                f"Use the interface that has this address.")
     if starting or not _daemon_runs(config.state_dir):
@@ -45,12 +45,16 @@ def _interface(name: str) -> Iterator[str]:
 
 
 def _is_here(ip: str) -> bool:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
+    try:
+        with socket.socket(_family(ip), socket.SOCK_DGRAM) as probe:
             probe.bind((ip, 0))
-        except OSError as error:
-            return error.errno != errno.EADDRNOTAVAIL
+    except OSError as error:
+        return error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
     return True
+
+
+def _family(ip: str) -> socket.AddressFamily:
+    return socket.AF_INET if ip_address(ip).version == 4 else socket.AF_INET6
 
 
 def _daemon_runs(state_dir: str) -> bool:
@@ -78,7 +82,7 @@ def _ports(config: Config) -> Iterator[str]:
 
 
 def _port(key: str, ip: str, port: int, kind: socket.SocketKind) -> Iterator[str]:
-    with socket.socket(socket.AF_INET, kind) as probe:
+    with socket.socket(_family(ip), kind) as probe:
         if kind is socket.SOCK_STREAM:
             # As a server does: connections of the last run that are still winding down are no obstacle.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
