@@ -49,7 +49,7 @@ from qluster.events import (
     StopRequested,
 )
 from qluster.node import Node
-from qluster.opening import FULL_RETRY, begin_anew, open_state
+from qluster.opening import FULL_RETRY, open_state
 from qluster.overview import headline
 from qluster.status import Status
 from qluster.transport.link import Link, LinkSettings
@@ -118,7 +118,7 @@ class Daemon:
             stack.callback(self._network.close)
             self._network.open()
             await self._open_database(stack)
-            self._node = await self._begin(saved)
+            self._node = self._make_node(saved)
             stack.push_async_callback(self._rest.stop)
             await self._rest.start()
             stack.callback(self._answer_all)
@@ -134,12 +134,6 @@ class Daemon:
         """The start takes as long as it takes somebody to make some."""
         self._watchdog.extend(2 * FULL_RETRY)
         self._watchdog.alive(reason)
-
-    async def _begin(self, saved: Saved) -> Node:
-        try:
-            return self._make_node(saved)
-        except JournalDamaged as damage:
-            return self._make_node(await begin_anew(self._disk, str(damage), self._waits_for_space))
 
     async def _open_database(self, stack: contextlib.AsyncExitStack) -> None:
         database = self._config.database

@@ -134,23 +134,33 @@ def test_second_daemon_on_the_same_state_is_refused(site: Site) -> None:
     assert site.leader(1) == 1
 
 
-def test_damaged_log_is_refused_and_kept(site: Site) -> None:
-    site.configure(1)
-    child = site.start(1)
-    wait_for("a leader", lambda: site.leader(1) == 1)
+def test_node_whose_log_is_damaged_puts_it_away_whole_and_joins_as_another(site: Site) -> None:
+    for number in (1, 2, 3):
+        site.configure(number)
+        site.start(number)
+    wait_for("three voters", lambda: (site.map(2).get("cluster") or {}).get("voters") == 3)  # type: ignore[attr-defined]
+    leads = next(number for number in (1, 2, 3) if site.map(number)["own"]["node"] == site.leader(2))  # type: ignore[index]
     for number in range(20):
-        assert site.post(1, "/config", {"cluster.heartbeat-interval": f"{300 + number}ms"}).status_code == 200
-    child.kill()
-    child.wait()
-    log = max((site.place(1) / "state/current/log").iterdir(), key=lambda path: path.stat().st_size)
+        assert site.post(leads, "/config", {"cluster.heartbeat-interval": f"{300 + number}ms"}).status_code == 200
+    struck = leads % 3 + 1
+    before = site.map(struck)["own"]["node"]  # type: ignore[index]
+    site.children[struck - 1].kill()
+    site.children[struck - 1].wait()
+    log = max((site.place(struck) / "state/current/log").iterdir())
     content = bytearray(log.read_bytes())
-    used = len(content.rstrip(b"\0"))
-    content[used // 2] ^= 0xFF
+    content[len(content.rstrip(b"\0")) // 2] ^= 0xFF
     log.write_bytes(content)
-    code, output = site.refusal(1)
-    assert code != 0
-    assert str(log.name) in output and "Traceback" not in output
-    assert log.read_bytes() == bytes(content), "nothing is repaired by guessing"
+    child = site.start(struck)
+    wait_for("three voters, the old one gone", lambda: (
+        (site.map(leads).get("cluster") or {}).get("voters") == 3  # type: ignore[attr-defined]
+        and site.map(struck).get("own", {}).get("node") not in (None, before)  # type: ignore[attr-defined]
+        and before not in [node["node"] for node in site.map(leads)["nodes"]]))  # type: ignore[attr-defined]
+    kept = site.place(struck) / "state/old.1"
+    assert (kept / "log" / log.name).read_bytes() == bytes(content), "nothing is repaired by guessing"
+    assert "damaged at byte" in (kept / "reason").read_text()
+    child.send_signal(signal.SIGTERM)
+    said, _ = child.communicate(timeout=20)
+    assert f"{log.name}: damaged at byte" in said and "joins-anew" in said and "Traceback" not in said
 
 
 def test_foreign_data_directory_is_left_alone(site: Site) -> None:
