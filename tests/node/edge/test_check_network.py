@@ -156,7 +156,7 @@ def test_other_key_is_told_from_silence(cluster: Cluster) -> None:
     ("words", "said"),
     [
         pytest.param(["--seconds", "0"], '"0" is no number from 1 to 3600', id="no-time"),
-        pytest.param(["--seconds", "1", "--host", "db1"], '--host "db1" is no IPv4', id="name"),
+        pytest.param(["--seconds", "1", "--host", "db1"], '--host "db1" is no address', id="name"),
     ],
 )
 def test_what_cannot_be_tried_is_refused(cluster: Cluster, words: list[str], said: str) -> None:
