@@ -13,6 +13,7 @@ The cluster key authenticates the group, not the member: whoever holds it can sp
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import hmac
 import struct
 from base64 import b64decode
 from collections import OrderedDict
@@ -22,8 +23,6 @@ from typing import Final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from qluster.transport.envelope import (
     BOOT_MAX,
@@ -105,10 +104,15 @@ def _parse_key(line: str, number: int) -> Key:
     return Key(identifier, secret)
 
 
-def _cipher(cluster: bytes, key: Key, uid: int, boot: int) -> AESGCM:
-    purpose = b"qluster datagram 1\0" + _DERIVATION.pack(key.id, uid, boot)
-    derived = HKDF(algorithm=SHA256(), length=SECRET_SIZE, salt=cluster, info=purpose).derive(key.secret)
-    return AESGCM(derived)
+def _extracted(cluster: bytes, key: Key) -> bytes:
+    """First half of HKDF-SHA256 (RFC 5869), the same for all senders: done once for each key."""
+    return hmac.digest(cluster, key.secret, "sha256")
+
+
+def _cipher(extracted: bytes, key: int, uid: int, boot: int) -> AESGCM:
+    """Second half of it, for one start of one sender. What is not sealed with the key costs this as well."""
+    purpose = b"qluster datagram 1\0" + _DERIVATION.pack(key, uid, boot)
+    return AESGCM(hmac.digest(extracted, purpose + b"\x01", "sha256"))
 
 
 def check_keys(keys: Sequence[Key]) -> None:
@@ -133,7 +137,7 @@ class Sealer:
     def rekey(self, key: Key) -> None:
         """Send with this key from now on. The sequence goes on: going back to a key repeats no nonce."""
         self._key = key
-        self._encrypt = _cipher(self.cluster, key, self.uid, self.boot).encrypt
+        self._encrypt = _cipher(_extracted(self.cluster, key), key.id, self.uid, self.boot).encrypt
         self._steady: dict[int, bytes] = {}
 
     def seal(self, flags: int, message: int, chunk: int, chunks: int, payload: bytes, echo: int = 0) -> bytes:
@@ -158,7 +162,7 @@ class Opener:
 
     def rekey(self, keys: Sequence[Key]) -> None:
         check_keys(keys)
-        self._keys = {key.id: key for key in keys}
+        self._keys = {key.id: _extracted(self._cluster, key) for key in keys}
         self._ciphers: OrderedDict[tuple[int, int, int], AESGCM] = OrderedDict()
 
     def knows(self, key: int) -> bool:
@@ -170,7 +174,7 @@ class Opener:
         cipher = self._ciphers.get(origin)
         known = cipher is not None
         if cipher is None:
-            cipher = _cipher(self._cluster, self._keys[header.key], header.uid, header.boot)
+            cipher = _cipher(self._keys[header.key], *origin)
         try:
             payload = cipher.decrypt(
                 _NONCE.pack(header.sequence), datagram[HEADER_SIZE:], datagram[:HEADER_SIZE]

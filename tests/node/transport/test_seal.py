@@ -6,9 +6,12 @@ from base64 import b64encode
 from itertools import combinations
 
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from hypothesis import given
 from hypothesis import strategies as st
-from qluster.transport.envelope import HEADER_SIZE, Header, parse_header
+from qluster.transport.envelope import HEADER_SIZE, Header, cluster_tag, parse_header
 from qluster.transport.seal import CIPHERS_MAX, Key, KeyFault, Opener, Sealer, parse_keys
 
 FIRST = Key(1, bytes(range(32)))
@@ -138,3 +141,12 @@ def test_more_senders_than_ciphers_kept_are_still_opened() -> None:
     opener = Opener("one", [FIRST])
     for uid in [*range(CIPHERS_MAX + 5), 0]:
         assert opened(opener, Sealer("one", uid, 1, FIRST).seal(0, 1, 0, 1, b"x")) == b"x"
+
+
+def test_derived_key_is_that_of_hkdf() -> None:
+    """Derived in two halves for speed; other programs that read datagrams use the whole of it."""
+    purpose = b"qluster datagram 1\0" + (3).to_bytes(2, "big") + (77).to_bytes(8, "big") + (5).to_bytes(4, "big")
+    key = HKDF(algorithm=SHA256(), length=32, salt=cluster_tag("one"), info=purpose).derive(FIRST.secret)
+    datagram = Sealer("one", 77, 5, Key(3, FIRST.secret)).seal(0, 1, 0, 1, b"hello")
+    nonce = bytes(4) + header_of(datagram).sequence.to_bytes(8, "big")
+    assert AESGCM(key).decrypt(nonce, datagram[HEADER_SIZE:], datagram[:HEADER_SIZE]) == b"hello"
