@@ -141,12 +141,26 @@ def reply(request: Request, outcome: events.Outcome, look: Look) -> Reply:
 def find(method: str, path: str) -> tuple[Operation, dict[str, str]] | None:
     """The operation of this method and path, with the values in the path. HEAD is GET without a body."""
     wanted = "GET" if method == "HEAD" else method
-    for operation in OPERATIONS:
-        if operation.method == wanted:
-            values = _match(operation.path, path)
-            if values is not None:
-                return operation, values
+    parts = path.split("/")
+    if len(parts) < 2:
+        return None
+    for operation in _BY_BEGINNING.get((wanted, len(parts), parts[1]), ()):
+        values = _match(operation.path, path)
+        if values is not None:
+            return operation, values
     return None
+
+
+def _by_beginning() -> dict[tuple[str, int, str], list[Operation]]:
+    found: dict[tuple[str, int, str], list[Operation]] = {}
+    for operation in OPERATIONS:
+        parts = operation.path.split("/")
+        assert not parts[1].startswith("{"), f"{operation.path} begins with a parameter"
+        found.setdefault((operation.method, len(parts), parts[1]), []).append(operation)
+    return found
+
+
+_BY_BEGINNING = _by_beginning()
 
 
 def error(request: Request, word: str, **places: object) -> Reply:

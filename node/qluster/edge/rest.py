@@ -17,7 +17,6 @@ import logging
 import re
 import ssl
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from pathlib import Path
 
 from aiohttp import hdrs, web
@@ -29,6 +28,7 @@ from qluster.api.access import Rights, Tokens, rights_of
 from qluster.api.errors import REASONS
 from qluster.api.routes import BODY_SIZE_MAX, Reply, Request
 from qluster.config import Config
+from qluster.edge.clock import monotonic
 
 log = logging.getLogger("qluster.rest")
 
@@ -49,6 +49,8 @@ BODY_SECONDS = 10.0
 """For a body of 64 KiB."""
 ANSWER_SECONDS = 120.0
 """The node answers every request in less, a change of leader included; this is the safety net."""
+SWEEP_INTERVAL = 5.0
+"""Seconds between two looks for requests that are past that time."""
 SEND_SECONDS = 300.0
 """For a whole snapshot, to the slowest node that can still keep up."""
 STOP_SECONDS = 5.0
@@ -70,6 +72,10 @@ PAGE_HEADERS = {
         "frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
     ),
 }
+HEADERS_READ = (
+    "accept-encoding", "content-encoding", "content-type", "idempotency-key", "if-range", "range",
+)  # fmt: skip
+"""What a request may say in headers; the token is read apart and not handed on."""
 PAGES = Path(qluster.api.__file__).parent / "swagger"
 
 Handler = Callable[[Request], Awaitable[Reply]]
@@ -93,7 +99,10 @@ class RestServer:
         self._tokens: Tokens | None = None
         self._context: ssl.SSLContext | None = None
         self._runner: web.ServerRunner | None = None
-        self._under_way = 0
+        self._under_way: dict[asyncio.Task[object], float] = {}
+        """Requests under way, and since when."""
+        self._overdue: set[asyncio.Task[object]] = set()
+        self._sweep: asyncio.TimerHandle | None = None
 
     async def start(self) -> None:
         """Listen. Raises :class:`RestUnavailable`."""
@@ -108,6 +117,7 @@ class RestServer:
             await runner.cleanup()
             raise RestUnavailable(_why_not_listening(self._config, error)) from error
         self._runner = runner
+        self._sweep_later()
         log.info("rest-listens ip=%s port=%d", self._config.ip, self._config.api_port)
 
     def reload(self) -> None:
@@ -125,18 +135,23 @@ class RestServer:
     async def stop(self) -> None:
         """Refuse new connections, let requests under way end, close. May be called twice."""
         runner, self._runner = self._runner, None
+        if self._sweep is not None:
+            self._sweep.cancel()
+            self._sweep = None
         if runner is not None:
             await runner.cleanup()
             log.info("rest-stops port=%d", self._config.api_port)
 
     async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
         """One request, whatever it is: top of the loop."""
-        started = asyncio.get_running_loop().time()
+        started = monotonic()
         asked = Request(request.method, request.path)
         limit = REQUESTS_MAX + (PROBES_MAX if request.path in PROBES else 0)
-        self._under_way += 1
+        task = asyncio.current_task()
+        assert task is not None, "a request is served by a task"
+        self._under_way[task] = started
         try:
-            if self._under_way > limit:
+            if len(self._under_way) > limit:
                 return _response(routes.error(asked, "busy", reason=f"{limit} requests are under way"))
             asked = await self._read(request)
             return await self._answer(request, asked)
@@ -149,32 +164,48 @@ class RestServer:
             log.exception("rest-fault method=%s path=%s", ascii(request.method), ascii(request.path))
             return _response(routes.error(asked, "fault"))
         finally:
-            self._under_way -= 1
-            seconds = asyncio.get_running_loop().time() - started
-            level = logging.DEBUG if request.method in ("GET", "HEAD") else logging.INFO
-            log.log(
-                level,
-                "rest-request method=%s path=%s from=%s seconds=%.2f",
-                ascii(request.method),
-                ascii(request.path),
-                request.remote,
-                seconds,
-            )
+            del self._under_way[task]
+            level = logging.DEBUG if _frequent(request) else logging.INFO
+            if log.isEnabledFor(level):
+                log.log(
+                    level,
+                    "rest-request method=%s path=%s from=%s seconds=%.2f",
+                    ascii(request.method),
+                    ascii(request.path),
+                    request.remote,
+                    monotonic() - started,
+                )
 
     async def _read(self, request: web.BaseRequest) -> Request:
         assert self._tokens is not None, "started before"
-        rights = rights_of(request.headers.get(hdrs.AUTHORIZATION), self._tokens)
-        headers = {name.lower(): text for name, text in request.headers.items()}
-        headers.pop("authorization", None)
-        query = tuple(request.query.items())
-        asked = Request(request.method, request.path, query, headers, rights=rights)
-        return replace(asked, body=await _body(request, asked))
+        given = request.headers
+        rights = rights_of(given.get(hdrs.AUTHORIZATION), self._tokens)
+        headers = {name: given[name] for name in HEADERS_READ if name in given}
+        query = tuple(request.query.items()) if request.query_string else ()
+        body = await _body(request) if request.can_read_body else b""
+        return Request(request.method, request.path, query, headers, body, rights)
+
+    def _sweep_later(self) -> None:
+        self._sweep = asyncio.get_running_loop().call_later(SWEEP_INTERVAL, self._end_overdue)
+
+    def _end_overdue(self) -> None:
+        """One look at all requests now and then costs less than a timer for each."""
+        limit = monotonic() - ANSWER_SECONDS
+        for task, since in self._under_way.items():
+            if since < limit and task not in self._overdue:
+                self._overdue.add(task)
+                task.cancel()
+        self._overdue &= self._under_way.keys()
+        self._sweep_later()
 
     async def _answer(self, request: web.BaseRequest, asked: Request) -> web.StreamResponse:
         try:
-            async with asyncio.timeout(ANSWER_SECONDS):
-                reply = await self._handler(asked)
-        except TimeoutError:
+            reply = await self._handler(asked)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task not in self._overdue:
+                raise
+            task.uncancel()
             log.error("rest-no-answer method=%s path=%s", asked.method, ascii(asked.path))
             reply = _no_answer(asked)
         if reply.file == "snapshot":
@@ -295,13 +326,22 @@ def _http_log() -> logging.Logger:
     return inner
 
 
-async def _body(request: web.BaseRequest, asked: Request) -> bytes:
+def _frequent(request: web.BaseRequest) -> bool:
+    """A line for each reading, and each write of a client's own data, would drown those that matter."""
+    return request.method in ("GET", "HEAD") or request.path.startswith("/kv/")
+
+
+async def _body(request: web.BaseRequest) -> bytes:
     """The body, within its limits of size and time; raises :class:`_Refusal`."""
-    if not request.can_read_body:
-        return b""
-    too_large = _Refusal(routes.error(asked, "body-too-large", limit=BODY_SIZE_MAX))
+    asked = Request(request.method, request.path)
     if (request.content_length or 0) > BODY_SIZE_MAX:
-        raise too_large
+        raise _too_large(asked)
+    if request.content.is_eof():
+        # It came with the head, as small ones do: there is nothing to wait for.
+        whole = request.content.read_nowait()
+        if len(whole) > BODY_SIZE_MAX:
+            raise _too_large(asked)
+        return whole
     if request.headers.get(hdrs.EXPECT, "").lower() == "100-continue":
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
     body = bytearray()
@@ -310,10 +350,14 @@ async def _body(request: web.BaseRequest, asked: Request) -> bytes:
             async for piece in request.content.iter_any():
                 body += piece
                 if len(body) > BODY_SIZE_MAX:
-                    raise too_large
+                    raise _too_large(asked)
     except TimeoutError:
         raise _Refusal(routes.error(asked, "body-too-slow", limit=int(BODY_SECONDS))) from None
     return bytes(body)
+
+
+def _too_large(asked: Request) -> _Refusal:
+    return _Refusal(routes.error(asked, "body-too-large", limit=BODY_SIZE_MAX))
 
 
 def _no_answer(asked: Request) -> Reply:

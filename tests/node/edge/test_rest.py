@@ -210,15 +210,18 @@ async def test_slow_body_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 async def test_client_that_asks_before_it_sends_is_told_to_go_on(tmp_path: Path) -> None:
-    async with running(tmp_path) as world:
-        said = await raw(
-            world,
-            b"POST /config HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nConnection: close\r\n"
-            b"Authorization: Bearer " + OPERATE.encode() + b"\r\n"
-            b'Content-Type: application/json\r\nContent-Length: 9\r\n\r\n{"a": 1}\n',
-        )
-    assert said.startswith(b"HTTP/1.1 100 ")
-    assert b"HTTP/1.1 200 " in said
+    head = (
+        b"POST /config HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nConnection: close\r\n"
+        b"Authorization: Bearer " + OPERATE.encode() + b"\r\n"
+        b"Content-Type: application/json\r\nContent-Length: 9\r\n\r\n"
+    )
+    async with running(tmp_path) as world, asyncio.timeout(10):
+        reader, writer = await asyncio.open_connection(*world.address, ssl=trusting(world))
+        writer.write(head)
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 100 ")
+        writer.write(b'{"a": 1}\n')
+        assert (await reader.read()).startswith(b"HTTP/1.1 200 ")
+        writer.close()
 
 
 async def test_malformed_request_costs_one_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -279,6 +282,7 @@ async def test_a_connection_too_many_is_closed(tmp_path: Path, monkeypatch: pyte
 
 async def test_handler_without_an_answer_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rest, "ANSWER_SECONDS", 0.1)
+    monkeypatch.setattr(rest, "SWEEP_INTERVAL", 0.05)
     async with running(tmp_path) as world:
         world.node.gate = asyncio.Event()
         codes = [(await ask(world, "GET", "/map")).code, (await ask(world, "DELETE", "/node/3")).code]
