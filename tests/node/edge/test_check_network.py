@@ -2,48 +2,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from edge.daemon_world import NODE, Site, wait_for
+from edge.daemon_world import wait_for
+from edge.segment_cluster import Found, SegmentCluster
 from edge.segment_world import Segment
 
 GROUP = "239.19.77.31"
 MULTICAST = f"ip daddr {GROUP}"
-
-
-class Cluster(Site):
-    """Hosts on a segment; each has a configuration and may run a daemon."""
-
-    segment: Segment
-
-    def command(self, number: int, *words: str) -> subprocess.Popen[str]:
-        """Start a command of the program on a host."""
-        return subprocess.Popen(
-            [*self.segment.words(number), sys.executable, "-m", "qluster", *words,
-             "--config", str(self.place(number) / "config.yaml")],
-            env={**os.environ, "PYTHONPATH": str(NODE)}, stdin=subprocess.DEVNULL, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        )  # fmt: skip
-
-    def run_daemon(self, number: int) -> None:
-        self.children.append(self.command(number))
-
-    def tried(self, *numbers: int, seconds: int = 2) -> dict[int, dict[str, object]]:
-        """What the command found on these hosts, run at the same time; ``code`` is its exit code."""
-        running = {number: self.command(number, "check-network", "--json", "--seconds", str(seconds))
-                   for number in numbers}  # fmt: skip
-        found = {}
-        for number, child in running.items():
-            said, _ = child.communicate(timeout=60)
-            assert said.startswith("{"), said
-            found[number] = {**json.loads(said), "code": child.returncode}
-        return found
 
 
 @pytest.fixture(scope="module")
@@ -54,24 +22,21 @@ def segment() -> Iterator[Segment]:
 
 
 @pytest.fixture
-def cluster(segment: Segment, tmp_path: Path) -> Iterator[Cluster]:
-    made = Cluster(tmp_path, f"{GROUP}:7431", "10.66.7", hosts=3)
-    made.segment = segment
-    for number in (1, 2, 3):
-        made.configure(number, udp__socket__interface="eth0", udp__socket__loopback=False)
+def cluster(segment: Segment, tmp_path: Path) -> Iterator[SegmentCluster]:
+    made = SegmentCluster(tmp_path, segment, f"{GROUP}:7431")
     yield made
     made.end()
     for number in (1, 2, 3):
         segment.heal(number)
 
 
-def said(found: dict[str, object]) -> str:
+def said(found: Found) -> str:
     findings = found["findings"]
     assert isinstance(findings, list)
     return "\n".join(findings)
 
 
-def heard(found: dict[str, object]) -> dict[tuple[int, int], bool]:
+def heard(found: Found) -> dict[tuple[int, int], bool]:
     """(speaker, listener) → whether it hears it, by the last numbers of their addresses."""
     pairs = found["group"]
     assert isinstance(pairs, list)
@@ -82,7 +47,7 @@ def heard(found: dict[str, object]) -> dict[tuple[int, int], bool]:
     return {(number(pair["speaker"]), number(pair["listener"])): pair["heard"] for pair in pairs}
 
 
-def test_hosts_without_daemons_find_that_all_is_well(cluster: Cluster) -> None:
+def test_hosts_without_daemons_find_that_all_is_well(cluster: SegmentCluster) -> None:
     found = cluster.tried(1, 2, 3)
     for number, one in found.items():
         assert one["code"] == 0, one
@@ -94,7 +59,7 @@ def test_hosts_without_daemons_find_that_all_is_well(cluster: Cluster) -> None:
         assert all(0 < entry["round_trip"] < 0.2 for entry in entries)
 
 
-def test_host_that_hears_no_multicast_is_named_with_the_remedy(cluster: Cluster) -> None:
+def test_host_that_hears_no_multicast_is_named_with_the_remedy(cluster: SegmentCluster) -> None:
     cluster.segment.drop(2, MULTICAST)
     found = cluster.tried(1, 2, 3)
     for one in found.values():
@@ -103,7 +68,7 @@ def test_host_that_hears_no_multicast_is_named_with_the_remedy(cluster: Cluster)
         assert heard(one) == {(1, 2): False, (3, 2): False, (2, 1): True, (2, 3): True, (1, 3): True, (3, 1): True}
 
 
-def test_network_without_multicast_and_peers_named_by_hand(cluster: Cluster) -> None:
+def test_network_without_multicast_and_peers_named_by_hand(cluster: SegmentCluster) -> None:
     for number in (1, 2, 3):
         cluster.segment.drop(number, MULTICAST)
     alone = cluster.tried(1)[1]
@@ -118,16 +83,15 @@ def test_network_without_multicast_and_peers_named_by_hand(cluster: Cluster) -> 
     assert "Nobody hears anybody through the group, while unicast works" in text, text
 
 
-def test_smaller_frames_on_the_way_are_found(cluster: Cluster) -> None:
+def test_smaller_frames_on_the_way_are_found(cluster: SegmentCluster) -> None:
     cluster.segment.drop(3, "meta length > 1400 ether type ip")
     one = cluster.tried(1, 2, 3)[1]
     assert "packets of 1500 bytes do not pass, those of 1400 do: set the MTU of this host's" in said(one)
     assert "10.66.7.1 to 10.66.7.2" not in said(one)
 
 
-def test_running_daemons_answer_for_their_hosts(cluster: Cluster) -> None:
-    for number in (1, 2, 3):
-        cluster.run_daemon(number)
+def test_running_daemons_answer_for_their_hosts(cluster: SegmentCluster) -> None:
+    cluster.run_daemons()
 
     def all_answer() -> bool:
         one = cluster.tried(1, seconds=1)[1]
@@ -140,12 +104,12 @@ def test_running_daemons_answer_for_their_hosts(cluster: Cluster) -> None:
     assert "10.66.7.3 hears nobody through the group, others hear it" in said(one)
 
 
-def test_other_key_is_told_from_silence(cluster: Cluster) -> None:
+def test_other_key_is_told_from_silence(cluster: SegmentCluster) -> None:
     other = cluster.command(2, "check-network", "--seconds", "5")
     wrong = Path(cluster.root / "wrong.key")
     wrong.write_text("1:" + "QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVowMTIzNDU=" + "\n")
     wrong.chmod(0o600)
-    cluster.configure(1, udp__socket__interface="eth0", cluster__key_file=str(wrong))
+    cluster.configure(1, cluster__key_file=str(wrong))
     one = cluster.tried(1)[1]
     other.communicate(timeout=60)
     assert one["code"] == 1
@@ -159,7 +123,7 @@ def test_other_key_is_told_from_silence(cluster: Cluster) -> None:
         pytest.param(["--seconds", "1", "--host", "db1"], '--host "db1" is no address', id="name"),
     ],
 )
-def test_what_cannot_be_tried_is_refused(cluster: Cluster, words: list[str], said: str) -> None:
+def test_what_cannot_be_tried_is_refused(cluster: SegmentCluster, words: list[str], said: str) -> None:
     child = cluster.command(1, "check-network", *words)
     text, _ = child.communicate(timeout=60)
     assert child.returncode in (1, 2)
