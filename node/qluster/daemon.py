@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import signal
 from math import inf
@@ -46,6 +47,7 @@ from qluster.events import (
     SaveEnded,
     Send,
     Snapshot,
+    SpaceChanged,
     StopRequested,
 )
 from qluster.node import Node
@@ -63,6 +65,9 @@ FACTS_INTERVAL = 0.5
 
 ALIVE_INTERVAL = 0.5
 """Seconds between two signs of life to the service manager while turns follow each other."""
+
+SPACE_INTERVAL = 2.0
+"""Seconds between two looks for space while the disk is full."""
 
 EXIT_CLEAN, EXIT_REFUSED = 0, 1
 
@@ -94,6 +99,7 @@ class Daemon:
         self._endings = 0
         self._rejoined_at = -inf
         self._alive_at = -inf
+        self._looked_for_space_at = -inf
         self._disk = Disk(config.state_dir, config.cluster.name)
         self._saver = Saver(self._disk.save, lambda number: self._turns.put(SaveEnded(number)), self._save_failed)
         self._turns = Turns(
@@ -128,6 +134,9 @@ class Daemon:
             stack.push_async_callback(self._end_jobs)
             stack.callback(self._watchdog.close)
             self._watchdog.ready()
+            # What is there by now stays: looking through it again and again would only cost pauses of 30 ms.
+            gc.collect()
+            gc.freeze()
             return await self._live()
 
     def _waits_for_space(self, reason: str) -> None:
@@ -199,6 +208,17 @@ class Daemon:
         if self._watchdog.supervised:
             self._watchdog.alive(headline(node, now))
         self._mind_group(node)
+        self._mind_space(node, now)
+
+    def _mind_space(self, node: Node, now: float) -> None:
+        """Say when the disk is full, and look now and then whether it still is."""
+        short = self._disk.short or bool(self._saver.trouble)
+        reason = f"no space left in {self._config.state_dir}: free some on its file system" if short else ""
+        if node.short != reason:
+            self._turns.put(SpaceChanged(reason))
+        if self._disk.short and now >= self._looked_for_space_at + SPACE_INTERVAL:
+            self._looked_for_space_at = now
+            self._saver.between(self._disk.relieve)
 
     def _save_failed(self, fault: BaseException) -> None:
         self._turns.fail(fault)

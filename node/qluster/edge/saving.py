@@ -76,6 +76,22 @@ class Saver:
         self._begin()
         return False
 
+    def between(self, work: Callable[[], object]) -> bool:
+        """Have the thread do something else of the disk while nothing is saved; False when something is."""
+        if not self._idle or self._closed:
+            return False
+        self._under_way = asyncio.get_running_loop().run_in_executor(self._writer, _timed, work)
+        self._under_way.add_done_callback(self._work_ended)
+        return True
+
+    def _work_ended(self, done: asyncio.Future[float]) -> None:
+        self._under_way = None
+        fault = None if done.cancelled() else done.exception()
+        if fault is not None:
+            self._failed(fault)
+        else:
+            self._begin()
+
     async def drain(self) -> None:
         """Wait until nothing is under way; what still waits is not saved."""
         self._waiting = []
@@ -102,13 +118,8 @@ class Saver:
             return
         group, self._waiting = self._waiting, []
         number = self._number
-        self._under_way = asyncio.get_running_loop().run_in_executor(self._writer, self._timed, group)
+        self._under_way = asyncio.get_running_loop().run_in_executor(self._writer, _timed, lambda: self._save(group))
         self._under_way.add_done_callback(lambda done: self._group_ended(done, group, number))
-
-    def _timed(self, group: Sequence[Save]) -> float:
-        began = monotonic()
-        self._save(group)
-        return monotonic() - began
 
     def _group_ended(self, done: asyncio.Future[float], group: list[Save], number: int) -> None:
         self._under_way = None
@@ -140,6 +151,12 @@ class Saver:
     def _try_again(self) -> None:
         self._retry = None
         self._begin()
+
+
+def _timed(work: Callable[[], object]) -> float:
+    began = monotonic()
+    work()
+    return monotonic() - began
 
 
 def _small(saves: Sequence[Save]) -> bool:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from qluster.edge.disk import Disk, DiskFailed, LogDamaged, StateLocked, StateRefused, files
+from qluster.edge.disk import Disk, DiskFailed, DiskFull, LogDamaged, StateLocked, StateRefused, files
 from qluster.events import (
     Entry,
     Identity,
@@ -576,6 +576,14 @@ def test_full_disk_loses_nothing_and_saving_goes_on_when_there_is_space(tmp_path
     assert saved.snapshot is None
 
 
-def test_full_disk_that_cannot_be_cut_back_is_a_failure() -> None:
-    with open("/dev/full", "wb", buffering=0) as full, pytest.raises(DiskFailed, match="cutting back failed"):
+def test_full_disk_on_which_nothing_was_written_needs_no_cut() -> None:
+    with open("/dev/full", "wb", buffering=0) as full, pytest.raises(DiskFull, match="no space left for 1 bytes"):
         files.write_at(full.fileno(), b"x", 0, "/dev/full")
+
+
+def test_full_disk_that_cannot_be_cut_back_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = iter([1])
+    write = os.pwrite
+    monkeypatch.setattr(os, "pwrite", lambda *arguments: next(written, None) or write(*arguments))
+    with open("/dev/full", "wb", buffering=0) as full, pytest.raises(DiskFailed, match="cutting back failed"):
+        files.write_at(full.fileno(), b"xy", 0, "/dev/full")

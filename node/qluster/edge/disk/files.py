@@ -21,7 +21,7 @@ TEMPORARY_SUFFIX = ".tmp"
 
 
 def write_at(descriptor: int, data: bytes, offset: int, path: str) -> None:
-    """Write all of ``data`` at ``offset``; without space the file is cut back to ``offset``."""
+    """Write all of ``data`` at ``offset``; without space what was written of it is cut off again."""
     view = memoryview(data)
     try:
         while view:
@@ -30,11 +30,16 @@ def write_at(descriptor: int, data: bytes, offset: int, path: str) -> None:
     except OSError as error:
         if error.errno not in NO_SPACE:
             raise DiskFailed(path, f"writing failed ({error.strerror})") from error
-        try:
-            os.ftruncate(descriptor, offset)
-        except OSError as second:
-            raise DiskFailed(path, f"no space left, and cutting back failed ({second.strerror})") from second
+        if len(view) < len(data):
+            _cut_back(descriptor, offset, path)
         raise DiskFull(path, len(data)) from error
+
+
+def _cut_back(descriptor: int, offset: int, path: str) -> None:
+    try:
+        os.ftruncate(descriptor, offset)
+    except OSError as error:
+        raise DiskFailed(path, f"no space left, and cutting back failed ({error.strerror})") from error
 
 
 def set_aside_room(descriptor: int, begin: int, size: int) -> int:
