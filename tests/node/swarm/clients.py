@@ -1,0 +1,162 @@
+"""Clients of the replicated registers: what they asked and what they were told becomes a history to be checked.
+
+Must not know faults. A client asks whom it takes for the leader, waits so long, and then does not know.
+"""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from math import inf
+from typing import TYPE_CHECKING
+
+from histories.linearizability import check
+from histories.operations import Kind, Operation
+from qluster.consensus.refusals import Refusal
+from qluster.events import Entry
+
+from swarm.quiet import GRAIN
+from swarm.rules import Violated
+
+if TYPE_CHECKING:
+    from swarm.host import Host
+    from swarm.world import World
+
+PATIENCE = 25.0
+"""Seconds a client waits for its answer."""
+
+KEYS = 3
+CHECK_STEPS_MAX = 60_000
+
+
+@dataclass(slots=True)
+class Asked:
+    """A write that is under way."""
+
+    number: int
+    kind: Kind
+    key: str
+    value: str | None
+    expected: str | None
+    began: float
+    host: Host
+    term: int = 0
+
+
+class Clients:
+    """All clients of a run."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.span = 0
+        self.operations = 0
+        self.unknown = 0
+        self.acknowledged = 0
+        self.undecided = 0
+        self._number = 0
+        self._history: list[Operation] = []
+        self._writes: dict[int, Asked] = {}
+        self._reads: dict[int, tuple[str, float]] = {}
+
+    def ask(self) -> None:
+        """One operation, at some node that takes itself for the leader; now and then at another."""
+        world = self._world
+        leaders = world.leaders()
+        if not leaders:
+            return
+        host = leaders[0] if len(leaders) == 1 else world.random.choice(leaders)
+        if host.qraft is None or world.now < host.hung_until:
+            return
+        self._number += 1
+        key = f"{self.span}.{self._number % KEYS}"
+        draw = world.random.random()
+        if draw < 0.45:
+            self._read(host, key, draw < 0.15)
+        else:
+            kind = Kind.WRITE if draw < 0.7 else Kind.CAS if draw < 0.93 else Kind.DELETE
+            self._write(host, kind, key)
+
+    def _read(self, host: Host, key: str, by_lease: bool) -> None:
+        world, qraft = self._world, host.qraft
+        assert qraft is not None
+        if by_lease:
+            if qraft.ready and host.clock(world.now) < qraft.lease_until:
+                self._note(Kind.READ, key, world.now, world.now + GRAIN / 2, host.registers.values.get(key))
+            return
+        self._reads[self._number] = key, world.now
+        qraft.request_read(self._number, host.clock(world.now))
+        world.perform(host)
+
+    def _write(self, host: Host, kind: Kind, key: str) -> None:
+        world, qraft, number = self._world, host.qraft, self._number
+        assert qraft is not None
+        value = str(number) if kind is not Kind.DELETE else None
+        expected = None
+        if kind is Kind.CAS:
+            expected = host.registers.values.get(key)
+        asked = Asked(number, kind, key, value, expected, world.now, host)
+        payload = f"{number}|{kind}|{key}|{value or ''}|{expected or ''}".encode()
+        with suppress(Refusal):
+            _, asked.term = qraft.propose("command", payload, host.clock(world.now))
+            self._writes[number] = asked
+            world.perform(host)
+
+    # --- answers -------------------------------------------------------------------------
+
+    def applied(self, host: Host, entry: Entry, held: bool) -> None:
+        """An entry took effect somewhere; the client hears of it from the host that it asked."""
+        if entry.kind != "command":
+            return
+        asked = self._writes.get(int(entry.payload[: entry.payload.index(b"|")]))
+        if asked is None or asked.host is not host:
+            return
+        now = self._world.now
+        del self._writes[asked.number]
+        self.acknowledged += 1
+        self._note(asked.kind, asked.key, asked.began, now + GRAIN / 2, asked.value, asked.expected, held)
+
+    def may_read(self, host: Host, ticket: int, may: bool) -> None:
+        """A read may be served by what this host has applied, or not."""
+        key, began = self._reads.pop(ticket, ("", 0.0))
+        if may and key:
+            self._note(Kind.READ, key, began, self._world.now + GRAIN / 2, host.registers.values.get(key))
+
+    def crashed(self, host: Host) -> None:
+        """Who waits for this host will never hear."""
+        for asked in [one for one in self._writes.values() if one.host is host]:
+            self._unknown(asked)
+
+    def give_up(self) -> None:
+        """Who waited too long goes away."""
+        limit = self._world.now - PATIENCE
+        for asked in [one for one in self._writes.values() if one.began < limit]:
+            self._unknown(asked)
+
+    def _unknown(self, asked: Asked) -> None:
+        del self._writes[asked.number]
+        self.unknown += 1
+        self._note(asked.kind, asked.key, asked.began, inf, asked.value, asked.expected)
+
+    def _note(
+        self, kind: Kind, key: str, began: float, ended: float, value: str | None, expected: str | None = None,
+        held: bool = True,
+    ) -> None:  # fmt: skip
+        self.operations += 1
+        client = str(self.operations % 7)
+        if ended == inf:
+            held = True
+        self._history.append(Operation(client, key, kind, began, ended, value, expected, held))
+
+    # --- verdicts --------------------------------------------------------------------------
+
+    def judge(self) -> None:
+        """The span is over: its history must be linearizable. The next one uses other keys."""
+        for asked in list(self._writes.values()):
+            self._unknown(asked)
+        self._reads.clear()
+        verdict = check(self._history, steps_max=CHECK_STEPS_MAX)
+        self.undecided += len(verdict.undecided)
+        if not verdict.legal:
+            raise Violated(f"linearizability: {verdict.explanation}")
+        self._history.clear()
+        self.span += 1

@@ -1,0 +1,167 @@
+"""What must never happen among participants, looked at where it would happen. Each rule is named by its number.
+
+Must not know faults, except that a node with a lying disk is excused from what nobody without a memory can keep.
+"""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qluster.consensus.membership import Configuration, Electorate
+from qluster.consensus.messages import AppendReply
+from qluster.events import Entry, Save, SaveEntries, SaveVote
+
+if TYPE_CHECKING:
+    from swarm.host import Host
+    from swarm.world import World
+
+LOOK_BACK = 400
+"""Committed entries a new leader is checked for: far more than any cluster here has under way."""
+
+
+GONE_MAX = 3
+"""Hosts lost last whose confirmations may still be under way."""
+
+
+class Violated(AssertionError):
+    """A rule did not hold."""
+
+
+class Rules:
+    """The history that the rules speak of, seen from outside."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._leader_of: dict[int, int] = {}
+        self._votes: dict[tuple[int, int], int] = {}
+        self._terms: dict[int, int] = {}
+        self.committed: dict[int, tuple[int, str, bytes]] = {}
+        self._committed_in: dict[int, int] = {}
+        self.newest = 0
+        self._match: dict[tuple[int, int, int], int] = {}
+        self._office: dict[int, int] = {}
+
+    # --- saves -----------------------------------------------------------------------
+
+    def before_save(self, host: Host, save: Save) -> None:
+        """What becomes durable must not undo what anybody relies on."""
+        if isinstance(save, SaveVote) and not host.lied:
+            term = self._terms.get(host.node, 0)
+            require(save.term >= term, "S2", f"node {host.node}: term {term} to {save.term}")
+            self._terms[host.node] = save.term
+            if save.vote is not None:
+                before = self._votes.setdefault((host.node, save.term), save.vote)
+                require(before == save.vote, "S3", f"node {host.node} votes {before} and {save.vote} in {save.term}")
+        elif isinstance(save, SaveEntries):
+            for entry in save.entries:
+                held, committed = host.entry(entry.index), self.committed.get(entry.index)
+                if held is not None and committed is not None and held.term == committed[0]:
+                    same = entry.term == held.term
+                    require(same, "S6", f"node {host.node} replaces committed entry {entry.index}")
+
+    # --- messages ----------------------------------------------------------------------
+
+    def confirmed(self, host: Host, message: AppendReply) -> None:
+        """S7: a confirmation says no more than what is durable and equal to the leader's log."""
+        match = message.match
+        require(host.last_index >= match, "S7", f"node {host.node} confirms {match}, has {host.last_index}")
+        leader = self._world.hosts.get(self._leader_of.get(message.term, 0))
+        if leader is None or leader.qraft is None or leader.qraft.term != message.term or match == 0:
+            return
+        own, theirs = host.term_at(match), leader.qraft._me.journal.term_at(match)
+        same = own is None or theirs is None or own == theirs
+        require(same, "S7", f"node {host.node} confirms {match}/{own}, the leader has /{theirs}")
+
+    # --- after an output -----------------------------------------------------------------
+
+    def applied(self, host: Host, entry: Entry) -> None:
+        """S12: every index once, in order, the same everywhere."""
+        assert host.qraft is not None
+        require(entry.index == host.applied + 1, "S12", f"node {host.node} applies {entry.index} after {host.applied}")
+        content = (entry.term, entry.kind, entry.payload)
+        known = self.committed.setdefault(entry.index, content)
+        require(known == content, "S12", f"entry {entry.index} is {content} on node {host.node}, was {known}")
+        if entry.index > self.newest:
+            self.newest = entry.index
+            self._committed_in[entry.index] = host.qraft.term
+
+    def after(self, host: Host) -> None:
+        """Look at the node that just did something."""
+        qraft = host.qraft
+        assert qraft is not None
+        commit = qraft.commit_index
+        require(commit >= host.commit, "S8", f"node {host.node}: commit {host.commit} to {commit}")
+        if qraft._office is None:
+            host.commit = commit
+            return
+        if self._office.get(host.node) != qraft.term:
+            self._elected(host)
+        elif commit > host.commit:
+            self._commits(host, commit)
+        host.commit = commit
+        self._lease(host)
+
+    def _elected(self, host: Host) -> None:
+        qraft = host.qraft
+        assert qraft is not None
+        self._office[host.node] = qraft.term
+        known = self._leader_of.setdefault(qraft.term, host.node)
+        require(known == host.node, "S1", f"nodes {known} and {host.node} lead in term {qraft.term}")
+        journal = qraft._me.journal
+        for index in range(max(1, self.newest - LOOK_BACK, journal.base_index + 1), self.newest + 1):
+            if self._committed_in.get(index, 0) >= qraft.term or index not in self.committed:
+                continue
+            complete = journal.term_at(index) == self.committed[index][0]
+            require(complete, "leader completeness", f"node {host.node} leads in {qraft.term} without entry {index}")
+        for other in self._world.leaders():
+            left = other.lease_left(self._world.now) if other is not host and other.qraft.term < qraft.term else 0.0
+            require(left <= 0, "D1", f"node {host.node} is elected, node {other.node} has a lease for {left:.3f}s")
+
+    def _commits(self, host: Host, index: int) -> None:
+        qraft = host.qraft
+        assert qraft is not None
+        term = qraft._me.journal.term_at(index)
+        own = term == qraft.term or index == qraft.members_index
+        require(own, "S10", f"node {host.node} commits {index}/{term} in term {qraft.term}")
+        disks = [*self._world.hosts.values(), *self._world.gone[-GONE_MAX:]]
+        holders = {other.node for other in disks if other.holds(index, term or 0) or other.lied}
+        members = qraft._me.membership.at(index)
+        electorate = Electorate.of(members)
+        quorum = len(members.voters) // 2 + 1 if members.quorum_replication or not members.replication_factor else 1
+        needed = min(max(quorum, members.replication_factor), len(members.voters))
+        enough = len(holders & members.voters) >= needed and Configuration((electorate,)).commits(holders)
+        require(enough, "S11", f"entry {index} is committed and on {sorted(holders)} of {sorted(members.voters)}")
+
+    def answered(self, host: Host, node: int) -> None:
+        """S9: what the leader believes of a node that just answered is true and only grows."""
+        qraft = host.qraft
+        if qraft is None or qraft._office is None:
+            return
+        peer, other = qraft._office.replication.peer(node), self._world.hosts.get(node)
+        if peer is None or other is None:
+            return
+        require(peer.next > peer.match, "S9", f"next {peer.next} of node {node}, match {peer.match}")
+        key = (qraft.term, host.node, node)
+        require(peer.match >= self._match.get(key, 0), "S9", f"match of node {node} goes back to {peer.match}")
+        self._match[key] = peer.match
+        if other.lied or other.saved.term > qraft.term or not peer.match:
+            return
+        own, theirs = qraft._me.journal.term_at(peer.match), other.term_at(peer.match)
+        true = other.last_index >= peer.match and (own is None or theirs is None or own == theirs)
+        require(true, "S9", f"node {node} is counted for {peer.match} and has {other.last_index}")
+
+    def _lease(self, host: Host) -> None:
+        """D1: one lease at a time."""
+        leaders = self._world.leaders()
+        if len(leaders) < 2:
+            return
+        mine = host.lease_left(self._world.now)
+        for other in leaders:
+            left = min(mine, other.lease_left(self._world.now)) if other is not host else 0.0
+            require(left <= 0, "D1", f"nodes {host.node} and {other.node} hold a lease for {left:.3f}s")
+
+
+def require(held: bool, rule: str, facts: str) -> None:
+    """Raise unless it held."""
+    if not held:
+        raise Violated(f"{rule}: {facts}")

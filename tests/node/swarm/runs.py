@@ -1,0 +1,96 @@
+"""One run of the fast world: a seed makes a cluster, its settings and its storms."""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import traceback
+from collections import Counter
+from dataclasses import dataclass, field
+from hashlib import sha256
+from random import Random
+from time import process_time
+
+from qluster.consensus.settings import Settings
+
+from swarm.clients import Clients
+from swarm.storms import Storms, drawn
+from swarm.world import World
+
+CYCLES = 6
+"""Storms in one run."""
+
+YEAR = 365.25 * 86400
+
+
+@dataclass(slots=True)
+class Result:
+    """What a run was; ``fault`` is "" when no rule was broken."""
+
+    seed: int
+    nodes: int
+    fault: str = ""
+    cpu: float = 0.0
+    stepped: float = 0.0
+    skipped: float = 0.0
+    jumps: int = 0
+    events: int = 0
+    elections: int = 0
+    crashes: int = 0
+    changes: int = 0
+    operations: int = 0
+    unknown: int = 0
+    acknowledged: int = 0
+    undecided: int = 0
+    faults: Counter[str] = field(default_factory=Counter)
+    digest: str = ""
+    story: list[str] = field(default_factory=list)
+
+
+def settings_of(random: Random, nodes: int) -> Settings:
+    """The seed's timers; other commit rules now and then."""
+    rule = random.random()
+    if rule < 0.1 and nodes > 2:
+        return Settings(quorum_replication=False, replication_factor=random.randint(1, nodes // 2))
+    if rule < 0.2 and nodes > 2:
+        return Settings(replication_factor=random.randint(2, nodes - 1))
+    return Settings(autoremove_enabled=random.random() < 0.15)
+
+
+def world_of(seed: int) -> tuple[World, Storms]:
+    """The cluster of this seed, with its clients and storms."""
+    random = Random(f"swarm {seed}")
+    nodes = random.choice([1, 2, 3, 3, 3, 3, 4, 4, 5, 5, 6, 7, 8, 9])
+    listeners = random.choice([0, 0, 0, 1])
+    world = World(seed, nodes, listeners, settings_of(random, nodes))
+    world.clients = Clients(world)
+    world.compaction = random.random() < 0.5
+    return world, Storms(world, drawn(random), nodes)
+
+
+def run(seed: int, cycles: int = CYCLES) -> Result:
+    """Run one seed."""
+    began = process_time()
+    world, storms = world_of(seed)
+    result = Result(seed, len(world.hosts))
+    try:
+        storms.clear()
+        for _ in range(cycles):
+            storms.storm()
+            storms.clear()
+            storms.quiet()
+    except AssertionError as error:
+        result.fault = f"{type(error).__name__}: {error}"
+        if type(error).__name__ != "Violated":
+            world.story.append(traceback.format_exc(limit=-5))
+    _gather(result, world)
+    result.cpu = process_time() - began
+    return result
+
+
+def _gather(result: Result, world: World) -> None:
+    counts, clients = world.counts, world.clients
+    for name in ("stepped", "skipped", "jumps", "events", "elections", "crashes", "changes", "faults"):
+        setattr(result, name, getattr(counts, name))
+    for name in ("operations", "unknown", "acknowledged", "undecided"):
+        setattr(result, name, getattr(clients, name))
+    result.story = world.story
+    result.digest = sha256("\n".join(world.story).encode()).hexdigest()[:16]
