@@ -149,9 +149,8 @@ def test_full_disk_is_named_and_the_node_is_back_when_there_is_space(trio: Clust
     trio.write(leader, name, "first", 2.0)
     eventually_writes(trio, trio.numbers, name, "second")
     wait_for("the word for a full disk", lambda: trio.said(struck, "no space left"))
+    assert trio.runs(struck), "a full disk is no reason to end"
     trio.disks[struck].behave()
-    if not trio.runs(struck):
-        trio.start(struck)
     trio.wait_whole()
     assert {trio.read(number, name) for number in trio.numbers} == {"second"}
 
@@ -175,8 +174,9 @@ def test_lie_of_one_disk_costs_no_acknowledged_write_while_the_others_live(trio:
 
 def test_damage_in_the_middle_of_a_log_is_found_and_the_node_comes_back_as_another(trio: Cluster) -> None:
     leader, struck = trio.leader_host(), follower(trio)
-    for number in range(10):
-        assert trio.write(leader, f"rot{number}", str(number)) == 200
+    keys = [f"rot{number}" for number in range(10)]
+    for key in keys:
+        assert trio.write(leader, key, key) == 200
     node = trio.own(struck)["node"]
     trio.kill(struck)
     log = log_file(trio, struck)
@@ -187,6 +187,8 @@ def test_damage_in_the_middle_of_a_log_is_found_and_the_node_comes_back_as_anoth
     trio.start(struck)
     wait_for("another identity", lambda: trio.own(struck).get("node") not in (None, node))
     assert trio.said(struck, "damaged at byte") and not trio.said(struck, "Traceback")
-    kept = log.parents[2] / "old.1" / "log" / log.name
-    assert kept.read_bytes() == bytes(content), "nothing is repaired by guessing"
+    aside = trio.place(struck) / "disk/state/old.1/log" / log.name
+    assert aside.read_bytes() == bytes(content), "nothing is repaired by guessing, nothing is thrown away"
+    trio.wait_whole()
     assert trio.own(struck)["node"] > node
+    assert stored(trio, struck, keys) == {key: key for key in keys}

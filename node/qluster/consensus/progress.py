@@ -1,6 +1,7 @@
 """Decides nothing: what a leader knows of one other node's log and presence.
 
-Must not know messages. ``match`` only grows, and ``next`` stays above it (S9).
+Must not know messages. ``match`` only grows, and ``next`` stays above it (S9), unless the node proves that it
+has lost what it confirmed.
 """
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
@@ -29,6 +30,8 @@ class Progress:
     match: int = 0
     verified: bool = False
     """Whether it confirmed ``match`` in this term."""
+    confirmed_round: int = 0
+    """The newest round when ``match`` last grew: who was asked later and refuses has lost what it confirmed."""
     next: int = 1
     """Where a repair goes on."""
     repairing: bool = False
@@ -67,6 +70,12 @@ class Progress:
         while self.under_way and self.under_way[0].last_index <= self.match:
             self.under_way.popleft()
             self.window = min(2 * self.window, INFLIGHT_MESSAGES_MAX)
+
+    def forget(self) -> None:
+        """Nothing is known of its log any more."""
+        self.match, self.verified, self.confirmed_round = 0, False, 0
+        self.steady_since, self.steady_answers = inf, 0
+        self.end_repair()
 
     def restart(self, following: int) -> None:
         """Begin a repair at this index."""

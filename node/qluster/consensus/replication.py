@@ -134,6 +134,8 @@ class Replication:
         peer = self._peers.get(message.node)
         if peer is None or message.match > self._me.journal.last_index:
             return
+        if message.match > peer.match or not peer.verified:
+            peer.confirmed_round = self._rounds.newest.number
         peer.confirm(message.match, now)
         peer.silent = message.silent
         if peer.repairing:
@@ -142,8 +144,13 @@ class Replication:
     def refuse(self, message: AppendRefusal, now: float) -> None:
         """A node lacks something: repair it, unless that is already under way (B19, B21)."""
         peer = self._peers.get(message.node)
-        if peer is None or (peer.verified and message.prev_index <= peer.match):
+        if peer is None:
             return
+        if peer.verified and message.prev_index <= peer.match:
+            if message.round <= peer.confirmed_round:
+                return  # written before it confirmed that
+            self._me.say("lost-entries", node=peer.node, confirmed=peer.match, refused=message.prev_index)
+            peer.forget()
         busy = peer.repairing and now < peer.moved_at + self._me.settings.replication_retry_interval
         if busy and all(batch.prev_index != message.prev_index for batch in peer.under_way):
             return

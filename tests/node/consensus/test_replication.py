@@ -302,3 +302,32 @@ def test_saves_of_one_output_are_grouped_and_in_order() -> None:
     write(qraft, NOW)
     saves = qraft.take().save
     assert isinstance(saves[0], SaveVote) and len(saves) == 2
+
+
+def test_node_that_lost_what_it_confirmed_counts_no_more_and_is_brought_up_again() -> None:
+    """Its disk said that it was there, and after a power cut it was not."""
+    qraft = leader_of(THREE)
+    index = write(qraft)
+    qraft.take()
+    confirm(qraft, 2, index, 0, STARTED)
+    assert qraft.match(2) == index
+    qraft.tick(STARTED + SETTINGS.heartbeat_interval)
+    asked = appends(qraft, None)[-1]
+    assert asked.prev_index == index
+    lost = say.AppendRefusal(CLUSTER, 2, qraft.term, asked.round, index, index, 0)
+    qraft.receive(lost, STARTED + SETTINGS.heartbeat_interval)
+    assert qraft.match(2) == 0
+    repair = appends(qraft, 2)[-1]
+    assert (repair.prev_index, len(repair.records)) == (index - 1, 1)
+    confirm(qraft, 2, index, 0, STARTED + SETTINGS.heartbeat_interval)
+    assert qraft.match(2) == index
+
+
+def test_refusal_from_before_a_confirmation_takes_nothing_back() -> None:
+    qraft = leader_of(THREE)
+    index = write(qraft)
+    asked = appends(qraft, None)[-1]
+    confirm(qraft, 2, index, 0, STARTED)
+    qraft.receive(say.AppendRefusal(CLUSTER, 2, qraft.term, asked.round, asked.prev_index, 1, 0), STARTED)
+    assert qraft.match(2) == index
+    assert appends(qraft, 2) == []
