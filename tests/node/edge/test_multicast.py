@@ -22,6 +22,7 @@ from qluster.edge.multicast import SEGMENTS_MAX, SEGMENTS_SIZE_MAX, Multicast, N
 from qluster.edge.multicast.offload import cut, told
 from qluster.events import Address, Send
 from qluster.transport.link import Link, LinkSettings
+from qluster.transport.pacing import BURST_SMALL, FRAME_SIZE
 from qluster.transport.seal import Key
 
 GROUP = "239.19.77.3"
@@ -58,12 +59,14 @@ class Host:
 class LinkedHost(Host):
     """A node's link with its sockets: what the daemon does, without a node."""
 
-    def __init__(self, number: int, wanted: UdpSocket) -> None:
+    def __init__(self, number: int, wanted: UdpSocket, rate: int = 268435456) -> None:
         super().__init__(HOSTS[number], wanted)
         self.multicast = Multicast(HOSTS[number], wanted, self._received)
         self.multicast.open()
         settings = LinkSettings(
-            datagram_size=self.multicast.datagram_size, recv_buffer_size=self.multicast.recv_buffer_size
+            datagram_size=self.multicast.datagram_size,
+            recv_buffer_size=self.multicast.recv_buffer_size,
+            pacing_rate=rate,
         )
         keys = [Key(1, bytes(range(32)))]
         self.link = Link("edge", number + 1, 1, keys, settings, Random(number), monotonic())
@@ -256,6 +259,27 @@ async def test_large_messages_of_three_nodes_arrive_through_real_sockets(port: i
             others = (message for position, message in enumerate(messages) if position % 3 != number)
             assert sorted(node.large) == sorted(others)
             assert node.link.counters["dropped_forged"] == node.link.counters["dropped_malformed"] == 0
+    finally:
+        for node in nodes:
+            node.close()
+
+
+@pytest.mark.parametrize("rate", [1_000_000, 5_000_000], ids=["1 MB/s", "5 MB/s"])
+async def test_pacing_is_held_on_the_wire(port: int, rate: int) -> None:
+    """Never faster than asked; much slower only where this machine is very busy."""
+    nodes = [LinkedHost(number, udp_socket((GROUP, port), buffer_size=1048576), rate=rate) for number in range(2)]
+    try:
+        nodes[0].say(b"first")
+        began, before = monotonic(), nodes[0].link.counters["datagrams_sent"]
+        while monotonic() < began + 0.5:
+            while nodes[0].link.queued < 4:
+                nodes[0].say(bytes(64_000))
+            await asyncio.sleep(0.002)
+        took = monotonic() - began
+        sent = nodes[0].link.counters["datagrams_sent"] - before
+        await until(lambda: nodes[1].link.counters["datagrams_received"] >= sent)
+        wire = sent * (1472 + FRAME_SIZE)
+        assert 0.4 * rate <= wire / took <= 1.05 * rate + BURST_SMALL / took
     finally:
         for node in nodes:
             node.close()
