@@ -8,7 +8,7 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 
 .DEFAULT_GOAL := help
 .PHONY: help deploy status destroy test check lint types floors unit edge cluster collection sanity \
-        faults simulate bench-transport lab lab-deploy lab-down lab-test lock clean
+        faults simulate bench-consensus bench-transport lab lab-deploy lab-down lab-test lock clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

@@ -55,20 +55,21 @@ class Loop:
     def _next(self) -> None:
         self._ticket += 1
         ticket, asked = self._ticket, time.monotonic()
-        waiting: asyncio.Future[Answer] = self._loop.create_future()
+        waiting: asyncio.Future[Answer | None] = self._loop.create_future()
         waiting.add_done_callback(lambda future: self._ended(ticket, asked, future.result()))
         self._daemon._tickets[ticket] = waiting
         self._daemon._turns.put(ValueWriteRequested(ticket, "", "bench", self._value, None))
 
-    def _ended(self, ticket: int, asked: float, answer: Answer) -> None:
+    def _ended(self, ticket: int, asked: float, answer: Answer | None) -> None:
         now = time.monotonic()
         self._daemon._tickets.pop(ticket, None)
-        if isinstance(answer.outcome, Done):
+        outcome = answer.outcome if answer is not None else None
+        if isinstance(outcome, Done):
             self._done += 1
             if now >= self._counts_from and (self._task.count or now <= self._ends):
                 self._latencies.append(now - asked)
         else:
-            word = type(answer.outcome).__name__
+            word = type(outcome).__name__
             self._refused[word] = self._refused.get(word, 0) + 1
         over = self._done >= self._task.count if self._task.count else now >= self._ends
         if not over:

@@ -12,7 +12,7 @@ import threading
 import time
 from typing import Any
 
-from pysyncobj import FAIL_REASON, SyncObj, SyncObjConf, replicated
+from pysyncobj import FAIL_REASON, SyncObj, SyncObjConf, replicated  # type: ignore[import-untyped]
 
 from bench import inside, wire
 from bench.figures import from_latencies
@@ -26,7 +26,7 @@ class Store(SyncObj):  # type: ignore[misc]
         super().__init__(own, others, SyncObjConf(journalFile=journal))
         self.values: dict[str, bytes] = {}
 
-    @replicated  # type: ignore[misc]
+    @replicated  # type: ignore[untyped-decorator]
     def put(self, key: str, value: bytes) -> None:
         """Write a value."""
         self.values[key] = value

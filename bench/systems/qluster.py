@@ -64,7 +64,9 @@ class Qluster:
         stage = f"{round(timers.timeout * 300)}ms"
         return {
             "ip": site.ip(number), "api-port": PORT, "state-dir": str(site.place(number) / "state"),
-            "udp": {"socket": {"group": self._group(), "interface": site.interface, "loopback": site.interface == "lo"}},
+            "udp": {"socket": {
+                "group": self._group(), "interface": site.interface, "loopback": site.interface == "lo",
+            }},
             "cluster": {
                 "name": "bench", "founder": site.ip(1), "key-file": str(site.folder / "cluster.key"),
                 "node-timeout": f"{round(timers.timeout * 1000)}ms",
