@@ -13,7 +13,7 @@ from fuzz.harm import flips, truncations
 from qluster.edge.disk import identity, snapshots
 from qluster.edge.disk.identity import NodeFile
 from qluster.edge.disk.log import Log
-from qluster.edge.disk.records import ENTRY_KINDS, VOTE, Record
+from qluster.edge.disk.records import ENTRY_KINDS, RESET, VOTE, Record, group, segment_header
 from qluster.edge.disk.replay import Contradiction
 from qluster.edge.disk.trouble import LogDamaged, StateRefused
 from qluster.events import Snapshot
@@ -148,6 +148,17 @@ def test_harmed_snapshot_is_damage(directory: Path) -> None:
         path.write_bytes(wrong)
         with pytest.raises(LogDamaged):
             snapshots.read(str(directory), path.name)
+
+
+def test_index_beyond_all_is_damage_at_once(directory: Path) -> None:
+    """Reading counted up to it, which no start survived."""
+    far = 2**63
+    segment = bytearray(segment_header(UID, 1))
+    records = [[Record(RESET, 1, far, b"x.snapshot")], [Record(ENTRY_KINDS["noop"], 1, 5)], [Record(RESET, 1, 2)]]
+    for sequence, each in enumerate(records, start=1):
+        segment += group(each, UID, 1, len(segment), sequence)
+    (directory / "0000000000000001.log").write_bytes(segment)
+    assert read(directory)[3] == ()
 
 
 @pytest.mark.xfail(reason="a payload with a whole sector of zeros looks like a write that was cut short", strict=True)

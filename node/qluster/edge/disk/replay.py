@@ -103,9 +103,10 @@ class Replay:
 
     def _replace_from(self, first: int) -> None:
         keep = max(first - 1, 0)
-        if self._entries is not None:
-            for index in range(first, self._last + 1):
-                self._entries.pop(index, None)
+        entries = self._entries
+        # They are in order: what is replaced is at the end.
+        while entries and next(reversed(entries)) >= first:
+            entries.popitem()
         for segment, top in self._tops.items():
             self._tops[segment] = min(top, keep)
 
