@@ -271,6 +271,12 @@ class FaultyFileSystem(mfusepy.Operations):  # type: ignore[misc]
             self._open.clear()
             self.storage.cut(None if seed is None else Random(seed))
 
+    def empty(self) -> None:
+        """A new disk in the place of this one."""
+        with self.lock:
+            self._open.clear()
+            self.storage = Storage()
+
 
 class Commands(socketserver.StreamRequestHandler):
     """Lines of JSON from the tests."""
@@ -283,6 +289,8 @@ class Commands(socketserver.StreamRequestHandler):
             question = json.loads(line)
             if "cut" in question:
                 self.system.cut(question.pop("cut"))
+            if question.pop("empty", False):
+                self.system.empty()
             self.system.faults.set(question)
             self.wfile.write(json.dumps(self.system.faults.counts).encode() + b"\n")
 

@@ -63,6 +63,21 @@ class FaultyDisk:
         """Lose what was not flushed: all of it, or as chance will have it. End its users first."""
         self.tell(cut=seed)
 
+    def replace(self) -> None:
+        """An empty disk in the place of this one. End its users first."""
+        self.tell(empty=True)
+
+    def rot(self, pattern: str, place: float) -> bool:
+        """Flip a bit of the newest file of a name, so far into what was written; False where there is nothing."""
+        found = sorted(file for file in self.place.glob(pattern) if file.is_file())
+        content = bytearray(found[-1].read_bytes()) if found else bytearray()
+        written = len(content.rstrip(b"\0"))
+        if not written:
+            return False
+        content[int(written * place)] ^= 0x10
+        found[-1].write_bytes(content)
+        return True
+
     def remove(self) -> None:
         """Unmount it."""
         self._lines.close()

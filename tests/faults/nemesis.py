@@ -45,6 +45,8 @@ class Nemesis:
     _held: dict[int, float] = field(default_factory=dict)
     """Daemons that are to stay down until then."""
     _seen: dict[int, int] = field(default_factory=dict)
+    _identity_lost: bool = False
+    """One state may be lost in a round: two at once would be more than a cluster of three can bear."""
 
     def __post_init__(self) -> None:
         self.random = Random(self.seed)
@@ -268,7 +270,33 @@ def power_cut(nemesis: Nemesis) -> Undo:
     return nothing
 
 
+def no_space_to_write(nemesis: Nemesis) -> Undo:
+    """Writing finds no space, also where some was set aside, as on a file system that copies on writing."""
+    number = nemesis.someone()
+    nemesis.cluster.disks[number].tell(write="ENOSPC")
+    return lambda: nemesis.cluster.disks[number].tell(write="")
+
+
+def lost_state(nemesis: Nemesis) -> Undo:
+    """Once a round: a host gets an empty disk, or a bit of its log rots; its node must come back as another.
+
+    Not the founder's disk: an empty founder that hears nobody founds anew, as its documentation says.
+    """
+    number, rots = nemesis.random.choice(nemesis.cluster.numbers[1:]), nemesis.random.random() < 0.6
+    if nemesis._identity_lost:
+        return nothing
+    nemesis._identity_lost = True
+    nemesis.kill([number], nemesis.random.uniform(0.1, 1.0))
+    if not nemesis.cluster.runs(number):
+        disk = nemesis.cluster.disks[number]
+        rots = rots and disk.rot("state/current/log/*.log", nemesis.random.uniform(0.1, 0.9))
+        if not rots:
+            disk.replace()
+        nemesis._tell(f"node of host {number} lost its state{' by rot' if rots else ''}")
+    return nothing
+
+
 NETWORK: tuple[Fault, ...] = (loses_packets, one_way_cut, deaf_or_dumb, two_sides, ring)
 RELAY: tuple[Fault, ...] = (*NETWORK, late_and_twice, late_and_twice)
 PROCESSES: tuple[Fault, ...] = (stands_still, killed, all_killed, asked_to_hand_over)
-DISKS: tuple[Fault, ...] = (slow_flush, failed_flush, failed_write, full_disk, power_cut)
+DISKS: tuple[Fault, ...] = (slow_flush, failed_flush, failed_write, full_disk, no_space_to_write, power_cut, lost_state)

@@ -179,16 +179,26 @@ def test_damage_in_the_middle_of_a_log_is_found_and_the_node_comes_back_as_anoth
         assert trio.write(leader, key, key) == 200
     node = trio.own(struck)["node"]
     trio.kill(struck)
+    assert trio.disks[struck].rot("state/current/log/*.log", 0.5)
     log = log_file(trio, struck)
-    content = bytearray(log.read_bytes())
-    used = len(content.rstrip(b"\0"))
-    content[used // 2] ^= 0x10
-    log.write_bytes(content)
+    content = log.read_bytes()
     trio.start(struck)
     wait_for("another identity", lambda: trio.own(struck).get("node") not in (None, node))
     assert trio.said(struck, "damaged at byte") and not trio.said(struck, "Traceback")
     aside = trio.place(struck) / "disk/state/old.1/log" / log.name
-    assert aside.read_bytes() == bytes(content), "nothing is repaired by guessing, nothing is thrown away"
+    assert aside.read_bytes() == content, "nothing is repaired by guessing, nothing is thrown away"
     trio.wait_whole()
     assert trio.own(struck)["node"] > node
     assert stored(trio, struck, keys) == {key: key for key in keys}
+
+
+def test_node_with_a_new_disk_takes_the_place_of_the_former_one(trio: Cluster) -> None:
+    leader, struck = trio.leader_host(), trio.numbers[-1]
+    node = trio.own(struck)["node"]
+    assert trio.write(leader, "disk", "kept") == 200
+    trio.kill(struck)
+    trio.disks[struck].replace()
+    trio.start(struck)
+    trio.wait_whole()
+    assert trio.own(struck)["node"] > node
+    assert trio.read(struck, "disk") == "kept"
