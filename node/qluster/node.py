@@ -51,7 +51,7 @@ from qluster.hearing import CLUSTER, CONSENSUS, Hearing
 from qluster.holding import UNBOUND, Holding, Message
 from qluster.hosting import Hosting
 from qluster.keeper import Keeper
-from qluster.overview import consensus_settings, overview
+from qluster.overview import consensus_settings, link_settings, overview
 from qluster.pointing import Pointing
 from qluster.promising import promise_at_start
 from qluster.reporting import Reports
@@ -195,6 +195,13 @@ class Node:
         self._settle(now)
         self._effects = Effects()
         return effects
+
+    @property
+    def restless(self) -> bool:
+        """Whether something waits to be settled."""
+        effects, qraft = self._effects, self.qraft
+        moved = qraft is None or qraft.restless
+        return bool(moved or self._stirred or self.link.queued or effects.start or effects.leave)
 
     @property
     def saving(self) -> bool:
@@ -418,20 +425,21 @@ class Node:
     def _applied(self, body: commands.Body, now: float) -> None:
         match body:
             case commands.Founded() | commands.SettingsChanged():
-                self._take_settings()
+                self._take_settings(now)
             case commands.Reign(number, node, term, timeline, position):
                 log.info(
                     "reign number=%d node=%d term=%d timeline=%d position=%X/%X lost-bytes=%d",
                     number, node, term, timeline, position >> 32, position & 0xFFFFFFFF, body.lost_bytes,
                 )  # fmt: skip
 
-    def _take_settings(self) -> None:
+    def _take_settings(self, now: float) -> None:
         """The settings in force are those of the log."""
         self.config, fault = tuning.in_force(self.file, self.state.values())
         if fault and fault != self.untaken:
             log.error("settings-passed-over reason=%s", fault)
         self.untaken = fault
         self.digest = shared_digest(self.config)
+        self.link.adjust(link_settings(self.link.settings, self.config), now)
         if self.qraft is not None:
             self.qraft.settings = consensus_settings(self.config)
 
@@ -450,7 +458,7 @@ class Node:
         self.state = decode_state(snapshot.state)
         self._settle_members(Members.decode(snapshot.members), now)
         self.requests.replaced(snapshot.index)
-        self._take_settings()
+        self._take_settings(now)
 
     def _fetch(self, node: int, index: int) -> None:
         assert self.qraft is not None
@@ -527,7 +535,7 @@ class Node:
         self.qraft = QRaft(saved.identity.node, promised, saved, self.random, now)
         self.qraft.settings = settings
         if saved.snapshot is not None:
-            self._take_settings()
+            self._take_settings(now)
 
     def _found(self, number: int, now: float) -> None:
         config = self.config

@@ -5,6 +5,7 @@ Must not decide or change anything.
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from qluster import __version__
@@ -12,6 +13,7 @@ from qluster.config import Config, shared
 from qluster.consensus.members import Member
 from qluster.consensus.settings import Settings
 from qluster.status import ClusterStatus, NodeStatus, OwnStatus, ReignStatus, Status
+from qluster.transport.limits import LinkSettings
 
 if TYPE_CHECKING:
     from qluster.node import Node
@@ -37,6 +39,18 @@ def consensus_settings(config: Config) -> Settings:
         autoremove_enabled=cluster.autoremove_enabled,
         autoremove_minimum=cluster.autoremove_minimum,
         remove_interval=cluster.remove_interval,
+    )
+
+
+def link_settings(before: LinkSettings, config: Config) -> LinkSettings:
+    """The part of a configuration that the link obeys; what depends on the network stays as it was."""
+    udp = config.udp
+    return replace(
+        before,
+        max_log_size=udp.max_log_size,
+        send_buffer_capacity=udp.send_buffer_capacity,
+        recv_buffer_capacity=udp.recv_buffer_capacity,
+        pacing_rate=udp.socket.pacing_rate,
     )
 
 

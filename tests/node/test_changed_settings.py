@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from qluster.config import Config, with_changes
-from qluster.events import SettingsChangeRequested
+from qluster.config import Config, needs_restart, with_changes
+from qluster.events import SettingsChangeRequested, ValueWriteRequested
 from sim.host import Host
 from sim.world import World
 
@@ -78,3 +78,50 @@ def test_value_that_was_never_in_force_or_is_no_more_ends_the_daemon(world: Worl
     for value in ("90s", "5m"):
         assert not restart(world, host, with_changes(host.proper, {"cluster.remove-interval": value}))
         assert "cluster.remove-interval is" in host.left and "2m in the cluster" in host.left
+
+
+def test_entries_larger_than_the_files_say_travel_once_the_limit_was_raised(world: World) -> None:
+    leader = world.leader()
+    assert leader is not None
+    leader.give(SettingsChangeRequested(910, "raise", {"udp.max-log-size": "200000"}))
+    world.run(2)
+    for number in range(6):
+        leader.give(ValueWriteRequested(920 + number, f"large-{number}", f"large-{number}", bytes(60_000), None))
+    assert world.run(PATIENCE, lambda: settled(world) and len(stored(leader)) == 6)
+    assert all(len(stored(host)) == 6 for host in world.hosts.values())
+
+
+def test_entries_from_before_the_limit_was_lowered_still_reach_a_node_that_lacks_them(world: World) -> None:
+    leader = world.leader()
+    assert leader is not None
+    late = next(host for host in world.hosts.values() if host is not leader and host.database is not None)
+    late.crash(held=True)
+    leader.give(ValueWriteRequested(920, "large", "large", bytes(55_000), None))
+    world.run(2)
+    leader.give(SettingsChangeRequested(910, "lower", {"udp.max-log-size": "2000"}))
+    world.run(2)
+    late.start()
+    assert world.run(PATIENCE, lambda: settled(world) and len(stored(late)) == 1)
+
+
+def test_every_limit_of_the_transport_changes_while_the_node_runs(world: World) -> None:
+    leader = world.leader()
+    assert leader is not None
+    changes = {"udp.max-log-size": "90000", "udp.socket.pacing-rate": "100000000",
+               "udp.send-buffer-capacity": "512", "udp.recv-buffer-capacity": "128"}  # fmt: skip
+    assert needs_restart(changes) == []
+    leader.give(SettingsChangeRequested(910, "limits", changes))
+    world.run(2)
+    assert settled(world)
+    assert {limits(host) for host in world.hosts.values()} == {(90_000, 100_000_000, 512, 128)}
+
+
+def stored(host: Host) -> list[str]:
+    assert host.node is not None
+    return host.node.state.store.names("large", "")[0]
+
+
+def limits(host: Host) -> tuple[int, ...]:
+    assert host.node is not None
+    link = host.node.link.settings
+    return link.max_log_size, link.pacing_rate, link.send_buffer_capacity, link.recv_buffer_capacity

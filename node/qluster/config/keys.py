@@ -21,8 +21,6 @@ class Change(StrEnum):
     """The same on all nodes, and fixed while the cluster lives: config.yaml on all hosts says it."""
     LIVE = "live"
     """The same on all nodes, kept in the log; a change takes effect at once."""
-    RESTART = "restart"
-    """The same on all nodes, kept in the log; a change takes effect at each node's next start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +95,7 @@ _UDP = (
         Text("interface name", r"[^\s/:]+", "the name that `ip link` shows, such as eth0", size_max=15), None,
         "Network interface of the multicast group."),
     Key("udp.socket.pacing-rate", Whole(PACING_RATE_MIN, PACING_RATE_MAX, "bytes per second"), "268435456",
-        "What this node may put on the wire at most.", Change.RESTART),
+        "What this node may put on the wire at most.", Change.LIVE),
     Key("udp.socket.loopback", Flag(), "false",
         "Whether this host hears its own multicast; needed where several nodes share a host."),
     Key("udp.socket.send-buffer-size", Whole(BUFFER_SIZE_MIN, BUFFER_SIZE_MAX, "bytes"), "1048576",
@@ -105,11 +103,11 @@ _UDP = (
     Key("udp.socket.recv-buffer-size", Whole(BUFFER_SIZE_MIN, BUFFER_SIZE_MAX, "bytes"), "1048576",
         "Receive buffer that the kernel is asked for; `net.core.rmem_max` limits it."),
     Key("udp.max-log-size", Whole(LOG_SIZE_MIN, LOG_SIZE_MAX, "bytes"), "64000",
-        "Largest entry of the log.", Change.RESTART),
+        "Largest entry of the log.", Change.LIVE),
     Key("udp.send-buffer-capacity", Whole(CAPACITY_MIN, CAPACITY_MAX, "messages"), "256",
-        "Messages that wait in the daemon to be sent, and that it keeps to repeat.", Change.RESTART),
+        "Messages that wait in the daemon to be sent, and that it keeps to repeat.", Change.LIVE),
     Key("udp.recv-buffer-capacity", Whole(CAPACITY_MIN, CAPACITY_MAX, "messages"), "256",
-        "Messages of one sender that are put together from their pieces at a time.", Change.RESTART),
+        "Messages of one sender that are put together from their pieces at a time.", Change.LIVE),
 )
 
 _CLUSTER = (

@@ -56,7 +56,6 @@ _CHANGES = {
     Change.HOST: ("-", "belongs to this host"),
     Change.CLUSTER: ("fixed", "the same on all nodes; stop all of them to change it in every config.yaml"),
     Change.LIVE: ("live", "the same on all nodes; `POST /config` changes it at once"),
-    Change.RESTART: ("restart", "the same on all nodes; `POST /config` changes it for each node's next start"),
 }
 
 _TITLES = {

@@ -69,7 +69,7 @@ def differences(mine: dict[str, str], theirs: dict[str, str]) -> list[str]:
 
 def changeable() -> tuple[str, ...]:
     """The keys that ``with_changes`` accepts."""
-    return tuple(key.path for key in KEYS if key.change in (Change.LIVE, Change.RESTART))
+    return tuple(key.path for key in KEYS if key.change is Change.LIVE)
 
 
 def needs_restart(keys: Iterable[str]) -> list[str]:

@@ -35,3 +35,8 @@ class Output:
     """Replaces the applied state."""
     log: list[str] = field(default_factory=list)
     """Lines for people: a fixed word, then key=value."""
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is wanted."""
+        return not (self.save or self.send or self.committed or self.reads or self.fetch or self.restored or self.log)

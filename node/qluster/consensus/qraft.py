@@ -145,6 +145,11 @@ class QRaft:
         return self._me.commit_index
 
     @property
+    def restless(self) -> bool:
+        """Whether :meth:`take` has something to give."""
+        return self._me.restless
+
+    @property
     def applied_bytes(self) -> int:
         """Bytes of the entries applied since the snapshot."""
         return self._me.journal.size_between(self.snapshot_index, self._me.applied_index)

@@ -94,11 +94,17 @@ class Assembly:
         self._random = random
         self._counters = counters
         self._partials: dict[MessageKey, _Partial] = {}
+        self._bytes = 0
+        self._bytes_max = capacity * size_max
         self.ask_at = inf
         """When to look for something to ask for; may be early, never late."""
 
     def __len__(self) -> int:
         return len(self._partials)
+
+    def resize(self, capacity: int, bytes_max: int) -> None:
+        """So many messages and bytes from now on; what is too much goes when the next message begins."""
+        self._capacity, self._bytes_max = capacity, bytes_max
 
     def put(
         self, key: MessageKey, chunk: int, chunks: int, payload: bytes, now: float
@@ -115,15 +121,16 @@ class Assembly:
         if chunk in partial.chunks:
             return Drop.REPEATED
         if partial.size + len(payload) > self._size_max:
-            del self._partials[key]
+            self._drop(key)
             return Drop.OVERSIZED
         partial.count = chunks
         partial.chunks[chunk] = payload
         partial.size += len(payload)
+        self._bytes += len(payload)
         partial.highest = max(partial.highest, chunk)
         partial.heard_at = now
         if len(partial.chunks) == chunks:
-            del self._partials[key]
+            self._drop(key)
             return b"".join(partial.chunks[index] for index in range(chunks))
         self._schedule(partial, now)
         return None
@@ -141,7 +148,11 @@ class Assembly:
 
     def forget(self, key: MessageKey) -> None:
         """The message is there in one piece."""
-        self._partials.pop(key, None)
+        if key in self._partials:
+            self._drop(key)
+
+    def _drop(self, key: MessageKey) -> None:
+        self._bytes -= self._partials.pop(key).size
 
     def wants(self, now: float, limit: int) -> list[Want]:
         """What to ask for now, at most so many messages; gives up what was asked for often enough."""
@@ -153,7 +164,7 @@ class Assembly:
             if now - partial.since > ASSEMBLY_TIMEOUT or (
                 partial.tries >= TRIES_MAX and now >= partial.ask_at
             ):
-                del self._partials[key]
+                self._drop(key)
                 self._counters["messages_given_up"] += 1
                 continue
             if now >= partial.ask_at and len(wants) < limit:
@@ -162,8 +173,8 @@ class Assembly:
         return wants
 
     def _begin(self, key: MessageKey, now: float) -> _Partial:
-        if len(self._partials) >= self._capacity:
-            del self._partials[next(iter(self._partials))]
+        while self._partials and (len(self._partials) >= self._capacity or self._bytes >= self._bytes_max):
+            self._drop(next(iter(self._partials)))
             self._counters["messages_evicted"] += 1
         partial = self._partials[key] = _Partial(now)
         return partial

@@ -48,7 +48,19 @@ class LinkSettings:
 
     @property
     def message_size_max(self) -> int:
+        """The largest message that is usual: queues are sized by it."""
         return self.max_log_size + MESSAGE_OVERHEAD
+
+    @property
+    def message_limit(self) -> int:
+        """The largest message that is sent or taken at all, whatever max-log-size says just now: a log holds
+        entries from before it was lowered, and another node may have heard earlier that it was raised."""
+        return LOG_SIZE_LIMIT + MESSAGE_OVERHEAD
+
+    @property
+    def assembly_bytes_max(self) -> int:
+        """Bytes of messages of one sender that are not whole yet."""
+        return max(self.recv_buffer_capacity * self.message_size_max, self.message_limit)
 
     @property
     def chunk_size(self) -> int:
@@ -56,5 +68,10 @@ class LinkSettings:
 
     @property
     def chunks_max(self) -> int:
-        """Chunks of a message that came from a sender with the smallest datagrams."""
+        """Chunks of the largest message when it comes from a sender with the smallest datagrams."""
+        return chunk_count(self.message_limit, DATAGRAM_SIZE_MIN - SEAL_SIZE)
+
+    @property
+    def chunks_usual(self) -> int:
+        """The same of a message that is usual."""
         return chunk_count(self.message_size_max, DATAGRAM_SIZE_MIN - SEAL_SIZE)

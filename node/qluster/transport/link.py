@@ -102,7 +102,7 @@ class Link:
         self._opener = Opener(cluster_name, keys)
         self._chunk_size = settings.chunk_size
         self._chunks_max = settings.chunks_max
-        self._wants_max = wants_max(settings.chunk_size, settings.chunks_max)
+        self._wants_max = wants_max(settings.chunk_size, settings.chunks_usual)
         self._throttle = Throttle(settings.pacing_rate, now)
         self._hearing = Hearing(multicast=settings.group_size == 1)
         self._copies = settings.group_size
@@ -123,6 +123,17 @@ class Link:
         check_keys(keys)
         self._sealer.rekey(keys[0])
         self._opener.rekey(keys)
+
+    def adjust(self, settings: LinkSettings, now: float) -> None:
+        """Go on with other limits: what is under way is not touched. Sizes of datagrams stay as they are."""
+        before, self.settings = self.settings, settings
+        assert (before.datagram_size, before.group_size) == (settings.datagram_size, settings.group_size)
+        self._wants_max = wants_max(settings.chunk_size, settings.chunks_usual)
+        self._throttle.limit(settings.pacing_rate)
+        self._bucket.change(self._throttle.rate, self._burst(), now)
+        self._repairs.resize(settings.send_buffer_capacity)
+        for peer in self._peers.values():
+            peer.assembly.resize(settings.recv_buffer_capacity, settings.assembly_bytes_max)
 
     def deaf(self, now: float, limit: float) -> bool:
         """Others are heard, but for so long nothing came through the group: this node may have fallen out of it.
@@ -243,8 +254,9 @@ class Link:
         """The sender of an authentic datagram is new, or has started again: it begins anew."""
         settings, before = self.settings, self._peers.get(header.uid)
         assembly = Assembly(
-            settings.recv_buffer_capacity, settings.message_size_max, self._random, self.counters
+            settings.recv_buffer_capacity, settings.message_limit, self._random, self.counters
         )
+        assembly.resize(settings.recv_buffer_capacity, settings.assembly_bytes_max)
         peer = self._peers[header.uid] = Peer(header.boot, source, assembly)
         if before is not None:
             self._let_go(before, now)
@@ -299,10 +311,10 @@ class Link:
         """
         count = 1
         if len(message) > self._chunk_size:
-            if len(message) > self.settings.message_size_max:
+            if len(message) > self.settings.message_limit:
                 raise MessageTooLarge(
-                    f"a message of {len(message)} bytes exceeds {self.settings.message_size_max} "
-                    f"(udp.max-log-size {self.settings.max_log_size} and {MESSAGE_OVERHEAD} around it)"
+                    f"a message of {len(message)} bytes exceeds {self.settings.message_limit} "
+                    f"(the largest udp.max-log-size there can be, {LOG_SIZE_LIMIT}, and {MESSAGE_OVERHEAD} around it)"
                 )
             count = chunk_count(len(message), self._chunk_size)
         if len(self._queue) >= self.settings.send_buffer_capacity and not self._make_room():
@@ -384,6 +396,10 @@ class Link:
         peer.asked_at = now
         self.counters["requests_sent"] += 1
         payload = Request(uid, peer.boot, wants).encoded()
+        while len(payload) > self._chunk_size and len(wants) > 1:
+            # Unusually large messages: the rest is asked for again in a moment.
+            wants = wants[: len(wants) // 2]
+            payload = Request(uid, peer.boot, wants).encoded()
         self._bucket.spend(charge(len(payload) + SEAL_SIZE), now)
         self._seal(REQUEST | DIRECT, (1, 0, 1), payload, peer.source, sends)
 

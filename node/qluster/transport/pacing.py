@@ -125,6 +125,11 @@ class Throttle:
         self._sent_before = 0
         self._lost: dict[Address, int] = {}
 
+    def limit(self, most: float) -> None:
+        """The most that may go is another from now on."""
+        self.rate = most if self.rate == self._most else min(self.rate, most)
+        self._most = most
+
     def sent(self, datagrams: int) -> None:
         self._sent += datagrams
 

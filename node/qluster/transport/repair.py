@@ -112,6 +112,12 @@ class Repairs:
         self.forget_at = inf
         """When the oldest message remembered may be too old; may be early."""
 
+    def resize(self, capacity: int) -> None:
+        """Remember so many messages from now on."""
+        self._capacity = capacity
+        while len(self._recent) > capacity:
+            del self._recent[next(iter(self._recent))]
+
     def remember(self, outgoing: Outgoing, now: float) -> None:
         """Its first chunk goes now. A direct message of one chunk is left out: nobody can notice its loss."""
         if outgoing.direct and outgoing.count == 1:

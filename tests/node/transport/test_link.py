@@ -83,8 +83,8 @@ def test_message_of_any_size_goes_through_in_datagrams_of_the_size_wanted(size: 
 
 def test_message_beyond_the_limit_is_refused_with_both_sizes() -> None:
     sender = link(1)
-    with pytest.raises(MessageTooLarge, match=r"68097 bytes exceeds 68096 \(udp.max-log-size 64000"):
-        sender.send(bytes(68_097), None, 0.0)
+    with pytest.raises(MessageTooLarge, match=r"1052673 bytes exceeds 1052672 \(the largest udp.max-log-size"):
+        sender.send(bytes(1_052_673), None, 0.0)
     assert sender.due(0.0) == []
 
 
@@ -198,10 +198,49 @@ def test_sender_that_started_again_is_heard_and_its_earlier_start_no_more() -> N
 
 
 def test_message_with_more_chunks_than_any_sender_makes_is_dropped() -> None:
+    sender, receiver = link(1), link(2)
+    chunks = LinkSettings().chunks_max + 1
+    receiver.receive(sender._sealer.seal(0, 1, 0, chunks, b"first of very many"), HERE, 0.0)
+    assert drops(receiver) == {"oversized": 1}
+
+
+def test_message_larger_than_is_usual_here_is_taken_and_repaired() -> None:
+    """The others heard earlier that the limit was raised; or the log has an entry from before it was lowered."""
     sender = link(1, settings=LinkSettings(max_log_size=1024 * 1024))
     receiver = link(2, settings=LinkSettings(max_log_size=1024))
-    receiver.receive(sealed(sender, bytes(1024 * 1024))[0], HERE, 0.0)
-    assert drops(receiver) == {"oversized": 1}
+    message = Random(5).randbytes(900_000)
+    datagrams = sealed(sender, message)
+    for datagram in datagrams[:100] + datagrams[300:]:
+        assert receiver.receive(datagram, HERE, 0.0) == []
+    requests = [send for at in (0.02, 0.05) for send in receiver.due(at)]
+    assert requests and all(len(send.datagram) <= 1472 for send in requests)
+    received = [one for datagram in datagrams[100:300] for one in receiver.receive(datagram, HERE, 0.1)]
+    assert received == [Received(message, 1, HERE)]
+
+
+def test_bytes_of_unfinished_messages_are_bounded_by_the_usual_size() -> None:
+    settings = LinkSettings(max_log_size=4096, recv_buffer_capacity=200)
+    sender, receiver = link(1), link(2, settings=settings)
+    for _ in range(40):
+        for datagram in sealed(sender, bytes(64_000))[:-1]:
+            receiver.receive(datagram, HERE, 0.0)
+    assert receiver.counters["messages_evicted"] > 0
+    (peer,) = receiver._peers.values()
+    assert peer.assembly._bytes <= settings.assembly_bytes_max + 64_000
+
+
+def test_limits_change_while_messages_are_under_way() -> None:
+    sender, receiver = link(1), link(2)
+    message = Random(6).randbytes(60_000)
+    datagrams = sealed(sender, message)
+    for datagram in datagrams[:-1]:
+        receiver.receive(datagram, HERE, 0.0)
+    smaller = LinkSettings(max_log_size=2000, send_buffer_capacity=32, recv_buffer_capacity=32, pacing_rate=1_000_000)
+    receiver.adjust(smaller, 0.1)
+    assert receiver.receive(datagrams[-1], HERE, 0.1) == [Received(message, 1, HERE)]
+    assert receiver.rate == 1_000_000
+    receiver.adjust(LinkSettings(), 0.2)
+    assert receiver.rate == LinkSettings().pacing_rate
 
 
 def test_senders_remembered_are_bounded() -> None:
