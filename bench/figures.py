@@ -13,6 +13,8 @@ from statistics import median
 
 STEPS_A_DECADE = 20
 """Bars of a histogram in a tenfold of time: each is 12 % wide."""
+FIRST_EDGE = 1e-5
+"""Seconds; what took less is in the first bar: below it edges in whole microseconds would meet."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ def percentile(ordered: Sequence[float], share: float) -> float:
 def from_latencies(latencies: Sequence[float], seconds: float, refused: int = 0) -> Figures:
     """Figures of requests that ended within ``seconds``."""
     ordered = sorted(latencies)
-    bars = Counter(floor(log10(max(one, 1e-6)) * STEPS_A_DECADE) for one in ordered)
+    bars = Counter(floor(log10(max(one, FIRST_EDGE)) * STEPS_A_DECADE) for one in ordered)
     histogram = {f"{10 ** (bar / STEPS_A_DECADE) * 1e6:.0f}": count for bar, count in sorted(bars.items())}
     return Figures(
         rate=len(ordered) / seconds, p50=percentile(ordered, 0.5), p99=percentile(ordered, 0.99), worst=ordered[-1],

@@ -49,6 +49,7 @@ def stages() -> list[Stage]:
         Stage("edge", [*PYTEST, "tests/node/edge"], needs=("cluster",)),
         Stage("sanity", [str(BIN / "python"), "tests/collection/sanity.py"]),
         Stage("faults", [*PYTEST, "tests/faults"]),
+        Stage("benchmark", [*PYTEST, "tests/benchmark"]),
         Stage("simulation", [*PYTEST, "tests/node/sim"]),
         Stage("unit", [*PYTEST, "tests/node", "tests/unit", "--ignore=tests/node/edge", "--ignore=tests/node/sim"]),
         Stage("types", [*make, "types"]),
