@@ -1,0 +1,104 @@
+"""Coverage-guided fuzzing of one target or of all in turn: ``python -m fuzz node --seconds 600``.
+
+What is found stands in ``.cache/fuzz/TARGET``: a file ``crash-*`` or ``timeout-*`` is an input, and
+``python -m fuzz TARGET --replay FILE`` runs it alone, without the fuzzer. ``--keep`` takes the smallest inputs
+that cover what this machine has reached over into ``tests/fuzz/corpus``, which the unit stage replays.
+"""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import argparse
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from fuzz.seeds import seeds
+from fuzz.targets import CORPUS, KEPT_MAX, KEPT_SIZE_MAX, TARGETS, runner
+
+FOUND = Path(".cache") / "fuzz"
+INPUT_SIZE_MAX = 2048
+"""Longer rows of events only repeat themselves."""
+SLOW_SECONDS = 20
+"""An input that takes longer has found an endless loop."""
+MEMORY_MIB = 2048
+
+
+def main() -> int:
+    """Fuzz, or replay, or keep."""
+    chosen = _arguments()
+    if chosen.replay:
+        for path in chosen.replay:
+            runner(chosen.target)(Path(path).read_bytes())
+        return 0
+    if chosen.inside:
+        _fuzz(chosen.target, chosen.inside)
+        return 0
+    names = list(TARGETS) if chosen.target == "all" else [chosen.target]
+    if chosen.keep:
+        return max(_keep(name) for name in names)
+    return max(_supervise(name, chosen.seconds) for name in names)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="fuzz", description=__doc__.splitlines()[0])
+    parser.add_argument("target", choices=[*TARGETS, "all"])
+    parser.add_argument("--seconds", type=int, default=60, help="for each target")
+    parser.add_argument("--replay", nargs="+", metavar="FILE", help="run these inputs alone")
+    parser.add_argument("--keep", action="store_true", help="renew the kept inputs")
+    parser.add_argument("--inside", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def _supervise(name: str, seconds: int) -> int:
+    """The fuzzer ends its process, so each target has one of its own."""
+    found = FOUND / name
+    found.mkdir(parents=True, exist_ok=True)
+    (CORPUS / name).mkdir(parents=True, exist_ok=True)
+    for number, content in enumerate(seeds(name)):
+        (found / f"seed-{number}").write_bytes(content)
+    print(f"--- {name}: {TARGETS[name]} ({seconds} s)", flush=True)
+    return _call(
+        name, str(found), str(CORPUS / name), f"-artifact_prefix={found}/", f"-max_total_time={seconds}",
+        f"-max_len={INPUT_SIZE_MAX}", f"-timeout={SLOW_SECONDS}", f"-rss_limit_mb={MEMORY_MIB}",
+        "-print_final_stats=1",
+    )  # fmt: skip
+
+
+def _call(name: str, *arguments: str) -> int:
+    return subprocess.run([sys.executable, "-m", "fuzz", name, "--inside", *arguments], check=False).returncode
+
+
+def _fuzz(name: str, arguments: list[str]) -> None:
+    import atheris
+
+    with atheris.instrument_imports(include=["qluster"]):
+        run = runner(name)
+    atheris.Setup(["fuzz", *arguments], run)
+    atheris.Fuzz()
+
+
+def _keep(name: str) -> int:
+    """The fewest inputs that reach everything, and of those the smallest."""
+    merged = FOUND / f"{name}.merged"
+    shutil.rmtree(merged, ignore_errors=True)
+    merged.mkdir(parents=True)
+    code = _call(name, "-merge=1", str(merged), str(CORPUS / name), str(FOUND / name))
+    if code:
+        return code
+    small = sorted((path for path in merged.iterdir() if path.stat().st_size <= KEPT_SIZE_MAX), key=_size)
+    kept = CORPUS / name
+    shutil.rmtree(kept, ignore_errors=True)
+    kept.mkdir(parents=True)
+    for path in small[:KEPT_MAX]:
+        shutil.copy(path, kept / path.name[:12])
+    print(f"{name}: {min(len(small), KEPT_MAX)} of {len(list(merged.iterdir()))} inputs kept")
+    return 0
+
+
+def _size(path: Path) -> tuple[int, str]:
+    return path.stat().st_size, path.name
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,86 @@
+"""The REST interface without HTTP: any request gets an answer that is described, or becomes a sound event."""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import json
+
+from api import sample_status as sample
+from fuzz.source import Source
+from qluster import events
+from qluster.api.access import Rights, Tokens, rights_of
+from qluster.api.errors import ERRORS
+from qluster.api.operations import OPERATIONS
+from qluster.api.routes import PAGES, Reply, Request, decide, find, reply
+from qluster.status import Status
+
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "", "GET\n", "\ud800")
+PATHS = tuple(operation.path for operation in OPERATIONS) + tuple(PAGES) + ("/", "", "//", "/node/", "/kv/")
+WORDS = ("1", "0", "-1", "2", "9" * 30, "10.0.0.9", "node", "leader", "٣", "", "\0", "\ud800", "é", "a" * 300, "k-1")
+TYPES = ("application/json", "application/octet-stream", "text/plain", "", "application/json; charset=utf-8")
+STATUSES: tuple[Status, ...] = (sample.healthy(), sample.healthy(2), sample.unjoined(), sample.leaderless())
+OUTCOMES: tuple[events.Outcome, ...] = (
+    events.Done(4, {"a": 1}), events.NotJoined(), events.NotLeader(1), events.NotLeader(77), events.NoLeader(),
+    events.Superseded(), events.Unconfirmed(), events.Busy("it is busy"), events.Refused("node", "no"),
+)  # fmt: skip
+CODES = {word.code for word in ERRORS.values()} | {200}
+
+
+def run(content: bytes) -> None:
+    """One request."""
+    source = Source(content)
+    status = source.one_of(STATUSES)
+    request = _request(source)
+    decided = decide(request, lambda: status, 7)
+    if isinstance(decided, Reply):
+        _check(decided)
+        return
+    assert decided.ticket == 7
+    _check(reply(request, source.one_of(OUTCOMES), lambda: status))
+
+
+def _request(source: Source) -> Request:
+    path = source.one_of(PATHS)
+    while "{" in path:
+        begin, _, rest = path.partition("{")
+        path = begin + _word(source) + rest.partition("}")[2]
+    if source.byte() % 8 == 0:
+        path += _word(source)
+    method = source.one_of(METHODS)
+    found = find(method, path)
+    names = [each.name for each in found[0].parameters] if found else []
+    query = tuple((source.one_of((*names, "x", "")), _word(source)) for _ in range(source.byte() % 4))
+    headers = {"content-type": source.one_of(TYPES)}
+    if source.byte() & 1:
+        headers["idempotency-key"] = _word(source)
+    if source.byte() % 8 == 0:
+        headers["content-encoding"] = _word(source)
+    rights = source.one_of((Rights.OPERATE, Rights.OPERATE, Rights.READ, Rights.NONE, Rights.UNKNOWN))
+    assert rights_of(_word(source) or None, Tokens("read-token-x", "operate-token-y")) in tuple(Rights)
+    return Request(method, path, query, headers, _body(source), rights)
+
+
+def _word(source: Source) -> str:
+    return source.one_of(WORDS) if source.byte() & 1 else source.text()
+
+
+def _body(source: Source) -> bytes:
+    match source.byte() % 5:
+        case 0:
+            return b""
+        case 1:
+            return json.dumps({source.text(): source.one_of((1, "9s", True, None, [], {}, 1.5))}).encode()
+        case 2:
+            return b'{"cluster.node-timeout": ' + source.rest() + b"}"
+        case 3:
+            return source.one_of((b"[" * 5000, b"{" * 200_000, b'{"a":1,"a":2}', b"1" * 5000, b"\xff", b"NaN"))
+    return source.rest()
+
+
+def _check(answer: Reply) -> None:
+    assert answer.code in CODES, f"{answer.code} is not described"
+    if answer.headers.get("Content-Type") == "application/json":
+        document = json.loads(answer.body)
+        if answer.code != 200:
+            assert ERRORS[document["error"]].code == answer.code
+    for name, value in answer.headers.items():
+        assert (name + value).isprintable() and (name + value).isascii(), "a header is one line"
