@@ -105,7 +105,9 @@ class Daemon:
         self._turns = Turns(
             Hands(self._limit, self._send, self._start, self._answer, self._saver.save, self._turned)
         )
-        self._network = Multicast(config.ip, config.udp.socket, self._received)
+        self._network = Multicast(
+            config.ip, config.udp.socket, self._received, drained=lambda: self._turns.drained()
+        )
         self._rest = RestServer(config, self._serve, self._snapshot)
         self._watchdog = Watchdog()
         self._postgres: Postgres | None = None

@@ -68,6 +68,9 @@ and none of the chains that exist is longer than half of this."""
 COMPACT_ENTRIES = 2000
 """Entries applied since the last snapshot before the next one is taken."""
 
+COMPACT_BYTES = 16 << 20
+"""Or their bytes: large entries fill memory and disk long before there are many."""
+
 COMPACT_RATIO = 1
 """And their bytes are at least so many times those of the state: else a large state would be written all the time."""
 
@@ -379,9 +382,10 @@ class Node:
 
     def _full(self, qraft: QRaft) -> bool:
         """Whether a snapshot is due."""
-        if self.state.applied - qraft.snapshot_index < COMPACT_ENTRIES:
+        entries, size = self.state.applied - qraft.snapshot_index, qraft.applied_bytes
+        if entries < COMPACT_ENTRIES and (size < COMPACT_BYTES or not entries):
             return False
-        return qraft.applied_bytes >= COMPACT_RATIO * len(qraft.snapshot.state if qraft.snapshot else b"")
+        return size >= COMPACT_RATIO * len(qraft.snapshot.state if qraft.snapshot else b"")
 
     def _carry_out(self, output: Output, now: float) -> bool:
         self._effects.save += output.save

@@ -91,11 +91,17 @@ class Turns:
             self._schedule()
 
     def put_datagram(self, event: Event) -> None:
-        """Something came in that may be dropped when there is too much."""
+        """Something came in that may be dropped when there is too much. :meth:`drained` follows."""
         if len(self._events) >= EVENTS_MAX:
             self.dropped += 1
         else:
-            self.put(event)
+            self._events.append(event)
+
+    def drained(self) -> None:
+        """All that had come in by datagram was put: turn now, a round of the loop later would only cost."""
+        if self._events and not self._scheduled:
+            self._scheduled = True
+            self._turn()
 
     def _schedule(self) -> None:
         self._scheduled = True
@@ -146,6 +152,8 @@ class Turns:
                 return effects.wake_at
             now = monotonic()
             node.take(SaveEnded(effects.number), now)
+            if not node.restless:
+                return effects.wake_at
 
     def _leave(self, leave: Leave) -> None:
         self._node = None

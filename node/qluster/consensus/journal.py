@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from qluster.consensus.settings import (
     BATCH_ENTRIES_MAX,
     ENTRY_OVERHEAD_BYTES,
+    FETCHED_BYTES_MAX,
     TAIL_BYTES_MAX,
     TAIL_ENTRIES_MAX,
 )
@@ -124,13 +125,18 @@ class Journal:
         del self._entries[index - self.base_index - 1 :]
         del self._sizes[index - self.base_index :]
 
-    def forget_up_to(self, index: int) -> None:
-        """A snapshot covers this index: keep only a tail behind it."""
+    def forget_up_to(self, index: int, wanted: int | None = None) -> None:
+        """A snapshot covers this index: keep only a tail behind it, and what somebody wants after ``wanted``."""
         assert index <= self.last_index, f"entry {index} was never here"
-        keep_from = max(self.base_index, index - TAIL_ENTRIES_MAX)
-        while keep_from < index and self.size_between(keep_from, index) > TAIL_BYTES_MAX:
+        keep_from = self._kept_from(index, max(self.base_index, index - TAIL_ENTRIES_MAX), TAIL_BYTES_MAX)
+        if wanted is not None and wanted < keep_from:
+            keep_from = min(keep_from, self._kept_from(index, max(self.base_index, wanted), FETCHED_BYTES_MAX))
+        self._rebase(keep_from)
+
+    def _kept_from(self, index: int, keep_from: int, bytes_max: int) -> int:
+        while keep_from < index and self.size_between(keep_from, index) > bytes_max:
             keep_from += max(1, (index - keep_from) // 8)
-        self._rebase(min(keep_from, index))
+        return min(keep_from, index)
 
     def restart_at(self, index: int, term: int) -> None:
         """Drop everything: a snapshot took the place of the log."""

@@ -220,10 +220,10 @@ class Participant:
         self.commit_index = max(self.commit_index, index)
         self.belonged = self.belonged or self.membership.contained(self.node, self.commit_index)
 
-    def compact(self, snapshot: Snapshot) -> None:
-        """This snapshot covers what was applied."""
+    def compact(self, snapshot: Snapshot, wanted: int | None = None) -> None:
+        """This snapshot covers what was applied; somebody may still want the entries after ``wanted``."""
         self.snapshot = snapshot
-        self.journal.forget_up_to(snapshot.index)
+        self.journal.forget_up_to(snapshot.index, wanted)
         self.membership.forget_up_to(self.journal.base_index)
         self._save_snapshot(snapshot, reset=False)
 
@@ -258,6 +258,11 @@ class Participant:
     def output(self) -> Output:
         """What has gathered since :meth:`take`."""
         return self._output
+
+    @property
+    def restless(self) -> bool:
+        """Whether something is wanted, or an entry waits to be applied or saved."""
+        return self.commit_index > self.applied_index or bool(self._unsaved) or not self._output.empty
 
     def say(self, event: str, **facts: object) -> None:
         """One line for people."""

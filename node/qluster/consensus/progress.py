@@ -47,6 +47,8 @@ class Progress:
     """When it was last asked alone."""
     offered_at: float = -inf
     """When a snapshot was last offered."""
+    offered_index: int = 0
+    """The first snapshot offered that it has not confirmed yet; 0 when there is none."""
     answered_at: float = -inf
     """When it last confirmed something."""
     steady_since: float = inf
@@ -65,6 +67,8 @@ class Progress:
         if index > self.match or not self.verified:
             self.moved_at = now
         self.match = max(self.match, index)
+        if self.match >= self.offered_index:
+            self.offered_index = 0
         self.verified = True
         self.next = max(self.next, self.match + 1)
         while self.under_way and self.under_way[0].last_index <= self.match:

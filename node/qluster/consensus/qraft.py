@@ -420,7 +420,8 @@ class QRaft:
         assert self.snapshot_index < index <= me.applied_index, (self.snapshot_index, index, me.applied_index)
         term = me.journal.term_at(index)
         assert term is not None, f"entry {index} is no longer in the journal"
-        me.compact(Snapshot(index, term, me.membership.at(index).encode(), state))
+        wanted = self._office.replication.wanted(me.now) if self._office is not None else None
+        me.compact(Snapshot(index, term, me.membership.at(index).encode(), state), wanted)
         me.check()
 
     def install(self, snapshot: Snapshot, now: float) -> None:

@@ -190,8 +190,16 @@ class Replication:
         if now < peer.offered_at + me.settings.replication_retry_interval or me.snapshot is None:
             return
         peer.offered_at = now
+        peer.offered_index = peer.offered_index or me.snapshot.index
         me.say("offers", snapshot=me.snapshot.index, node=peer.node)
         me.send(peer.node, SnapshotOffer(me.cluster, me.node, me.term, me.snapshot.index))
+
+    def wanted(self, now: float) -> int | None:
+        """After which index somebody who is there will want entries that a snapshot covers; None: nobody."""
+        present = [peer for peer in self._peers.values() if self._present(peer, now)]
+        wanted = [peer.offered_index for peer in present if peer.offered_index]
+        wanted += [peer.match for peer in present if peer.repairing and peer.verified and not peer.offered_index]
+        return min(wanted, default=None)
 
     def probe(self, node: int, now: float) -> None:
         """Ask one node alone; what it lacks shows in its answer."""

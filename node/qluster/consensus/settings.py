@@ -47,6 +47,10 @@ TAIL_BYTES_MAX = 8 << 20
 """The same in bytes."""
 
 
+FETCHED_BYTES_MAX = 64 << 20
+"""The same while a node fetches a snapshot or is repaired: else a busy cluster would always be ahead of it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """The values of config.yaml that consensus obeys; the defaults are those of config.yaml."""

@@ -42,17 +42,26 @@ Receiver = Callable[[bytes, Address], None]
 class Multicast:
     """The sockets of one daemon. ``received`` is called with each datagram and its sender's address.
 
+    ``drained`` is called when all that was there has been read.
     ``offload`` false leaves out what the kernel can do at once, for comparison.
     ``port`` is where it sends from, when that is not the group's.
     """
 
     def __init__(
-        self, ip: str, wanted: UdpSocket, received: Receiver, *, offload: bool = True, port: int | None = None
+        self,
+        ip: str,
+        wanted: UdpSocket,
+        received: Receiver,
+        *,
+        drained: Callable[[], None] = lambda: None,
+        offload: bool = True,
+        port: int | None = None,
     ) -> None:
         self.counters: Counter[str] = Counter(socket_drops=0)
         self._ip = ip
         self._wanted = wanted
         self._received = received
+        self._drained = drained
         self._family = family_of(ip)
         self._port = port
         self._others = [peer for peer in wanted.peers if peer[0] != ip]
@@ -199,6 +208,10 @@ class Multicast:
     # --- in ----------------------------------------------------------------
 
     def _drain(self, one: socket.socket) -> None:
+        self._read_all(one)
+        self._drained()
+
+    def _read_all(self, one: socket.socket) -> None:
         read = 0
         while read < DRAIN_MAX and one.fileno() >= 0:
             try:
