@@ -10,6 +10,7 @@ import asyncio
 import json
 import sys
 import time
+from dataclasses import replace
 
 from qluster.cli.logs import begin_log
 from qluster.cli.main import read_config
@@ -20,6 +21,8 @@ from bench import inside, wire
 from bench.figures import from_latencies
 from bench.load import Outcome
 
+KEPT = 1000
+"""Latencies of a task that is ended by its number."""
 FIRST_TICKET = 1 << 40
 """Tickets of REST requests count from 1: these never meet them."""
 
@@ -50,7 +53,15 @@ class Loop:
             raise RuntimeError(f"no write succeeded: {self._refused}")
         seconds = self._task.seconds if not self._task.count else time.monotonic() - self._counts_from
         figures = from_latencies(self._latencies, seconds, sum(self._refused.values()))
+        if self._task.count:
+            figures = replace(figures, rate=self._done / seconds)
         return Outcome(figures, self._done)
+
+    def _counts(self, now: float) -> bool:
+        """A million latencies would be most of what the process has grown by: some are enough."""
+        if self._task.count:
+            return self._done % max(1, self._task.count // KEPT) == 0
+        return self._counts_from <= now <= self._ends
 
     def _next(self) -> None:
         self._ticket += 1
@@ -66,7 +77,7 @@ class Loop:
         outcome = answer.outcome if answer is not None else None
         if isinstance(outcome, Done):
             self._done += 1
-            if now >= self._counts_from and (self._task.count or now <= self._ends):
+            if self._counts(now):
                 self._latencies.append(now - asked)
         else:
             word = type(outcome).__name__
