@@ -3,9 +3,9 @@
 It must not know sockets or keys. What goes to one node carries an echo: the newest message of that node that
 was heard through the group. From the echoes of the others a sender learns two things.
 
-Who has not echoed its newest message after a moment may have missed it, and cannot know when nothing follows:
-the sender announces the number once more, to those few alone or to all. Where everybody answers what goes
-to the group, as voters answer their leader, nothing is announced at all.
+Who has not echoed a message a moment after it, though it is one that all have an answer to, may have missed it, and
+cannot know when nothing follows: the sender announces the number once more, to those few alone or to all. Where
+everybody answers, as voters answer their leader, nothing is announced at all.
 
 Who goes on speaking and echoes nothing new is cut off from the group: a switch has forgotten its membership, or a
 firewall drops multicast. It gets a copy of everything by unicast, until it echoes again.
@@ -56,7 +56,7 @@ class Hearing:
         self.announce_at = inf
 
     def ended(self, now: float) -> None:
-        """The last chunk of it went."""
+        """The last chunk of it went, and it is one that is answered."""
         self.announce_at = now + ANNOUNCE_DELAY
 
     def echoed(self, peer: Peer, echo: int, now: float) -> bool:

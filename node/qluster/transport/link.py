@@ -303,9 +303,10 @@ class Link:
 
     # --- out ---------------------------------------------------------------
 
-    def send(self, message: bytes, to: Address | None, now: float) -> None:
-        """Queue a message; ``to`` None is the group.
+    def send(self, message: bytes, to: Address | None, now: float, *, answered: bool = False) -> None:
+        """Queue a message; ``to`` None is the group. ``answered``: who hears it has something to say to it.
 
+        Who then says nothing may have missed it, and is told that there was one when nothing else follows.
         When the queue is full the oldest message to the group that has not begun gives way: the group
         hears the next one anyway, and consensus repeats what is still wanted.
         """
@@ -319,7 +320,7 @@ class Link:
             count = chunk_count(len(message), self._chunk_size)
         if len(self._queue) >= self.settings.send_buffer_capacity and not self._make_room():
             return
-        self._queue.append(Outgoing(message, to, count))
+        self._queue.append(Outgoing(message, to, count, answered))
 
     def _make_room(self) -> bool:
         self.counters["messages_queue_full"] += 1
@@ -435,7 +436,7 @@ class Link:
         if outgoing.chunks_sent == outgoing.count:
             self._queue.popleft()
             self.counters["messages_sent"] += 1
-            if self._peers and not outgoing.direct:
+            if outgoing.answered and self._peers and not outgoing.direct:
                 self._hearing.ended(now)
         return True
 

@@ -76,12 +76,20 @@ def wants_max(size: int, chunks_max: int) -> int:
 class Outgoing:
     """A message on its way out: its number is given when its first chunk goes."""
 
-    __slots__ = ("chunks_sent", "count", "direct", "message", "number", "repaired", "sent_at", "to")
+    __slots__ = ("answered", "chunks_sent", "count", "direct", "message", "number", "repaired", "sent_at", "to")
 
     def __init__(
-        self, message: bytes, to: Address | None, count: int, number: int = 0, chunks_sent: int = 0
+        self,
+        message: bytes,
+        to: Address | None,
+        count: int,
+        answered: bool = False,
+        number: int = 0,
+        chunks_sent: int = 0,
     ) -> None:
         self.message = message
+        self.answered = answered
+        """Whether those who hear it say something by unicast soon."""
         self.to = to
         self.direct = to is not None
         self.count = count

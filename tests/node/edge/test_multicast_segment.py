@@ -52,7 +52,7 @@ class Node:
         self._timer: asyncio.TimerHandle | None = None
 
     def say(self, message: bytes, to: Address | None = None) -> None:
-        self.link.send(message, to, monotonic())
+        self.link.send(message, to, monotonic(), answered=True)
         self._step()
 
     def close(self) -> None:

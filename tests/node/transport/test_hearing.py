@@ -50,7 +50,7 @@ class Group:
         return self.links[self.leader_at]
 
     def say(self, message: bytes) -> None:
-        self.leader.send(message, None, self.now)
+        self.leader.send(message, None, self.now, answered=self.answering)
         self.pass_time(STEP)
 
     def pass_time(self, seconds: float) -> None:
@@ -114,6 +114,17 @@ def test_where_all_answer_nothing_is_announced() -> None:
         group.say(b"heartbeat")
         group.pass_time(0.1)
     assert group.leader.counters["announcements_sent"] == 0
+
+
+def test_what_nobody_answers_is_not_announced() -> None:
+    """Reports go to all once a second, and whoever misses one hears the next."""
+    group = Group(4)
+    group.answering = False
+    for _ in range(20):
+        group.say(b"report")
+        group.pass_time(0.1)
+    assert group.leader.counters["announcements_sent"] == 0
+    assert group.leader.wake_at == inf
 
 
 def test_announcements_end_and_the_link_sleeps() -> None:
