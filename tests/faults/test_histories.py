@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from faults.campaign import Round, play
 
-SECONDS = 12.0
+SECONDS = 8.0
 ROOT = Path(__file__).resolve().parents[2]
 
 

@@ -1,0 +1,87 @@
+"""Plants faults into a copy of the daemon and plays rounds until each is found: do these rounds see at all?
+
+`PYTHONPATH=node:tests/node:tests python -m faults.planted` prints a table; a minute or a few for each fault.
+"""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from faults import cables, cluster, disks
+from faults.campaign import Round, play
+from faults.nemesis import NETWORK, Fault, all_killed, failed_flush, killed, power_cut, stands_still
+
+ROUNDS_MAX = 8
+ROUND_SECONDS = 15.0
+
+
+@dataclass(frozen=True)
+class Planted:
+    """One fault: in which file, what instead of what, and who strikes."""
+
+    name: str
+    file: str
+    right: str
+    wrong: str
+    kinds: tuple[Fault, ...]
+
+
+FLUSH_FAILED = '        raise DiskFailed(path, f"flushing failed ({error.strerror})") from error\n'
+PLANTED = (
+    Planted("reads without the lease", "qluster/serving.py",
+            "held = node.qraft.ready and node.qraft.lease_until > now", "held = node.qraft.ready",
+            (stands_still, *NETWORK)),
+    Planted("reads without a round", "qluster/serving.py",
+            "    node.qraft.request_read(ticket, now)\n", "    return outcome()\n", (stands_still, *NETWORK)),
+    Planted("flushes left out", "qluster/edge/disk/files.py",
+            "        os.fdatasync(descriptor)\n", "        pass\n", (power_cut,)),
+    Planted("failed flushes passed over", "qluster/edge/disk/files.py", FLUSH_FAILED,
+            "        pass\n", (failed_flush, failed_flush, power_cut)),
+    Planted("terms and votes not saved", "qluster/edge/disk/store.py",
+            "        return [Record(VOTE, save.term, save.vote or 0)]\n", "        return []\n",
+            (killed, all_killed, *NETWORK)),
+)  # fmt: skip
+
+
+def search(planted: Planted, node: Path) -> str:
+    """Play rounds against a daemon with this fault; how and when it was found."""
+    with tempfile.TemporaryDirectory(prefix="planted-") as folder:
+        copy = Path(folder) / "node"
+        shutil.copytree(node, copy, ignore=shutil.ignore_patterns("__pycache__"))
+        file = copy / planted.file
+        text = file.read_text()
+        assert text.count(planted.right) == 1, f"{planted.file} has changed: plant {planted.name!r} anew"
+        file.write_text(text.replace(planted.right, planted.wrong))
+        cluster.PROGRAM = copy
+        began = time.monotonic()
+        for seed in range(1, ROUNDS_MAX + 1):
+            played = play(Round(seed), ROUND_SECONDS, kinds=planted.kinds)
+            if played.violations:
+                what = played.violations[0].partition("\n")[0][:100]
+                return f"round {seed}, {time.monotonic() - began:.0f} s | {what}"
+    return f"not in {ROUNDS_MAX} rounds | "
+
+
+def main() -> int:
+    """All of them, or those whose names are given; 0 when all were found."""
+    if reason := cables.obstacle() or disks.obstacle():
+        print(f"not here: {reason}", file=sys.stderr)
+        return 2
+    node, missed = cluster.PROGRAM, 0
+    print("| planted | found | as |\n|---|---|---|", flush=True)
+    for planted in PLANTED:
+        if sys.argv[1:] and planted.name not in sys.argv[1:]:
+            continue
+        found = search(planted, node)
+        missed += found.startswith("not")
+        print(f"| {planted.name} | {found} |", flush=True)
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
