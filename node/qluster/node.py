@@ -20,7 +20,7 @@ from qluster.cluster.state import decode as decode_state
 from qluster.cluster.state import encode as encode_state
 from qluster.config import Config, differences, shared, shared_digest
 from qluster.consensus.members import Member, Members
-from qluster.consensus.messages import encode
+from qluster.consensus.messages import AnyMessage, AppendReply, encode
 from qluster.consensus.output import Output
 from qluster.consensus.qraft import QRaft
 from qluster.database.facts import Facts
@@ -392,7 +392,7 @@ class Node:
         for destination, message in output.send:
             to = self.address(destination) if destination is not None else None
             if destination is None or to is not None:
-                self._say(CONSENSUS + encode(message), to, now, unbound=isinstance(message, UNBOUND))
+                self._say(CONSENSUS + encode(message), to, now, unbound=self._unbound(message))
         if output.restored is not None:
             self._stirred = True
             self._restore(output.restored, now)
@@ -408,6 +408,12 @@ class Node:
         for line in output.log:
             log.info("%s", line)
         return bool(output.committed or output.restored or output.send or output.save or output.reads)
+
+    def _unbound(self, message: AnyMessage) -> bool:
+        """Whether a message says nothing that is not durable, once the term is."""
+        if isinstance(message, AppendReply):
+            return self.qraft is not None and message.match <= self.qraft.saved_index
+        return isinstance(message, UNBOUND)
 
     def _apply(self, entry: Entry, now: float) -> None:
         if entry.kind == "members":

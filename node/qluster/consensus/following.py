@@ -93,9 +93,9 @@ class Following:
         while (early := self._early.pop(verified, None)) is not None and self._fits(early):
             verified, number = self._take_over(early), max(number, early.round)
         if number or message.records:
-            me.send(
-                message.node, AppendReply(me.cluster, me.node, me.term, number, verified, self._silent(now))
-            )
+            # A heartbeat is answered with what is durable now: the leader's lease must not wait for this disk.
+            match = verified if message.records else min(verified, me.saved_index)
+            me.send(message.node, AppendReply(me.cluster, me.node, me.term, number, match, self._silent(now)))
 
     def _fits(self, message: Append) -> bool:
         """Whether this log has the entry that the message goes on from. What a snapshot covers always fits (B11)."""

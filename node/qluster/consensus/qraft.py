@@ -145,6 +145,11 @@ class QRaft:
         return self._me.commit_index
 
     @property
+    def saved_index(self) -> int:
+        """Up to here this node's own copy is durable."""
+        return self._me.saved_index
+
+    @property
     def restless(self) -> bool:
         """Whether :meth:`take` has something to give."""
         return self._me.restless

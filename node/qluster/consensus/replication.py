@@ -198,7 +198,7 @@ class Replication:
         """After which index somebody who is there will want entries that a snapshot covers; None: nobody."""
         present = [peer for peer in self._peers.values() if self._present(peer, now)]
         wanted = [peer.offered_index for peer in present if peer.offered_index]
-        wanted += [peer.match for peer in present if peer.repairing and peer.verified and not peer.offered_index]
+        wanted += [peer.match for peer in present if peer.verified and not peer.offered_index]
         return min(wanted, default=None)
 
     def probe(self, node: int, now: float) -> None:
