@@ -250,7 +250,7 @@ class Node:
         if number:
             self._holding.hold(number, Message(text, to))
         else:
-            self.link.send(text, to, now)
+            self.link.send(text, to, now, answered=text[:1] == CONSENSUS)
 
     def _held(self, held: Job | Leave) -> bool:
         """Whether this waits for a save."""
@@ -263,7 +263,7 @@ class Node:
         for held in self._holding.ended(number):
             match held:
                 case Message(text, to):
-                    self.link.send(text, to, now)
+                    self.link.send(text, to, now, answered=text[:1] == CONSENSUS)
                 case Job():
                     self._effects.start.append(held)
                 case Leave():

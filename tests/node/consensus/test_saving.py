@@ -76,6 +76,19 @@ def test_leader_whose_disk_stalls_steps_down_although_all_answer() -> None:
     assert any("has not saved" in line for line in qraft.take().log)
 
 
+def test_heartbeat_is_answered_with_what_is_durable_while_the_disk_saves() -> None:
+    """S18: a leader's lease must not wait for the disks of those who answer it."""
+    qraft = QRaft(1, SETTINGS, saved(1, log(THREE)), Middle(0), NOW)
+    qraft.receive(append(2, 1, 1, 1, [entry(2, 1)]), NOW)
+    qraft.take()
+    number = qraft.saving()
+    qraft.receive(append(2, 1, 2, 1, number=5), NOW)
+    assert [(reply.round, reply.match) for reply in sent(qraft.take(), say.AppendReply)] == [(5, 1)]
+    qraft.saved(number, NOW)
+    qraft.receive(append(2, 1, 2, 1, number=6), NOW)
+    assert [(reply.round, reply.match) for reply in sent(qraft.take(), say.AppendReply)] == [(6, 2)]
+
+
 def test_entries_that_were_replaced_are_not_counted_when_their_save_ends() -> None:
     qraft = QRaft(1, SETTINGS, saved(1, log(THREE)), Middle(0), NOW)
     qraft.receive(append(2, 2, 1, 1, [entry(2, 2), entry(3, 2), entry(4, 2)]), NOW)
