@@ -101,8 +101,8 @@ def read_document(text: str, name: str) -> tuple[Mapping, list[Fault]]:
         raise ConfigErrors(name, [Fault("", "is empty. docs/reference/config.md has an example.")])
     if not isinstance(root, yaml.MappingNode):
         raise ConfigErrors(name, [Fault("", "is no list of `key: value` lines.", root.start_mark.line + 1)])
-    faults: list[Fault] = []
-    return _mapping(root, "", faults, 0), faults
+    reader = _Reader()
+    return reader.mapping(root, "", 0), reader.faults
 
 
 def _syntax_message(error: yaml.MarkedYAMLError) -> str:
@@ -114,31 +114,48 @@ DEPTH_MAX = 8
 """No key lies deeper than three levels; the rest is room for a clear message about what is too deep."""
 
 
-def _value(node: yaml.Node, path: str, faults: list[Fault], depth: int) -> Value:
-    line = node.start_mark.line + 1
-    if depth > DEPTH_MAX:
-        faults.append(Fault(path, "is nested too deeply. No key lies deeper than three levels.", line))
-        return Scalar("", "null", line)
-    if isinstance(node, yaml.MappingNode):
-        return _mapping(node, path, faults, depth)
-    if isinstance(node, yaml.SequenceNode):
-        return Sequence(tuple(_value(item, path, faults, depth + 1) for item in node.value), line)
-    return Scalar(str(node.value), node.tag.rsplit(":", 1)[-1], line)
+class _Reader:
+    """Makes the tree, and gathers the faults of its form."""
 
+    def __init__(self) -> None:
+        self.faults: list[Fault] = []
+        self._met: set[int] = set()
 
-def _mapping(node: yaml.MappingNode, path: str, faults: list[Fault], depth: int) -> Mapping:
-    found = Mapping(line=node.start_mark.line + 1)
-    for key_node, value_node in node.value:
-        line = key_node.start_mark.line + 1
-        if not isinstance(key_node, yaml.ScalarNode):
-            faults.append(Fault(path, "a key must be a single word.", line))
-            continue
-        key = str(key_node.value)
-        here = f"{path}.{key}" if path else key
-        if key in found.items:
-            first = found.key_lines[key]
-            faults.append(Fault(here, f"stands twice (first in line {first}). Keep one of them.", line))
-            continue
-        found.key_lines[key] = line
-        found.items[key] = _value(value_node, here, faults, depth + 1)
-    return found
+    def _value(self, node: yaml.Node, path: str, depth: int) -> Value:
+        line = node.start_mark.line + 1
+        if not isinstance(node, yaml.CollectionNode):
+            return Scalar(str(node.value), node.tag.rsplit(":", 1)[-1], line)
+        fault = self._fault(node, depth)
+        if fault:
+            self.faults.append(Fault(path, fault, line))
+            return Scalar("", "null", line)
+        if isinstance(node, yaml.MappingNode):
+            return self.mapping(node, path, depth)
+        return Sequence(tuple(self._value(item, path, depth + 1) for item in node.value), line)
+
+    def _fault(self, node: yaml.Node, depth: int) -> str:
+        if depth > DEPTH_MAX:
+            return "is nested too deeply. No key lies deeper than three levels."
+        if id(node) in self._met:
+            # A few lines of lists that name each other would stand for more values than fit into memory.
+            return "is named again by an alias. Write the list or the section out where it is needed."
+        self._met.add(id(node))
+        return ""
+
+    def mapping(self, node: yaml.MappingNode, path: str, depth: int) -> Mapping:
+        """The keys of a section with their values."""
+        found = Mapping(line=node.start_mark.line + 1)
+        for key_node, value_node in node.value:
+            line = key_node.start_mark.line + 1
+            if not isinstance(key_node, yaml.ScalarNode):
+                self.faults.append(Fault(path, "a key must be a single word.", line))
+                continue
+            key = str(key_node.value)
+            here = f"{path}.{key}" if path else key
+            if key in found.items:
+                first = found.key_lines[key]
+                self.faults.append(Fault(here, f"stands twice (first in line {first}). Keep one of them.", line))
+                continue
+            found.key_lines[key] = line
+            found.items[key] = self._value(value_node, here, depth + 1)
+        return found
