@@ -14,7 +14,6 @@ from histories.linearizability import check
 from histories.operations import Kind, Operation
 from qluster.consensus.refusals import Refusal
 from qluster.events import Entry
-
 from swarm.quiet import GRAIN
 from swarm.rules import Violated
 

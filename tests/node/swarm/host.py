@@ -12,7 +12,6 @@ from qluster.consensus.messages import AnyMessage
 from qluster.consensus.qraft import QRaft
 from qluster.events import Entry, Identity, Save, Saved, SaveEntries, SaveSnapshot, SaveVote
 from qluster.holding import Holding
-
 from swarm.quiet import GRAIN, grid_after, on_grid
 from swarm.registers import Registers
 

@@ -31,8 +31,8 @@ from qluster.consensus.qraft import QRaft
 from qluster.consensus.settings import Settings
 from qluster.events import Snapshot
 
-LONG_AGO = 900.0
-"""Seconds: far above every setting of a simulated cluster and every multiple of one in the code."""
+LONG_AGO = 130.0
+"""Seconds: twice the longest setting, remove-interval; no comparison in the code reaches further back."""
 
 GRAIN = 1 / 65536
 
@@ -52,6 +52,21 @@ SKIPPED = {"random"}
 def on_grid(seconds: float) -> float:
     """The nearest moment or length that adds exactly."""
     return round(seconds * 65536) * GRAIN
+
+
+class Same:
+    """Equal to the very same object only; holds it, so that nothing else can take its place in memory."""
+
+    __slots__ = ("thing",)
+
+    def __init__(self, thing: object) -> None:
+        self.thing = thing
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Same) and self.thing is other.thing
+
+    def __hash__(self) -> int:
+        return id(self.thing)
 
 
 def grid_after(moment: float) -> float:
@@ -86,11 +101,11 @@ def _digest(thing: Any, name: str, now: float, newest: int, seen: set[int]) -> o
 
 def _digest_object(thing: Any, now: float, newest: int, seen: set[int]) -> object:
     if isinstance(thing, BY_IDENTITY):
-        return id(thing)
+        return Same(thing)
     if isinstance(thing, Journal):
         return thing.base_index, thing.last_index, thing.last_term
     if isinstance(thing, Membership):
-        return tuple((index, id(members)) for index, members in thing._lists)
+        return tuple((index, Same(members)) for index, members in thing._lists)
     if isinstance(thing, Output):
         assert not (thing.save or thing.send or thing.committed), "an output was not taken"
         return None

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import traceback
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from hashlib import sha256
 from random import Random
 from time import process_time
 
+from qluster.consensus.journal import JournalDamaged
 from qluster.consensus.settings import Settings
-
 from swarm.clients import Clients
+from swarm.rules import Violated
 from swarm.storms import Storms, drawn
 from swarm.world import World
 
@@ -66,20 +68,25 @@ def world_of(seed: int) -> tuple[World, Storms]:
     return world, Storms(world, drawn(random), nodes)
 
 
-def run(seed: int, cycles: int = CYCLES) -> Result:
-    """Run one seed."""
+def run(seed: int, cycles: int = CYCLES, quiet: bool = True, plant: Callable[[World], None] | None = None) -> Result:
+    """Run one seed. ``quiet`` false: storms only, for hunting planted faults (``plant`` changes the world)."""
     began = process_time()
     world, storms = world_of(seed)
+    if plant is not None:
+        plant(world)
     result = Result(seed, len(world.hosts))
     try:
         storms.clear()
         for _ in range(cycles):
             storms.storm()
             storms.clear()
-            storms.quiet()
-    except AssertionError as error:
+            if quiet:
+                storms.quiet()
+            else:
+                storms.pause()
+    except (AssertionError, JournalDamaged) as error:
         result.fault = f"{type(error).__name__}: {error}"
-        if type(error).__name__ != "Violated":
+        if not isinstance(error, Violated):
             world.story.append(traceback.format_exc(limit=-5))
     _gather(result, world)
     result.cpu = process_time() - began

@@ -18,7 +18,6 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from qluster.consensus.refusals import Refusal
-
 from swarm.quiet import GRAIN, on_grid
 from swarm.rules import Violated
 from swarm.world import Weather, member
@@ -34,6 +33,9 @@ RECOVERY_SECONDS = 900.0
 """Within this a cluster that nothing disturbs must be whole: new members are admitted one at a time."""
 
 PROBE_SECONDS = 5.0
+
+HAND_OVER_SECONDS = 5.0
+"""Half of what a round of votes may take at the seed's timers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +58,9 @@ def drawn(random: Random) -> Mix:
         strikes=chosen,
         pause=random.choice([4.0, 15.0, 40.0]),
         length=random.choice([120.0, 300.0, 600.0]),
-        quiet=random.choice([1.0, 3.0, 8.0]) * 3600.0,
+        quiet=random.choice([3.0, 8.0, 18.0]) * 3600.0,
         ask=random.choice([0.7, 3.0, 10.0]),
-        ask_in_quiet=random.choice([900.0, 3600.0]),
+        ask_in_quiet=random.choice([1800.0, 7200.0]),
         weather=Weather(
             loss=random.choice([0.0, 0.02, 0.1, 0.3]),
             duplication=random.choice([0.0, 0.1]),
@@ -155,13 +157,36 @@ class Storms:
         """Hours in which nothing happens but heartbeats and now and then a client."""
         world, random = self._world, self._world.random
         world.clients.judge()
+        self._hand_over()
         end = on_grid(world.now + random.uniform(0.2, 1.8) * self.mix.quiet)
         while world.now < end:
             world.run(min(end, on_grid(world.now + random.expovariate(1 / self.mix.ask_in_quiet))))
+            world.disturbed()
             for _ in range(3):
                 world.clients.ask()
             world.run(min(end, world.now + 1.0))
         world.clients.judge()
+
+    def pause(self) -> None:
+        """A quiet span of no length."""
+        self._world.clients.judge()
+        self._hand_over()
+
+    def _hand_over(self) -> None:
+        """Where nothing is wrong, leadership goes where it is wanted, and soon."""
+        world, leader = self._world, self._world.leader()
+        assert leader is not None and leader.qraft is not None
+        others = sorted(leader.qraft.members.voters - {leader.node})
+        if not others or world.random.random() < 0.5:
+            return
+        target = world.random.choice(others)
+        leader.qraft.transfer(target, leader.clock(world.now))
+        world.perform(leader)
+        world.run(world.now + HAND_OVER_SECONDS)
+        now_leading = world.leader()
+        if now_leading is None or now_leading.node != target:
+            raise Violated(f"liveness: leadership was to go from node {leader.node} to {target} and did not")
+        world.disturbed()
 
     def _missing(self) -> str:
         """What keeps this from being one whole cluster; "" when nothing does."""
@@ -233,7 +258,10 @@ class Storms:
             return False
         members = leader.qraft.members
         whole = members.get(host.node) is not None and all(one.node in world.hosts for one in members)
-        return whole and sum(1 for one in members if one.voter) == self._wanted == len(leader.qraft._me.configuration.voters)
+        electorates = leader.qraft._me.configuration.electorates
+        if not whole or len(electorates) > 1 or len(electorates[0].voters) != self._wanted:
+            return False
+        return max(electorates[0].commit, electorates[0].election) < self._wanted
 
     # --- strikes ------------------------------------------------------------------------------
 

@@ -20,11 +20,10 @@ from qluster.consensus.messages import AnyMessage, Append, AppendReply, decode, 
 from qluster.consensus.output import Output
 from qluster.consensus.qraft import QRaft
 from qluster.consensus.settings import Settings
-from qluster.events import Entry
+from qluster.events import Entry, SaveSnapshot
 from qluster.holding import UNBOUND
-
 from swarm.host import CLUSTER, Chance, Host, blank, copied
-from swarm.quiet import GRAIN, digest, on_grid, shift
+from swarm.quiet import GRAIN, LONG_AGO, digest, on_grid, shift
 from swarm.registers import Registers
 from swarm.rules import Rules, Violated
 
@@ -148,7 +147,7 @@ class World:
                     self._arrive(node, message)
             elif call_at <= until:
                 self.now, _, what = heapq.heappop(calls)
-                self._digests.clear()
+                self.disturbed()
                 what()
             else:
                 break
@@ -194,6 +193,11 @@ class World:
             self._wake(host, host.world_time(wake_at))
 
     # --- quiet spans ---------------------------------------------------------------------
+
+    def disturbed(self) -> None:
+        """Something came from outside: before it is long ago there is no use in looking for a quiet span."""
+        self._digests.clear()
+        self._look_again_at = self.now + LONG_AGO + 15.0
 
     def _jump(self, leader: Host, limit: float) -> None:
         """When all is as some rounds before, go on to the last such moment before anything comes from outside."""
@@ -276,9 +280,13 @@ class World:
     def _tear(self, host: Host) -> None:
         """Of what was on its way to the disk a beginning is there."""
         saves = [save for _, group in host.saving for save in group]
-        for save in saves[: self.random.randint(0, len(saves))]:
+        done = self.random.randint(0, len(saves))
+        for save in saves[:done]:
             self.rules.before_save(host, save)
             host.save(save)
+        if done < len(saves) and isinstance(saves[done], SaveSnapshot) and self.random.random() < 0.5:
+            self.counts.faults["torn between snapshot and log"] += 1
+            host.saved.snapshot = saves[done].snapshot
         host.saving = []
 
     def _restart(self, host: Host) -> None:
@@ -304,27 +312,20 @@ class World:
         """As the daemon does: send what may go, begin to save, apply what is committed."""
         qraft = host.qraft
         assert qraft is not None
-        output = qraft.take()
-        held: list[tuple[int | None, AnyMessage]] = []
-        holding = host.holding
+        output, holding = qraft.take(), host.holding
         for destination, message in output.send:
-            if type(message) is AppendReply:
-                held.append((destination, message))
             number = 0 if self.sends_first else holding.wait_for(output.save, unbound=isinstance(message, UNBOUND))
             if number:
                 holding.hold(number, (destination, message))  # type: ignore[arg-type]
             else:
                 self._send(host, destination, message)
-        if output.log:
-            for line in output.log:
-                if line.startswith("candidate"):
-                    self.counts.elections += 1
-                self.tell(f"node {host.node} {line}")
-        if (qraft._office is not None) != (host.node in self._leading):
-            if qraft._office is not None:
-                self._leading[host.node] = host
-            else:
-                self._leading.pop(host.node)
+        for line in output.log:
+            self.counts.elections += line.startswith("candidate")
+            self.tell(f"node {host.node} {line}")
+        if qraft._office is None:
+            self._leading.pop(host.node, None)
+        else:
+            self._leading[host.node] = host
         self._apply(host, output)
         self.rules.after(host)
         if output.save:

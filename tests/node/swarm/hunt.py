@@ -1,0 +1,117 @@
+"""Decides how planted faults are hunted, and what the table of them says.
+
+``python -m swarm.hunt`` hunts them all, writes the seeds that found them to ``found.json`` and the table to the
+documentation; ``python -m swarm.hunt B5`` hunts those whose sentence contains the words.
+"""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from time import process_time
+
+from swarm.planted import ABSENT, PLANTS
+from swarm.runs import Result, run
+
+RUNS_MAX = 3000
+SECONDS_MAX = 240.0
+STORMS = 2
+"""Storms of one run of a hunt: a fault that shows at all shows soon, and another seed is another mix."""
+
+FOUND = Path(__file__).with_name("found.json")
+PAGE = Path(__file__).parents[3] / "docs" / "planted-faults.md"
+
+
+def try_seed(sentence: str, seed: int) -> Result:
+    """One run with the fault planted."""
+    with PLANTS[sentence]():
+        try:
+            return run(seed, STORMS, quiet=False)
+        except Exception as error:  # noqa: BLE001 - a planted fault may break anything; that is found, too
+            return Result(seed, 0, f"{type(error).__name__}: {error}")
+
+
+def hunt(sentence: str, first: int = 0) -> dict[str, object] | None:
+    """The first seed that shows it."""
+    began = process_time()
+    for count, seed in enumerate(range(first, first + RUNS_MAX), start=1):
+        result = try_seed(sentence, seed)
+        seconds = process_time() - began
+        if result.fault:
+            again = try_seed(sentence, seed)
+            same = (again.fault, again.digest) == (result.fault, result.digest)
+            return {
+                "seed": seed, "runs": count, "seconds": round(seconds, 2), "found": _short(result.fault),
+                "digest": result.digest, "replayed": same,
+            }  # fmt: skip
+        if seconds > SECONDS_MAX:
+            break
+    return None
+
+
+def _short(fault: str) -> str:
+    """Which rule it was: the words before the facts."""
+    kind, _, rest = fault.partition(": ")
+    rule = rest.split(": ")[0] if kind == "Violated" else "the node's own assertion"
+    return rule if kind in ("Violated", "AssertionError") else kind
+
+
+def main(words: list[str]) -> int:
+    """Hunt; 1 when one was not found or not replayed."""
+    found: dict[str, dict[str, object]] = json.loads(FOUND.read_text()) if FOUND.exists() else {}
+    missed = []
+    for sentence in PLANTS:
+        if words and not all(word in sentence for word in words):
+            continue
+        row = hunt(sentence)
+        if row is None:
+            missed.append(sentence)
+            print(f"NOT FOUND {sentence}", flush=True)
+            continue
+        found[sentence] = row
+        print(f"{row['seed']:>5} {row['runs']:>5} {row['seconds']:>7}s {sentence}: {row['found']}", flush=True)
+        if not row["replayed"]:
+            missed.append(f"not replayed: {sentence}")
+    FOUND.write_text(json.dumps({one: found[one] for one in PLANTS if one in found}, indent=1) + "\n")
+    PAGE.write_text(page(found))
+    print(f"{len(found)} found, {len(missed)} missed: {missed}")
+    return 1 if missed else 0
+
+
+def page(found: dict[str, dict[str, object]]) -> str:
+    """The table, as it stands in the documentation."""
+    seconds = sorted(float(str(row["seconds"])) for row in found.values())
+    lines = [
+        "# Planted faults",
+        "",
+        "<!-- made by `make planted`; do not edit -->",
+        "",
+        "A simulation that finds nothing may be blind.",
+        "So faults are planted into QRaft, one at a time, and each must be found: bugs of real implementations (B), and",
+        "each rule (S, D) broken on purpose.",
+        "`seed` is the first one, counted from 0, whose run breaks a rule; `runs` and `seconds` (of one core) are what",
+        "that took. Every one was run a second time from its seed and gave the same story, line by line.",
+        "",
+        f"{len(found)} faults, all found; median {seconds[len(seconds) // 2]:.2f} s, longest {seconds[-1]:.2f} s.",
+        "",
+        "| fault | source | seed | runs | seconds | found by |",
+        "|---|---|---|---|---|---|",
+    ]
+    for sentence, row in found.items():
+        source, _, what = sentence.partition(": ")
+        cells = [what, source, row["seed"], row["runs"], row["seconds"], row["found"]]
+        lines.append("| " + " | ".join(str(cell) for cell in cells) + " |")
+    lines += ["", "## Bugs of the list that cannot be planted here", "", "| source | why |", "|---|---|"]
+    lines += [f"| {source} | {why} |" for source, why in ABSENT.items()]
+    lines += [
+        "",
+        "Faults of the whole node (database, joining, reigns, answers to clients) are planted in",
+        "`tests/node/sim/planted.py` and demanded by `tests/node/sim/test_planted_faults.py`.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
