@@ -10,6 +10,8 @@ from qluster.consensus.settings import FETCHED_BYTES_MAX, TAIL_ENTRIES_MAX
 
 THREE = voters(1, 2, 3)
 PAYLOAD = bytes(100)
+BACK = STARTED + 31
+"""When node 3 is heard again."""
 
 
 def write(qraft: QRaft, count: int, now: float, payload: bytes = PAYLOAD) -> None:
@@ -25,13 +27,20 @@ def write(qraft: QRaft, count: int, now: float, payload: bytes = PAYLOAD) -> Non
     qraft.take()
 
 
-def offered_to_3(now: float = STARTED) -> tuple[QRaft, int]:
-    """A leader that has just offered a snapshot to node 3, which has lost touch."""
+def alone_with_2(qraft: QRaft, since: float) -> None:
+    """So much time passes that node 3 counts as gone."""
+    for seconds in range(1, 33, 4):
+        qraft.tick(since + seconds)
+        confirm(qraft, 2, qraft.last_index, newest_round(qraft.take()), since + seconds)
+
+
+def offered_to_3() -> tuple[QRaft, int]:
+    """A leader that has just offered a snapshot to node 3, which was gone for a while."""
     qraft = leader_of(THREE)
-    write(qraft, TAIL_ENTRIES_MAX + 2000, now)
-    behind = qraft._me.journal.base_index
-    assert behind > 100
-    qraft.receive(say.AppendRefusal(CLUSTER, 3, qraft.term, 0, qraft.last_index, 4, 0), now)
+    alone_with_2(qraft, STARTED)
+    write(qraft, TAIL_ENTRIES_MAX + 2000, BACK)
+    assert qraft._me.journal.base_index > 100
+    qraft.receive(say.AppendRefusal(CLUSTER, 3, qraft.term, 0, qraft.last_index, 4, 0), BACK)
     (offer,) = sent(qraft.take(), say.SnapshotOffer, to=3)
     return qraft, offer.index
 
@@ -39,12 +48,12 @@ def offered_to_3(now: float = STARTED) -> tuple[QRaft, int]:
 def test_log_behind_an_offered_snapshot_is_kept_until_it_was_fetched() -> None:
     qraft, index = offered_to_3()
     for _ in range(3):
-        write(qraft, TAIL_ENTRIES_MAX + 2000, STARTED + 1)
-    confirm(qraft, 3, index, 0, STARTED + 2)
+        write(qraft, TAIL_ENTRIES_MAX + 2000, BACK + 1)
+    confirm(qraft, 3, index, 0, BACK + 2)
     assert sent(qraft.take(), say.SnapshotOffer, to=3) == []
     repairs: list[say.Append] = []
     for step in range(40):
-        qraft.tick(STARTED + 2 + step / 2)
+        qraft.tick(BACK + 2 + step / 2)
         repairs += sent(qraft.take(), say.Append, to=3)
         if repairs:
             break
@@ -53,27 +62,23 @@ def test_log_behind_an_offered_snapshot_is_kept_until_it_was_fetched() -> None:
 
 def test_log_is_kept_for_a_node_that_is_there_and_late() -> None:
     qraft, index = offered_to_3()
-    confirm(qraft, 3, index, 0, STARTED + 1)
+    confirm(qraft, 3, index, 0, BACK + 1)
     for _ in range(3):
-        write(qraft, TAIL_ENTRIES_MAX + 2000, STARTED + 1)
+        write(qraft, TAIL_ENTRIES_MAX + 2000, BACK + 1)
     assert qraft._me.journal.base_index <= index
 
 
 def test_log_kept_for_others_is_bounded_in_bytes() -> None:
     qraft, _ = offered_to_3()
     for _ in range(3):
-        write(qraft, 1000, STARTED + 1, bytes(FETCHED_BYTES_MAX // 2000))
+        write(qraft, 1000, BACK + 1, bytes(FETCHED_BYTES_MAX // 2000))
     journal = qraft._me.journal
     assert journal.size_between(journal.base_index, qraft.snapshot_index) <= FETCHED_BYTES_MAX
 
 
 def test_nothing_is_kept_for_a_node_that_is_gone() -> None:
     qraft, index = offered_to_3()
-    gone = STARTED + qraft.settings.node_timeout + 1
-    for second in range(1, 33, 4):
-        qraft.tick(STARTED + second)
-        number = newest_round(qraft.take())
-        confirm(qraft, 2, qraft.last_index, number, STARTED + second)
-    write(qraft, TAIL_ENTRIES_MAX + 2000, gone)
-    assert qraft._me.journal.base_index > index - TAIL_ENTRIES_MAX + 1
-    assert qraft.last_index - qraft._me.journal.base_index <= TAIL_ENTRIES_MAX + 2000
+    alone_with_2(qraft, BACK)
+    write(qraft, TAIL_ENTRIES_MAX + 2000, BACK + 32)
+    assert qraft._me.journal.base_index > index
+    assert qraft.snapshot_index - qraft._me.journal.base_index <= TAIL_ENTRIES_MAX
