@@ -8,7 +8,7 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 
 .DEFAULT_GOAL := help
 .PHONY: help deploy status destroy test check lint types floors unit edge cluster collection sanity \
-        faults simulate bench-consensus bench-transport lab lab-deploy lab-down lab-test lock clean
+        faults fuzz simulate bench-consensus bench-transport lab lab-deploy lab-down lab-test lock clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +30,11 @@ $(VENV)/dev.stamp: requirements/dev.txt | $(VENV)/pyvenv.cfg
 	@echo "installing the pinned dependencies of checks and tests (once)"
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	@touch $@ $(VENV)/controller.stamp
+
+$(VENV)/fuzz.stamp: requirements/fuzz.txt $(VENV)/dev.stamp
+	@echo "installing the pinned fuzzer (once)"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
 
 $(VENV)/bench.stamp: requirements/bench.txt $(VENV)/dev.stamp
 	@echo "installing the pinned dependencies of the benchmark (once)"
@@ -77,7 +82,7 @@ floors: $(VENV)/dev.stamp ## who may import whom
 	@cd node && PYTHONPATH=. ../$(BIN)/lint-imports --config pyproject.toml
 
 unit: $(VENV)/dev.stamp ## pure parts, scenarios, plugins
-	@$(BIN)/pytest tests/node tests/unit --ignore tests/node/edge --ignore tests/node/sim
+	@$(BIN)/pytest tests/node tests/unit tests/fuzz --ignore tests/node/edge --ignore tests/node/sim
 
 edge: $(VENV)/dev.stamp ## real sockets, files, databases
 	@$(BIN)/pytest tests/node/edge
@@ -109,8 +114,11 @@ bench-consensus: $(VENV)/bench.stamp ## the product beside etcd and PySyncObj: m
 bench-transport: $(VENV)/dev.stamp ## what a datagram costs, with and without the kernel's help, and how pacing holds
 	@PYTHONPATH=node $(BIN)/python bench/transport.py
 
+fuzz: $(VENV)/fuzz.stamp ## bad input guided by coverage: make fuzz SECONDS=600 TARGET=node (decode link log routes config; all)
+	@PYTHONPATH=node:tests:tests/node nice $(BIN)/python -m fuzz $(or $(TARGET),all) --seconds $(or $(SECONDS),60)
+
 lock: $(VENV)/controller.stamp ## pin the dependencies anew, with hashes
-	@for f in controller dev bench; do $(BIN)/uv pip compile -q --generate-hashes --no-emit-index-url --no-emit-find-links \
+	@for f in controller dev bench fuzz; do $(BIN)/uv pip compile -q --generate-hashes --no-emit-index-url --no-emit-find-links \
 	  --no-header --python-version 3.11 requirements/$$f.in -o requirements/$$f.txt || exit 1; done
 	@$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
 	  --python-version 3.11 requirements/node.in -o requirements/node.txt

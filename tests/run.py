@@ -51,7 +51,10 @@ def stages() -> list[Stage]:
         Stage("faults", [*PYTEST, "tests/faults"]),
         Stage("benchmark", [*PYTEST, "tests/benchmark"]),
         Stage("simulation", [*PYTEST, "tests/node/sim"]),
-        Stage("unit", [*PYTEST, "tests/node", "tests/unit", "--ignore=tests/node/edge", "--ignore=tests/node/sim"]),
+        Stage(
+            "unit",
+            [*PYTEST, "tests/node", "tests/unit", "tests/fuzz", "--ignore=tests/node/edge", "--ignore=tests/node/sim"],
+        ),
         Stage("types", [*make, "types"]),
         Stage("floors", [*make, "floors"]),
         Stage("lint", [*make, "lint"]),

@@ -111,10 +111,10 @@ class Lone:
         """A message of the cluster beside the log."""
         self.say(uid, CLUSTER + telling.encode(message))
 
-    def wait(self, seconds: float) -> None:
-        """Time passes; the node is woken as often as it asks for, within reason."""
+    def wait(self, seconds: float, wakes_max: int = 20) -> None:
+        """Time passes; the node is woken as often as it asks for, but not without end."""
         end = self.now + seconds
-        for _ in range(100):
+        for _ in range(wakes_max):
             if self.left is not None or self._wake_at >= end:
                 break
             self.now = max(self.now, self._wake_at)
@@ -254,7 +254,7 @@ def leader() -> Lone:
     """Node 1 leads; nodes 2 and 3 agreed."""
     lone = _member(1)
     lone.look(STANDBY)
-    lone.wait(2.0)
+    lone.wait(2.0, wakes_max=100)
     for _ in range(40):
         lone.wait(0.1)
         lone.cooperate(UID + 2)
@@ -267,7 +267,7 @@ def founder() -> Lone:
     """Node 1 has founded a cluster and is alone in it; its database is being made."""
     lone = outside()
     lone.look(Facts(directory="empty"))
-    lone.wait(8.0)
+    lone.wait(8.0, wakes_max=200)
     assert any(isinstance(job.order, Initialise) for job in lone.jobs.values()), "the founder makes its database"
     return lone
 

@@ -52,13 +52,16 @@ def run(content: bytes) -> None:
             if not proves_a_fault(error):
                 raise
             return
-    _look_at(lone)
+    _look_at(lone, PATHS[len(content) % len(PATHS)])
 
 
-def _look_at(lone: Lone) -> None:
+PATHS = (("/status",), ("/is-leader",), ("/status", "/map"), ("/metrics",), ("/replication", "/quorum"))
+
+
+def _look_at(lone: Lone, paths: tuple[str, ...]) -> None:
     """Whatever it went through, it can be asked."""
     status = lone.node.status(lone.now)
-    for path in ("/status", "/metrics", "/is-leader"):
+    for path in paths:
         answer = routes.decide(routes.Request("GET", path, rights=Rights.OPERATE), lambda: status, 1)
         assert isinstance(answer, routes.Reply) and answer.code
 
