@@ -361,7 +361,10 @@ class Office:
         if promotion is not None:
             return latest.promoted(promotion.node)
         if settings.autoremove_enabled and now >= self._removed_at + settings.remove_interval:
-            removal = next_removal(latest, settings.autoremove_minimum, self._unreachable(now))
+            unreachable = self._unreachable(now)
+            if unreachable and self._newly_silent(now):
+                return None  # somebody restarts: with both gone at once a quorum could be lost for good
+            removal = next_removal(latest, settings.autoremove_minimum, unreachable)
             return latest.without(removal.node) if removal else None
         return None
 
@@ -411,6 +414,13 @@ class Office:
             if max(me.heard.get(node, -inf), self._began_at) <= limit
         }
         return {node for node in gone if self._confirmed_silent(node, electorate, now)}
+
+    def _newly_silent(self, now: float) -> bool:
+        """Whether a voter has fallen silent that may be back before remove-interval is over."""
+        me = self._me
+        heard = [max(me.heard.get(node, -inf), self._began_at) for node in me.membership.latest.voters - {me.node}]
+        settings = me.settings
+        return any(now - settings.remove_interval < at <= now - settings.node_timeout for at in heard)
 
     def _confirmed_silent(self, node: int, electorate: Electorate, now: float) -> bool:
         alive = self.alive(now)

@@ -344,6 +344,16 @@ def test_node_that_only_the_leader_does_not_hear_is_not_removed() -> None:
     assert qraft.members.voters == {1, 2, 3, 4, 5}
 
 
+def test_nobody_is_removed_while_another_may_be_restarting() -> None:
+    """A rolling restart and a quick removal together lost clusters their quorum for good."""
+    qraft = leader_of(FIVE, settings=AUTOREMOVE)
+    beat(qraft, STARTED + 25, 2, 3, 4, silent=(5,))
+    beat(qraft, STARTED + 80, 2, 3, silent=(4, 5))
+    assert qraft.members.voters == {1, 2, 3, 4, 5}
+    beat(qraft, STARTED + 130, 2, 3, 4, silent=(5,))
+    assert qraft.members.voters == {1, 2, 3, 4}
+
+
 def test_removals_stop_at_half_of_what_was_configured() -> None:
     """Five nodes survive two failures. Two removals in a row must not make them a cluster that survives one."""
     qraft = leader_of(FIVE, settings=replace(AUTOREMOVE, autoremove_minimum=1))
