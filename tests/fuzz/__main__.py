@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 from fuzz.seeds import seeds
-from fuzz.targets import CORPUS, KEPT_MAX, KEPT_SIZE_MAX, TARGETS, runner
+from fuzz.targets import TARGETS, keep, kept, runner
 
 FOUND = Path(".cache") / "fuzz"
 INPUT_SIZE_MAX = 2048
@@ -54,12 +54,11 @@ def _supervise(name: str, seconds: int) -> int:
     """The fuzzer ends its process, so each target has one of its own."""
     found = FOUND / name
     found.mkdir(parents=True, exist_ok=True)
-    (CORPUS / name).mkdir(parents=True, exist_ok=True)
-    for number, content in enumerate(seeds(name)):
+    for number, content in enumerate([*seeds(name), *kept(name)]):
         (found / f"seed-{number}").write_bytes(content)
     print(f"--- {name}: {TARGETS[name]} ({seconds} s)", flush=True)
     return _call(
-        name, str(found), str(CORPUS / name), f"-artifact_prefix={found}/", f"-max_total_time={seconds}",
+        name, str(found), f"-artifact_prefix={found}/", f"-max_total_time={seconds}",
         f"-max_len={INPUT_SIZE_MAX}", f"-timeout={SLOW_SECONDS}", f"-rss_limit_mb={MEMORY_MIB}",
         "-print_final_stats=1",
     )  # fmt: skip
@@ -83,21 +82,12 @@ def _keep(name: str) -> int:
     merged = FOUND / f"{name}.merged"
     shutil.rmtree(merged, ignore_errors=True)
     merged.mkdir(parents=True)
-    code = _call(name, "-merge=1", str(merged), str(CORPUS / name), str(FOUND / name))
+    code = _call(name, "-merge=1", str(merged), str(FOUND / name))
     if code:
         return code
-    small = sorted((path for path in merged.iterdir() if path.stat().st_size <= KEPT_SIZE_MAX), key=_size)
-    kept = CORPUS / name
-    shutil.rmtree(kept, ignore_errors=True)
-    kept.mkdir(parents=True)
-    for path in small[:KEPT_MAX]:
-        shutil.copy(path, kept / path.name[:12])
-    print(f"{name}: {min(len(small), KEPT_MAX)} of {len(list(merged.iterdir()))} inputs kept")
+    inputs = [path.read_bytes() for path in merged.iterdir()]
+    print(f"{name}: {keep(name, inputs)} of {len(inputs)} inputs kept")
     return 0
-
-
-def _size(path: Path) -> tuple[int, str]:
-    return path.stat().st_size, path.name
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from collections.abc import Callable
+from base64 import b64decode, b64encode
+from collections.abc import Callable, Iterable
 from importlib import import_module
 from pathlib import Path
 
@@ -15,8 +16,9 @@ TARGETS = {
     "config": "config.yaml and changes of settings",
 }
 CORPUS = Path(__file__).parent / "corpus"
-KEPT_MAX = 120
-"""Inputs kept of one target: the smallest of those that reach something that no other does."""
+KEPT_MAX = {"node": 60}
+"""Inputs kept of a target, the smallest of those that reach something that no other does: seconds of replay."""
+KEPT_MAX_OTHERS = 150
 KEPT_SIZE_MAX = 1024
 """Bytes of one of them."""
 
@@ -27,6 +29,16 @@ def runner(name: str) -> Callable[[bytes], None]:
     return run
 
 
-def kept(name: str) -> list[Path]:
-    """The kept inputs of a target."""
-    return sorted((CORPUS / name).glob("*"))
+def kept(name: str) -> list[bytes]:
+    """The kept inputs of a target: a line of base64 each."""
+    file = CORPUS / f"{name}.txt"
+    return [b64decode(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+def keep(name: str, inputs: Iterable[bytes]) -> int:
+    """Keep the smallest of these inputs; how many that are."""
+    small = sorted({content for content in inputs if len(content) <= KEPT_SIZE_MAX}, key=lambda one: (len(one), one))
+    chosen = small[: KEPT_MAX.get(name, KEPT_MAX_OTHERS)]
+    CORPUS.mkdir(exist_ok=True)
+    (CORPUS / f"{name}.txt").write_text("".join(b64encode(content).decode() + "\n" for content in chosen))
+    return len(chosen)
