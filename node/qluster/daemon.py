@@ -19,6 +19,7 @@ import msgspec
 
 from qluster.api import routes
 from qluster.api.routes import Reply, Request
+from qluster.cluster import parcel
 from qluster.cluster.state import MalformedState
 from qluster.config import Config
 from qluster.consensus.journal import JournalDamaged
@@ -46,7 +47,6 @@ from qluster.events import (
     Saved,
     SaveEnded,
     Send,
-    Snapshot,
     SpaceChanged,
     StopRequested,
 )
@@ -70,8 +70,6 @@ SPACE_INTERVAL = 2.0
 """Seconds between two looks for space while the disk is full."""
 
 EXIT_CLEAN, EXIT_REFUSED = 0, 1
-
-_decode_snapshot = msgspec.msgpack.Decoder(tuple[int, int, bytes, bytes]).decode
 
 
 class Trouble(Exception):
@@ -227,7 +225,7 @@ class Daemon:
 
     def _mind_group(self, node: Node) -> None:
         """Join the group again when it is silent while others are heard; a leader hears only answers anyway."""
-        now, limit = clock.monotonic(), self._config.cluster.node_timeout
+        now, limit = clock.monotonic(), node.config.cluster.node_timeout
         leads = node.qraft is not None and node.qraft.role == "leader"
         if not leads and now >= self._rejoined_at + limit and node.link.deaf(now, limit):
             self._rejoined_at = now
@@ -283,7 +281,7 @@ class Daemon:
             ended = JobEnded(job.number, failure.passing, str(failure))
         except client.ClientError as failure:
             ended = JobEnded(job.number, None, str(failure))
-        except (OSError, msgspec.MsgspecError) as failure:
+        except (OSError, parcel.WrongParcel) as failure:
             ended = JobEnded(job.number, None, f"{type(failure).__name__}: {failure}")
         finally:
             took = clock.monotonic() - began
@@ -297,9 +295,9 @@ class Daemon:
         match order:
             case FetchSnapshot(address, index):
                 token = Path(self._config.api.operate_token_file).read_text(encoding="ascii").strip()
-                return Snapshot(
-                    *_decode_snapshot(await client.fetch_snapshot(address, token, self._config.api.ca_file, index))
-                )
+                cluster = self._node.cluster if self._node else 0
+                fetched = await client.fetch_snapshot(address, token, self._config.api.ca_file, index)
+                return await asyncio.to_thread(parcel.unpack, fetched, cluster, index)
             case Repoint(primary, reign, founding):
                 assert self._pooler is not None, "only a pool host repoints"
                 await self._pooler.repoint(primary, reign, founding)
@@ -385,10 +383,11 @@ class Daemon:
         return msgspec.structs.replace(status, own=own)
 
     async def _snapshot(self, index: int) -> bytes | None:
-        snapshot = self._node.snapshot if self._node else None
-        if snapshot is None or snapshot.index < index:
+        node = self._node
+        snapshot = node.snapshot if node is not None else None
+        if node is None or snapshot is None or snapshot.index < index:
             return None
-        return msgspec.msgpack.encode((snapshot.index, snapshot.term, snapshot.members, snapshot.state))
+        return await asyncio.to_thread(parcel.pack, node.cluster, snapshot)
 
     def _reload(self) -> None:
         try:

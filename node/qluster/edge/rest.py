@@ -220,7 +220,8 @@ class RestServer:
         snapshot = await self._snapshot(reply.index)
         if snapshot is None:
             return _response(routes.error(asked, "no-snapshot", index=reply.index))
-        tag = f'"{hashlib.sha256(snapshot).hexdigest()}"'
+        # In a thread: the sum of many megabytes takes longer than a heartbeat may.
+        tag = f'"{(await asyncio.to_thread(hashlib.sha256, snapshot)).hexdigest()}"'
         first = _first_byte(asked, tag)
         if first and first >= len(snapshot):
             found = asked.headers["range"]

@@ -132,6 +132,18 @@ class Site:
             headers={"Authorization": "Bearer operate-token-of-the-test"},
         )  # fmt: skip
 
+    def url(self, number: int) -> str:
+        """Where a node answers."""
+        return f"https://{self.ip(number)}:8080"
+
+    def session(self) -> requests.Session:
+        """Many requests over connections that are kept, with the right to operate."""
+        session = requests.Session()
+        session.trust_env = False  # the environment's authorities would take the place of this one
+        session.verify = str(self.root / "ca.crt")
+        session.headers["Authorization"] = "Bearer operate-token-of-the-test"
+        return session
+
     def leader(self, number: int) -> int | None:
         """Who leads, as a node says."""
         found = self.map(number)

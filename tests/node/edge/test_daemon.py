@@ -199,3 +199,34 @@ def test_sound_log_with_content_of_another_version_is_refused_with_what_to_do(si
     assert "set-aside" in output and str(state) in output
     assert "Traceback" not in output
     assert (state / "current").exists(), "nothing was deleted"
+
+
+def test_node_far_behind_fetches_a_snapshot_while_the_cluster_writes_on(site: Site) -> None:
+    for number in (1, 2, 3):
+        site.configure(number)
+        site.start(number)
+    wait_for("three voters", lambda: (site.map(2).get("cluster") or {}).get("voters") == 3)  # type: ignore[attr-defined]
+    leads = next(number for number in (1, 2, 3) if site.map(number)["own"]["node"] == site.leader(2))  # type: ignore[index]
+    late = leads % 3 + 1
+    site.children[late - 1].kill()
+    site.children[late - 1].wait()
+    with site.session() as session:
+
+        def write(first: int, count: int) -> None:
+            for number in range(first, first + count):
+                answer = session.put(f"{site.url(leads)}/kv/key{number % 20}", data=os.urandom(60_000), timeout=10,
+                                     headers={"Content-Type": "application/octet-stream"})
+                assert answer.status_code == 200, answer.text
+
+        write(0, 480)
+        child = site.start(late)
+        write(480, 120)
+        wait_for("the late node has everything", lambda: (
+            (site.map(late).get("cluster") or {}).get("applied_index", 0)  # type: ignore[attr-defined]
+            == site.map(leads)["cluster"]["applied_index"]))  # type: ignore[index]
+        value = session.get(f"{site.url(leads)}/kv/key7", params={"consistency": "leader"}, timeout=10).content
+        assert session.get(f"{site.url(late)}/kv/key7", timeout=10).content == value
+    child.send_signal(signal.SIGTERM)
+    said, _ = child.communicate(timeout=20)
+    assert " installs snapshot=" in said and "snapshot-failed" not in said and "Traceback" not in said
+    assert said.count(" installs snapshot=") <= 3, "it is not outrun for ever"
