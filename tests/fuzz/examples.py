@@ -14,6 +14,7 @@ from qluster.consensus.members import Member, Members
 from qluster.events import Entry, Snapshot
 from qluster.status import DatabaseStatus, PoolStatus
 from qluster.transport.fragments import Want
+from qluster.transport.probe import Ask, Heard, Reply
 from qluster.transport.repair import Request
 
 FOUNDING = 1_700_000_000
@@ -76,6 +77,11 @@ TELLING: tuple[telling.Message, ...] = (
 
 REQUEST = Request(7, 1, [Want(False, 5, 0), Want(True, 6, 0b1011)])
 """A repair request, as the transport sends it."""
+
+
+ASK = Ask(7, 1, True, bytes(40))
+ANSWER = Reply(7, 1, 90, True, (Heard("10.0.0.2", 7400, 0.5, None, False), Heard("10.0.0.3", 7400, None, 1.5, True)))
+"""What ``check-network`` asks and is answered."""
 
 
 def state() -> State:

@@ -8,9 +8,19 @@ import pytest
 from fuzz import examples
 from fuzz.harm import flips, harmed, truncations
 from fuzz.picture import picture
-from qluster.transport.envelope import BOOT_MAX, DIRECT, NUMBER_MAX, REQUEST, UNICAST, Drop
+from qluster.transport.envelope import (
+    BOOT_MAX,
+    DIRECT,
+    FLAGS_KNOWN,
+    NUMBER_MAX,
+    PROBE,
+    REQUEST,
+    UNICAST,
+    Drop,
+)
 from qluster.transport.fragments import Want
 from qluster.transport.link import SENDERS_MAX, Link, LinkSettings
+from qluster.transport.probe import encoded
 from qluster.transport.repair import Request
 from qluster.transport.seal import Key, Sealer
 
@@ -38,7 +48,12 @@ def busy_pair() -> tuple[Link, list[bytes]]:
     receiver.receive(datagrams[2], HERE, NOW)
     asking = Sealer("one", 3, 1, KEY)
     request = Request(2, 1, [Want(False, 1, 0)]).encoded()
-    return receiver, [datagrams[1], datagrams[4], asking.seal(REQUEST | DIRECT | UNICAST, 1, 0, 1, request)]
+    return receiver, [
+        datagrams[1],
+        datagrams[4],
+        asking.seal(REQUEST | DIRECT | UNICAST, 1, 0, 1, request),
+        Sealer("one", 99, 1, KEY).seal(PROBE, 1, 0, 1, encoded(examples.ASK)),
+    ]
 
 
 def dropped(receiver: Link) -> int:
@@ -59,7 +74,7 @@ def refuses(receiver: Link, datagram: bytes) -> None:
     assert others(receiver) == before
 
 
-@pytest.mark.parametrize("which", [0, 1, 2], ids=["chunk", "whole message", "repair request"])
+@pytest.mark.parametrize("which", range(4), ids=["chunk", "whole message", "repair request", "probe"])
 def test_harmed_datagram_is_dropped_and_counted_and_changes_nothing(which: int) -> None:
     receiver, datagrams = busy_pair()
     before = picture(receiver, COUNTERS)
@@ -112,14 +127,15 @@ def test_replayed_datagrams_and_those_of_an_earlier_start_change_nothing() -> No
     assert (receiver.counters["dropped_old_boot"], receiver.counters["dropped_replayed"]) == (3, 3)
 
 
-@pytest.mark.parametrize("flags", range(8))
+@pytest.mark.parametrize("flags", range(FLAGS_KNOWN + 2))
 def test_nonsense_under_a_good_seal_neither_crashes_nor_grows(flags: int) -> None:
     """Who holds the key may still be a version of tomorrow: every flag, extreme numbers, any payload."""
     receiver = link(2)
     numbers = [1, 2, 1023, 1024, 1025, 2**32, 2**63, NUMBER_MAX]
     chunks = [(0, 1), (0, 2), (1, 2), (10, 11), (0, 65535), (65534, 65535)]
-    payloads = [b"", b"\0", bytes(500), examples.REQUEST.encoded(), *truncations(examples.REQUEST.encoded())]
-    for uid in range(3, 3 + 2 * SENDERS_MAX, 17):
+    payloads = [b"", b"\0", bytes(500), encoded(examples.ASK), encoded(examples.ANSWER)]
+    payloads += [examples.REQUEST.encoded(), *truncations(examples.REQUEST.encoded())]
+    for uid in range(3, 3 + 2 * SENDERS_MAX, 41):
         sender = Sealer("one", uid, 1, KEY)
         for number in numbers:
             for chunk, count in chunks:

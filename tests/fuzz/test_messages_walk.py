@@ -7,11 +7,12 @@ from typing import get_args
 
 import pytest
 from fuzz import examples
-from fuzz.harm import flips, truncations
+from fuzz.harm import harmed, truncations
 from qluster.cluster import commands, state
 from qluster.cluster import messages as telling
 from qluster.consensus import messages as agreeing
 from qluster.consensus.members import MalformedMembers, Members
+from qluster.transport.probe import Ask, Reply, encoded, parse_probe
 from qluster.transport.repair import parse_request
 
 
@@ -22,9 +23,9 @@ def named(values: tuple[object, ...]) -> list[str]:
 def walk(whole: bytes, decode: Callable[[bytes], object], refusal: type[Exception], encode: object = None) -> int:
     """How many of all harmed forms are still something; what is, must have bytes again."""
     accepted = 0
-    for harmed in [*truncations(whole), *flips(whole)]:
+    for wrong in harmed(whole):
         try:
-            found = decode(harmed)
+            found = decode(wrong)
         except refusal:
             continue
         accepted += 1
@@ -85,10 +86,20 @@ def test_harmed_state_is_refused_or_another_state() -> None:
     walk(whole, state.decode, ValueError, state.encode)
 
 
+@pytest.mark.parametrize("probe", [examples.ASK, examples.ANSWER], ids=["ask", "answer"])
+def test_harmed_probe_is_none_or_another_probe(probe: Ask | Reply) -> None:
+    whole = encoded(probe)
+    assert parse_probe(whole) == probe
+    for wrong in harmed(whole):
+        found = parse_probe(wrong)
+        if found is not None:
+            encoded(found)
+
+
 def test_harmed_repair_request_is_none_or_another_request() -> None:
     whole = examples.REQUEST.encoded()
     assert parse_request(whole) == examples.REQUEST
-    for harmed in [*truncations(whole), *flips(whole)]:
-        found = parse_request(harmed)
+    for wrong in harmed(whole):
+        found = parse_request(wrong)
         if found is not None:
             assert parse_request(found.encoded()) == found

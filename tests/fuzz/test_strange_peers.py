@@ -129,6 +129,7 @@ def test_numbers_that_nobody_has_take_no_memory() -> None:
     node = lone.node
     assert len(node.reports.heard) <= 256
     assert len(node.hearing._sources) <= 256
+    assert node.alive(2, lone.now), "those who matter are not forgotten for them"
 
 
 def test_position_of_a_node_that_is_no_member_is_not_waited_for_nor_chosen() -> None:

@@ -271,7 +271,8 @@ class QRaft:
         heard = self._me.heard
         heard[node] = max(now, heard.get(node, -inf))
         if len(heard) > HEARD_MAX:
-            del heard[min(heard, key=lambda other: heard[other])]
+            members = {member.node for member in self._me.membership.latest}
+            del heard[min(heard, key=lambda other: (other in members, heard[other]))]
 
     def receive(self, message: AnyMessage, now: float) -> None:
         """A message of this cluster came in."""
