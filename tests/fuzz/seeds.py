@@ -13,6 +13,7 @@ from qluster.cluster import commands
 from qluster.cluster import messages as telling
 from qluster.cluster.state import encode as encode_state
 from qluster.consensus import messages as agreeing
+from qluster.transport.probe import encoded
 from qluster.transport.seal import Key, Sealer
 
 RANDOM_COUNT = 60
@@ -42,4 +43,6 @@ def _of_decoders() -> Iterator[bytes]:
     yield b"\4" + encode_state(examples.state())
     yield b"\5" + examples.REQUEST.encoded()
     yield b"\6" + Sealer("one", 1, 1, Key(1, bytes(range(32)))).seal(0, 1, 0, 1, b"payload")
+    yield b"\x08" + encoded(examples.ASK)
+    yield b"\x08" + encoded(examples.ANSWER)
     yield b"\7" + b"# keys\n1:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n"

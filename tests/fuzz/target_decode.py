@@ -10,6 +10,7 @@ from qluster.cluster import messages as telling
 from qluster.consensus import messages as agreeing
 from qluster.consensus.members import MalformedMembers, Members
 from qluster.transport.envelope import Drop, Header, parse_header
+from qluster.transport.probe import encoded, parse_probe
 from qluster.transport.repair import parse_request
 from qluster.transport.seal import KeyFault, parse_keys
 
@@ -61,6 +62,12 @@ def _request(text: bytes) -> None:
         assert parse_request(found.encoded()) == found
 
 
+def _probe(text: bytes) -> None:
+    found = parse_probe(text)
+    if found is not None:
+        encoded(found)
+
+
 def _header(text: bytes) -> None:
     found = parse_header(text)
     if isinstance(found, Header):
@@ -78,4 +85,4 @@ def _keys(text: bytes) -> None:
     assert keys and len({key.id for key in keys}) == len(keys)
 
 
-DECODERS = (_agreeing, _telling, _members, _command, _state, _request, _header, _keys)
+DECODERS = (_agreeing, _telling, _members, _command, _state, _request, _header, _keys, _probe)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from random import Random
 
 from fuzz.source import Source
+from qluster.transport.envelope import FLAGS_KNOWN
 from qluster.transport.link import SENDERS_MAX, Link, LinkSettings
+from qluster.transport.probe import Ask, encoded
 from qluster.transport.repair import Request, Want
 from qluster.transport.seal import Key, Sealer
 
@@ -99,8 +101,16 @@ def _sealed(source: Source, pair: Pair) -> bytes:
         key = (KEY, OTHER, Key(9, bytes(range(64, 96))))[who[2]]
         sealer = pair.strangers[who] = Sealer("one", who[0], who[1], key)
     chunk, chunks = source.one_of(CHUNKS)
-    payload = _request(source) if source.byte() & 1 else source.take(source.byte())
-    return sealer.seal(source.byte(), source.one_of(NUMBERS), chunk, chunks, payload)
+    payload = source.one_of((_request, _probe, _noise))(source)
+    return sealer.seal(source.byte() % (2 * FLAGS_KNOWN), source.one_of(NUMBERS), chunk, chunks, payload)
+
+
+def _noise(source: Source) -> bytes:
+    return source.take(source.byte())
+
+
+def _probe(source: Source) -> bytes:
+    return encoded(Ask(source.byte(), source.byte(), bool(source.byte() & 1), bytes(source.byte())))
 
 
 def _request(source: Source) -> bytes:
