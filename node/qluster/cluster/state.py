@@ -6,6 +6,8 @@ bytes on every node: nothing here depends on time, chance, or the order of a set
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+from itertools import islice
+
 import msgspec
 from msgspec import Struct, field
 
@@ -14,8 +16,12 @@ from qluster.cluster.commands import Founded, NodeExpected, NodeMarked, Reign, S
 from qluster.cluster.values import Values
 from qluster.events import Entry, Refused
 
-KEYS_MAX = 1024
-"""Idempotency keys remembered: a client repeats within seconds, 1024 writes take far longer."""
+KEYS_MAX = 65_536
+"""Idempotency keys remembered: a write is unconfirmed for ten seconds at most before its client repeats it, and
+thousands a second may come with a key meanwhile. They take 10 MB then."""
+
+KEYS_FORGOTTEN = 4096
+"""The oldest go so many at a time: taking the first out of a dictionary gets slower each time."""
 
 class MalformedState(ValueError):
     """Bytes that are no state, or that of another entry: they come from a newer version, or are damaged."""
@@ -95,8 +101,9 @@ class State(Struct):
 
     def _remember(self, key: str, index: int) -> None:
         self.keys[key] = index
-        while len(self.keys) > KEYS_MAX:
-            del self.keys[next(iter(self.keys))]
+        if len(self.keys) > KEYS_MAX:
+            for forgotten in list(islice(self.keys, KEYS_FORGOTTEN)):
+                del self.keys[forgotten]
 
     def _perform(self, body: commands.Body, index: int) -> Refused | None:
         match body:

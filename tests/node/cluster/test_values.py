@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from qluster.cluster import commands, values
-from qluster.cluster.state import State, decode, encode
+from qluster.cluster.state import KEYS_MAX, State, decode, encode
 from qluster.cluster.values import LIST_MAX, Value, Values
 from qluster.events import Entry, Refused
 
@@ -90,3 +90,20 @@ def test_write_sent_again_happens_once_and_a_refused_one_is_judged_again() -> No
     other = commands.encode(commands.ValueWritten("a", b"2", 0), "other")
     assert state.apply(Entry(3, 1, "command", other)) is not None
     assert "other" not in state.keys
+
+
+def test_key_of_a_write_is_remembered_while_thousands_of_others_come_and_not_for_ever() -> None:
+    """S20: a client repeats a write that was not confirmed, and it happens once."""
+    state = State()
+
+    def write(index: int, key: str, value: bytes) -> None:
+        state.apply(Entry(index, 1, "command", commands.encode(commands.ValueWritten("x", value), key)))
+
+    write(1, "first", b"old")
+    for index in range(2, KEYS_MAX - 10):
+        write(index, f"other-{index}", b"new")
+    write(KEYS_MAX - 10, "first", b"old")
+    assert state.store.of["x"] == Value(b"new", KEYS_MAX - 11)
+    for index in range(KEYS_MAX - 9, KEYS_MAX + 5000):
+        write(index, f"other-{index}", b"new")
+    assert "first" not in state.keys and len(state.keys) <= KEYS_MAX
