@@ -132,7 +132,11 @@ class Node:
         """Something came in that may concern any part."""
         self._stood: tuple[object, ...] = ()
         """How consensus stood when all parts were last asked."""
-        self._asked_at = now
+        self._asked = False
+        """A client asked for something."""
+        self._whole_since = now
+        self._due_at = now
+        """When there is something to do without an event, but for the link."""
         self._whole_at = self._qraft_at = now
         """When all parts, and when consensus, must be asked again."""
         anew = joining.begins_anew(saved)
@@ -169,6 +173,7 @@ class Node:
             case SaveEnded(number):
                 self._saved(number, now)
             case ValueWriteRequested() | ValueReadRequested():
+                self._asked = True
                 serving.serve(self, event, now)
             case _:
                 self._stirred = True
@@ -195,7 +200,10 @@ class Node:
     def settle(self, now: float) -> Effects:
         """What follows from the events taken; to be performed in the order of the fields."""
         effects = self._effects
-        self._settle(now)
+        if not self._settled_already(now):
+            self._settle(now)
+        effects.alive_until = self.hosting.alive_until(now)
+        effects.wake_at = min(self._due_at, self.link.wake_at)
         self._effects = Effects()
         return effects
 
@@ -203,8 +211,8 @@ class Node:
     def restless(self) -> bool:
         """Whether something waits to be settled."""
         effects, qraft = self._effects, self.qraft
-        moved = qraft is None or qraft.restless
-        return bool(moved or self._stirred or self.link.queued or effects.start or effects.leave)
+        moved = qraft is None or qraft.restless or self.requests.restless
+        return bool(moved or self._stirred or self._asked or self.link.queued or effects.start or effects.leave)
 
     @property
     def saving(self) -> bool:
@@ -323,9 +331,15 @@ class Node:
             self._holding.order(effects.number, effects.save)
         effects.answer += self.requests.take(now)
         effects.send += self.link.due(now)
-        effects.alive_until = self.hosting.alive_until(now)
+        self._asked = False
         self._qraft_at = self.qraft.wake_at if self.qraft else inf
-        effects.wake_at = min(self._qraft_at, self.link.wake_at, self.requests.wake_at, self._whole_at)
+        self._due_at = min(self._qraft_at, self.requests.wake_at, self._whole_at)
+
+    def _settled_already(self, now: float) -> bool:
+        """Whether what came in changed nothing that anybody acts upon: one more confirmation, an echo."""
+        if self.qraft is None or now >= self._due_at or now >= self.link.wake_at or self.restless:
+            return False
+        return self._standing(self.qraft, now) == self._stood
 
     def _settle_briefly(self, now: float) -> bool:
         """While only entries and their confirmations come in, nobody but consensus has anything to do.
@@ -340,7 +354,7 @@ class Node:
         self._carry_out(qraft.take(), now)
         if self._stirred or self._standing(qraft, now) != self._stood or self._full(qraft):
             return False
-        self._whole_at = min(self._whole_at, self._asked_at + WHOLE_INTERVAL)
+        self._whole_at = min(self._whole_at, self._whole_since + WHOLE_INTERVAL)
         return True
 
     def _standing(self, qraft: QRaft, now: float) -> tuple[object, ...]:
@@ -358,7 +372,7 @@ class Node:
             self._introduce(self.qraft, now)
             self._stood = self._standing(self.qraft, now)
         self.hosting.step(now)
-        self._stirred, self._asked_at = False, now
+        self._stirred, self._whole_since = False, now
         self._whole_at = min(
             self.keeper.wake_at(now), self.pointing.wake_at, self.reports.wake_at if self.qraft else inf,
             self.governing.wake_at, self._hello_at,

@@ -53,6 +53,11 @@ class Requests:
         """True when no further request can wait."""
         return len(self._waiting) + len(self._watched) >= REQUESTS_MAX
 
+    @property
+    def restless(self) -> bool:
+        """Whether an answer is ready, or might be."""
+        return bool(self._answers or self._watched)
+
     def answer(self, ticket: int, outcome: Outcome) -> None:
         """Answer at once."""
         self._answers.append(Answer(ticket, outcome))
