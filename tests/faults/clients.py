@@ -28,6 +28,8 @@ KEYS = 4
 """Few, so that clients meet."""
 KEY_SECONDS = 8.0
 """After it other keys are used: a history of one key stays short."""
+LOOKING, LOOK_SECONDS = 3, 0.6
+"""Clients of a host that only look, and how long they wait between two looks."""
 AGAIN_MAX = 3
 """Times that a write of unknown outcome is sent again."""
 NOT_TAKEN = {412, 417, 530, 531}
@@ -55,10 +57,13 @@ class Ledger:
 class Client:
     """One client of one host."""
 
-    def __init__(self, cluster: Cluster, host: int, name: str, seed: int, ledger: Ledger, pause: float) -> None:
+    def __init__(
+        self, cluster: Cluster, host: int, name: str, seed: int, ledger: Ledger, pause: float, *, looks: bool = False
+    ) -> None:
         self.name = name
         self.thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._cluster, self._host, self._ledger, self._pause = cluster, host, ledger, pause
+        self._looks = looks
         self._random = Random(seed)
         self._connections: dict[int, Connection] = {}
         self._count = 0
@@ -86,7 +91,7 @@ class Client:
         """One operation; how long to wait before the next one."""
         era = int((time.monotonic() - self._began) / KEY_SECONDS)
         key = f"e{era}.{self._random.randrange(KEYS)}"
-        chance = self._random.random()
+        chance = 0.0 if self._looks else self._random.random()
         if chance < 0.45:
             taken = self._read(key, self._random.choice(("leader", "lease")))
         elif chance < 0.70:
@@ -95,7 +100,8 @@ class Client:
             taken = self._compare(key)
         else:
             taken = self._delete(key)
-        return self._random.uniform(0, 2 * self._pause) if taken else ELSEWHERE_PAUSE
+        pause = self._pause if taken or self._looks else ELSEWHERE_PAUSE
+        return self._random.uniform(0, 2 * pause)
 
     # --- operations --------------------------------------------------------------
 
@@ -204,13 +210,20 @@ class Client:
 
 
 class Clients:
-    """Some clients for each host."""
+    """Some clients for each host, and some that look there now and then.
+
+    Those who look seldom are those whose question meets a leader that has just begun to stand still.
+    """
 
     def __init__(self, cluster: Cluster, seed: int, each: int = 3, pause: float = 0.01) -> None:
         self.ledger = Ledger()
         self._all = [
             Client(cluster, host, f"c{host}{'abcdefgh'[place]}", seed * 1000 + host * 10 + place, self.ledger, pause)
             for host in cluster.numbers for place in range(each)
+        ] + [
+            Client(cluster, host, f"l{host}{'abcdefgh'[place]}", -seed * 1000 - host * 10 - place, self.ledger,
+                   LOOK_SECONDS, looks=True)
+            for host in cluster.numbers for place in range(LOOKING)
         ]  # fmt: skip
 
     def __enter__(self) -> Clients:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from faults import cables, cluster, disks
 from faults.campaign import Round, play
-from faults.nemesis import NETWORK, Fault, all_killed, failed_flush, killed, power_cut, stands_still
+from faults.nemesis import NETWORK, Fault, all_killed, failed_flush, killed, power_cut
 
 ROUNDS_MAX = 8
 ROUND_SECONDS = 15.0
@@ -22,29 +22,38 @@ ROUND_SECONDS = 15.0
 
 @dataclass(frozen=True)
 class Planted:
-    """One fault: in which file, what instead of what, and who strikes."""
+    """One fault: what instead of what in which files, and who strikes."""
 
     name: str
-    file: str
-    right: str
-    wrong: str
+    edits: tuple[tuple[str, str, str], ...]
     kinds: tuple[Fault, ...]
 
 
-FLUSH_FAILED = '        raise DiskFailed(path, f"flushing failed ({error.strerror})") from error\n'
+STAYS = (
+    "qluster/consensus/office.py",
+    "if now >= self.rounds.contact_at(me.configuration) + me.settings.node_timeout:",
+    "if False:",
+)
+"""A leader that hears nobody steps down before others can be elected: alone this hides what a read does wrong."""
 PLANTED = (
-    Planted("reads without the lease", "qluster/serving.py",
-            "held = node.qraft.ready and node.qraft.lease_until > now", "held = node.qraft.ready",
-            (stands_still, *NETWORK)),
-    Planted("reads without a round", "qluster/serving.py",
-            "    node.qraft.request_read(ticket, now)\n", "    return outcome()\n", (stands_still, *NETWORK)),
-    Planted("flushes left out", "qluster/edge/disk/files.py",
-            "        os.fdatasync(descriptor)\n", "        pass\n", (power_cut,)),
-    Planted("failed flushes passed over", "qluster/edge/disk/files.py", FLUSH_FAILED,
-            "        pass\n", (failed_flush, failed_flush, power_cut)),
-    Planted("terms and votes not saved", "qluster/edge/disk/store.py",
-            "        return [Record(VOTE, save.term, save.vote or 0)]\n", "        return []\n",
-            (killed, all_killed, *NETWORK)),
+    Planted("reads without the lease", (STAYS, (
+        "qluster/serving.py", "held = node.qraft.ready and node.qraft.lease_until > now", "held = node.qraft.ready",
+    )), NETWORK),
+    Planted("reads without a round", (STAYS, (
+        "qluster/serving.py", "    node.qraft.request_read(ticket, now)\n", "    return outcome()\n",
+    )), NETWORK),
+    Planted("flushes left out", ((
+        "qluster/edge/disk/files.py", "        os.fdatasync(descriptor)\n", "        pass\n",
+    ),), (power_cut,)),
+    Planted("failed flushes passed over", ((
+        "qluster/edge/disk/files.py",
+        "        os.fdatasync(descriptor)\n    except OSError as error:\n",
+        "        os.fdatasync(descriptor)\n    except OSError as error:\n        return\n",
+    ),), (failed_flush, failed_flush, power_cut)),
+    Planted("terms and votes not saved", ((
+        "qluster/edge/disk/store.py", "        return [Record(VOTE, save.term, save.vote or 0)]\n",
+        "        return []\n",
+    ),), (killed, all_killed, *NETWORK)),
 )  # fmt: skip
 
 
@@ -53,10 +62,10 @@ def search(planted: Planted, node: Path) -> str:
     with tempfile.TemporaryDirectory(prefix="planted-") as folder:
         copy = Path(folder) / "node"
         shutil.copytree(node, copy, ignore=shutil.ignore_patterns("__pycache__"))
-        file = copy / planted.file
-        text = file.read_text()
-        assert text.count(planted.right) == 1, f"{planted.file} has changed: plant {planted.name!r} anew"
-        file.write_text(text.replace(planted.right, planted.wrong))
+        for name, right, wrong in planted.edits:
+            text = (copy / name).read_text()
+            assert text.count(right) == 1, f"{name} has changed: plant {planted.name!r} anew"
+            (copy / name).write_text(text.replace(right, wrong))
         cluster.PROGRAM = copy
         began = time.monotonic()
         for seed in range(1, ROUNDS_MAX + 1):
