@@ -21,7 +21,10 @@ from qluster.events import Address
 from qluster.transport.peer import Peer
 
 ANNOUNCE_DELAY: Final = 0.030
-"""Silence after a message until its number is announced: an answer that waits for a disk is there by then."""
+"""Silence after a message until its number is announced, at least; twice as long as answers took lately."""
+ANNOUNCE_DELAY_MAX: Final = 0.5
+PATIENCE_KEPT: Final = 0.95
+"""Of the patience that one slow answer taught, after each that was quick: a stall of a busy host passes."""
 ANNOUNCE_AGAIN: Final = 4
 """The second announcement waits this many times longer; there is no third, consensus repeats what it needs."""
 ANNOUNCES_MAX: Final = 2
@@ -43,6 +46,8 @@ class Hearing:
     def __init__(self, multicast: bool) -> None:
         self._multicast = multicast
         self._announced = 0
+        self._ended_at = -inf
+        self._patience = ANNOUNCE_DELAY
         self.newest = 0
         self.announce_at = inf
         """When to look for somebody to announce the newest message to."""
@@ -53,17 +58,22 @@ class Hearing:
         """The first chunk of this message goes to the group."""
         self.newest = number
         self._announced = 0
+        self._ended_at = -inf
         self.announce_at = inf
 
     def ended(self, now: float) -> None:
         """The last chunk of it went, and it is one that is answered."""
-        self.announce_at = now + ANNOUNCE_DELAY
+        self._ended_at = now
+        self.announce_at = now + self._patience
 
     def echoed(self, peer: Peer, echo: int, now: float) -> bool:
         """A peer said by unicast what it has heard; True when it is cut off now, or no more."""
         if peer.echoed < echo <= self.newest:
             peer.echoed = echo
             peer.unechoed_since = inf
+            if echo == self.newest and self._ended_at > -inf:
+                patience = max(self._patience * PATIENCE_KEPT, 2 * (now - self._ended_at), ANNOUNCE_DELAY)
+                self._patience = min(patience, ANNOUNCE_DELAY_MAX)
             return peer.copied and self._copy(peer, False)
         if peer.echoed >= self.newest:
             return False
@@ -98,16 +108,13 @@ class Hearing:
     def announce_to(self, peers: Iterable[Peer], now: float) -> list[Address | None]:
         """Whom to tell the number of the newest message now; None is the group."""
         self._announced += 1
-        pause = ANNOUNCE_DELAY * ANNOUNCE_AGAIN
-        self.announce_at = now + pause if self._announced < ANNOUNCES_MAX else inf
         newest = self.newest
-        behind = [
-            peer.source
-            for peer in peers
-            if peer.echoed < newest and peer.told < newest and now - peer.heard_at <= PEER_AGE_MAX
-        ]
-        if not behind:
-            self.announce_at = inf
+        there = [peer for peer in peers if now - peer.heard_at <= PEER_AGE_MAX]
+        behind = [peer.source for peer in there if peer.echoed < newest and peer.told < newest]
+        self.announce_at = inf
+        # When nobody at all has an answer it was hardly lost at all of them, and once is enough.
+        if behind and self._announced < ANNOUNCES_MAX and (len(behind) < len(there) or len(there) == 1):
+            self.announce_at = now + self._patience * ANNOUNCE_AGAIN
         return [*behind] if len(behind) <= ANNOUNCE_EACH_MAX else [None]
 
     def _cut_off(self, peer: Peer, now: float) -> bool:

@@ -127,6 +127,26 @@ def test_what_nobody_answers_is_not_announced() -> None:
     assert group.leader.wake_at == inf
 
 
+def test_answers_that_wait_for_a_slow_disk_are_waited_for() -> None:
+    sender, slow = (Link("one", uid, 1, KEYS, LinkSettings(), Random(uid), 0.0) for uid in (1, 2))
+    here, there = ("10.0.0.1", 1), ("10.0.0.2", 1)
+    now, announced = 0.0, []
+    for _ in range(20):
+        sender.send(b"entry", None, now, answered=True)
+        for send in sender.due(now):
+            slow.receive(send.datagram, here, now)
+        for _ in range(8):
+            now += 0.010
+            sender.due(now)
+        slow.send(b"saved", here, now)
+        for send in slow.due(now):
+            sender.receive(send.datagram, there, now)
+        now += 0.5
+        sender.due(now)
+        announced.append(sender.counters["announcements_sent"])
+    assert announced[-1] == announced[1] <= 2, "only until it is known how long answers take"
+
+
 def test_announcements_end_and_the_link_sleeps() -> None:
     group = Group(3)
     group.lost = lambda source, target, send: True
