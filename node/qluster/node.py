@@ -433,12 +433,12 @@ class Node:
         if entry.kind == "members":
             self._settle_members(Members.decode(entry.payload), now)
         command = commands.decode(entry.payload) if entry.kind == "command" else None
-        refusal = self.state.perform(entry, command)
+        other = self.state.perform(entry, command)
         if command is None or not isinstance(command.body, commands.ValueWritten):
             self._stirred = True
         if command is not None:
             self._applied(command.body, now)
-        self.requests.committed(entry, refusal)
+        self.requests.committed(entry, other)
 
     def _settle_members(self, members: Members, now: float) -> None:
         self.settled = members

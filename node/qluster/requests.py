@@ -77,11 +77,11 @@ class Requests:
         """Answer as soon as ``outcome`` says one."""
         self._watched.append(_Watched(ticket, deadline, outcome))
 
-    def committed(self, entry: Entry, refusal: Refused | None = None) -> None:
-        """An entry was committed and applied; ``refusal`` says what stood against what it asks for."""
+    def committed(self, entry: Entry, other: Refused | Done | None = None) -> None:
+        """An entry was committed and applied; ``other`` says what stood against it, or where it happened before."""
         for request in self._pending.pop(entry.index, ()):
             same = request.term == entry.term
-            self._end(request.ticket, refusal or Done(entry.index, request.detail) if same else Superseded())
+            self._end(request.ticket, other or Done(entry.index, request.detail) if same else Superseded())
 
     def read(self, ticket: int, refusal: Outcome | None) -> None:
         """A reading round ended: this node may read, or why it may not."""

@@ -14,7 +14,7 @@ from msgspec import Struct, field
 from qluster.cluster import commands
 from qluster.cluster.commands import Founded, NodeExpected, NodeMarked, Reign, SettingsChanged, ValueWritten
 from qluster.cluster.values import Values
-from qluster.events import Entry, Refused
+from qluster.events import Done, Entry, Refused
 
 KEYS_MAX = 65_536
 """Idempotency keys remembered: a write is unconfirmed for ten seconds at most before its client repeats it, and
@@ -79,16 +79,19 @@ class State(Struct):
             for key, setting in self.settings.items()
         }
 
-    def apply(self, entry: Entry) -> Refused | None:
-        """Apply a committed entry; what stood against it, None when it happened, now or when it was sent before."""
+    def apply(self, entry: Entry) -> Refused | Done | None:
+        """Apply a committed entry; None when it happened, else what stood against it, or where it happened before."""
         return self.perform(entry, commands.decode(entry.payload) if entry.kind == "command" else None)
 
-    def perform(self, entry: Entry, command: commands.Command | None) -> Refused | None:
+    def perform(self, entry: Entry, command: commands.Command | None) -> Refused | Done | None:
         """The same with the command that was decoded already."""
         assert entry.index == self.applied + 1, (entry.index, self.applied)
         self.applied = entry.index
-        if command is None or (command.key and command.key in self.keys):
+        if command is None:
             return None
+        if command.key and command.key in self.keys:
+            # It was sent again while the first one was still under way.
+            return Done(self.keys[command.key], {"repeated": True})
         refusal = self._perform(command.body, entry.index)
         if command.key and not refusal:
             self._remember(command.key, entry.index)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from qluster.cluster import commands, values
 from qluster.cluster.state import KEYS_MAX, State, decode, encode
 from qluster.cluster.values import LIST_MAX, Value, Values
-from qluster.events import Entry, Refused
+from qluster.events import Done, Entry, Refused
 
 
 def test_value_is_written_read_and_removed() -> None:
@@ -85,7 +85,7 @@ def test_write_sent_again_happens_once_and_a_refused_one_is_judged_again() -> No
     state = State()
     first = commands.encode(commands.ValueWritten("a", b"1", 0), "key")
     assert state.apply(Entry(1, 1, "command", first)) is None
-    assert state.apply(Entry(2, 1, "command", first)) is None
+    assert state.apply(Entry(2, 1, "command", first)) == Done(1, {"repeated": True}), "the index of the write itself"
     assert state.store.of["a"].index == 1
     other = commands.encode(commands.ValueWritten("a", b"2", 0), "other")
     assert state.apply(Entry(3, 1, "command", other)) is not None
