@@ -109,7 +109,7 @@ faults: $(VENV)/dev.stamp ## real daemons under real faults (as root): make faul
 # make bench-consensus CELL='http-64-256 bytes-*' ROUNDS=5; QUICK=1 shows in three minutes whether it works
 bench-consensus: $(VENV)/bench.stamp ## the product beside etcd and PySyncObj: make bench-consensus CELL=http-64-256
 	@$(BIN)/python -m bench $(if $(QUICK),--quick) $(if $(ROUNDS),--rounds $(ROUNDS)) \
-	  $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SOURCE),--source $(SOURCE)) $(if $(REALTIME),--realtime) $(foreach cell,$(CELL),--cell '$(cell)')
+	  $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SOURCE),--source $(SOURCE)) $(if $(REALTIME),--realtime) $(if $(ADD),--add) $(foreach cell,$(CELL),--cell '$(cell)')
 
 bench-transport: $(VENV)/dev.stamp ## what a datagram costs, with and without the kernel's help, and how pacing holds
 	@PYTHONPATH=node $(BIN)/python bench/transport.py

@@ -45,6 +45,8 @@ def main(words: list[str]) -> int:
     try:
         plan = _plan(chosen, folder)
         results: dict[str, Any] = {"machine": _machine(plan), "plan": _settings(plan, chosen), "samples": []}
+        if chosen.add:
+            results["samples"] = _former(chosen.results / "results.json", cells)
         failed = sum(_run(one, plan, _rounds(one, chosen), results, chosen.results) for one in cells)
     except programs.Missing as missing:
         print(missing, file=sys.stderr)
@@ -64,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=int, default=0, help=f"of each cell (default {ROUNDS}, failover {TRIALS})")
     parser.add_argument("--seconds", type=float, default=5.0, help="of each load, after the warming-up")
     parser.add_argument("--commits", type=int, default=1_000_000, help="of the cell million")
+    parser.add_argument("--add", action="store_true", help="keep what the results have of other cells")
     parser.add_argument("--patience", type=float, default=20.0,
                         help="seconds to wait for a calm machine before each measurement; 0: do not wait")
     parser.add_argument("--attempts", type=int, default=3, help="at a measurement that neighbours disturb")
@@ -137,6 +140,13 @@ def _machine(plan: Plan) -> dict[str, Any]:
         "cores": os.cpu_count(), "load_at_start": os.getloadavg()[0], "etcd": plan.etcd.version(),
         "h2load": plan.h2load.version(), "pysyncobj": version("pysyncobj"),
     }  # fmt: skip
+
+
+def _former(file: Path, cells: list[Cell]) -> list[dict[str, Any]]:
+    """What was measured before, without the cells that are measured anew."""
+    anew = {one.name for one in cells}
+    known = json.loads(file.read_text())["samples"] if file.exists() else []
+    return [sample for sample in known if sample["cell"] not in anew]
 
 
 def _settings(plan: Plan, chosen: argparse.Namespace) -> dict[str, Any]:
