@@ -525,6 +525,7 @@ class Node:
         match self.joining.step(now, self.directory):
             case joining.Hello():
                 self.tell(self.hello(), None, now)
+                self._call_founder(now)
                 self._hello_at = now + self.config.hello_retry_interval
             case joining.Stay(until, reason):
                 self._hello_at, self.message = until, reason
@@ -560,6 +561,12 @@ class Node:
         self.qraft.settings = settings
         if saved.snapshot is not None:
             self._take_settings(now)
+
+    def _call_founder(self, now: float) -> None:
+        """By unicast, to the one address that a node knows before it knows any: multicast may not get out of here."""
+        founder, group = self.config.cluster.founder, self.config.udp.socket.multicast
+        if founder and founder != self.config.ip and group is not None:
+            self.tell(self.hello(), (founder, group[1]), now)
 
     def _found(self, number: int, now: float) -> None:
         config = self.config

@@ -64,3 +64,12 @@ def test_leader_whose_multicast_reaches_nobody_stays_in_office_by_unicast(cluste
         cluster.segment.heal(number)
     wait_for("no copies any more", lambda: cluster.counters(leader)["unicast_peers"] == 0)
     assert consensus(cluster, leader) == before
+
+
+def test_node_that_no_multicast_reaches_or_leaves_joins_by_the_founder(cluster: SegmentCluster) -> None:
+    for number in (1, 2):
+        cluster.segment.drop(number, f"ip saddr 10.66.7.3 ip daddr {GROUP}")
+    cluster.segment.drop(3, f"ip daddr {GROUP}")
+    cluster.run_daemons()
+    leader = int(str(consensus(cluster, 3)[0]))
+    wait_for("copies for it", lambda: cluster.counters(leader)["unicast_peers"] == 1)
