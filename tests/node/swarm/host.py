@@ -134,6 +134,15 @@ class Host:
                 saved.snapshot = snapshot
                 saved.entries = [] if reset else [one for one in saved.entries if one.index > snapshot.index]
 
+    def read_anew(self) -> None:
+        """As the disk does at a start: of a log beside a snapshot that replaced it nothing is kept."""
+        saved, snapshot = self.saved, self.saved.snapshot
+        if snapshot is None or not saved.entries or saved.entries[0].index > snapshot.index:
+            return
+        beside = self.entry(snapshot.index)
+        goes_on = beside is not None and beside.term == snapshot.term
+        saved.entries = [one for one in saved.entries if goes_on and one.index > snapshot.index]
+
     def begin_to_lie(self) -> None:
         """From here on the disk says that it has what it has not."""
         self.real = copied(self.saved)

@@ -13,6 +13,7 @@ from math import inf
 from typing import Any
 from unittest.mock import patch
 
+from msgspec.structs import replace
 from qluster import quorum
 from qluster.consensus import lease
 from qluster.consensus.election import Election
@@ -75,7 +76,8 @@ def _forget_term(me: Participant) -> None:
 
 method("B1: a restart forgets the vote", Participant, "__init__", after(Participant, "__init__", _forget_vote))
 method("B1: a restart forgets the term", Participant, "__init__", after(Participant, "__init__", _forget_term))
-method("B22: stepping down clears the vote", QRaft, "_end_office", after(QRaft, "_end_office", lambda q: _forget_vote(q._me)))
+method("B22: stepping down clears the vote", QRaft, "_end_office",
+       after(QRaft, "_end_office", lambda qraft: _forget_vote(qraft._me)))  # fmt: skip
 
 
 @plant("B2: what waits for the disk is sent before")
@@ -158,7 +160,8 @@ def _commit_own_last(self: Following) -> None:
 
 
 method("B3: a follower's commit index goes back", Following, "_take_over", _commit_may_fall)
-method("B20, S8: a follower commits what was not verified", Following, "append", after(Following, "append", _commit_own_last))
+method("B20, S8: a follower commits what was not verified", Following, "append",
+       after(Following, "append", _commit_own_last))  # fmt: skip
 
 
 def _cut_always(self: Journal, entries: Any, floor: int) -> list[Any]:
@@ -272,7 +275,8 @@ def _conflicting_tail() -> Iterator[None]:
         yield
 
 
-method("B17: a stale list of members survives a snapshot", Membership, "restart_at", lambda self, index, members: None)
+method("B17: a stale list of members survives a snapshot", Membership, "restart_at",
+       lambda self, index, members: None)  # fmt: skip
 method("B12: an append is sent where a snapshot is needed", Replication, "_offer_snapshot",
        lambda self, peer, now: self._send(peer.node, self._open_round(now), self._me.journal.base_index, []))  # fmt: skip
 
@@ -378,8 +382,6 @@ def _no_override() -> Iterator[None]:
     sound = Election.vote
 
     def vote(self: Election, message: Any, now: float) -> bool:
-        from msgspec.structs import replace
-
         return sound(self, replace(message, override=False), now)
 
     with patch.object(Election, "vote", vote):
@@ -413,7 +415,8 @@ def _change_too_early() -> Iterator[None]:
 @plant("B35, S14: a list counts only when it is committed")
 def _list_too_late() -> Iterator[None]:
     def configuration(self: Membership, commit_index: int) -> Configuration:
-        lists = [members for where, members in self._lists if where <= commit_index] or [self._lists[0][1]] if self._lists else []
+        lists = [members for where, members in self._lists if where <= commit_index]
+        lists = lists or [members for _, members in self._lists[:1]]
         return Configuration(tuple(Electorate.of(members) for members in lists[-1:] if members.voters))
 
     with patch.object(Membership, "configuration", configuration):

@@ -141,10 +141,12 @@ class Rules:
         if peer is None or other is None:
             return
         require(peer.next > peer.match, "S9", f"next {peer.next} of node {node}, match {peer.match}")
+        if other.lied:
+            return
         key = (qraft.term, host.node, node)
         require(peer.match >= self._match.get(key, 0), "S9", f"match of node {node} goes back to {peer.match}")
         self._match[key] = peer.match
-        if other.lied or other.saved.term > qraft.term or not peer.match:
+        if other.saved.term > qraft.term or not peer.match:
             return
         own, theirs = qraft._me.journal.term_at(peer.match), other.term_at(peer.match)
         true = other.last_index >= peer.match and (own is None or theirs is None or own == theirs)

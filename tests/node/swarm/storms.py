@@ -204,6 +204,8 @@ class Storms:
             host = world.hosts.get(one.node)
             if host is None or host.qraft is None or host.applied != leader.applied:
                 return f"node {one.node} has not applied {leader.applied}"
+            if host.saving or one.node not in qraft._alive(leader.clock(world.now)):
+                return f"node {one.node} saves still, or was not heard"
             if host.qraft.leader != leader.node:
                 return f"node {one.node} follows {host.qraft.leader}, not {leader.node}"
         return ""
@@ -226,7 +228,8 @@ class Storms:
         new = [host for host in world.hosts.values() if host.joining]
         for host in new:
             if members.get(host.node) is not None:
-                world.start(host)
+                if leader.qraft.members_index <= leader.qraft.commit_index:
+                    world.start(host)
                 return
         if new:
             wanted = members.with_member(member(new[0].node, False, new[0].role))
@@ -255,6 +258,8 @@ class Storms:
         """Losing one memory is survived where a quorum of the others is there and whole."""
         world, leader = self._world, self._world.leader()
         if leader is None or leader.qraft is None or self._wanted < 3:
+            return False
+        if any(one.real is not None or one.lied for one in world.hosts.values()):
             return False
         members = leader.qraft.members
         whole = members.get(host.node) is not None and all(one.node in world.hosts for one in members)

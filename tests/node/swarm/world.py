@@ -252,6 +252,7 @@ class World:
         """The daemon starts from what is durable."""
         saved = host.saved
         host.qraft = QRaft(host.node, self.settings, copied(saved), host.chance, host.clock(self.now))
+        host.read_anew()
         host.joining = False
         host.holding, host.saving = type(host.holding)(), []
         host.applied = host.commit = saved.snapshot.index if saved.snapshot else 0
