@@ -28,6 +28,7 @@ from qluster.api.access import Rights, Tokens, rights_of
 from qluster.api.errors import REASONS
 from qluster.api.routes import BODY_SIZE_MAX, Reply, Request
 from qluster.config import Config
+from qluster.config.addresses import place_text
 from qluster.edge.clock import monotonic
 
 log = logging.getLogger("qluster.rest")
@@ -292,7 +293,7 @@ class _Site(web.BaseSite):
 
     @property
     def name(self) -> str:
-        return f"https://{self._config.ip}:{self._config.api_port}"
+        return f"https://{place_text(self._config.ip, self._config.api_port)}"
 
     async def start(self) -> None:
         await super().start()
@@ -445,7 +446,7 @@ def _token(key: str, path: str) -> str:
 
 
 def _why_not_listening(config: Config, error: OSError) -> str:
-    place = f"{config.ip}:{config.api_port}"
+    place = place_text(config.ip, config.api_port)
     if error.errno == errno.EADDRINUSE:
         return f"ip:api-port {place} is in use by another program. Stop it, or use another api-port."
     if error.errno == errno.EADDRNOTAVAIL:

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from qluster.config import UdpSocket
 from qluster.edge.clock import monotonic
 from qluster.edge.multicast import SEGMENTS_MAX, SEGMENTS_SIZE_MAX, Multicast, NetworkUnusable, runs
-from qluster.edge.multicast.offload import cut, told
+from qluster.edge.multicast.offload import coalesce, cut, told
 from qluster.events import Address, Send
 from qluster.transport.link import Link, LinkSettings
 from qluster.transport.pacing import BURST_SMALL, FRAME_SIZE
@@ -189,6 +189,13 @@ def test_buffer_is_cut_into_datagrams_of_one_size_but_the_last(content: bytes, s
     assert b"".join(datagrams) == content
     assert all(len(one) == size for one in datagrams[:-1])
     assert len(datagrams) == 1 or 0 < len(datagrams[-1]) <= size
+
+
+def test_socket_that_cannot_coalesce_is_left_as_it_is() -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as local:
+        assert not coalesce(local)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+        assert coalesce(one)
 
 
 def test_kernel_without_coalescing_says_nothing_of_sizes() -> None:

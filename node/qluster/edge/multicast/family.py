@@ -86,8 +86,3 @@ IPV6: Final = Family(
 def family_of(ip: str) -> Family:
     """The family of a numeric address."""
     return IPV4 if ip_address(ip).version == 4 else IPV6
-
-
-def shown(host: str, port: int) -> str:
-    """Address and port as people write them."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

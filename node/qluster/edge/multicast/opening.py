@@ -16,10 +16,11 @@ from fcntl import ioctl
 from typing import Final
 
 from qluster.config import UdpSocket
+from qluster.config.addresses import place_text
 from qluster.events import Address
 from qluster.transport.link import DATAGRAM_SIZE_MIN
 
-from .family import HOPS, family_of, shown
+from .family import HOPS, family_of
 from .offload import count_drops
 
 log = logging.getLogger(__name__)
@@ -145,7 +146,7 @@ class Sockets:
         try:
             one.bind(self.family.target((host, port), self.index))
         except OSError as error:
-            where = shown(host, port)
+            where = place_text(host, port)
             if error.errno == errno.EADDRINUSE:
                 message = (
                     f"udp.socket.group: another program on this host has UDP {where}. Stop it "
