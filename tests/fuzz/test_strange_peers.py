@@ -10,6 +10,7 @@ from fuzz import examples
 from fuzz.lone import FOUNDING, MEMBERS, STANDBY, UID, Lone, follower, leader
 from qluster.cluster import commands
 from qluster.cluster import messages as telling
+from qluster.cluster.state import encode as encode_state
 from qluster.consensus import messages as agreeing
 from qluster.consensus.members import Members
 from qluster.events import (
@@ -90,6 +91,13 @@ SNAPSHOT = examples.snapshot()
 BEYOND = 400
 
 
+def state_at(index: int) -> bytes:
+    """A state as it could be after that entry."""
+    state = examples.state()
+    state.applied = index
+    return encode_state(state)
+
+
 def behind() -> tuple[Lone, int]:
     """A follower that fetches a snapshot, and the number of that job."""
     lone = follower()
@@ -105,8 +113,15 @@ def behind() -> tuple[Lone, int]:
         Snapshot(BEYOND, 2, SNAPSHOT.members, SNAPSHOT.state),
         Snapshot(BEYOND, 2, b"nonsense", SNAPSHOT.state),
         Snapshot(2**63 - 1, 2, SNAPSHOT.members, SNAPSHOT.state),
+        Snapshot(BEYOND, -1, SNAPSHOT.members, state_at(BEYOND)),
+        Snapshot(BEYOND, 1, SNAPSHOT.members, state_at(BEYOND)),
+        Snapshot(BEYOND, 2**64, SNAPSHOT.members, state_at(BEYOND)),
+        Snapshot(BEYOND, 2, b"\x94\x90\xc3\x00\x00", state_at(BEYOND)),
     ],
-    ids=["no state", "state of another index", "no members", "index beyond all"],
+    ids=[
+        "no state", "state of another index", "no members", "index beyond all", "term below all", "term gone by",
+        "term beyond all", "nobody is a member",
+    ],
 )
 def test_snapshot_that_makes_no_sense_is_refused_and_asked_for_again(snapshot: Snapshot) -> None:
     lone, number = behind()

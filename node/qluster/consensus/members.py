@@ -115,7 +115,8 @@ class Members(msgspec.Struct, frozen=True, array_like=True):
             return f"two members have the same uid: {uids}"
         if self.replication_factor < 0 or self.configured < 0:
             return f"counts are negative: replication-factor {self.replication_factor}, voters {self.configured}"
-        return next(filter(None, map(_fault_of_member, self.all)), "")
+        fault = next(filter(None, map(_fault_of_member, self.all)), "")
+        return fault or ("" if self.voters else "nobody would be left to vote")
 
 
 def _fault_of_member(member: Member) -> str:

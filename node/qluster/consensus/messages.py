@@ -27,8 +27,10 @@ KINDS = ("noop", "members", "command")
 NOOP_BYTES = 8
 """An index, which a no-op may carry: what its leader knew to be committed when it was appended."""
 
-Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
-Number = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
+NUMBER_MAX = 2**63 - 1
+"""Largest index, term, round or node: what every program and file can hold."""
+Count = Annotated[int, msgspec.Meta(ge=0, le=NUMBER_MAX)]
+Number = Annotated[int, msgspec.Meta(ge=1, le=NUMBER_MAX)]
 Founding = Annotated[int, msgspec.Meta(ge=0)]
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=86_400)]
 Kind = Annotated[int, msgspec.Meta(ge=0, lt=len(KINDS))]

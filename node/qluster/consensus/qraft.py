@@ -20,6 +20,7 @@ from qluster.consensus.election import Election
 from qluster.consensus.following import Following
 from qluster.consensus.members import MEMBERS_MAX, MalformedMembers, Members
 from qluster.consensus.messages import (
+    NUMBER_MAX,
     AnyMessage,
     Append,
     AppendRefusal,
@@ -441,6 +442,10 @@ class QRaft:
             members = Members.decode(snapshot.members)
         except MalformedMembers as error:
             me.say("refuses", snapshot=snapshot.index, reason=repr(str(error)))
+            return
+        if not max(1, me.commit_term) <= snapshot.term <= NUMBER_MAX or snapshot.index > NUMBER_MAX:
+            here = f"{me.commit_index}/{me.commit_term}"
+            me.say("refuses", snapshot=f"{snapshot.index}/{snapshot.term}", committed=here)
             return
         me.restore(snapshot, members)
         me.say("installs", snapshot=f"{snapshot.index}/{snapshot.term}")
