@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import time
 from collections import Counter
@@ -21,6 +22,8 @@ def main() -> int:
     words.add_argument("--seed", type=int, default=1, help="of the first round")
     words.add_argument("--keep", type=Path, default=Path(".cache/faults"), help="where failing rounds are kept")
     chosen = words.parse_args()
+    # Whoever ends us wants hosts, mounts and daemons to be gone as well.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     reason = cables.obstacle() or disks.obstacle()
     if reason:
         print(f"not here: {reason}", file=sys.stderr)

@@ -15,7 +15,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -59,6 +59,16 @@ class Link:
 CLEAR = Link()
 
 
+def worst(links: list[Link]) -> Link:
+    """Several faults on one link at the same time."""
+    if not links:
+        return CLEAR
+    return Link(
+        any(link.cut for link in links), max(link.loss for link in links), max(link.delay for link in links),
+        max(link.twice for link in links),
+    )  # fmt: skip
+
+
 @dataclass
 class Cables:
     """Hosts 1 to ``count`` in namespaces of their own, on one wire."""
@@ -67,7 +77,7 @@ class Cables:
     net: str
     count: int
     relayed: bool = False
-    _links: dict[tuple[int, int], Link] = field(default_factory=dict)
+    _layers: list[dict[tuple[int, int], Link]] = field(default_factory=list)
     _inside: dict[int, int] = field(default_factory=dict)
     _made: list[str] = field(default_factory=list)
     _relay: subprocess.Popen[str] | None = None
@@ -176,48 +186,51 @@ class Cables:
     # --- faults --------------------------------------------------------------------
 
     def link(self, sender: int, receiver: int) -> Link:
-        """What is in force."""
-        return self._links.get((sender, receiver), CLEAR)
+        """What is in force: the worst of all that was laid on this link."""
+        return worst([layer[sender, receiver] for layer in self._layers if (sender, receiver) in layer])
 
-    def set_links(self, changes: dict[tuple[int, int], Link]) -> None:
-        """Put something in force on some links."""
-        for pair, link in changes.items():
-            assert self.relayed or (link.delay == (0.0, 0.0) and not link.twice), "the bridge only drops"
-            if link == CLEAR:
-                self._links.pop(pair, None)
-            else:
-                self._links[pair] = link
+    def lay(self, changes: dict[tuple[int, int], Link]) -> Callable[[], None]:
+        """Put something in force beside what is there already; how to take this, and only this, away again."""
+        assert self.relayed or not any(one.delay[1] or one.twice for one in changes.values()), "the bridge only drops"
+        self._layers.append(changes)
+        self._apply(changes)
+
+        def lift() -> None:
+            if any(layer is changes for layer in self._layers):
+                self._layers = [layer for layer in self._layers if layer is not changes]
+                self._apply(changes)
+
+        return lift
+
+    def _apply(self, changes: dict[tuple[int, int], Link]) -> None:
         if self._relay is not None:
             self._tell_relay()
         else:
             for receiver in {receiver for _, receiver in changes}:
                 self._write_rules(receiver)
 
-    def cut(self, sender: int, receiver: int) -> None:
-        """One way only."""
-        self.set_links({(sender, receiver): Link(cut=True)})
-
-    def isolate(self, number: int, *, hears: bool = False, speaks: bool = False) -> None:
+    def isolation(self, number: int, *, hears: bool = False, speaks: bool = False) -> dict[tuple[int, int], Link]:
         """A host that hears nobody, or that nobody hears, or both."""
         others = [other for other in self.numbers if other != number]
         changes = {} if hears else {(other, number): Link(cut=True) for other in others}
-        changes |= {} if speaks else {(number, other): Link(cut=True) for other in others}
-        self.set_links(changes)
+        return changes | ({} if speaks else {(number, other): Link(cut=True) for other in others})
 
-    def split(self, *sides: set[int]) -> None:
+    def sides(self, *sides: set[int]) -> dict[tuple[int, int], Link]:
         """Nothing passes between the sides."""
-        self.set_links({
+        return {
             (one, other): Link(cut=True) for side in sides for one in side
             for other in self.numbers if other not in side
-        })  # fmt: skip
+        }  # fmt: skip
 
-    def everywhere(self, link: Link) -> None:
+    def all_links(self, link: Link) -> dict[tuple[int, int], Link]:
         """The same on all links."""
-        self.set_links({(one, other): link for one in self.numbers for other in self.numbers if one != other})
+        return {(one, other): link for one in self.numbers for other in self.numbers if one != other}
 
     def heal(self) -> None:
         """All links are clear."""
-        self.everywhere(CLEAR)
+        if self._layers:
+            self._layers = []
+            self._apply(self.all_links(CLEAR))
 
     def dropped(self) -> int:
         """Packets that faults have taken until now."""
@@ -252,9 +265,11 @@ class Cables:
     # --- relay ----------------------------------------------------------------------
 
     def _tell_relay(self) -> None:
+        pairs = {pair for layer in self._layers for pair in layer}
+        found = {pair: self.link(*pair) for pair in pairs}
         links = {
             f"{sender}-{receiver}": [link.cut, link.loss, *link.delay, link.twice]
-            for (sender, receiver), link in self._links.items()
+            for (sender, receiver), link in found.items()
         }
         self._ask_relay({"ask": "links", "links": links})
 
@@ -274,7 +289,7 @@ def obstacle() -> str:
     probe = Cables(f"fp{os.getpid()}", "10.77.0", 1)
     try:
         probe.build()
-        probe.set_links({(1, 1): Link(loss=1)})
+        probe.lay({(1, 1): Link(loss=1)})
     except (OSError, AssertionError) as error:
         return f"no hosts of their own: {error}"
     finally:

@@ -85,7 +85,9 @@ class Nemesis:
         name = fault.__name__
         self.struck[name] += 1
         self._tell(name)
-        self._active.append((now + self.random.uniform(0.3, 3.5), name, fault(self)))
+        long = self.random.random() < 0.5
+        seconds = self.random.uniform(2.0, 6.0) if long else self.random.uniform(0.2, 1.5)
+        self._active.append((now + seconds, name, fault(self)))
 
     def _take_back(self, now: float) -> None:
         for one in [one for one in self._active if one[0] <= now]:
@@ -148,49 +150,46 @@ class Nemesis:
 
 def loses_packets(nemesis: Nemesis) -> Undo:
     """On all links."""
-    nemesis.cluster.cables.everywhere(Link(loss=nemesis.random.choice((20, 100, 250))))
-    return nemesis.cluster.cables.heal
+    cables = nemesis.cluster.cables
+    return cables.lay(cables.all_links(Link(loss=nemesis.random.choice((20, 100, 250)))))
 
 
 def one_way_cut(nemesis: Nemesis) -> Undo:
     """From one host to another."""
     one, other = nemesis.random.sample(nemesis.cluster.numbers, 2)
-    nemesis.cluster.cables.cut(one, other)
-    return nemesis.cluster.cables.heal
+    return nemesis.cluster.cables.lay({(one, other): Link(cut=True)})
 
 
 def deaf_or_dumb(nemesis: Nemesis) -> Undo:
     """A host hears nobody, or nobody hears it, or both."""
     hears, speaks = nemesis.random.choice(((False, True), (True, False), (False, False)))
-    nemesis.cluster.cables.isolate(nemesis.someone(), hears=hears, speaks=speaks)
-    return nemesis.cluster.cables.heal
+    cables = nemesis.cluster.cables
+    return cables.lay(cables.isolation(nemesis.someone(), hears=hears, speaks=speaks))
 
 
 def two_sides(nemesis: Nemesis) -> Undo:
     """A split."""
     numbers = nemesis.random.sample(nemesis.cluster.numbers, len(nemesis.cluster.numbers))
     size = nemesis.random.randrange(1, len(numbers))
-    nemesis.cluster.cables.split(set(numbers[:size]), set(numbers[size:]))
-    return nemesis.cluster.cables.heal
+    cables = nemesis.cluster.cables
+    return cables.lay(cables.sides(set(numbers[:size]), set(numbers[size:])))
 
 
 def ring(nemesis: Nemesis) -> Undo:
     """Each host hears only its two neighbours in a ring; with three hosts one link is cut."""
     order = nemesis.random.sample(nemesis.cluster.numbers, len(nemesis.cluster.numbers))
     near = set(pairwise([*order, order[0]])) if len(order) > 3 else set(pairwise(order))
-    nemesis.cluster.cables.set_links({
+    return nemesis.cluster.cables.lay({
         (one, other): Link(cut=True) for one in order for other in order
         if one != other and (one, other) not in near and (other, one) not in near
     })  # fmt: skip
-    return nemesis.cluster.cables.heal
 
 
 def late_and_twice(nemesis: Nemesis) -> Undo:
     """Packets overtake each other and come twice (relay)."""
     longest = nemesis.random.choice((0.02, 0.1, 0.5, 1.5))
     link = Link(delay=(0.0, longest), twice=nemesis.random.choice((0, 100, 400)), loss=nemesis.random.choice((0, 50)))
-    nemesis.cluster.cables.everywhere(link)
-    return nemesis.cluster.cables.heal
+    return nemesis.cluster.cables.lay(nemesis.cluster.cables.all_links(link))
 
 
 # --- processes ------------------------------------------------------------------------

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -78,6 +79,7 @@ def search(planted: Planted, node: Path) -> str:
 
 def main() -> int:
     """All of them, or those whose names are given; 0 when all were found."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     if reason := cables.obstacle() or disks.obstacle():
         print(f"not here: {reason}", file=sys.stderr)
         return 2

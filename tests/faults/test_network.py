@@ -22,7 +22,7 @@ def others(cluster: Cluster, number: int) -> list[int]:
 
 
 def test_writes_go_on_where_one_packet_in_five_is_lost(trio: Cluster) -> None:
-    trio.cables.everywhere(Link(loss=200))
+    trio.cables.lay(trio.cables.all_links(Link(loss=200)))
     for number in range(20):
         eventually_writes(trio, trio.numbers, f"lossy{number}", str(number))
     assert trio.cables.dropped() > 20
@@ -35,7 +35,7 @@ def test_writes_go_on_where_one_packet_in_five_is_lost(trio: Cluster) -> None:
 def test_leader_cut_off_in_one_direction_gives_way_in_both_cases(trio: Cluster) -> None:
     for hears in (False, True):
         old = trio.leader_host()
-        trio.cables.isolate(old, hears=hears, speaks=not hears)
+        trio.cables.lay(trio.cables.isolation(old, hears=hears, speaks=not hears))
         rest = others(trio, old)
         took = eventually_writes(trio, rest, f"after{hears}", "new")
         assert took < 10 * NODE_TIMEOUT
@@ -51,7 +51,7 @@ def test_link_between_leader_and_one_follower_makes_no_endless_elections(trio: C
     """Known from others: a node that hears only a follower keeps raising the term."""
     leader = trio.leader_host()
     other = others(trio, leader)[0]
-    trio.cables.set_links({(leader, other): Link(cut=True), (other, leader): Link(cut=True)})
+    trio.cables.lay({(leader, other): Link(cut=True), (other, leader): Link(cut=True)})
     began = term(trio, leader)
     written, end = 0, time.monotonic() + 6 * NODE_TIMEOUT
     while time.monotonic() < end:
@@ -67,7 +67,7 @@ def test_minority_acknowledges_nothing_and_loses_nothing_of_the_majority(cluster
     rest = others(cluster, leader)
     minority, majority = {leader, rest[0]}, set(rest[1:])
     assert cluster.write(leader, "sides", "before") == 200
-    cluster.cables.split(minority, majority)
+    cluster.cables.lay(cluster.cables.sides(minority, majority))
     assert cluster.write(leader, "sides", "minority", 3.0) in (0, 410, 420)
     eventually_writes(cluster, majority, "sides", "majority")
     assert all(cluster.write(number, "sides", "late", 2.0) != 200 for number in minority)
@@ -79,7 +79,7 @@ def test_minority_acknowledges_nothing_and_loses_nothing_of_the_majority(cluster
 @RELAYED
 def test_late_and_doubled_packets_that_overtake_each_other_cost_time_only(cluster: Cluster) -> None:
     cluster.found()
-    cluster.cables.everywhere(Link(loss=30, delay=(0.0, 0.08), twice=300))
+    cluster.cables.lay(cluster.cables.all_links(Link(loss=30, delay=(0.0, 0.08), twice=300)))
     first = term(cluster, 1)
     for number in range(15):
         eventually_writes(cluster, cluster.numbers, "late", str(number))
@@ -92,7 +92,7 @@ def test_late_and_doubled_packets_that_overtake_each_other_cost_time_only(cluste
 @RELAYED
 def test_packets_later_than_the_node_timeout_mislead_nobody(cluster: Cluster) -> None:
     cluster.found()
-    cluster.cables.everywhere(Link(delay=(0.0, 2 * NODE_TIMEOUT), twice=200))
+    cluster.cables.lay(cluster.cables.all_links(Link(delay=(0.0, 2 * NODE_TIMEOUT), twice=200)))
     end, value = time.monotonic() + 4 * NODE_TIMEOUT, 0
     acknowledged = []
     while time.monotonic() < end:
