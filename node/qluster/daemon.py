@@ -90,7 +90,7 @@ class Daemon:
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        self._jobs: dict[int, asyncio.Task[object]] = {}
+        self._jobs: dict[int, asyncio.Task[JobEnded]] = {}
         self._tickets: dict[int, asyncio.Future[Answer | None]] = {}
         self._over = False
         self._ticket = 0
@@ -269,27 +269,33 @@ class Daemon:
             if running is not None:
                 running.cancel()
             return
-        self._jobs[job.number] = asyncio.create_task(self._run_job(job))
-
-    async def _run_job(self, job: Job) -> None:
-        log.info("job-started number=%d order=%s", job.number, job.order)
         began = clock.monotonic()
-        ended = JobEnded(job.number, error="it was cancelled", result=True)
+        task = self._jobs[job.number] = asyncio.create_task(self._run_job(job))
+        # A task that is cancelled before its first step never runs: its end must not depend on its own words.
+        task.add_done_callback(lambda done: self._job_ended(job, done, clock.monotonic() - began))
+
+    async def _run_job(self, job: Job) -> JobEnded:
+        log.info("job-started number=%d order=%s", job.number, job.order)
         try:
-            ended = JobEnded(job.number, await self._do(job.order))
+            return JobEnded(job.number, await self._do(job.order))
         except PostgresFailed as failure:
-            ended = JobEnded(job.number, failure.passing, str(failure))
+            return JobEnded(job.number, failure.passing, str(failure))
         except client.ClientError as failure:
-            ended = JobEnded(job.number, None, str(failure))
-        except (OSError, parcel.WrongParcel) as failure:
-            ended = JobEnded(job.number, None, f"{type(failure).__name__}: {failure}")
-        finally:
-            took = clock.monotonic() - began
-            log.info("job-ended number=%d seconds=%.2f error=%s", job.number, took, ended.error)
-            self._jobs.pop(job.number, None)
-            self._endings += 1
-            self._turns.put(ended)
-            self._look.set()
+            return JobEnded(job.number, None, str(failure))
+        except (OSError, msgspec.MsgspecError) as failure:
+            return JobEnded(job.number, None, f"{type(failure).__name__}: {failure}")
+
+    def _job_ended(self, job: Job, task: asyncio.Task[JobEnded], took: float) -> None:
+        fault = None if task.cancelled() else task.exception()
+        if fault is not None:
+            log.error("job-broke number=%d", job.number, exc_info=fault)
+        whole = not task.cancelled() and fault is None
+        ended = task.result() if whole else JobEnded(job.number, error="it was cancelled", result=True)
+        log.info("job-ended number=%d seconds=%.2f error=%s", job.number, took, ended.error)
+        self._jobs.pop(job.number, None)
+        self._endings += 1
+        self._turns.put(ended)
+        self._look.set()
 
     async def _do(self, order: object) -> object:
         match order:
