@@ -40,7 +40,7 @@ class Hosting:
     def no_primary(self) -> bool:
         """No primary runs here, and none is being started."""
         keeper = self._node.keeper
-        return keeper.settled and not keeper.primary_possible
+        return self._node.config.database is None or (keeper.settled and not keeper.primary_possible)
 
     def reigns(self) -> bool:
         """The reign in force is this node's, begun in the term in which it leads."""
