@@ -94,14 +94,20 @@ class Saver:
 
     async def drain(self) -> None:
         """Wait until nothing is under way; what still waits is not saved."""
+        self._drop_waiting()
+        if self._under_way is not None:
+            with contextlib.suppress(Exception):
+                await asyncio.shield(self._under_way)
+            # It may have met a full disk: what would be tried again belongs to a state that may be gone by then.
+            self._drop_waiting()
+        self._number = 0
+        self.trouble = ""
+
+    def _drop_waiting(self) -> None:
         self._waiting = []
         if self._retry is not None:
             self._retry.cancel()
             self._retry = None
-        if self._under_way is not None:
-            with contextlib.suppress(Exception):
-                await asyncio.shield(self._under_way)
-        self.trouble = ""
 
     async def close(self) -> None:
         """Wait for what is under way and stop. Twice is as good as once."""
