@@ -29,6 +29,7 @@ from qluster.events import (
     JobEnded,
     Leave,
     Outcome,
+    Save,
     SaveEnded,
     SaveEntries,
     SaveIdentity,
@@ -62,25 +63,40 @@ HEARD_MAX = 64
 class Lone:
     """A node of a cluster of four, node 4 without a vote."""
 
-    def __init__(self, disk: SimDisk, config: Config, founding: int = 0) -> None:
+    def __init__(self, disk: SimDisk, config: Config) -> None:
         self.disk = disk
         self.config = config
         self.now = BEGINNING
-        self.left: Leave | None = None
-        self.jobs: dict[int, Job] = {}
-        self.tickets: set[int] = set()
+        self.asked = 0
         self.answers: dict[int, Outcome] = {}
-        self.heard: list[agreeing.AnyMessage | telling.Message] = []
-        saved = disk.load()
-        link = Link("sim", saved.uid, saved.boot, [KEY], LinkSettings(), Random(1), self.now)
-        self.node = Node(config, saved, link, random=Random(2), wall=2e9, now=self.now, founding=founding)
+        self.saves_end = True
+        """Whether the disk answers at once; else :meth:`save_ended` says when."""
         self._ear = Link("sim", 1, 1, [KEY], LinkSettings(), Random(3), self.now)
         self._mouths: dict[int, Sealer] = {}
         self._said = 0
-        self._saving = 0
-        self.saves_end = True
-        """Whether the disk answers at once; else :meth:`save_ended` says when."""
+        self.start()
+
+    def start(self, founding: int = 0) -> None:
+        """The daemon starts, or dies and starts again: what was not durable is gone."""
+        self.left: Leave | None = None
+        self.jobs: dict[int, Job] = {}
+        self.tickets: set[int] = set()
+        self.heard: list[agreeing.AnyMessage | telling.Message] = []
+        self._saving: list[tuple[int, list[Save]]] = []
+        saved = self.disk.load()
+        link = Link("sim", saved.uid, saved.boot, [KEY], LinkSettings(), Random(1), self.now)
+        self.node = Node(self.config, saved, link, random=Random(2), wall=2e9, now=self.now, founding=founding)
         self.tell(TimePassed())
+
+    def goes_on(self) -> bool:
+        """Whether the daemon runs, if need be as another node: it sets its state aside where it said so."""
+        if self.left is None:
+            return True
+        if not self.left.rejoin:
+            return False
+        self.disk.set_aside(UID + self.disk.uid % 1000 + 1000)
+        self.start(self.left.founding)
+        return True
 
     # --- in -----------------------------------------------------------------
 
@@ -91,6 +107,7 @@ class Lone:
 
     def ask(self, request: ClientRequest) -> None:
         """A client asks; the answer comes to stand in ``answers``."""
+        self.asked += 1
         self.tickets.add(request.ticket)
         self.tell(request)
 
@@ -128,7 +145,11 @@ class Lone:
 
     def save_ended(self) -> None:
         """All that was ordered is durable."""
-        self.tell(SaveEnded(self._saving))
+        saving, self._saving = self._saving, []
+        for _, saves in saving:
+            self.disk.save(saves)
+        if saving and self.left is None:
+            self.tell(SaveEnded(saving[-1][0]))
 
     def end_job(self, number: int, result: object, error: str | None) -> None:
         """A job ended."""
@@ -140,7 +161,8 @@ class Lone:
     def _perform(self, effects: Effects) -> None:
         assert effects.wake_at == effects.wake_at, "a time is a number"
         self._wake_at = effects.wake_at
-        self.disk.save(effects.save)
+        if effects.save:
+            self._saving.append((effects.number, effects.save))
         for send in effects.send:
             self._hear(send)
         for job in effects.start:
@@ -154,10 +176,8 @@ class Lone:
             self.tickets.remove(answer.ticket)
             self.answers[answer.ticket] = answer.outcome
         self.left = effects.leave or self.left
-        if effects.save:
-            self._saving = effects.number
-            if self.saves_end:
-                self.save_ended()
+        if effects.save and self.saves_end:
+            self.save_ended()
 
     def _hear(self, send: Send) -> None:
         if send.to is not None:

@@ -43,7 +43,7 @@ def run(content: bytes) -> None:
     source = Source(content)
     lone = source.one_of(BEGINNINGS)()
     for _ in range(STEPS_MAX):
-        if source.empty or lone.left is not None:
+        if source.empty or not lone.goes_on():
             break
         action = source.one_of(ACTIONS)
         try:
@@ -107,7 +107,7 @@ def _wait(source: Source, lone: Lone) -> None:
 
 
 def _ask(source: Source, lone: Lone) -> None:
-    ticket = len(lone.tickets) + len(lone.answers) + 1
+    ticket = lone.asked + 1
     number = source.one_of((1, 2, 3, 4, 9, 2**31 - 1))
     key = source.one_of(("", "k1", "k2"))
     consistency = source.one_of(("leader", "lease", "local"))
@@ -175,13 +175,24 @@ def _result(source: Source, lone: Lone, order: object) -> object:
     )  # fmt: skip
 
 
-def _stop(source: Source, lone: Lone) -> None:
-    if source.byte() & 1:
-        lone.tell(events.StopRequested())
+def _disturb(source: Source, lone: Lone) -> None:
+    """The disk hangs, or answers again; the daemon dies and starts again, or is asked to stop."""
+    match source.byte() % 8:
+        case 0:
+            lone.tell(events.StopRequested())
+        case 1 | 2:
+            lone.start()
+        case 3:
+            lone.saves_end = True
+            lone.save_ended()
+        case 4 | 5:
+            lone.saves_end = False
+        case _:
+            lone.save_ended()
 
 
 ACTIONS: tuple[Callable[[Source, Lone], None], ...] = (
     _agree, _agree, _agree, _lead, _report, _report, _cooperate, _cooperate, _wait, _wait, _ask, _look, _end_job,
-    _mumble, _noise, _stop,
+    _mumble, _noise, _disturb,
 )  # fmt: skip
 
