@@ -43,6 +43,8 @@ class Host:
     registers: Registers = field(default_factory=Registers)
     applied: int = 0
     commit: int = 0
+    promised: tuple[int, int | None] = (0, None)
+    """Term and vote as they were last ordered to be saved."""
     wake: float = -1.0
     """When the timer in the queue is due; -1 when there is none."""
     spins: int = 0

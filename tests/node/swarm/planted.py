@@ -277,8 +277,8 @@ def _conflicting_tail() -> Iterator[None]:
 
 method("B17: a stale list of members survives a snapshot", Membership, "restart_at",
        lambda self, index, members: None)  # fmt: skip
-method("B12: an append is sent where a snapshot is needed", Replication, "_offer_snapshot",
-       lambda self, peer, now: self._send(peer.node, self._open_round(now), self._me.journal.base_index, []))  # fmt: skip
+method("B12: an append is sent where a snapshot is needed", Replication, "_offer_snapshot", lambda self, peer, now: (
+       self._send(peer.node, self._open_round(now), self._me.journal.base_index, [])))  # fmt: skip
 
 
 # --- leading ------------------------------------------------------------------------------------------

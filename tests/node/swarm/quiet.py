@@ -68,6 +68,9 @@ class Same:
     def __hash__(self) -> int:
         return id(self.thing)
 
+    def __repr__(self) -> str:
+        return repr(self.thing)
+
 
 def grid_after(moment: float) -> float:
     """The first moment of the grid that is not before this one."""

@@ -89,7 +89,11 @@ class Rules:
         """Look at the node that just did something."""
         qraft = host.qraft
         assert qraft is not None
-        commit = qraft.commit_index
+        commit, me = qraft.commit_index, qraft._me
+        kept = (me.term, me.vote) == host.promised
+        require(kept, "S3", f"node {host.node} knows term and vote {me.term, me.vote}, ordered to save {host.promised}")
+        durable = me.saved_index <= host.last_index
+        require(durable, "S11", f"node {host.node} counts {me.saved_index} as durable, and has {host.last_index}")
         require(commit >= host.commit, "S8", f"node {host.node}: commit {host.commit} to {commit}")
         if qraft._office is None:
             host.commit = commit

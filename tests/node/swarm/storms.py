@@ -93,7 +93,7 @@ class Storms:
         world.calm, world.weather = False, mix.weather
         for host in world.hosts.values():
             host.chance.still = None
-        end = world.now + random.uniform(0.3, 1.0) * mix.length
+        end = on_grid(world.now + random.uniform(0.3, 1.0) * mix.length)
         self._ask(end)
         self._operate(end)
         while world.now < end:

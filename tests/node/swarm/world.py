@@ -20,7 +20,7 @@ from qluster.consensus.messages import AnyMessage, Append, AppendReply, decode, 
 from qluster.consensus.output import Output
 from qluster.consensus.qraft import QRaft
 from qluster.consensus.settings import Settings
-from qluster.events import Entry, SaveSnapshot
+from qluster.events import Entry, SaveSnapshot, SaveVote
 from qluster.holding import UNBOUND
 from swarm.host import CLUSTER, Chance, Host, blank, copied
 from swarm.quiet import GRAIN, LONG_AGO, digest, on_grid, shift
@@ -91,6 +91,8 @@ class World:
         self.clients: Any = None
         self.sends_first = False
         """A planted fault: what waits for a save does not wait."""
+        self.jumps = True
+        """Whether quiet spans are jumped over."""
         self.flying = 0
         self.compaction = False
         self._queue: list[tuple[float, int, int, Any]] = []
@@ -132,6 +134,7 @@ class World:
 
     def run(self, until: float) -> None:
         """Let time pass."""
+        assert until == on_grid(until), f"{until} is not on the grid of times"
         queue, calls, began, skipped = self._queue, self._calls, self.now, self.counts.skipped
         while True:
             call_at = calls[0][0] if calls else inf
@@ -168,7 +171,7 @@ class World:
         if due > self.now:
             self._wake(host, due)
             return
-        if self.calm and not self.flying and host.qraft._office is not None and self.now >= self._look_again_at:
+        if self.calm and self.jumps and not self.flying and host.qraft._office is not None and self.now >= self._look_again_at:
             self._jump(host, limit)
         host.qraft.tick(host.clock(self.now))
         host.spins += 1
@@ -253,6 +256,7 @@ class World:
         saved = host.saved
         host.qraft = QRaft(host.node, self.settings, copied(saved), host.chance, host.clock(self.now))
         host.read_anew()
+        host.promised = saved.term, saved.vote
         host.joining = False
         host.holding, host.saving = type(host.holding)(), []
         host.applied = host.commit = saved.snapshot.index if saved.snapshot else 0
@@ -320,6 +324,9 @@ class World:
                 holding.hold(number, (destination, message))  # type: ignore[arg-type]
             else:
                 self._send(host, destination, message)
+        for save in output.save:
+            if isinstance(save, SaveVote):
+                host.promised = save.term, save.vote
         for line in output.log:
             self.counts.elections += line.startswith("candidate")
             self.tell(f"node {host.node} {line}")
