@@ -8,7 +8,7 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 
 .DEFAULT_GOAL := help
 .PHONY: help deploy status destroy test check lint types floors unit edge cluster collection sanity \
-        faults fuzz simulate bench-consensus bench-transport lab lab-deploy lab-down lab-test lock clean
+        faults fuzz simulate campaign planted bench-consensus bench-transport lab lab-deploy lab-down lab-test lock clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -82,7 +82,7 @@ floors: $(VENV)/dev.stamp ## who may import whom
 	@cd node && PYTHONPATH=. ../$(BIN)/lint-imports --config pyproject.toml
 
 unit: $(VENV)/dev.stamp ## pure parts, scenarios, plugins
-	@$(BIN)/pytest tests/node tests/unit tests/fuzz --ignore tests/node/edge --ignore tests/node/sim
+	@$(BIN)/pytest tests/node tests/unit tests/fuzz --ignore tests/node/edge --ignore tests/node/sim --ignore tests/node/swarm
 
 edge: $(VENV)/dev.stamp ## real sockets, files, databases
 	@$(BIN)/pytest tests/node/edge
@@ -100,8 +100,17 @@ lab-test: $(VENV)/dev.stamp ## deploy, kill, reinit, destroy on hosts with syste
 	@$(BIN)/pytest tests/lab
 
 SEEDS ?= 0-199
-simulate: $(VENV)/dev.stamp ## whole clusters in one process: make simulate SEEDS=0-999
-	@PYTHONPATH=node:tests/node $(BIN)/python -m sim --seeds $(SEEDS)
+WORLD ?= swarm sim
+simulate: $(VENV)/dev.stamp ## clusters in one process, QRaft alone (swarm) and whole nodes (sim): make simulate SEEDS=0-999
+	@code=0; for world in $(WORLD); do echo "== $$world"; \
+	  PYTHONPATH=node:tests/node $(BIN)/python -m $$world --seeds $(SEEDS) || code=1; done; exit $$code
+
+HOURS ?= 1
+campaign: $(VENV)/dev.stamp ## years of simulated clusters; goes on where it was left: make campaign HOURS=8
+	@PYTHONPATH=node:tests/node nice $(BIN)/python -m swarm --hours $(HOURS)
+
+planted: $(VENV)/dev.stamp ## hunt every planted fault anew and write docs/planted-faults.md
+	@PYTHONPATH=node:tests/node nice $(BIN)/python -m swarm.hunt
 
 faults: $(VENV)/dev.stamp ## real daemons under real faults (as root): make faults SECONDS=600
 	@PYTHONPATH=node:tests/node:tests $(BIN)/python -m faults --seconds $(or $(SECONDS),300) --seed $(or $(SEED),1)

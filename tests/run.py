@@ -50,10 +50,13 @@ def stages() -> list[Stage]:
         Stage("sanity", [str(BIN / "python"), "tests/collection/sanity.py"]),
         Stage("faults", [*PYTEST, "tests/faults"]),
         Stage("benchmark", [*PYTEST, "tests/benchmark"]),
-        Stage("simulation", [*PYTEST, "tests/node/sim"]),
+        Stage("simulation", [*PYTEST, "tests/node/sim", "tests/node/swarm"]),
         Stage(
             "unit",
-            [*PYTEST, "tests/node", "tests/unit", "tests/fuzz", "--ignore=tests/node/edge", "--ignore=tests/node/sim"],
+            [
+                *PYTEST, "tests/node", "tests/unit", "tests/fuzz",
+                "--ignore=tests/node/edge", "--ignore=tests/node/sim", "--ignore=tests/node/swarm",
+            ],
         ),
         Stage("types", [*make, "types"]),
         Stage("floors", [*make, "floors"]),

@@ -171,7 +171,8 @@ class World:
         if due > self.now:
             self._wake(host, due)
             return
-        if self.calm and self.jumps and not self.flying and host.qraft._office is not None and self.now >= self._look_again_at:
+        quiet = self.calm and self.jumps and not self.flying and self.now >= self._look_again_at
+        if quiet and host.qraft._office is not None:
             self._jump(host, limit)
         host.qraft.tick(host.clock(self.now))
         host.spins += 1
