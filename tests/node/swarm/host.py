@@ -55,6 +55,8 @@ class Host:
     holding: Holding = field(default_factory=Holding)
     saving: list[tuple[int, list[Save]]] = field(default_factory=list)
     """Groups of saves that are on their way to the disk."""
+    busy: bool = False
+    """A group of saves is under way, and takes its time."""
     real: Saved | None = None
     """What will be there after a crash of a disk that lies."""
     lied: bool = False

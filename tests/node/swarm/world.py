@@ -259,7 +259,7 @@ class World:
         host.read_anew()
         host.promised = saved.term, saved.vote
         host.joining = False
-        host.holding, host.saving = type(host.holding)(), []
+        host.holding, host.saving, host.busy = type(host.holding)(), [], False
         host.applied = host.commit = saved.snapshot.index if saved.snapshot else 0
         host.registers = Registers.decode(saved.snapshot.state) if saved.snapshot else Registers()
         self.tell(f"node {host.node} starts at {host.last_index}, term {saved.term}")
@@ -365,22 +365,26 @@ class World:
                 self._write(host, number)
             self.crash(host)
             return
-        if len(host.saving) > 1:
-            return
+        if not host.busy:
+            self._begin_save(host)
+
+    def _begin_save(self, host: Host) -> None:
+        """All that waits goes to the disk as one group; what comes meanwhile is the next one."""
+        weather, number = self.weather, host.saving[-1][0]
         if weather.slow_save and self.random.random() < weather.slow_save:
             self.counts.faults["slow save"] += 1
-            qraft, seconds = host.qraft, self.random.uniform(0.001, weather.save_seconds)
-            self.at(seconds, lambda: self._slow_save_ended(host, qraft))
+            qraft, seconds, host.busy = host.qraft, self.random.uniform(0.001, weather.save_seconds), True
+            self.at(seconds, lambda: self._slow_save_ended(host, qraft, number))
         else:
             self._saved(host, number)
 
-    def _slow_save_ended(self, host: Host, qraft: QRaft | None) -> None:
+    def _slow_save_ended(self, host: Host, qraft: QRaft | None, number: int) -> None:
         if host.qraft is not qraft or not host.saving:
             return
         if self.now < host.hung_until:
-            self.at(host.hung_until - self.now + GRAIN, lambda: self._slow_save_ended(host, qraft))
+            self.at(host.hung_until - self.now + GRAIN, lambda: self._slow_save_ended(host, qraft, number))
             return
-        self._saved(host, host.saving[-1][0])
+        self._saved(host, number)
 
     def _write(self, host: Host, number: int) -> None:
         while host.saving and host.saving[0][0] <= number:
@@ -389,13 +393,15 @@ class World:
                 host.save(save)
 
     def _saved(self, host: Host, number: int) -> None:
-        qraft = host.qraft
+        qraft, host.busy = host.qraft, False
         assert qraft is not None
         self._write(host, number)
         for destination, message in host.holding.ended(number):  # type: ignore[misc]
             self._send(host, destination, message)
         qraft.saved(number, host.clock(self.now))
         self.perform(host)
+        if host.saving and not host.busy and host.qraft is qraft:
+            self._begin_save(host)
 
     def _apply(self, host: Host, output: Output) -> None:
         qraft = host.qraft
