@@ -34,7 +34,7 @@ GIVE_WAY_PAUSE = 60.0
 """Seconds before a leader whose disk is full tries again to hand over: each attempt stops its primary."""
 
 STOP_PATIENCE = 5.0
-"""Seconds a stopping leader waits for its successor before it goes without."""
+"""Seconds a stopping leader waits for its successor before it goes without, and then again for its disk."""
 
 
 @dataclass(slots=True)
@@ -81,8 +81,8 @@ class Governing:
             times.append(self._transfer_until)
         if self._unwritable_since is not None:
             times.append(self._unwritable_since + self._restart_patience)
-        if self._node.stopping:
-            times.append(self._stop_at + STOP_PATIENCE)
+        if self._node.stopping and self._node.qraft is not None:
+            times += [self._stop_at + STOP_PATIENCE, self._stop_at + 2 * STOP_PATIENCE]
         # What was due at the last step was seen to there, or waits for an event: it must not wake again.
         return min((time for time in times if time > self._stepped_at), default=inf)
 
@@ -292,7 +292,10 @@ class Governing:
                     self._perform(Transfer(target), now)
                 return
             node.qraft.resign(now)
-        node.leave("stopped", clean=True)
+        if now < self._stop_at + 2 * STOP_PATIENCE:
+            node.leave("stopped", clean=True)
+        else:
+            node.leave_now()
 
 
 def _roomy(scene: Scene) -> int | None:

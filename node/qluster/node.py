@@ -24,6 +24,7 @@ from qluster.consensus.messages import AnyMessage, AppendReply, encode
 from qluster.consensus.output import Output
 from qluster.consensus.qraft import QRaft
 from qluster.database.facts import Facts
+from qluster.database.orders import StopFast, StopImmediate
 from qluster.events import (
     Address,
     DatagramReceived,
@@ -60,6 +61,9 @@ from qluster.status import Status
 from qluster.transport.link import Link
 
 log = logging.getLogger("qluster.node")
+
+UNBOUND_ORDERS = (StopFast, StopImmediate)
+"""Orders that wait for no save: whoever goes breaks no promise, and a disk that hangs must keep no primary up."""
 
 ROUNDS_MAX = 16
 """Rounds of settling after one event: each commit of a lone leader can cause the next proposal,
@@ -121,6 +125,8 @@ class Node:
         self.short = ""
         """Why nothing new is taken on here: the disk is full; "" while there is space."""
         self._leaving = False
+        self._illegible = False
+        """A committed command was not understood: nothing after it may be applied until the daemon has left."""
         self._boot = saved.boot
         self._effects = Effects()
         self._holding = Holding()
@@ -237,12 +243,17 @@ class Node:
 
     def start(self, job: Job | None) -> None:
         """Order a job."""
-        if job is not None and not self._held(job):
+        if job is not None and (isinstance(job.order, UNBOUND_ORDERS) or not self._held(job)):
             self._effects.start.append(job)
 
     def tell(self, message: messages.Message, to: Address | None, now: float) -> None:
         """Send a message of the cluster."""
         self._say(CLUSTER + messages.encode(message), to, now)
+
+    def leave_now(self) -> None:
+        """End the daemon as it was asked to, whatever still waits for the disk: nobody has heard of that."""
+        self._leaving = True
+        self._effects.leave = Leave("stopped", clean=True)
 
     def leave(self, message: str, *, rejoin: bool = False, clean: bool = False, founding: int = 0) -> None:
         """End the daemon, or (``rejoin``) begin again as a new node."""
@@ -383,7 +394,7 @@ class Node:
         qraft.tick(now)
         for _ in range(ROUNDS_MAX):
             moved = self._carry_out(qraft.take(), now)
-            if not self.governing.step(now) and not moved:
+            if not self.governing.step(now) and not moved and not qraft.restless:
                 break
         if not self._checked and self.state.name and qraft.caught_up:
             self._check_file()
@@ -411,9 +422,10 @@ class Node:
             self._stirred = True
             self._restore(output.restored, now)
         try:
-            for entry in output.committed:
+            for entry in output.committed if not self._illegible else ():
                 self._apply(entry, now)
         except commands.MalformedCommand as fault:
+            self._illegible = True
             self.leave(f"{fault} Nothing was lost: install the version of the other nodes and start this one again")
         for ticket, may in output.reads:
             self.requests.read(ticket, serving.unread(self, may))
