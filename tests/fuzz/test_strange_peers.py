@@ -87,6 +87,18 @@ def test_node_that_does_not_understand_a_committed_command_leaves_and_says_so(pa
     assert lone.node.state.down == []
 
 
+def test_node_that_does_not_understand_a_command_applies_nothing_more_while_its_disk_hangs() -> None:
+    lone = follower()
+    lone.saves_end = False
+    applied = lone.node.state.applied
+    led(lone, b"nonsense")
+    led(lone, commands.encode(commands.NodeMarked(3, True)))
+    lone.wait(0.1)
+    assert lone.node.state.applied == applied
+    lone.save_ended()
+    assert lone.left is not None and "newer version" in lone.left.message
+
+
 SNAPSHOT = examples.snapshot()
 BEYOND = 400
 
