@@ -7,7 +7,7 @@ from fuzz.lone import Lone
 from qluster.consensus import messages as say
 from qluster.database.facts import Facts
 from qluster.database.orders import StopFast
-from qluster.events import JobEnded, StopRequested, ValueWriteRequested
+from qluster.events import StopRequested, ValueWriteRequested
 from qluster.governing import STOP_PATIENCE
 
 STOPPED = Facts(directory="initialised", system_id=examples.SYSTEM_ID, server="stopped", timeline=1, position=4096)

@@ -234,6 +234,8 @@ def test_large_snapshot_counts_when_a_later_save_names_it(tmp_path: Path) -> Non
     disk = Disk(str(tmp_path / "a"))
     disk.load()
     disk.save([entries(1, 10), large(7)])
+    while not list((tmp_path / "a/current/snapshot").glob("*.snapshot")):
+        time.sleep(0.001)
     copy = killed(tmp_path / "a", tmp_path / "b")
     saved_until_named(disk, 7)
     disk.close()

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator
 
 from . import records as bytes_of
-from .files import flush_data, flush_directory, set_aside_room, settle, write_at
+from .files import NO_SPACE, flush_data, flush_directory, set_aside_room, settle, write_at
 from .records import GROUP_HEADER_SIZE, RECORD_HEADER_SIZE, SEGMENT_HEADER_SIZE, Record
 from .replay import Contradiction, Replay
 from .trouble import DiskFailed, DiskFull, LogDamaged
@@ -223,6 +223,8 @@ class Log:
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         except OSError as error:
+            if error.errno in NO_SPACE:
+                raise DiskFull(path, len(data)) from error
             raise DiskFailed(path, f"cannot be created ({error.strerror})") from error
         try:
             write_at(descriptor, data, 0, path)

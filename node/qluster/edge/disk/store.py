@@ -19,6 +19,7 @@ import os
 import re
 import shutil
 from collections.abc import Sequence
+from typing import TypeGuard
 
 import msgspec
 
@@ -60,6 +61,8 @@ class Disk:
         self._snapshot: tuple[Snapshot, str] | None = None
         """Written, and to be named by the log with the next save."""
         self._segments_to_drop = False
+        self._logged = 0
+        """So many of the saves that are to be tried again stand in the log already: only an identity found no space."""
         self._wanted = 0
         """Bytes for which there was no space."""
 
@@ -175,7 +178,7 @@ class Disk:
     def save(self, saves: Sequence[Save]) -> None:
         """Make all of ``saves`` durable, in their order, with one flush for the log.
 
-        Raises DiskFull (nothing is acknowledged, and it may be tried again) or DiskFailed (final).
+        Raises DiskFull (nothing is acknowledged; the next call begins with the same saves) or DiskFailed (final).
         """
         self._refuse_after_failure()
         assert self._log is not None, "load() comes before save()"
@@ -194,14 +197,19 @@ class Disk:
             raise self._failure from error
 
     def _save(self, log: Log, saves: Sequence[Save]) -> None:
-        records = self._named_snapshot(log)
-        for save in saves:
+        records, fresh = self._named_snapshot(log), saves[self._logged:]
+        for save in fresh:
             if isinstance(save, SaveSnapshot):
                 records.extend(self._save_snapshot(log, save))
             else:
                 records.extend(_records(save))
         if records:
             log.append(records)
+        self._logged = len(saves)
+        for save in fresh:
+            # Not before the entries that it covers are durable: the log could name it before them.
+            if _beside_the_log(save):
+                self._background.write(save.snapshot, snapshots.file_name(save.snapshot, log.sequence + 1))
         if any(record.kind in (SNAPSHOT, RESET) for record in records):
             self._snapshot = None
             self._forget_covered(log)
@@ -211,17 +219,17 @@ class Disk:
         for save in saves:
             if isinstance(save, SaveIdentity):
                 self._save_identity(save)
+        self._logged = 0
 
     def _save_snapshot(self, log: Log, save: SaveSnapshot) -> list[Record]:
         """The file first, the record that names it with the group: without it, the file does not count."""
+        if _beside_the_log(save):
+            return []
         snapshot = save.snapshot
         name = snapshots.file_name(snapshot, log.sequence + 1)
         if save.reset:
             snapshots.write(self._snapshot_dir, name, snapshot)
             return [_named(RESET, snapshot, name)]
-        if len(snapshot.state) >= snapshots.BACKGROUND_SIZE:
-            self._background.write(snapshot, name)
-            return []
         try:
             snapshots.write(self._snapshot_dir, name, snapshot)
         except DiskFull as full:
@@ -352,7 +360,7 @@ class Disk:
     def _abandon_snapshots(self) -> None:
         self._background.close()
         self._background = snapshots.Background(self._snapshot_dir)
-        self._snapshot = None
+        self._snapshot, self._logged = None, 0
 
     def _close_log(self) -> None:
         if self._log is not None:
@@ -362,6 +370,11 @@ class Disk:
     def _refuse_after_failure(self) -> None:
         if self._failure is not None:
             raise self._failure
+
+
+def _beside_the_log(save: Save) -> TypeGuard[SaveSnapshot]:
+    """Whether this is a snapshot that takes too long to write while a vote may wait."""
+    return isinstance(save, SaveSnapshot) and not save.reset and len(save.snapshot.state) >= snapshots.BACKGROUND_SIZE
 
 
 def _named(kind: int, snapshot: Snapshot, name: str) -> Record:
