@@ -91,7 +91,11 @@ class Election:
             elif now >= self._resend_at:
                 self._ask(now)
         elif role == FOLLOWER and now >= self.at:
-            self._begin_pre_vote(now)
+            if now >= self._me.stalled_at:
+                # Its own vote could not be saved either; a cluster of one would elect itself again and again.
+                self.pause(now)
+            else:
+                self._begin_pre_vote(now)
 
     def _begin_pre_vote(self, now: float) -> None:
         me = self._me

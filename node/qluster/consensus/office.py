@@ -67,17 +67,12 @@ class Office:
         me = self._me
         step_down_at = self.rounds.contact_at(me.configuration) + me.settings.node_timeout
         sending = self.replication
-        times = [sending.heartbeat_at, sending.notice_at, sending.retry_at, step_down_at, self._stalled_at]
+        times = [sending.heartbeat_at, sending.notice_at, sending.retry_at, step_down_at, me.stalled_at]
         if self.transfer:
             times.append(self.transfer.wake_at)
         if self._waiting_listeners():
             times.append(self._tend_at)
         return min(times)
-
-    @property
-    def _stalled_at(self) -> float:
-        """When this node's disk has been at one save for so long that somebody else should lead."""
-        return self._me.saving_since + self._me.settings.node_timeout / 2
 
     def alive(self, now: float) -> set[int]:
         """This node and all that it heard within node-timeout."""
@@ -286,7 +281,7 @@ class Office:
             self.ended = "no quorum answers"
             self._release(now)
             return
-        if now >= self._stalled_at:
+        if now >= me.stalled_at:
             # The others could commit without this disk, and nobody would ever notice that it is gone.
             self.ended = f"its disk has not saved for {now - me.saving_since:.2f}s"
             return

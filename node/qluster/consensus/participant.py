@@ -314,6 +314,11 @@ class Participant:
         """Since when the oldest save is on its way; inf when none is."""
         return self._savings[0].since if self._savings else inf
 
+    @property
+    def stalled_at(self) -> float:
+        """When this node's disk has been at one save for so long that somebody else should lead."""
+        return self.saving_since + self.settings.node_timeout / 2
+
     def take(self) -> Output:
         """What is wanted done, with the entries that became committed. Begins a new output."""
         self._close_entries()

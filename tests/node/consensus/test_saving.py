@@ -76,6 +76,20 @@ def test_leader_whose_disk_stalls_steps_down_although_all_answer() -> None:
     assert any("has not saved" in line for line in qraft.take().log)
 
 
+def test_node_alone_does_not_elect_itself_again_and_again_while_its_disk_stalls() -> None:
+    qraft = QRaft(1, SETTINGS, saved(1, log(voters(1))), Middle(0), NOW)
+    now, numbers = NOW, []
+    while now < NOW + 10 * SETTINGS.node_timeout:
+        qraft.tick(now)
+        if qraft.take().save:
+            numbers.append(qraft.saving())
+        now = max(now + 0.001, min(qraft.wake_at, now + SETTINGS.node_timeout))
+    assert qraft.term <= 3 and len(numbers) <= 6
+    qraft.saved(numbers[-1], now)
+    qraft.tick(now + SETTINGS.node_timeout)
+    assert qraft.role == "leader"
+
+
 def test_heartbeat_is_answered_with_what_is_durable_while_the_disk_saves() -> None:
     """S18: a leader's lease must not wait for the disks of those who answer it."""
     qraft = QRaft(1, SETTINGS, saved(1, log(THREE)), Middle(0), NOW)
