@@ -117,6 +117,8 @@ class Repairs:
         self._counters = counters
         self._recent: dict[MessageKey, Outgoing] = {}
         self._waiting: OrderedDict[Repair, None] = OrderedDict()
+        self._usual = 1
+        """Chunks of a message just now, for those that are forgotten."""
         self.forget_at = inf
         """When the oldest message remembered may be too old; may be early."""
 
@@ -131,6 +133,7 @@ class Repairs:
         if outgoing.direct and outgoing.count == 1:
             return
         recent = self._recent
+        self._usual = outgoing.count
         if not recent:
             self.forget_at = now + REPAIR_AGE_MAX
         recent[(outgoing.direct, outgoing.number)] = outgoing
@@ -149,14 +152,15 @@ class Repairs:
             del self._recent[key]
 
     def ask(self, want: Want, asker: Address, now: float) -> int:
-        """Somebody misses these chunks; how many are to be sent again because of it.
+        """Somebody misses these chunks; how many it lost, as far as that is news.
 
-        Those that were not sent yet are on their way anyway.
+        Those that were not sent yet are on their way anyway. What is forgotten was lost as well: a receiver
+        that asks so late is far behind.
         """
         outgoing = self._recent.get((want.direct, want.message))
         if outgoing is None or now - outgoing.sent_at > REPAIR_AGE_MAX:
             self._counters["repairs_unavailable"] += 1
-            return 0
+            return want.chunks.bit_count() or self._usual
         lost = 0
         for chunk in range(outgoing.chunks_sent):
             if not want.chunks or want.chunks >> chunk & 1:

@@ -83,6 +83,19 @@ def test_sender_slows_down_for_receivers_that_cannot_keep_up(seed: int) -> None:
     assert sender.rate == 100e6
 
 
+def test_sender_slows_down_even_when_it_forgets_faster_than_it_is_asked() -> None:
+    """At the default rate what is remembered is sent within 30 ms, and a receiver's backlog is older than that."""
+    network = introduced(3, 1, Faults(capacity=30e6))
+    sender, rates = next(iter(network.links.values())), []
+    for _ in range(600):
+        offer(network, 1, 64_000)
+        while sender.queued > 10:
+            network.run(network.now + 0.001)
+        rates.append(sender.rate)
+    assert network.total("repairs_unavailable") > 0
+    assert min(rates) <= LinkSettings().pacing_rate / 2
+
+
 def test_losses_of_a_bad_network_do_not_slow_the_sender_down() -> None:
     network = introduced(3, 1, Faults(lost=0.02))
     speak(network, 40, 64_000, pause=0.001)

@@ -143,3 +143,12 @@ def test_waiting_repairs_are_bounded() -> None:
         sent.ask(wanted(number), ALICE, 0.0)
     assert sent.counters["repairs_overflow"] == 16_000 - REPAIRS_MAX
     assert len(sent.taken()) == REPAIRS_MAX
+
+
+def test_what_is_forgotten_still_counts_as_lost() -> None:
+    """A receiver so far behind that nothing can be repaired is the one for which the sender must slow down."""
+    sent = Sent(46, 46, 46, capacity=2)
+    assert sent.ask(wanted(1, 4, 5), ALICE, 0.0) == 2
+    assert sent.ask(Want(False, 1, 0), ALICE, 0.0) == 46, "of the whole message, as many as messages have just now"
+    assert sent.counters["repairs_unavailable"] == 2
+    assert sent.taken() == []
