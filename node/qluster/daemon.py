@@ -255,6 +255,9 @@ class Daemon:
         await self._end_jobs()
         await self._saver.drain()
         self._turns.forget()
+        self._answer_waiting()
+        if self._node is not None and self._node.stopping:
+            self._turns.put(StopRequested())
         self._disk.set_aside(leave.message)
         saved = await open_state(self._disk, self._waits_for_space)
         self._node = self._make_node(saved, leave.founding)
@@ -375,6 +378,10 @@ class Daemon:
     def _answer_all(self) -> None:
         """No turn will follow: whoever still waits is told so; else the server would wait for it before it ends."""
         self._over = True
+        self._answer_waiting()
+
+    def _answer_waiting(self) -> None:
+        """The node that was asked is gone."""
         for waiting in self._tickets.values():
             if not waiting.done():
                 waiting.set_result(None)

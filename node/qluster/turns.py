@@ -16,7 +16,7 @@ from math import inf
 from typing import Final
 
 from qluster.edge.clock import monotonic
-from qluster.events import Answer, Event, Job, Leave, Save, SaveEnded, Send, TimePassed
+from qluster.events import Answer, Event, Job, Leave, Save, SaveEnded, Send, StopRequested, TimePassed
 from qluster.node import Node
 
 EVENTS_MAX: Final = 4096
@@ -75,8 +75,10 @@ class Turns:
                 self._timer, self._wake_at = None, inf
 
     def forget(self) -> None:
-        """The node that these events were for is gone."""
+        """The node that these events were for is gone; who was to stop is to stop all the same."""
+        kept = [event for event in self._events if isinstance(event, StopRequested)]
         self._events.clear()
+        self._events += kept
 
     def fail(self, fault: BaseException) -> None:
         """The node cannot go on."""

@@ -1,15 +1,16 @@
-"""Jobs of a daemon: each that was started ends, whatever is done to it."""
+"""Jobs and requests of a daemon: each that was begun ends, whatever becomes of the node."""
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from edge.daemon_world import Site
 from qluster.config import parse
 from qluster.daemon import Daemon
-from qluster.events import CancelJob, FetchSnapshot, Job, JobEnded
+from qluster.events import CancelJob, FetchSnapshot, Job, JobEnded, Leave, StopRequested
 
 NOBODY = ("127.0.29.9", 1)
 
@@ -73,3 +74,20 @@ async def test_all_jobs_have_ended_when_a_daemon_begins_again(daemon: Daemon, mo
         daemon._start(Job(number, FetchSnapshot(NOBODY, 5)))
     await daemon._end_jobs()
     assert sorted(end.number for end in ends.of) == [1, 2] and not daemon._jobs
+
+
+async def test_who_asked_a_node_that_begins_again_is_answered_and_a_wish_to_stop_is_kept(
+    daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The new node knows nothing of either; the client would wait for ever, and the operator too."""
+    made = []
+    monkeypatch.setattr(daemon, "_make_node", lambda saved, founding: made.append(saved.uid))
+    first = daemon._disk.load()
+    daemon._node = SimpleNamespace(stopping=True)  # type: ignore[assignment]
+    waiting = daemon._tickets[1] = asyncio.get_running_loop().create_future()
+    daemon._turns.put(JobEnded(1))
+    assert await daemon._leave(Leave("joins anew", rejoin=True)) is None
+    assert waiting.done() and waiting.result() is None
+    assert list(daemon._turns._events) == [StopRequested()] and made and made[0] != first.uid
+    await daemon._saver.close()
+    daemon._disk.close()
