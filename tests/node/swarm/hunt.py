@@ -16,7 +16,7 @@ from swarm.planted import ABSENT, PLANTS
 from swarm.runs import Result, run
 
 RUNS_MAX = 3000
-SECONDS_MAX = 12.0
+SECONDS_MAX = 8.0
 STORMS = 2
 """Storms of one run of a hunt: a fault that shows at all shows soon, and another seed is another mix."""
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from qluster.consensus.membership import Configuration, Electorate
 from qluster.consensus.messages import AppendReply
-from qluster.events import Entry, Save, SaveEntries, SaveVote
+from qluster.events import Entry, Save, SaveEntries, SaveVote, Snapshot
 
 if TYPE_CHECKING:
     from swarm.host import Host
@@ -59,6 +59,13 @@ class Rules:
                     same = entry.term == held.term
                     require(same, "S6", f"node {host.node} replaces committed entry {entry.index}")
 
+    def started(self, host: Host) -> None:
+        """A node that starts goes on with exactly what is durable."""
+        assert host.qraft is not None
+        journal = host.qraft._me.journal
+        found, held = (journal.last_index, journal.last_term), (host.last_index, host.term_at(host.last_index) or 0)
+        require(found == held, "S12", f"node {host.node} starts with a log to {found}, {held} is durable")
+
     # --- messages ----------------------------------------------------------------------
 
     def confirmed(self, host: Host, message: AppendReply) -> None:
@@ -68,7 +75,11 @@ class Rules:
         leader = self._world.hosts.get(self._leader_of.get(message.term, 0))
         if leader is None or leader.qraft is None or leader.qraft.term != message.term or match == 0:
             return
-        own, theirs = host.term_at(match), leader.qraft._me.journal.term_at(match)
+        journal = leader.qraft._me.journal
+        if leader.qraft._office is not None:
+            known = match <= journal.last_index
+            require(known, "S7", f"node {host.node} confirms {match}, the leader has {journal.last_index} entries")
+        own, theirs = host.term_at(match), journal.term_at(match)
         same = own is None or theirs is None or own == theirs
         require(same, "S7", f"node {host.node} confirms {match}/{own}, the leader has /{theirs}")
 
@@ -84,6 +95,13 @@ class Rules:
         if entry.index > self.newest:
             self.newest = entry.index
             self._committed_in[entry.index] = host.qraft.term
+
+    def restored(self, host: Host, snapshot: Snapshot) -> None:
+        """A snapshot that took the place of a log is where the log goes on from."""
+        assert host.qraft is not None
+        term = host.qraft._me.journal.term_at(snapshot.index)
+        facts = f"node {host.node} installs {snapshot.index}/{snapshot.term} beside a log with /{term} there"
+        require(term == snapshot.term, "S12", facts)
 
     def after(self, host: Host) -> None:
         """Look at the node that just did something."""

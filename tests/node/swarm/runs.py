@@ -64,7 +64,7 @@ def world_of(seed: int) -> tuple[World, Storms]:
     listeners = random.choice([0, 0, 0, 1])
     world = World(seed, nodes, listeners, settings_of(random, nodes))
     world.clients = Clients(world)
-    world.compaction = random.random() < 0.5
+    world.compaction = random.choice([0, 0, 6, 30])
     return world, Storms(world, drawn(random), nodes)
 
 

@@ -37,6 +37,10 @@ BYTES_EVERY = 64
 """Of so many messages one is encoded and decoded on its way."""
 
 
+SNAPSHOT_CRASHES = 15.0
+"""Saves of snapshots are rare, and power is lost so much more often in them."""
+
+
 @dataclass(slots=True)
 class Weather:
     """How bad the network and the disks are. Probabilities are per message, per output, per save."""
@@ -94,7 +98,8 @@ class World:
         self.jumps = True
         """Whether quiet spans are jumped over."""
         self.flying = 0
-        self.compaction = False
+        self.compaction = 0
+        """A snapshot is taken after so many entries; 0: never."""
         self._queue: list[tuple[float, int, int, Any]] = []
         """Messages (host's number and message) and timers (host's number and None)."""
         self._calls: list[tuple[float, int, Callable[[], None]]] = []
@@ -258,6 +263,7 @@ class World:
         host.qraft = QRaft(host.node, self.settings, copied(saved), host.chance, host.clock(self.now))
         host.read_anew()
         host.promised = saved.term, saved.vote
+        self.rules.started(host)
         host.joining = False
         host.holding, host.saving, host.busy = type(host.holding)(), [], False
         host.applied = host.commit = saved.snapshot.index if saved.snapshot else 0
@@ -343,7 +349,7 @@ class World:
             self._save(host, number, output.save)
         if host.qraft is not qraft:
             return
-        if self.compaction and host.applied > qraft.snapshot_index + 30:
+        if self.compaction and host.applied >= qraft.snapshot_index + self.compaction:
             self._compact(host, qraft)
         else:
             self.set_timer(host)
@@ -359,7 +365,9 @@ class World:
     def _save(self, host: Host, number: int, saves: list[Any]) -> None:
         weather = self.weather
         host.saving.append((number, saves))
-        if weather.crash and self.random.random() < weather.crash:
+        snapshot = any(isinstance(one, SaveSnapshot) for one in saves)
+        chance = weather.crash * (SNAPSHOT_CRASHES if snapshot else 1.0)
+        if weather.crash and self.random.random() < chance:
             self.counts.faults["crash at a seam"] += 1
             if self.random.random() < 0.4:
                 self._write(host, number)
@@ -406,6 +414,7 @@ class World:
     def _apply(self, host: Host, output: Output) -> None:
         qraft = host.qraft
         if output.restored is not None:
+            self.rules.restored(host, output.restored)
             host.applied = output.restored.index
             host.registers = Registers.decode(output.restored.state)
         for entry in output.committed:
