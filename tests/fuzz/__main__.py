@@ -73,7 +73,8 @@ def _fuzz(name: str, arguments: list[str]) -> None:
 
     with atheris.instrument_imports(include=["qluster"]):
         run = runner(name)
-    atheris.Setup(["fuzz", *arguments], run)
+    # To merge, the fuzzer starts itself anew by this command.
+    atheris.Setup([f"{sys.executable} -m fuzz {name} --inside", *arguments], run)
     atheris.Fuzz()
 
 
@@ -86,6 +87,9 @@ def _keep(name: str) -> int:
     if code:
         return code
     inputs = [path.read_bytes() for path in merged.iterdir()]
+    if not inputs:
+        print(f"{name}: nothing was reached; run the fuzzer first", file=sys.stderr)
+        return 1
     print(f"{name}: {keep(name, inputs)} of {len(inputs)} inputs kept")
     return 0
 

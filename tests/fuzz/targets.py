@@ -5,6 +5,7 @@ from __future__ import annotations
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterable
 from importlib import import_module
+from math import ceil
 from pathlib import Path
 
 TARGETS = {
@@ -17,7 +18,7 @@ TARGETS = {
 }
 CORPUS = Path(__file__).parent / "corpus"
 KEPT_MAX = {"node": 60}
-"""Inputs kept of a target, the smallest of those that reach something that no other does: seconds of replay."""
+"""Inputs kept of a target, of those that reach something that no other does: seconds of replay."""
 KEPT_MAX_OTHERS = 150
 KEPT_SIZE_MAX = 1024
 """Bytes of one of them."""
@@ -36,9 +37,9 @@ def kept(name: str) -> list[bytes]:
 
 
 def keep(name: str, inputs: Iterable[bytes]) -> int:
-    """Keep the smallest of these inputs; how many that are."""
+    """Keep as many of these inputs as are replayed in time, short ones and long ones; how many that are."""
     small = sorted({content for content in inputs if len(content) <= KEPT_SIZE_MAX}, key=lambda one: (len(one), one))
-    chosen = small[: KEPT_MAX.get(name, KEPT_MAX_OTHERS)]
+    chosen = small[:: ceil(len(small) / KEPT_MAX.get(name, KEPT_MAX_OTHERS)) or 1]
     CORPUS.mkdir(exist_ok=True)
     (CORPUS / f"{name}.txt").write_text("".join(b64encode(content).decode() + "\n" for content in chosen))
     return len(chosen)
