@@ -176,7 +176,7 @@ def test_disk_that_hangs_lets_only_so_many_answers_wait() -> None:
     lone = follower()
     lone.saves_end = False
     lone.agree(UID + 3, agreeing.Vote(FOUNDING, 3, 9, 2**40, 9, True))
-    for round_number in range(20_000):
+    for round_number in range(6_000):
         lone.agree(UID + 3, agreeing.PreVote(FOUNDING, 3, 10, round_number, 2))
     assert lone.node._holding.waiting <= 4096
     lone.saves_end = True

@@ -14,6 +14,7 @@ from zlib import crc32
 import pytest
 from fuzz.roles import FIELDS, NOW, ROLES, append, messages, sound
 from qluster.consensus import messages as say
+from qluster.consensus.output import Output
 from qluster.consensus.qraft import QRaft
 
 FULL = int(os.environ.get("FUZZ_FULL", "0"))
@@ -66,9 +67,39 @@ def test_unexpected_message_is_borne(role: str, kind: type[say.Message]) -> None
             qraft.take()
 
 
+class Slow(QRaft):
+    """A participant whose disk takes its time: :meth:`catch_up` ends the saves that are under way."""
+
+    number = 0
+
+    def take(self) -> Output:
+        """What it wants done; what it wants saved is not durable yet."""
+        output = super().take()
+        if output.save:
+            self.number = self.saving()
+        return output
+
+    def catch_up(self, now: float) -> None:
+        """All that was ordered is durable."""
+        if self.number:
+            self.saved(self.number, now)
+            self.number = 0
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_rows_of_unexpected_messages_are_borne_while_the_disk_is_slow(role: str) -> None:
+    original = ROLES[role]()
+    original.__class__ = Slow
+    walk_rows(original, "slow " + role)
+
+
 @pytest.mark.parametrize("role", ROLES)
 def test_rows_of_unexpected_messages_are_borne(role: str) -> None:
-    original = ROLES[role]()
+    walk_rows(ROLES[role](), role)
+
+
+def walk_rows(original: QRaft, role: str) -> None:
+    """Rows of messages, with time passing now and then."""
     for walk in range(WALKS):
         random = Random(crc32(f"{role} {walk}".encode()))
         qraft, now = deepcopy(original), NOW
@@ -79,6 +110,8 @@ def test_rows_of_unexpected_messages_are_borne(role: str) -> None:
                 continue
             if not told(qraft, message, now):
                 break
+            if isinstance(qraft, Slow) and random.random() < 0.2:
+                qraft.catch_up(now)
             if random.random() < 0.3:
                 now += random.choice((0.0, 0.01, 1.0, 40.0))
                 qraft.tick(now)
