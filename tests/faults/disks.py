@@ -16,6 +16,8 @@ from edge.daemon_world import wait_for
 
 PROGRAM = Path(__file__).with_name("disk_process.py")
 MOUNT_SECONDS = 20.0
+END_SECONDS = 3.0
+"""Somebody else's namespace may hold a copy of the mount; then the program is killed, and the mount is dead."""
 WELL = {"write": "", "flush": "", "stall": 0.0, "rot": 0, "space": 1 << 30}
 
 
@@ -89,7 +91,7 @@ class FaultyDisk:
             with contextlib.suppress(subprocess.CalledProcessError):
                 subprocess.run(["umount", "--lazy", str(self.place)], check=True, capture_output=True)
         try:
-            self._process.wait(MOUNT_SECONDS)
+            self._process.wait(END_SECONDS)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
