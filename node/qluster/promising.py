@@ -11,6 +11,7 @@ Entries that are not known to be committed count too. Where a leader uses a valu
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 
 from qluster.cluster.commands import Founded, MalformedCommand, SettingsChanged
 from qluster.cluster.commands import decode as decode_command
@@ -22,20 +23,30 @@ KEY = "cluster.node-timeout"
 
 
 def promise_at_start(saved: Saved, node_timeout: float) -> float:
-    """Seconds: ``node_timeout`` of the file, or the one that the log ends with when that is longer."""
-    text = ""
+    """Seconds: ``node_timeout`` of the file, or the one that the log ends with when that is longer.
+
+    A value that this version cannot take is not in force here; the one before it is.
+    """
+    seconds = node_timeout
+    for text in _values(saved):
+        with contextlib.suppress(ValueError):
+            seconds = duration_milliseconds(text) / 1000
+    return max(node_timeout, seconds)
+
+
+def _values(saved: Saved) -> Iterator[str]:
+    """What the log says, one value after the other."""
     if saved.snapshot is not None:
-        text = decode_state(saved.snapshot.state).values().get(KEY, "")
+        yield from _value(decode_state(saved.snapshot.state).values())
     for entry in saved.entries:
         if entry.kind != "command":
             continue
         with contextlib.suppress(MalformedCommand):
             match decode_command(entry.payload).body:
-                case Founded(_, settings):
-                    text = settings.get(KEY, text)
-                case SettingsChanged(changes):
-                    text = changes.get(KEY, text)
-    with contextlib.suppress(ValueError):
-        # One that this version cannot take is not in force here either.
-        return max(node_timeout, duration_milliseconds(text) / 1000)
-    return node_timeout
+                case Founded(_, settings) | SettingsChanged(settings):
+                    yield from _value(settings)
+
+
+def _value(settings: dict[str, str]) -> Iterator[str]:
+    if KEY in settings:
+        yield settings[KEY]

@@ -36,8 +36,12 @@ def snapshot(*bodies: commands.Body) -> Snapshot:
         (Saved(7, 1, snapshot=snapshot(FOUNDED), entries=entries(RAISED, first=2)), 60.0),
         (Saved(7, 1, entries=[Entry(1, 1, "command", b"of a later version"), *entries(RAISED, first=2)]), 60.0),
         (Saved(7, 1, entries=entries(commands.SettingsChanged({"cluster.node-timeout": "1s"}))), 3.0),
+        (Saved(7, 1, entries=entries(RAISED, commands.SettingsChanged({"cluster.node-timeout": "ever"}))), 60.0),
     ],
-    ids=["empty", "never changed", "raised", "in the snapshot", "after it", "unreadable entry", "lowered"],
+    ids=[
+        "empty", "never changed", "raised", "in the snapshot", "after it", "unreadable entry", "lowered",
+        "unreadable value",
+    ],
 )
 def test_longest_of_file_and_log_counts(saved: Saved, seconds: float) -> None:
     assert promise_at_start(saved, 3.0) == seconds
