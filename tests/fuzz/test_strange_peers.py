@@ -47,7 +47,7 @@ def test_two_changes_of_settings_at_once_cannot_contradict_each_other() -> None:
     """Each was good beside the values in force; together they ended every daemon, and each one's next start."""
     lone = leader()
     lone.ask(SettingsChangeRequested(1, "", {"cluster.heartbeat-interval": "600ms"}))
-    lone.ask(SettingsChangeRequested(2, "", {"cluster.node-timeout": "1500ms"}))
+    lone.ask(SettingsChangeRequested(2, "", {"cluster.node-timeout": "1s"}))
     assert isinstance(lone.answers[2], Busy)
     confirmed(lone)
     assert isinstance(lone.answers[1], Done)

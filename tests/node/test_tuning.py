@@ -20,9 +20,9 @@ def test_value_that_cannot_be_taken_is_passed_over_and_the_others_are_not() -> N
 
 
 def test_values_that_contradict_each_other_are_taken_as_far_as_they_fit() -> None:
-    config, fault = in_force(FILE, {"cluster.heartbeat-interval": "600ms", "cluster.node-timeout": "1500ms"})
+    config, fault = in_force(FILE, {"cluster.heartbeat-interval": "600ms", "cluster.node-timeout": "1s"})
     assert (config.cluster.heartbeat_interval, config.cluster.node_timeout) == (0.6, 2.0)
-    assert fault
+    assert "heartbeat" in fault
 
 
 def test_keys_that_belong_to_one_host_or_are_unknown_change_nothing() -> None:
