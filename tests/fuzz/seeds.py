@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from random import Random
 
 from fuzz import examples
-from qluster.cluster import commands
+from qluster.cluster import commands, parcel
 from qluster.cluster import messages as telling
 from qluster.cluster.state import encode as encode_state
 from qluster.consensus import messages as agreeing
@@ -45,4 +45,5 @@ def _of_decoders() -> Iterator[bytes]:
     yield b"\6" + Sealer("one", 1, 1, Key(1, bytes(range(32)))).seal(0, 1, 0, 1, b"payload")
     yield b"\x08" + encoded(examples.ASK)
     yield b"\x08" + encoded(examples.ANSWER)
+    yield b"\x09" + parcel.pack(7, examples.snapshot())
     yield b"\7" + b"# keys\n1:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from fuzz.source import Source
-from qluster.cluster import commands, state
+from qluster.cluster import commands, parcel, state
 from qluster.cluster import messages as telling
 from qluster.consensus import messages as agreeing
 from qluster.consensus.members import MalformedMembers, Members
@@ -68,6 +68,15 @@ def _probe(text: bytes) -> None:
         encoded(found)
 
 
+def _parcel(text: bytes) -> None:
+    try:
+        found = parcel.unpack(text, 7, 3)
+    except parcel.WrongParcel as fault:
+        assert str(fault)
+        return
+    assert parcel.unpack(parcel.pack(7, found), 7, 3) == found
+
+
 def _header(text: bytes) -> None:
     found = parse_header(text)
     if isinstance(found, Header):
@@ -85,4 +94,4 @@ def _keys(text: bytes) -> None:
     assert keys and len({key.id for key in keys}) == len(keys)
 
 
-DECODERS = (_agreeing, _telling, _members, _command, _state, _request, _header, _keys, _probe)
+DECODERS = (_agreeing, _telling, _members, _command, _state, _request, _header, _keys, _probe, _parcel)

@@ -8,7 +8,7 @@ from typing import get_args
 import pytest
 from fuzz import examples
 from fuzz.harm import harmed, truncations
-from qluster.cluster import commands, state
+from qluster.cluster import commands, parcel, state
 from qluster.cluster import messages as telling
 from qluster.consensus import messages as agreeing
 from qluster.consensus.members import MalformedMembers, Members
@@ -84,6 +84,16 @@ def test_harmed_state_is_refused_or_another_state() -> None:
         with pytest.raises(ValueError, match="no cluster state"):
             state.decode(cut)
     walk(whole, state.decode, ValueError, state.encode)
+
+
+def test_harmed_parcel_is_refused_or_of_this_cluster_and_late_enough() -> None:
+    whole = parcel.pack(examples.FOUNDING, examples.snapshot())
+    for wrong in harmed(whole):
+        try:
+            found = parcel.unpack(wrong, examples.FOUNDING, 2)
+        except parcel.WrongParcel:
+            continue
+        assert found.index >= 2 and found.term >= 1
 
 
 @pytest.mark.parametrize("probe", [examples.ASK, examples.ANSWER], ids=["ask", "answer"])
