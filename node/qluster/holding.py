@@ -14,10 +14,10 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from qluster.consensus.messages import Append, LeaderQuery, SnapshotOffer
-from qluster.events import Address, Job, Leave, Save, SaveEntries
+from qluster.consensus.messages import Append, AppendRefusal, LeaderQuery, SnapshotOffer
+from qluster.events import Address, Job, Leave, Save, SaveEntries, SaveSnapshot
 
-UNBOUND = (Append, LeaderQuery, SnapshotOffer)
+UNBOUND = (Append, AppendRefusal, LeaderQuery, SnapshotOffer)
 """Messages that say nothing of what this node has saved, once its term is durable."""
 
 
@@ -48,12 +48,12 @@ class Holding:
     dropped: int = 0
     """Messages for which no room was left."""
     _binding: int = 0
-    """Number of the last save of something else than entries: a term, an identity, a snapshot."""
+    """Number of the last save of something else than entries: a term, an identity, a snapshot of a leader."""
     _held: deque[tuple[int, Held]] = field(default_factory=deque)
 
     def wait_for(self, saves: Sequence[Save], *, unbound: bool = False) -> int:
         """Number of the save to wait for, given the saves that will be ordered next; 0 when there is none."""
-        if unbound and self._binding <= self.durable and all(isinstance(save, SaveEntries) for save in saves):
+        if unbound and self._binding <= self.durable and not any(map(_binds, saves)):
             return 0
         if saves:
             return self.ordered + 1
@@ -75,7 +75,7 @@ class Holding:
         """These saves are ordered under the next number."""
         assert number == self.ordered + 1, f"save {number} follows save {self.ordered}"
         self.ordered = number
-        if not all(isinstance(save, SaveEntries) for save in saves):
+        if any(map(_binds, saves)):
             self._binding = number
 
     def ended(self, number: int) -> list[Held]:
@@ -86,3 +86,8 @@ class Holding:
         while self._held and self._held[0][0] <= number:
             released.append(self._held.popleft()[1])
         return released
+
+
+def _binds(save: Save) -> bool:
+    """Whether something else than a copy of entries is saved. A snapshot of what was applied here only covers some."""
+    return not isinstance(save, SaveEntries) and not (isinstance(save, SaveSnapshot) and not save.reset)

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from qluster.events import Entry, Save, SaveEntries, SaveVote
+from qluster.events import Entry, Save, SaveEntries, SaveSnapshot, SaveVote, Snapshot
 from qluster.holding import Holding, Message
 
 ENTRIES: list[Save] = [SaveEntries((Entry(1, 1, "noop", b""),))]
@@ -56,3 +56,14 @@ def test_but_they_wait_for_the_term_they_stand_in() -> None:
     assert holding.wait_for(ENTRIES, unbound=True) == 2
     holding.ended(1)
     assert holding.wait_for(ENTRIES, unbound=True) == 0
+
+
+def test_entries_and_heartbeats_wait_for_no_snapshot_of_what_was_applied_here() -> None:
+    """It takes longer than anything else, and covers what the log has."""
+    snapshot = Snapshot(1, 1, b"", b"")
+    holding = Holding()
+    holding.order(1, [*ENTRIES, SaveSnapshot(snapshot, reset=False)])
+    assert holding.wait_for([SaveSnapshot(snapshot, reset=False)], unbound=True) == 0
+    assert holding.wait_for([]) == 1
+    holding.order(2, [SaveSnapshot(snapshot, reset=True)])
+    assert holding.wait_for([], unbound=True) == 2

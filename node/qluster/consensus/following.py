@@ -5,6 +5,7 @@ Must not know how a leader chooses what to send.
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import inf
 
 from qluster.consensus.messages import (
@@ -22,7 +23,10 @@ from qluster.consensus.settings import (
     INFLIGHT_MESSAGES_MAX,
     SHORT_BYTES_MAX,
     SHORT_MESSAGE_BYTES_MAX,
+    UNSAVED_BYTES_MAX,
+    UNSAVED_ENTRIES_MAX,
 )
+from qluster.events import Entry
 
 QUERY_PATIENCE = 1.25
 """Heartbeat intervals without a word after which a follower asks whether the leader is there."""
@@ -86,11 +90,11 @@ class Following:
             self._keep_early(message)
             self._refuse(message, now)
             return
-        if me.short and not self._fits_the_reserve(message):
+        if not self._takes_on(message):
             self._stand_still(message, now)
             return
         verified, number = self._take_over(message), message.round
-        while (early := self._early.pop(verified, None)) is not None and self._fits(early):
+        while (early := self._early.pop(verified, None)) is not None and self._fits(early) and self._takes_on(early):
             verified, number = self._take_over(early), max(number, early.round)
         if number or message.records:
             # A heartbeat is answered with what is durable now: the leader's lease must not wait for this disk.
@@ -105,13 +109,21 @@ class Following:
             behind_base or journal.term_at(message.prev_index) == message.prev_term
         )
 
-    def _fits_the_reserve(self, message: Append) -> bool:
-        """Whether all entries of the message are here already, or so small that a new leader may need them."""
-        journal, entries = self._me.journal, message.entries
+    def _takes_on(self, message: Append) -> bool:
+        """Whether all entries of the message are here already, or the disk has room and time for new ones."""
+        me, journal, entries = self._me, self._me.journal, message.entries
         if not entries or message.last_index <= journal.base_index:
             return True
         if journal.term_at(message.last_index) == entries[-1].term:
             return True  # logs that have the last one are equal before it
+        unsaved = journal.last_index - max(me.saved_index, journal.base_index)
+        unsaved_bytes = journal.size_between(me.saved_index, journal.last_index)
+        if unsaved >= UNSAVED_ENTRIES_MAX or unsaved_bytes >= UNSAVED_BYTES_MAX:
+            return False
+        return not me.short or self._fits_the_reserve(entries)
+
+    def _fits_the_reserve(self, entries: Sequence[Entry]) -> bool:
+        """Whether entries are so small that a new leader may need them, and all such are few."""
         size = sum(len(entry.payload) + ENTRY_OVERHEAD_BYTES for entry in entries)
         if size > SHORT_MESSAGE_BYTES_MAX or self._short_bytes + size > SHORT_BYTES_MAX:
             return False
@@ -119,13 +131,11 @@ class Following:
         return True
 
     def _stand_still(self, message: Append, now: float) -> None:
-        """The disk is full: confirm what was before the message, so that the leader knows that this node lives."""
+        """The disk is full or hangs: confirm what it has of the log before the message: this node lives."""
         me = self._me
         me.commit_to(max(me.commit_index, min(message.commit, message.prev_index)))
-        me.send(
-            message.node,
-            AppendReply(me.cluster, me.node, me.term, message.round, message.prev_index, self._silent(now)),
-        )
+        match = min(message.prev_index, me.saved_index)
+        me.send(message.node, AppendReply(me.cluster, me.node, me.term, message.round, match, self._silent(now)))
 
     def _take_over(self, message: Append) -> int:
         me = self._me

@@ -34,6 +34,8 @@ class Replication:
         self.notice_at = inf
         """When all must be told what is committed, unless entries tell them before."""
         self._cast_at = -inf
+        self._pulse_at = -inf
+        """When all were last sent a word that they answer without waiting for their disks."""
         self._under_way: deque[Batch] = deque()
 
     # --- the others -----------------------------------------------------------
@@ -66,8 +68,13 @@ class Replication:
 
     @property
     def heartbeat_at(self) -> float:
-        """When all must be told again that the leader is there."""
-        return self._cast_at + self._me.settings.heartbeat_interval
+        """When all must be told again that the leader is there.
+
+        Entries say so too, but are answered when they are durable there: where a quorum answers nothing any more,
+        the lease must not end because of its disks (S18).
+        """
+        answered_at = self._rounds.contact_at(self._me.configuration)
+        return min(self._cast_at, max(self._pulse_at, answered_at)) + self._me.settings.heartbeat_interval
 
     def cast(self, now: float) -> None:
         """New entries, a new commit index, a heartbeat: whatever is due, once to all."""
@@ -82,9 +89,11 @@ class Replication:
             self._cast_append(self._open_round(now), entries, now)
             self.cast_index += len(entries)
             sent = True
-        if sent:
+        due = now >= self.heartbeat_at
+        if sent and not due:
             return
-        if self._rounds.read_needs_round or now >= self.heartbeat_at:
+        if self._rounds.read_needs_round or due:
+            self._pulse_at = now
             self._cast_append(self._open_round(now), [], now)
         elif me.commit_index > self._cast_commit:
             self.notice_at = min(self.notice_at, now + me.settings.commit_notice)

@@ -31,6 +31,12 @@ UNCOMMITTED_ENTRIES_MAX = 16_384
 UNCOMMITTED_BYTES_MAX = 32 << 20
 """The same in bytes: bounds the leader's memory while a quorum is away."""
 
+UNSAVED_ENTRIES_MAX = 16_384
+"""Entries that a follower takes on ahead of its disk: the others commit without it, and its memory is not endless."""
+
+UNSAVED_BYTES_MAX = 32 << 20
+"""The same in bytes."""
+
 SHORT_MESSAGE_BYTES_MAX = 2_048
 """New entries in one message that a node with a full disk still takes on: enough for what a new leader must say."""
 
