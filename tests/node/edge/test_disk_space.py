@@ -249,6 +249,34 @@ def test_full_disk_still_saves_votes_and_goes_on_when_there_is_space(tmp_path: P
     assert int(lines[0].split()[1]) > 10
 
 
+SNAPSHOT_WITHOUT_ROOM = """
+import os, sys
+from pathlib import Path
+from qluster.edge.disk import Disk
+from qluster.events import Entry, SaveEntries, SaveSnapshot, SaveVote, Snapshot
+root = Path(sys.argv[1])
+disk = Disk(str(root / "state"), segment_size=1 << 20)
+disk.load()
+disk.save([SaveVote(1, 1), SaveEntries((Entry(1, 1, "command", b"x"), Entry(2, 1, "command", b"y")))])
+(root / "filler").write_bytes(bytes(6 << 20))
+disk.save([SaveSnapshot(Snapshot(1, 1, b"members", b"s" * 250_000), False)])
+print("small", disk.short)
+(root / "more").write_bytes(bytes(os.statvfs(root).f_bavail * os.statvfs(root).f_frsize - 100_000))
+disk.save([SaveSnapshot(Snapshot(2, 1, b"members", b"s" * 250_000), False)])
+print("large", disk.short, disk.relieve(), disk.short)
+os.unlink(root / "filler")
+print("space", disk.relieve(), disk.short)
+disk.close()
+saved = Disk(str(root / "state")).load()
+print("found", saved.snapshot.index, [entry.index for entry in saved.entries])
+"""
+
+
+def test_snapshot_without_room_is_put_off_and_the_node_stays_short_until_there_is_some(tmp_path: Path) -> None:
+    lines = on_small_disk(tmp_path, SNAPSHOT_WITHOUT_ROOM, "16m").splitlines()
+    assert lines == ["small False", "large True False True", "space True False", "found 1 [2]"]
+
+
 # --- large snapshots ---------------------------------------------------------------
 
 

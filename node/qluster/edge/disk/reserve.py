@@ -26,7 +26,7 @@ class Reserve:
     def take(self, spare: int = 0) -> bool:
         """Hold the space, where as much again, or ``spare``, is left for others; False where it is not."""
         if self.held:
-            return True
+            return self._left() >= spare
         try:
             self._make(max(spare, self._size))
         except OSError:
@@ -40,11 +40,15 @@ class Reserve:
         try:
             os.posix_fallocate(descriptor, 0, self._size)
             os.fsync(descriptor)
-            left = os.fstatvfs(descriptor)
-            if left.f_bavail * left.f_frsize < spare:
-                raise OSError(0, "too little would be left")
         finally:
             os.close(descriptor)
+        if self._left() < spare:
+            raise OSError(0, "too little would be left")
+
+    def _left(self) -> int:
+        """Bytes that are free beside it."""
+        left = os.statvfs(self._directory)
+        return left.f_bavail * left.f_frsize
 
     def release(self) -> bool:
         """Give the space back; True when there was some."""
