@@ -16,6 +16,9 @@ from qluster.edge.disk.log import Log
 from qluster.edge.disk.records import ENTRY_KINDS, RESET, VOTE, Record, group, segment_header
 from qluster.edge.disk.replay import Contradiction
 from qluster.edge.disk.trouble import LogDamaged, StateRefused
+from qluster.edge.postgres.failure import PostgresFailed
+from qluster.edge.postgres.record import Record as Note
+from qluster.edge.postgres.record import RecordFile
 from qluster.events import Snapshot
 
 UID = 0x1234_5678_9ABC_DEF0
@@ -136,6 +139,26 @@ def test_harmed_identity_is_refused_or_says_the_same(directory: Path) -> None:
             assert identity.read(str(directory)) == contents
         except (LogDamaged, StateRefused):
             continue
+
+
+def test_harmed_note_of_the_database_is_refused_or_says_the_same(directory: Path) -> None:
+    """One flipped bit in the number of the reign would choose the wrong primary."""
+    file, note = RecordFile(str(directory)), Note(system_id=2**63 + 5, last_reign=7, phase="rewind")
+    file.write(note)
+    [path] = directory.iterdir()
+    whole = path.read_bytes()
+    for wrong in [*truncations(whole), *flips(whole)]:
+        path.write_bytes(wrong)
+        try:
+            assert file.read() == note, wrong
+        except PostgresFailed:
+            continue
+
+
+def test_note_of_a_version_without_a_checksum_is_read(directory: Path) -> None:
+    file = RecordFile(str(directory))
+    (directory / "database.json").write_text('{"system_id":5,"fresh":false,"last_reign":7,"phase":""}')
+    assert file.read() == Note(system_id=5, last_reign=7)
 
 
 def test_harmed_snapshot_is_damage(directory: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from typing import Literal
+from zlib import crc32
 
 import msgspec
 
@@ -27,6 +28,17 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     phase: Phase = ""
 
 
+class _Checked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The note as it lies on the disk: a reign that changed by itself would choose the wrong primary."""
+
+    record: msgspec.Raw
+    crc32: int
+
+
+class _Unchecked(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The note of a version that wrote no checksum."""
+
+
 class RecordFile:
     """The note on disk: replaced as a whole, durable when :meth:`write` returns."""
 
@@ -36,10 +48,10 @@ class RecordFile:
     def read(self) -> Record:
         """The note, an empty one when there is none."""
         try:
-            return msgspec.json.decode(self._path.read_bytes(), type=Record)
+            return _decoded(self._path.read_bytes())
         except FileNotFoundError:
             return Record()
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, ValueError) as error:
             raise PostgresFailed(
                 f"{self._path} is damaged ({error}): this node no longer knows what its data directory "
                 "went through; empty the data directory, remove the file, and it is copied anew"
@@ -47,7 +59,23 @@ class RecordFile:
 
     def write(self, record: Record) -> None:
         """Replace the note."""
-        write_durably(self._path, msgspec.json.encode(record))
+        body = msgspec.json.encode(record)
+        write_durably(self._path, msgspec.json.encode(_Checked(msgspec.Raw(body), crc32(body))))
+
+
+def _decoded(text: bytes) -> Record:
+    """The note in a file. Raises ValueError, of which all errors of the decoder are."""
+    try:
+        checked = msgspec.json.decode(text, type=_Checked)
+    except msgspec.ValidationError:
+        found = msgspec.json.decode(text, type=_Unchecked)
+        if not msgspec.json.decode(text, type=dict):
+            raise ValueError("it says nothing") from None
+        return Record(**{name: getattr(found, name) for name in Record.__struct_fields__})
+    body = bytes(checked.record)
+    if crc32(body) != checked.crc32:
+        raise ValueError("its checksum is wrong")
+    return msgspec.json.decode(body, type=Record)
 
 
 def write_durably(path: Path, content: bytes, mode: int = 0o600) -> None:
