@@ -108,7 +108,10 @@ class QRaft:
 
     @settings.setter
     def settings(self, settings: Settings) -> None:
-        self._me.settings = settings
+        me = self._me
+        if settings.node_timeout > me.settings.node_timeout:
+            me.timeout_index = me.applied_index
+        me.settings = settings
 
     @property
     def node(self) -> int:
@@ -357,7 +360,10 @@ class QRaft:
         if message.former != me.node:
             return
         newer = message.index > me.membership.index
-        if newer or (message.index == me.membership.index and me.membership.latest.get(me.node) is None):
+        # A list that came with a snapshot is known by the snapshot's index: the leader's own one may be lower.
+        led = message.term == me.term and message.node == me.leader
+        known = message.index == me.membership.index or led
+        if newer or (known and me.membership.latest.get(me.node) is None):
             if not me.removed:
                 me.say("expelled", by=message.node, index=message.index)
             me.expelled_at = max(me.expelled_at, message.index)
