@@ -70,14 +70,20 @@ class FaultyDisk:
         self.tell(empty=True)
 
     def rot(self, pattern: str, place: float) -> bool:
-        """Flip a bit of the newest file of a name, so far into what was written; False where there is nothing."""
+        """Flip a bit of the newest file of a name, so far into what was written; False where that cannot be."""
         found = sorted(file for file in self.place.glob(pattern) if file.is_file())
-        content = bytearray(found[-1].read_bytes()) if found else bytearray()
+        content = found[-1].read_bytes() if found else b""
         written = len(content.rstrip(b"\0"))
         if not written:
             return False
-        content[int(written * place)] ^= 0x10
-        found[-1].write_bytes(content)
+        where = int(written * place)
+        try:
+            with open(found[-1], "r+b", buffering=0) as file:
+                file.seek(where)
+                file.write(bytes([content[where] ^ 0x10]))
+        except OSError:
+            # Another fault of this disk stands in the way.
+            return False
         return True
 
     def remove(self) -> None:
