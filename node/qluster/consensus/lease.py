@@ -73,13 +73,17 @@ class Rounds:
             self._reached.clear()
         return self.newest.number
 
-    def answer(self, node: int, number: int) -> None:
-        """A node answered a round. Older answers, and numbers never given out, change nothing."""
+    def answer(self, node: int, number: int, *, lasting: bool = True) -> None:
+        """A node answered a round. Older answers, and numbers never given out, change nothing.
+
+        Not ``lasting``: it was reached, but after a restart it would keep its promise for a shorter time than it said.
+        """
         if not self._sent or number <= self.answered(node).number:
             return
         place = number - self._sent[0].number
         if 0 <= place < len(self._sent):
-            self._answered[node] = self._sent[place]
+            one = self._sent[place]
+            self._answered[node] = one if lasting else Round(one.number, one.opened_at, 0.0)
             self._reached.clear()
 
     def answered(self, node: int) -> Round:

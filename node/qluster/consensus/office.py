@@ -146,12 +146,17 @@ class Office:
 
     def append_reply(self, message: AppendReply, now: float) -> None:
         """A node has the entries."""
-        self.rounds.answer(message.node, message.round)
+        self._answered(message.node, message.round, message.match)
         self.replication.confirm(message, now)
         peer = self.replication.peer(message.node)
         if peer is not None:
             self._judge_steadiness(peer, now)
         self._advance(now)
+
+    def _answered(self, node: int, number: int, match: int) -> None:
+        """A node that starts keeps a promise for as long as its own log says: the lease rests on who has that entry."""
+        has = max(match, self.replication.match(node)) >= self._me.timeout_index
+        self.rounds.answer(node, number, lasting=has)
 
     def saved(self, now: float) -> None:
         """This node's own copy has grown."""
@@ -159,7 +164,7 @@ class Office:
 
     def append_refusal(self, message: AppendRefusal, now: float) -> None:
         """A node lacks entries; it heard its leader all the same."""
-        self.rounds.answer(message.node, message.round)
+        self._answered(message.node, message.round, 0)
         self.replication.refuse(message, now)
         self._advance(now)
 

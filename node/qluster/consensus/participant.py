@@ -86,6 +86,8 @@ class Participant:
         """Index of the list of members that expelled this node, as it was told."""
         self.belonged = self.membership.contained(node, self.commit_index)
         """Whether a committed list of members had this node."""
+        self.timeout_index = index
+        """Whoever has the log up to here knows how long promises last now: node-timeout was not raised after it."""
         self.promised_to = 0
         self.promised_until = now + settings.node_timeout
         """A node that restarts cannot know what it promised before: it keeps to it all the same."""
@@ -241,7 +243,7 @@ class Participant:
             self._unsave_from(1)
             self._save_snapshot(snapshot, reset=True)
         self.commit_to(max(self.commit_index, snapshot.index))
-        self.applied_index = snapshot.index
+        self.applied_index = self.timeout_index = snapshot.index
         self._output.restored = snapshot
 
     # --- what is wanted done --------------------------------------------------

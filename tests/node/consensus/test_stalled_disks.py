@@ -3,8 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
-from consensus.stage import NOW, SETTINGS, STARTED, Middle, append, entry, follower, leader_of, log, saved, sent, voters
+from consensus.stage import (
+    NOW,
+    SETTINGS,
+    STARTED,
+    Middle,
+    append,
+    confirm,
+    entry,
+    follower,
+    leader_of,
+    log,
+    newest_round,
+    saved,
+    sent,
+    voters,
+)
 from consensus.world import CLUSTER
 from qluster.consensus import messages as say
 from qluster.consensus.output import Output
@@ -117,3 +133,32 @@ def test_short_follower_takes_on_nothing_large_that_waited_behind_a_gap() -> Non
     assert qraft.last_index == 3
 
 
+
+
+def lease_after(leader: QRaft, match: int, now: float) -> float:
+    """How long the lease lasts when both others answer the newest heartbeat with this."""
+    leader.tick(now)
+    number = newest_round(leader.take())
+    for other in (2, 3):
+        confirm(leader, other, match, number, now)
+    return leader.lease_until - now
+
+
+def test_lease_of_a_raised_node_timeout_rests_on_nodes_whose_disks_know_of_it() -> None:
+    """One that restarts keeps its promise as long as its own log says: 30 seconds, and the lease would be 40."""
+    leader = leader_of(THREE)
+    before = leader.last_index
+    index, _ = leader.propose("command", b"node-timeout 60s", STARTED)
+    number = newest_round(leader.take())
+    confirm(leader, 2, index, number, STARTED)
+    leader.take()
+    assert leader.commit_index == index
+    leader.settings = replace(SETTINGS, node_timeout=60.0)
+    now = STARTED + 11
+    leader.tick(now)
+    number = newest_round(leader.take())
+    confirm(leader, 3, before, number, now)
+    assert leader.lease_until <= STARTED + 20, "node 3 hears, but could forget, and node 2 has not answered"
+    confirm(leader, 2, index, number, now)
+    assert leader.lease_until == now + 40
+    assert lease_after(leader, index, now + 11) == 40
