@@ -13,7 +13,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-from fuzz.seeds import seeds
 from fuzz.targets import TARGETS, keep, kept, runner
 
 FOUND = Path(".cache") / "fuzz"
