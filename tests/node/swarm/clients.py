@@ -55,7 +55,8 @@ class Clients:
         self._number = 0
         self._history: list[Operation] = []
         self._writes: dict[int, Asked] = {}
-        self._reads: dict[int, tuple[str, float]] = {}
+        self._reads: dict[int, tuple[str, float, float]] = {}
+        """Key, and when it was asked for: by the world's clock, by the host's."""
 
     def ask(self) -> None:
         """One operation, at some node that takes itself for the leader; now and then at another."""
@@ -82,7 +83,7 @@ class Clients:
             if qraft.ready and host.clock(world.now) < qraft.lease_until:
                 self._note(Kind.READ, key, world.now, world.now + GRAIN / 2, host.registers.values.get(key))
             return
-        self._reads[self._number] = key, world.now
+        self._reads[self._number] = key, world.now, host.clock(world.now)
         qraft.request_read(self._number, host.clock(world.now))
         world.perform(host)
 
@@ -116,8 +117,9 @@ class Clients:
 
     def may_read(self, host: Host, ticket: int, may: bool) -> None:
         """A read may be served by what this host has applied, or not."""
-        key, began = self._reads.pop(ticket, ("", 0.0))
+        key, began, asked_at = self._reads.pop(ticket, ("", 0.0, 0.0))
         if may and key:
+            self._world.rules.confirmed_after(host, asked_at)
             self._note(Kind.READ, key, began, self._world.now + GRAIN / 2, host.registers.values.get(key))
 
     def crashed(self, host: Host) -> None:

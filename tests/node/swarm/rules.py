@@ -52,6 +52,7 @@ class Rules:
             if save.vote is not None:
                 before = self._votes.setdefault((host.node, save.term), save.vote)
                 require(before == save.vote, "S3", f"node {host.node} votes {before} and {save.vote} in {save.term}")
+                self._log_is_not_older(host, save)
         elif isinstance(save, SaveEntries):
             for entry in save.entries:
                 held, committed = host.entry(entry.index), self.committed.get(entry.index)
@@ -65,6 +66,19 @@ class Rules:
         journal = host.qraft._me.journal
         found, held = (journal.last_index, journal.last_term), (host.last_index, host.term_at(host.last_index) or 0)
         require(found == held, "S12", f"node {host.node} starts with a log to {found}, {held} is durable")
+        me, now = host.qraft._me, host.clock(self._world.now)
+        bound = me.promised_until >= now + me.settings.node_timeout
+        require(bound, "D1", f"node {host.node} starts free to vote, whatever it promised before")
+
+    def _log_is_not_older(self, host: Host, save: SaveVote) -> None:
+        """S5: the candidate's log is as new as the voter's: the last term first, then the length."""
+        candidate = self._world.hosts.get(save.vote or 0)
+        if host.qraft is None or candidate is None or candidate.qraft is None or candidate.lied:
+            return
+        if candidate.qraft.role == "candidate" and candidate.qraft.term == save.term:
+            own, theirs = host.qraft._me.journal, candidate.qraft._me.journal
+            newer = (theirs.last_term, theirs.last_index) >= (own.last_term, own.last_index)
+            require(newer, "S5", f"node {host.node} votes for {candidate.node}, whose log is older")
 
     # --- messages ----------------------------------------------------------------------
 
@@ -96,6 +110,12 @@ class Rules:
             self.newest = entry.index
             self._committed_in[entry.index] = host.qraft.term
 
+    def confirmed_after(self, host: Host, asked_at: float) -> None:
+        """S13: a read is served when a quorum answered something that was sent after it was asked for."""
+        assert host.qraft is not None and host.qraft._office is not None
+        contact = host.qraft._office.rounds.contact_at(host.qraft._me.configuration)
+        require(contact >= asked_at, "S13", f"node {host.node} serves a read that nobody confirmed")
+
     def restored(self, host: Host, snapshot: Snapshot) -> None:
         """A snapshot that took the place of a log is where the log goes on from."""
         assert host.qraft is not None
@@ -113,9 +133,14 @@ class Rules:
         durable = me.saved_index <= host.last_index
         require(durable, "S11", f"node {host.node} counts {me.saved_index} as durable, and has {host.last_index}")
         require(commit >= host.commit, "S8", f"node {host.node}: commit {host.commit} to {commit}")
+        if me.role == "candidate":
+            self._votes_are_true(host)
         if qraft._office is None:
             host.commit = commit
             return
+        own = qraft.members_index > qraft._office._opening_index
+        early = own and commit < qraft._office._opening_index
+        require(not early, "S13", f"node {host.node} changes members before an entry of term {qraft.term} is committed")
         if self._office.get(host.node) != qraft.term:
             self._elected(host)
         elif commit > host.commit:
@@ -138,6 +163,16 @@ class Rules:
         for other in self._world.leaders():
             left = other.lease_left(self._world.now) if other is not host and other.qraft.term < qraft.term else 0.0
             require(left <= 0, "D1", f"node {host.node} is elected, node {other.node} has a lease for {left:.3f}s")
+
+    def _votes_are_true(self, host: Host) -> None:
+        """S4: whom a candidate counts has given it this term's vote."""
+        assert host.qraft is not None
+        term = host.qraft.term
+        for node in host.qraft._election._granted:
+            other = self._world.hosts.get(node)
+            if node != host.node and other is not None and not other.lied:
+                given = self._votes.get((node, term))
+                require(given == host.node, "S4", f"node {host.node} counts {node} in term {term}, voted for {given}")
 
     def _commits(self, host: Host, index: int) -> None:
         qraft = host.qraft

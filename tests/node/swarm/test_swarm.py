@@ -16,6 +16,7 @@ SEEDS = int(os.environ.get("SWARM_SEEDS", "40"))
 KEPT: dict[int, str] = {
     46: "objects told apart by their place in memory made two different states equal",
     67: "two memories lost at once: one lost, one of a disk that lied",
+    232: "a removed node that restarted from a snapshot was never told so, and followed for ever",
     236: "a node that was admitted by an entry that was cut followed for ever: it is welcomed by committed lists only",
     399: "a crash between a snapshot and the log that it replaces",
     480: "a leader notices that a node lost what it had confirmed",

@@ -30,6 +30,10 @@ from swarm.rules import Rules, Violated
 SPINS_MAX = 50
 """Timers of one node at one moment of time."""
 
+FLOOD_EVENTS = 8192
+FLOOD_SECONDS = 2.0
+"""Nine busy nodes need a minute for so many messages."""
+
 DIGESTS_MAX = 6
 """A cluster with nodes that are gone may need several rounds until all is as it was."""
 
@@ -104,6 +108,7 @@ class World:
         """Messages (host's number and message) and timers (host's number and None)."""
         self._calls: list[tuple[float, int, Callable[[], None]]] = []
         self._order = 0
+        self._flood_since = -1.0
         self._leading: dict[int, Host] = {}
         self._digests: dict[object, tuple[float, int]] = {}
         self._look_again_at = 0.0
@@ -148,6 +153,8 @@ class World:
                     break
                 self.now, _, node, message = heapq.heappop(queue)
                 self.counts.events += 1
+                if self.counts.events % FLOOD_EVENTS == 0:
+                    self._look_for_flood()
                 if message is None:
                     self._timer(node, min(call_at, until))
                 else:
@@ -161,6 +168,12 @@ class World:
                 break
         self.now = until
         self.counts.stepped += until - began - (self.counts.skipped - skipped)
+
+    def _look_for_flood(self) -> None:
+        """Law 6: nobody sends without end."""
+        if self.now < self._flood_since + FLOOD_SECONDS:
+            raise Violated(f"law 6: {FLOOD_EVENTS} messages in {self.now - self._flood_since:.2f}s")
+        self._flood_since = self.now
 
     def _timer(self, node: int, limit: float) -> None:
         host = self.hosts.get(node)
