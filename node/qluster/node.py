@@ -9,37 +9,35 @@ the report, the answers, the datagrams. Each looks at what the ones before it ha
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 from math import inf
 from random import Random
 
-from qluster import __version__, joining, serving, tuning
-from qluster.cluster import commands, messages
-from qluster.cluster.state import MalformedState, State
-from qluster.cluster.state import decode as decode_state
+from qluster import __version__, joining, serving
+from qluster.applying import Applying
+from qluster.cluster import messages
+from qluster.cluster.state import State
 from qluster.cluster.state import encode as encode_state
-from qluster.config import Config, differences, shared, shared_digest
-from qluster.consensus.members import Member, Members
+from qluster.config import Config, shared, shared_digest
+from qluster.consensus.members import Members
 from qluster.consensus.messages import AnyMessage, AppendReply, encode
 from qluster.consensus.output import Output
 from qluster.consensus.qraft import QRaft
 from qluster.database.facts import Facts
 from qluster.database.orders import StopFast, StopImmediate
+from qluster.entering import Entering
 from qluster.events import (
     Address,
     DatagramReceived,
     Effects,
-    Entry,
     Event,
     FactsRead,
-    FetchSnapshot,
     Identity,
     Job,
     JobEnded,
     Leave,
+    Save,
     Saved,
     SaveEnded,
-    SaveIdentity,
     Snapshot,
     SpaceChanged,
     StopRequested,
@@ -52,9 +50,8 @@ from qluster.hearing import CLUSTER, CONSENSUS, Hearing
 from qluster.holding import UNBOUND, Holding, Message
 from qluster.hosting import Hosting
 from qluster.keeper import Keeper
-from qluster.overview import consensus_settings, link_settings, overview
+from qluster.overview import overview
 from qluster.pointing import Pointing
-from qluster.promising import promise_at_start
 from qluster.reporting import Reports
 from qluster.requests import Requests
 from qluster.status import Status
@@ -113,6 +110,7 @@ class Node:
         self.reports = Reports()
         self.requests = Requests()
         self.hearing = Hearing(self)
+        self.applying = Applying(self)
         self.governing = Governing(self)
         self.hosting = Hosting(self)
         self.counters = {"messages_malformed": 0, "messages_foreign": 0, "elections": 0, "snapshots": 0}
@@ -125,15 +123,9 @@ class Node:
         self.short = ""
         """Why nothing new is taken on here: the disk is full; "" while there is space."""
         self._leaving = False
-        self._illegible = False
-        """A committed command was not understood: nothing after it may be applied until the daemon has left."""
-        self._boot = saved.boot
         self._effects = Effects()
         self._holding = Holding()
         self._numbers = 0
-        self._fetching: int | None = None
-        self._checked = False
-        self._hello_at = now
         self._stirred = True
         """Something came in that may concern any part."""
         self._stood: tuple[object, ...] = ()
@@ -146,12 +138,12 @@ class Node:
         self._whole_at = self._qraft_at = now
         """When all parts, and when consensus, must be asked again."""
         anew = joining.begins_anew(saved)
-        self._anew = anew and not founding
+        self.entering = Entering(self, saved.boot, now, anew=anew and not founding)
         self.identity: Identity | None = None if anew else saved.identity
         self.qraft: QRaft | None = None
         self.joining: joining.Joining | None = None
         if self.identity is not None:
-            self._begin(saved, now)
+            self.entering.begin(saved, now)
         else:
             self.joining = joining.Joining(
                 saved,
@@ -194,7 +186,8 @@ class Node:
             case SpaceChanged(reason):
                 self.short = reason
             case JobEnded():
-                self._ended(event, now)
+                if not self.keeper.ended(event, now) and not self.pointing.ended(event, now):
+                    self.applying.fetched(event, now)
             case StopRequested():
                 self.stopping = True
                 self.governing.stop(now)
@@ -245,6 +238,14 @@ class Node:
         """Order a job."""
         if job is not None and (isinstance(job.order, UNBOUND_ORDERS) or not self._held(job)):
             self._effects.start.append(job)
+
+    def save(self, save: Save) -> None:
+        """Have something saved, beside what consensus wants saved."""
+        self._effects.save.append(save)
+
+    def stir(self) -> None:
+        """Something has changed that may concern any part."""
+        self._stirred = True
 
     def tell(self, message: messages.Message, to: Address | None, now: float) -> None:
         """Send a message of the cluster."""
@@ -377,16 +378,16 @@ class Node:
 
     def _settle_wholly(self, now: float) -> None:
         if self.qraft is None:
-            self._join(now)
+            self.entering.step(now)
         if self.qraft is not None:
             self._agree(self.qraft, now)
-            self._introduce(self.qraft, now)
+            self.entering.introduce(self.qraft, now)
             self._stood = self._standing(self.qraft, now)
         self.hosting.step(now)
         self._stirred, self._whole_since = False, now
         self._whole_at = min(
             self.keeper.wake_at(now), self.pointing.wake_at, self.reports.wake_at if self.qraft else inf,
-            self.governing.wake_at, self._hello_at,
+            self.governing.wake_at, self.entering.hello_at,
         )  # fmt: skip
 
     def _agree(self, qraft: QRaft, now: float) -> None:
@@ -396,8 +397,8 @@ class Node:
             moved = self._carry_out(qraft.take(), now)
             if not self.governing.step(now) and not moved and not qraft.restless:
                 break
-        if not self._checked and self.state.name and qraft.caught_up:
-            self._check_file()
+        if not self.applying.checked and self.state.name and qraft.caught_up:
+            self.applying.check_file()
         if qraft.removed and not self.stopping:
             self.leave(f"node {self.me} was removed from the cluster; set its state directory aside to join anew")
         if self._full(qraft):
@@ -419,18 +420,12 @@ class Node:
             if destination is None or to is not None:
                 self._say(CONSENSUS + encode(message), to, now, unbound=self._unbound(message))
         if output.restored is not None:
-            self._stirred = True
-            self._restore(output.restored, now)
-        try:
-            for entry in output.committed if not self._illegible else ():
-                self._apply(entry, now)
-        except commands.MalformedCommand as fault:
-            self._illegible = True
-            self.leave(f"{fault} Nothing was lost: install the version of the other nodes and start this one again")
+            self.applying.restore(output.restored, now)
+        self.applying.apply(output.committed, now)
         for ticket, may in output.reads:
             self.requests.read(ticket, serving.unread(self, may))
-        if output.fetch is not None and self._fetching is None:
-            self._fetch(output.fetch.node, output.fetch.index)
+        if output.fetch is not None:
+            self.applying.fetch(output.fetch.node, output.fetch.index)
         for line in output.log:
             log.info("%s", line)
         return bool(output.committed or output.restored or output.send or output.save or output.reads)
@@ -440,163 +435,3 @@ class Node:
         if isinstance(message, AppendReply):
             return self.qraft is not None and message.match <= self.qraft.saved_index
         return isinstance(message, UNBOUND)
-
-    def _apply(self, entry: Entry, now: float) -> None:
-        if entry.kind == "members":
-            self._settle_members(Members.decode(entry.payload), now)
-        command = commands.decode(entry.payload) if entry.kind == "command" else None
-        other = self.state.perform(entry, command)
-        if command is None or not isinstance(command.body, commands.ValueWritten):
-            self._stirred = True
-        if command is not None:
-            self._applied(command.body, now)
-        self.requests.committed(entry, other)
-
-    def _settle_members(self, members: Members, now: float) -> None:
-        self.settled = members
-        self.state.note_members([member.node for member in members])
-        self.reports.forget({member.node for member in members})
-        log.info("members %s", " ".join(f"{one.node}={one.ip}{'' if one.voter else '(listener)'}" for one in members))
-
-    def _applied(self, body: commands.Body, now: float) -> None:
-        match body:
-            case commands.Founded() | commands.SettingsChanged():
-                self._take_settings(now)
-            case commands.Reign(number, node, term, timeline, position):
-                log.info(
-                    "reign number=%d node=%d term=%d timeline=%d position=%X/%X lost-bytes=%d",
-                    number, node, term, timeline, position >> 32, position & 0xFFFFFFFF, body.lost_bytes,
-                )  # fmt: skip
-
-    def _take_settings(self, now: float) -> None:
-        """The settings in force are those of the log."""
-        self.config, fault = tuning.in_force(self.file, self.state.values())
-        if fault and fault != self.untaken:
-            log.error("settings-passed-over reason=%s", fault)
-        self.untaken = fault
-        self.digest = shared_digest(self.config)
-        self.link.adjust(link_settings(self.link.settings, self.config), now)
-        if self.qraft is not None:
-            self.qraft.settings = consensus_settings(self.config)
-
-    def _check_file(self) -> None:
-        """A file that contradicts the log ends the daemon, at its start.
-
-        Only once all of the log is applied: a value that was changed since the founding contradicts its beginning.
-        """
-        mine = shared(self.file)
-        wrong = differences(mine, self.state.accepts(mine))
-        if wrong:
-            self.leave(" ".join(wrong))
-        self._checked = True
-
-    def _restore(self, snapshot: Snapshot, now: float) -> None:
-        self.state = decode_state(snapshot.state)
-        self._settle_members(Members.decode(snapshot.members), now)
-        self.requests.replaced(snapshot.index)
-        self._take_settings(now)
-
-    def _fetch(self, node: int, index: int) -> None:
-        assert self.qraft is not None
-        member = self.qraft.members.get(node)
-        known = self.hearing.source(node)
-        # A node that has no log yet knows the leader by its datagrams only; all nodes use one REST port by default.
-        host, port = (member.ip, member.api_port) if member else (known[0] if known else "", self.config.api_port)
-        if not host:
-            return
-        self._fetching = self.job_number()
-        self.start(Job(self._fetching, FetchSnapshot((host, port), index)))
-
-    def _ended(self, event: JobEnded, now: float) -> None:
-        if self.keeper.ended(event, now) or self.pointing.ended(event, now):
-            return
-        if event.number == self._fetching:
-            self._fetching = None
-            if isinstance(event.result, Snapshot) and self.qraft is not None:
-                self._install(self.qraft, event.result, now)
-            elif self.qraft is not None:
-                self.qraft.fetch_failed()
-                log.warning("snapshot-failed %s", event.error)
-
-    def _install(self, qraft: QRaft, snapshot: Snapshot, now: float) -> None:
-        try:
-            decode_state(snapshot.state, snapshot.index)
-        except MalformedState as fault:
-            qraft.fetch_failed()
-            log.warning("snapshot-refused %s", fault)
-            return
-        qraft.install(snapshot, now)
-
-    # --- joining ----------------------------------------------------------------------
-
-    def _join(self, now: float) -> None:
-        assert self.joining is not None
-        self._hello_at = inf
-        if self.stopping:
-            return
-        match self.joining.step(now, self.directory):
-            case joining.Hello():
-                self.tell(self.hello(), None, now)
-                self._call_founder(now)
-                self._hello_at = now + self.config.hello_retry_interval
-            case joining.Stay(until, reason):
-                self._hello_at, self.message = until, reason
-            case joining.Found(number) if self._anew:
-                # The log of the cluster that is given up is put away before anything is written to the new one.
-                self.leave(f"founds anew as {number}", rejoin=True, founding=number)
-            case joining.Found(number):
-                self._found(number, now)
-            case joining.Joined(number) if self._anew:
-                # The number in the welcome belongs to the log that is given up: its promises must not be forgotten.
-                self.leave(f"joins founding {number} as a new node", rejoin=True)
-            case joining.Joined(number, node):
-                self._begin(self._become(Identity(self.uid, number, node)), now)
-            case joining.GiveUp(message):
-                self.leave(message)
-
-    def _become(self, identity: Identity) -> Saved:
-        log.info("joined node=%d founding=%d", identity.node, identity.cluster)
-        self._effects.save.append(SaveIdentity(identity))
-        self.identity, self.joining = identity, None
-        return Saved(self.uid, self._boot, invited=True, identity=identity)
-
-    def _begin(self, saved: Saved, now: float) -> None:
-        assert saved.identity is not None
-        self.message = "waiting for the leader"
-        if saved.snapshot is not None:
-            # The log goes on where the snapshot ends: what lies before it is in the snapshot alone.
-            self.state = decode_state(saved.snapshot.state)
-            self._settle_members(Members.decode(saved.snapshot.members), now)
-        settings = consensus_settings(self.config)
-        promised = replace(settings, node_timeout=promise_at_start(saved, settings.node_timeout))
-        self.qraft = QRaft(saved.identity.node, promised, saved, self.random, now)
-        self.qraft.settings = settings
-        if saved.snapshot is not None:
-            self._take_settings(now)
-
-    def _call_founder(self, now: float) -> None:
-        """By unicast, to the one address that a node knows before it knows any: multicast may not get out of here."""
-        founder, group = self.config.cluster.founder, self.config.udp.socket.multicast
-        if founder and founder != self.config.ip and group is not None:
-            self.tell(self.hello(), (founder, group[1]), now)
-
-    def _found(self, number: int, now: float) -> None:
-        config = self.config
-        log.info("founded founding=%d name=%s", number, config.cluster.name)
-        own = Member(
-            node=1, uid=self.uid, ip=config.ip, api_port=config.api_port, udp_port=config.udp.port(config.ip),
-            db_port=config.database.port if config.database else None, voter=True, pool=config.pool is not None,
-        )  # fmt: skip
-        saved = self._become(Identity(self.uid, number, 1))
-        settings = consensus_settings(config)
-        self.qraft = QRaft.found(1, settings, saved, self.random, now, Members((own,)))
-
-    def _introduce(self, qraft: QRaft, now: float) -> None:
-        """A node that comes back says hello until it hears the leader: its addresses may be new."""
-        if qraft.leader is not None or qraft.role == "leader" or self.stopping:
-            self._hello_at = inf
-            return
-        if now >= self._hello_at or self._hello_at == inf:
-            self.tell(self.hello(), None, now)
-            self._hello_at = now + self.config.hello_retry_interval
-

@@ -122,7 +122,7 @@ class Checks:
         """
         qraft, reign = node.qraft, node.state.reign
         assert qraft is not None
-        start = (node.uid, node._boot)
+        start = (node.uid, node.entering._boot)
         if self._terms.get(start, 0) > qraft.term:
             raise Violated(f"S2: {host.name} goes from term {self._terms[start]} to {qraft.term}")
         self._terms[start] = qraft.term

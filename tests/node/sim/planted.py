@@ -21,6 +21,7 @@ from qluster.cluster.state import State
 from qluster.consensus.lease import Rounds
 from qluster.consensus.office import Office
 from qluster.database.plan import Wanted
+from qluster.entering import Entering
 from qluster.events import Done, Outcome, Repoint, SaveEntries
 from qluster.hosting import Hosting
 from qluster.joining import Joining
@@ -229,13 +230,13 @@ def _vote_forgotten() -> Iterator[None]:
 
 @plant("the snapshot's state is not taken up at a start")
 def _snapshot_ignored() -> Iterator[None]:
-    sound = node_module.Node._begin
+    sound = Entering.begin
 
-    def begin(self: node_module.Node, saved: Any, now: float) -> None:
+    def begin(self: Entering, saved: Any, now: float) -> None:
         sound(self, saved, now)
-        self.state = State()
+        self._node.state = State()
 
-    with patch.object(node_module.Node, "_begin", begin):
+    with patch.object(Entering, "begin", begin):
         yield
 
 

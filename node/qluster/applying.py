@@ -1,0 +1,148 @@
+"""Decides what a committed entry, or a snapshot in its place, changes on this node.
+
+Must not know how entries are agreed on; what the state becomes is decided in ``cluster/state.py``.
+"""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from qluster import tuning
+from qluster.cluster import commands
+from qluster.cluster.state import MalformedState
+from qluster.cluster.state import decode as decode_state
+from qluster.config import differences, shared, shared_digest
+from qluster.consensus.members import Members
+from qluster.consensus.qraft import QRaft
+from qluster.events import Entry, FetchSnapshot, Job, JobEnded, Snapshot
+from qluster.overview import consensus_settings, link_settings
+
+if TYPE_CHECKING:
+    from qluster.node import Node
+
+log = logging.getLogger("qluster.applying")
+
+
+class Applying:
+    """One node's hand on its state."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self.checked = False
+        """Whether the file was held against the log."""
+        self._fetching: int | None = None
+        self._illegible = False
+        """A committed command was not understood: nothing after it may be applied until the daemon has left."""
+
+    def apply(self, entries: Iterable[Entry], now: float) -> None:
+        """These entries are committed."""
+        if self._illegible:
+            return
+        try:
+            for entry in entries:
+                self._apply(entry, now)
+        except commands.MalformedCommand as fault:
+            self._illegible = True
+            self._node.leave(
+                f"{fault} Nothing was lost: install the version of the other nodes and start this one again"
+            )
+
+    def _apply(self, entry: Entry, now: float) -> None:
+        node = self._node
+        if entry.kind == "members":
+            self.settle_members(Members.decode(entry.payload))
+        command = commands.decode(entry.payload) if entry.kind == "command" else None
+        other = node.state.perform(entry, command)
+        if command is None or not isinstance(command.body, commands.ValueWritten):
+            node.stir()
+        if command is not None:
+            self._applied(command.body, now)
+        node.requests.committed(entry, other)
+
+    def settle_members(self, members: Members) -> None:
+        """These are the members, for certain."""
+        node = self._node
+        node.settled = members
+        node.state.note_members([member.node for member in members])
+        node.reports.forget({member.node for member in members})
+        log.info("members %s", " ".join(f"{one.node}={one.ip}{'' if one.voter else '(listener)'}" for one in members))
+
+    def _applied(self, body: commands.Body, now: float) -> None:
+        match body:
+            case commands.Founded() | commands.SettingsChanged():
+                self.take_settings(now)
+            case commands.Reign(number, node, term, timeline, position):
+                log.info(
+                    "reign number=%d node=%d term=%d timeline=%d position=%X/%X lost-bytes=%d",
+                    number, node, term, timeline, position >> 32, position & 0xFFFFFFFF, body.lost_bytes,
+                )  # fmt: skip
+
+    def take_settings(self, now: float) -> None:
+        """The settings in force are those of the log."""
+        node = self._node
+        node.config, fault = tuning.in_force(node.file, node.state.values())
+        if fault and fault != node.untaken:
+            log.error("settings-passed-over reason=%s", fault)
+        node.untaken = fault
+        node.digest = shared_digest(node.config)
+        node.link.adjust(link_settings(node.link.settings, node.config), now)
+        if node.qraft is not None:
+            node.qraft.settings = consensus_settings(node.config)
+
+    def check_file(self) -> None:
+        """A file that contradicts the log ends the daemon, at its start.
+
+        Only once all of the log is applied: a value that was changed since the founding contradicts its beginning.
+        """
+        node = self._node
+        mine = shared(node.file)
+        wrong = differences(mine, node.state.accepts(mine))
+        if wrong:
+            node.leave(" ".join(wrong))
+        self.checked = True
+
+    def restore(self, snapshot: Snapshot, now: float) -> None:
+        """A snapshot takes the place of all that was applied."""
+        node = self._node
+        node.stir()
+        node.state = decode_state(snapshot.state)
+        self.settle_members(Members.decode(snapshot.members))
+        node.requests.replaced(snapshot.index)
+        self.take_settings(now)
+
+    def fetch(self, number: int, index: int) -> None:
+        """Have a snapshot with at least this index fetched from a node, one at a time."""
+        node = self._node
+        if self._fetching is not None:
+            return
+        assert node.qraft is not None
+        member = node.qraft.members.get(number)
+        known = node.hearing.source(number)
+        # A node that has no log yet knows the leader by its datagrams only; all nodes use one REST port by default.
+        host, port = (member.ip, member.api_port) if member else (known[0] if known else "", node.config.api_port)
+        if not host:
+            return
+        self._fetching = node.job_number()
+        node.start(Job(self._fetching, FetchSnapshot((host, port), index)))
+
+    def fetched(self, event: JobEnded, now: float) -> None:
+        """A job ended: was it this one?"""
+        node = self._node
+        if event.number == self._fetching:
+            self._fetching = None
+            if isinstance(event.result, Snapshot) and node.qraft is not None:
+                self._install(node.qraft, event.result, now)
+            elif node.qraft is not None:
+                node.qraft.fetch_failed()
+                log.warning("snapshot-failed %s", event.error)
+
+    def _install(self, qraft: QRaft, snapshot: Snapshot, now: float) -> None:
+        try:
+            decode_state(snapshot.state, snapshot.index)
+        except MalformedState as fault:
+            qraft.fetch_failed()
+            log.warning("snapshot-refused %s", fault)
+            return
+        qraft.install(snapshot, now)
