@@ -106,10 +106,10 @@ class Total:
         """What is kept."""
         seconds = self.sums["stepped"] + self.sums["skipped"]
         return {
-            "next_seed": next_seed, "seeds": self.seeds, "wall_seconds": round(self.wall, 1),
+            "next_seed": next_seed, "seeds": self.seeds, "wall_seconds": round(self.wall, 3),
             "cluster_years": round(seconds / YEAR, 3),
             "cluster_years_a_day": round(seconds / YEAR / max(self.wall, 1e-9) * 86400, 1),
-            **{name: round(float(self.sums[name]), 1) for name in SUMS},
+            **{name: round(float(self.sums[name]), 3) for name in SUMS},
             "faults": dict(sorted(self.faults.items())), "failed": self.failed,
         }  # fmt: skip
 

@@ -85,6 +85,10 @@ class Rules:
     def confirmed(self, host: Host, message: AppendReply) -> None:
         """S7: a confirmation says no more than what is durable and equal to the leader's log."""
         match = message.match
+        if host.qraft is not None and message.term < host.qraft.term:
+            # It was held for a save in which another leader's entries took the place of what it speaks of: to its
+            # own leader that is the same as if it had left before and been late.
+            return
         require(host.last_index >= match, "S7", f"node {host.node} confirms {match}, has {host.last_index}")
         leader = self._world.hosts.get(self._leader_of.get(message.term, 0))
         if leader is None or leader.qraft is None or leader.qraft.term != message.term or match == 0:
