@@ -10,7 +10,6 @@ durable: :meth:`QRaft.saving` gives the number of what was taken, :meth:`QRaft.s
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from collections.abc import Collection
 from math import inf
 from random import Random
 
@@ -18,6 +17,7 @@ from msgspec.structs import replace as with_fields
 
 from qluster.consensus.election import Election
 from qluster.consensus.following import Following
+from qluster.consensus.looks import Looks
 from qluster.consensus.members import MEMBERS_MAX, MalformedMembers, Members
 from qluster.consensus.messages import (
     NUMBER_MAX,
@@ -66,7 +66,7 @@ __all__ = [
 ]
 
 
-class QRaft:
+class QRaft(Looks):
     """One node's part in the consensus."""
 
     def __init__(self, node: int, settings: Settings, saved: Saved, random: Random, now: float) -> None:
@@ -98,175 +98,6 @@ class QRaft:
         me.say("founds", cluster=me.cluster, voters=sorted(members.voters))
         qraft._election.start(now)
         return qraft
-
-    # --- looks ----------------------------------------------------------------
-
-    @property
-    def settings(self) -> Settings:
-        """What it obeys. May be replaced at any time."""
-        return self._me.settings
-
-    @settings.setter
-    def settings(self, settings: Settings) -> None:
-        me = self._me
-        if settings.node_timeout > me.settings.node_timeout:
-            me.timeout_index = me.applied_index
-        me.settings = settings
-
-    @property
-    def node(self) -> int:
-        """Its number."""
-        return self._me.node
-
-    @property
-    def role(self) -> str:
-        """listener, follower, pre-candidate, candidate or leader."""
-        return self._me.role
-
-    @property
-    def term(self) -> int:
-        """The newest term it knows."""
-        return self._me.term
-
-    @property
-    def leader(self) -> int | None:
-        """Who leads in this term, as far as it knows."""
-        return self._me.leader
-
-    @property
-    def members(self) -> Members:
-        """The newest list of members in its log, committed or not."""
-        return self._me.membership.latest
-
-    @property
-    def members_index(self) -> int:
-        """Index of the entry with that list."""
-        return self._me.membership.index
-
-    @property
-    def commit_index(self) -> int:
-        """Up to here entries are known to be committed."""
-        return self._me.commit_index
-
-    @property
-    def saved_index(self) -> int:
-        """Up to here this node's own copy is durable."""
-        return self._me.saved_index
-
-    @property
-    def restless(self) -> bool:
-        """Whether :meth:`take` has something to give."""
-        return self._me.restless
-
-    @property
-    def applied_bytes(self) -> int:
-        """Bytes of the entries applied since the snapshot."""
-        return self._me.journal.size_between(self.snapshot_index, self._me.applied_index)
-
-    @property
-    def last_index(self) -> int:
-        """Index of the newest entry."""
-        return self._me.journal.last_index
-
-    @property
-    def snapshot(self) -> Snapshot | None:
-        """The newest snapshot."""
-        return self._me.snapshot
-
-    @property
-    def snapshot_index(self) -> int:
-        """Its index, 0 when there is none."""
-        return self._me.snapshot.index if self._me.snapshot else 0
-
-    @property
-    def removed(self) -> bool:
-        """Whether this node was a member and is none any more, for certain."""
-        return self._me.removed
-
-    @property
-    def ready(self) -> bool:
-        """Whether it leads and an entry of its own term is committed."""
-        return self._office is not None and self._office.ready
-
-    @property
-    def caught_up(self) -> bool:
-        """Whether everything that was committed before this term is known to be committed here too.
-
-        A leader that is new does not know yet what is committed, so an entry of its own term must be.
-        """
-        me = self._me
-        if self._office is not None:
-            return self.ready
-        heard = me.leader is not None and me.leader_commit is not None and me.commit_index >= me.leader_commit
-        return heard and me.journal.term_at(me.commit_index) == me.term
-
-    @property
-    def transferring(self) -> int | None:
-        """The node that leadership is being handed to."""
-        return self._office.transfer.target if self._office and self._office.transfer else None
-
-    @property
-    def lease_until(self) -> float:
-        """Until when it may act as leader without hearing more; -inf when it does not lead."""
-        return self._office.lease_until if self._office else -inf
-
-    @property
-    def elections(self) -> int:
-        """Elections it began since the start."""
-        return self._election.count
-
-    @property
-    def reluctance(self) -> float:
-        """Seconds it waits longer than others before it stands in an election."""
-        return self._election.reluctance
-
-    @reluctance.setter
-    def reluctance(self, seconds: float) -> None:
-        assert seconds >= 0, "a wait is not negative"
-        self._election.reluctance = seconds
-
-    @property
-    def short(self) -> bool:
-        """Whether the disk is full: a follower takes on small entries only, and still answers and votes."""
-        return self._me.short
-
-    @short.setter
-    def short(self, short: bool) -> None:
-        self._me.short = short
-
-    @property
-    def wake_at(self) -> float:
-        """When :meth:`tick` is needed at the latest."""
-        if self._office is not None:
-            return self._office.wake_at
-        return min(self._election.wake_at, self._following.wake_at)
-
-    def match(self, node: int) -> int | None:
-        """Up to where a node's log is known to be equal; only a leader knows."""
-        return self._office.replication.match(node) if self._office else None
-
-    def heard(self, node: int) -> float | None:
-        """When a node was last heard."""
-        return self._me.heard.get(node)
-
-    def quorate(self, now: float) -> bool:
-        """Whether it hears so many that one of them can lead, directly or as the leader's follower."""
-        me = self._me
-        if self._office is None and me.leader is not None and me.leader == me.promised_to:
-            return now < me.promised_until
-        return me.configuration.elects(self._alive(now))
-
-    def can_commit(self, now: float) -> bool:
-        """Whether it hears so many that an entry could be committed."""
-        return self._me.configuration.commits(self._alive(now))
-
-    def commits(self, nodes: Collection[int]) -> bool:
-        """Whether an entry on these nodes would be committed."""
-        return self._me.configuration.commits(nodes)
-
-    def _alive(self, now: float) -> set[int]:
-        limit = now - self._me.settings.node_timeout
-        return {self._me.node} | {node for node, at in self._me.heard.items() if at > limit}
 
     # --- what happens ---------------------------------------------------------
 
