@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import shutil
@@ -13,7 +12,6 @@ from pathlib import Path
 
 import pytest
 from qluster.edge.disk import Disk, LogDamaged
-from qluster.edge.disk.log import ROOM_SIZE, SEGMENT_SIZE
 from qluster.edge.disk.snapshots import BACKGROUND_SIZE
 from qluster.events import Entry, Identity, Saved, SaveEntries, SaveIdentity, SaveSnapshot, SaveVote, Snapshot
 
@@ -65,34 +63,6 @@ def test_room_ahead_of_the_log_is_no_damage(tmp_path: Path, caplog: pytest.LogCa
     caplog.set_level(logging.WARNING)
     assert len(reloaded(copy).entries) == 3
     assert not caplog.records
-
-
-def test_room_for_the_whole_segment_is_set_aside_at_once(tmp_path: Path) -> None:
-    """In steps of 1 MiB, flushes of 4 KiB took ten times as long."""
-    disk = Disk(str(tmp_path / "a"))
-    disk.load()
-    disk.save([entries(1, 3)])
-    assert newest_segment(tmp_path / "a").stat().st_size == SEGMENT_SIZE
-    disk.save([entries(4, 300, bytes(20_000))])
-    assert newest_segment(tmp_path / "a").stat().st_size == SEGMENT_SIZE
-    disk.close()
-
-
-def test_less_room_is_set_aside_where_there_is_not_so_much(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = os.posix_fallocate
-
-    def refusing(descriptor: int, begin: int, size: int) -> None:
-        if size > 2 * ROOM_SIZE:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        real(descriptor, begin, size)
-
-    disk = Disk(str(tmp_path / "a"))
-    disk.load()
-    monkeypatch.setattr(os, "posix_fallocate", refusing)
-    disk.save([entries(1, 3)])
-    assert ROOM_SIZE <= newest_segment(tmp_path / "a").stat().st_size < ROOM_SIZE + 1000
-    disk.close()
-    assert len(reloaded(tmp_path / "a").entries) == 3
 
 
 def test_log_goes_on_in_the_room_that_a_killed_process_left(tmp_path: Path) -> None:

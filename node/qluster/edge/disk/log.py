@@ -22,8 +22,7 @@ logger = logging.getLogger(__name__)
 SEGMENT_SIZE = 16 * 1024 * 1024
 """Where a segment ends: large enough that making a new one is rare, small enough to be read at once."""
 ROOM_SIZE = 1024 * 1024
-"""Room that a segment gets ahead of what is written, where the disk has none for the rest of the segment:
-each growth of a file makes the flushes around it several times as long, with 4 KiB a commit a tenth of the rate."""
+"""Room that a segment gets ahead of what is written: seldom enough to cost nothing, little enough for any disk."""
 DROPS_MAX = 2
 """Segments removed after one save: each takes a flush of the directory, and the next save waits."""
 GROUP_SIZE_MAX = 32 * 1024 * 1024
@@ -204,7 +203,8 @@ class Log:
         data = bytes_of.group(records, self._uid, self._number, self.end, self.sequence + 1)
         end = self.end + len(data)
         if end > self._room_end:
-            self._make_room(end)
+            room = end - self._room_end + min(ROOM_SIZE, max(self._segment_size - end, 0))
+            self._room_end = set_aside_room(self._descriptor, self._room_end, room)
         try:
             write_at(self._descriptor, data, self.end, path)
         except DiskFull:
@@ -214,15 +214,6 @@ class Log:
         self.end = end
         self._room_end = max(self._room_end, end)
         self.sequence += 1
-
-    def _make_room(self, end: int) -> None:
-        """Room up to ``end`` and, where there is that much, for all that the segment will hold."""
-        rest = max(self._segment_size - end, 0)
-        for ahead in sorted({rest, min(ROOM_SIZE, rest)}, reverse=True):
-            reached = set_aside_room(self._descriptor, self._room_end, end - self._room_end + ahead)
-            if reached >= end:
-                self._room_end = reached
-                return
 
     def _open_segment(self, number: int) -> None:
         """Begin a new segment with what makes the older ones dispensable."""
