@@ -105,12 +105,12 @@ import os
 import re
 import shlex
 import signal
-import socket
 import subprocess
 import time
 import xmlrpc.client
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.qhb.qluster.plugins.module_utils._unix_rpc import UnixTransport
 
 SOCKET_SIZE_MAX = 107
 """Bytes that a Unix socket's path may have."""
@@ -170,30 +170,6 @@ class Refusal(Exception):
     """The program cannot be run so; the text says why and what to do."""
 
 
-class UnixConnection(http.client.HTTPConnection):
-    """HTTP over a Unix socket."""
-
-    def __init__(self, path):
-        super().__init__("localhost", timeout=CALL_TIMEOUT)
-        self.path = path
-
-    def connect(self):
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self.path)
-
-
-class UnixTransport(xmlrpc.client.Transport):
-    """XML-RPC over a Unix socket."""
-
-    def __init__(self, path):
-        super().__init__()
-        self.path = path
-
-    def make_connection(self, host):
-        return UnixConnection(self.path)
-
-
 class Supervisor:
     """The supervisor of one machine."""
 
@@ -201,7 +177,7 @@ class Supervisor:
         self.options = options
         self.directory = options["directory"]
         self.calls = xmlrpc.client.ServerProxy(
-            "http://localhost/RPC2", transport=UnixTransport(options["socket"])
+            "http://localhost/RPC2", transport=UnixTransport(options["socket"], CALL_TIMEOUT)
         ).supervisor
 
     def answers(self):
