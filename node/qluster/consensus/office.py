@@ -92,8 +92,8 @@ class Office:
         waiting_bytes = me.journal.size_between(me.commit_index, me.journal.last_index)
         if waiting >= UNCOMMITTED_ENTRIES_MAX or waiting_bytes >= UNCOMMITTED_BYTES_MAX:
             raise Overloaded(f"{waiting} entries ({waiting_bytes} bytes) wait for their commit")
+        # Nothing is committed by it before somebody has saved it, this node's own disk included.
         entry = me.append(kind, payload)
-        self._advance(now)
         return entry.index, entry.term
 
     def change_members(self, members: Members, now: float, automatic: bool = False) -> tuple[int, int]:
