@@ -62,6 +62,9 @@ class Machine:
         """Boot; the disk is made when there is none. Waits for nothing."""
         if not self._space.file(f"{self._root}/usr").is_dir():
             self._mount(base)
+        # Whoever mounted it may have been killed before it was this host's.
+        if not (self._disk / "upper/etc/machine-id").exists():
+            self._personalise()
         self._group.make()
         console = self._plan.console_file(self._host)
         with open(console, "a", encoding="utf-8") as words:
@@ -91,8 +94,6 @@ class Machine:
         options = f"lowerdir={tree(base)},upperdir={self._disk}/upper,workdir={self._disk}/work"
         run(self._space.inside(["mkdir", "-p", self._root]))
         run(self._space.inside(["mount", "-t", "overlay", "-o", options, "lab", self._root]))
-        if not (self._disk / "upper/etc/machine-id").exists():
-            self._personalise()
 
     def _personalise(self) -> None:
         """What makes a host of the base tree this host: its names, keys, and who may enter."""
