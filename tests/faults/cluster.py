@@ -231,19 +231,24 @@ class Cluster(Site):
         found: list[int] = []
 
         def led() -> bool:
-            found[:] = [one for one in chosen if self.own(one).get("lease_left") or 0 > 0]
+            found[:] = [one for one in chosen if (self.own(one).get("lease_left") or 0) > 0]
             return len(found) == 1 and self.own(found[0]).get("consensus_role") == "leader"
 
         wait_for(f"one leader among {chosen}", led, limit)
         return found[0]
 
     def write(self, number: int, key: str, value: str, limit: float = 10.0) -> int:
-        """Put a value; the status code, 0 when nothing came back."""
-        try:
-            return self.ask(number, "PUT", f"/kv/{key}", value.encode(), limit=limit, token="operate",
-                            Content_Type="application/octet-stream")[0]  # fmt: skip
-        except UNREACHED:
-            return 0
+        """Put a value; the status code, 0 when nothing came back. A leader that was just elected is asked again."""
+        end = time.monotonic() + limit
+        while True:
+            try:
+                status, said = self.ask(number, "PUT", f"/kv/{key}", value.encode(), limit=limit, token="operate",
+                                        Content_Type="application/octet-stream")  # fmt: skip
+            except UNREACHED:
+                return 0
+            if status != 531 or b"just been elected" not in said or time.monotonic() > end:
+                return status
+            time.sleep(0.1)
 
     def read(self, number: int, key: str, consistency: str = "local") -> str | None:
         """A value; None when there is none or no answer."""
@@ -315,4 +320,3 @@ def eventually_writes(cluster: Cluster, hosts: Iterable[int], key: str, value: s
         lambda: any(cluster.write(number, key, value, 3.0) == 200 for number in chosen), limit,
     )  # fmt: skip
     return time.monotonic() - began
-

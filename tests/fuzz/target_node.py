@@ -195,4 +195,3 @@ ACTIONS: tuple[Callable[[Source, Lone], None], ...] = (
     _agree, _agree, _agree, _lead, _report, _report, _cooperate, _cooperate, _wait, _wait, _ask, _look, _end_job,
     _mumble, _noise, _disturb,
 )  # fmt: skip
-

@@ -116,5 +116,3 @@ def walk_rows(original: QRaft, role: str) -> None:
                 now += random.choice((0.0, 0.01, 1.0, 40.0))
                 qraft.tick(now)
                 qraft.take()
-
-

@@ -22,7 +22,8 @@ from qluster.consensus.lease import Rounds
 from qluster.consensus.office import Office
 from qluster.database.plan import Wanted
 from qluster.entering import Entering
-from qluster.events import Done, Outcome, Repoint, SaveEntries
+from qluster.events import Outcome, Repoint, SaveEntries
+from qluster.holding import Holding
 from qluster.hosting import Hosting
 from qluster.joining import Joining
 from qluster.keeper import Keeper, Position
@@ -197,15 +198,7 @@ def _identity_reused() -> Iterator[None]:
 
 @plant("what is to be saved is sent first")
 def _sent_before_saved() -> Iterator[None]:
-    sound = Host._perform
-
-    def perform(self: Host, node: Any, effects: Any) -> None:
-        for send in effects.send:
-            self.world.network.send(self, send.datagram, send.to)
-        effects.send = []
-        sound(self, node, effects)
-
-    with patch.object(Host, "_perform", perform):
+    with patch.object(Holding, "wait_for", lambda self, saves, *, unbound=False: 0):
         yield
 
 
@@ -268,8 +261,10 @@ def _two_changes() -> Iterator[None]:
 
 @plant("a read is answered by whoever is asked")
 def _unconfirmed_read() -> Iterator[None]:
-    def read(node: node_module.Node, ticket: int, consistency: str, now: float) -> Outcome:
-        return Done(node.state.applied)
+    def read(
+        node: node_module.Node, ticket: int, consistency: str, outcome: Callable[[], Outcome], now: float
+    ) -> Outcome:
+        return outcome()
 
     with patch("qluster.serving._read", read):
         yield
@@ -282,9 +277,9 @@ def _unconfirmed_read() -> Iterator[None]:
 def _wrongly_superseded() -> Iterator[None]:
     sound = Requests.committed
 
-    def committed(self: Requests, entry: Any) -> None:
+    def committed(self: Requests, entry: Any, *others: Any) -> None:
         wrong = entry.index % 5 == 0 and entry.kind == "command"
-        sound(self, replace(entry, term=entry.term + 1) if wrong else entry)
+        sound(self, replace(entry, term=entry.term + 1) if wrong else entry, *others)
 
     with patch.object(Requests, "committed", committed):
         yield
