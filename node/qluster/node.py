@@ -126,17 +126,7 @@ class Node:
         self._effects = Effects()
         self._holding = Holding()
         self._numbers = 0
-        self._stirred = True
-        """Something came in that may concern any part."""
-        self._stood: tuple[object, ...] = ()
-        """How consensus stood when all parts were last asked."""
-        self._asked = False
-        """A client asked for something."""
-        self._whole_since = now
-        self._due_at = now
-        """When there is something to do without an event, but for the link."""
-        self._whole_at = self._qraft_at = now
-        """When all parts, and when consensus, must be asked again."""
+        self._begin_settling(now)
         anew = joining.begins_anew(saved)
         self.entering = Entering(self, saved.boot, now, anew=anew and not founding)
         self.identity: Identity | None = None if anew else saved.identity
@@ -154,6 +144,20 @@ class Node:
                 now=now,
                 founding=founding,
             )
+
+    def _begin_settling(self, now: float) -> None:
+        """Nothing has been settled: all parts are to be asked."""
+        self._stirred = True
+        """Something came in that may concern any part."""
+        self._stood: tuple[object, ...] = ()
+        """How consensus stood when all parts were last asked."""
+        self._asked = False
+        """A client asked for something."""
+        self._whole_since = now
+        self._due_at = now
+        """When there is something to do without an event, but for the link."""
+        self._whole_at = self._qraft_at = now
+        """When all parts, and when consensus, must be asked again."""
 
     # --- the one way in ---------------------------------------------------------
 
