@@ -14,12 +14,10 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from qluster.consensus.messages import Append, AppendRefusal, LeaderQuery, SnapshotOffer
+from qluster.consensus.messages import AnyMessage, Append, AppendRefusal, AppendReply, LeaderQuery, SnapshotOffer
 from qluster.events import Address, Job, Leave, Save, SaveEntries, SaveSnapshot
 
-UNBOUND = (Append, AppendRefusal, LeaderQuery, SnapshotOffer)
-"""Messages that say nothing of what this node has saved, once its term is durable."""
-
+_UNBOUND = (Append, AppendRefusal, LeaderQuery, SnapshotOffer)
 
 HELD_MAX = 4096
 """Messages, jobs and leaves that wait at most: seconds of a busy cluster. A disk that hangs for longer makes a node
@@ -35,6 +33,13 @@ class Message:
 
 
 Held = Message | Job | Leave
+
+
+def unbound(message: AnyMessage, saved_index: int) -> bool:
+    """Whether a message says nothing that is not durable here, once the term is; ``saved_index``: what is durable."""
+    if isinstance(message, AppendReply):
+        return message.match <= saved_index
+    return isinstance(message, _UNBOUND)
 
 
 @dataclass(slots=True)

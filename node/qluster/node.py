@@ -19,7 +19,7 @@ from qluster.cluster.state import State
 from qluster.cluster.state import encode as encode_state
 from qluster.config import Config, shared, shared_digest
 from qluster.consensus.members import Members
-from qluster.consensus.messages import AnyMessage, AppendReply, encode
+from qluster.consensus.messages import encode
 from qluster.consensus.output import Output
 from qluster.consensus.qraft import QRaft
 from qluster.database.facts import Facts
@@ -47,7 +47,7 @@ from qluster.events import (
 )
 from qluster.governing import Governing
 from qluster.hearing import CLUSTER, CONSENSUS, Hearing
-from qluster.holding import UNBOUND, Holding, Message
+from qluster.holding import Holding, Message, unbound
 from qluster.hosting import Hosting
 from qluster.keeper import Keeper
 from qluster.overview import overview
@@ -419,10 +419,11 @@ class Node:
 
     def _carry_out(self, output: Output, now: float) -> bool:
         self._effects.save += output.save
+        saved_index = self.qraft.saved_index if self.qraft is not None else 0
         for destination, message in output.send:
             to = self.address(destination) if destination is not None else None
             if destination is None or to is not None:
-                self._say(CONSENSUS + encode(message), to, now, unbound=self._unbound(message))
+                self._say(CONSENSUS + encode(message), to, now, unbound=unbound(message, saved_index))
         if output.restored is not None:
             self.applying.restore(output.restored, now)
         self.applying.apply(output.committed, now)
@@ -433,9 +434,3 @@ class Node:
         for line in output.log:
             log.info("%s", line)
         return bool(output.committed or output.restored or output.send or output.save or output.reads)
-
-    def _unbound(self, message: AnyMessage) -> bool:
-        """Whether a message says nothing that is not durable, once the term is."""
-        if isinstance(message, AppendReply):
-            return self.qraft is not None and message.match <= self.qraft.saved_index
-        return isinstance(message, UNBOUND)

@@ -27,7 +27,7 @@ from qluster.consensus.output import Output
 from qluster.consensus.qraft import QRaft
 from qluster.consensus.settings import SHORT_MESSAGE_BYTES_MAX, UNSAVED_BYTES_MAX, UNSAVED_ENTRIES_MAX
 from qluster.events import Entry
-from qluster.holding import UNBOUND
+from qluster.holding import unbound
 
 THREE = voters(1, 2, 3)
 LARGE = bytes(SHORT_MESSAGE_BYTES_MAX)
@@ -39,12 +39,11 @@ def stalled(node: int, entries: list[Entry]) -> QRaft:
 
 
 def said_without_the_disk(qraft: QRaft, output: Output) -> Iterator[say.AnyMessage]:
-    """What a node sends while no save ends, as ``node.py`` and ``holding.py`` have it."""
+    """What a node sends while no save ends."""
     if output.save:
         qraft.saving()
     for _, message in output.send:
-        durable = isinstance(message, say.AppendReply) and message.match <= qraft.saved_index
-        if durable or isinstance(message, UNBOUND):
+        if unbound(message, qraft.saved_index):
             yield message
 
 

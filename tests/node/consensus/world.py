@@ -20,7 +20,7 @@ from qluster.consensus.qraft import QRaft
 from qluster.consensus.refusals import Refusal
 from qluster.consensus.settings import Settings
 from qluster.events import Entry, Identity, Save, Saved, SaveEntries, SaveSnapshot, SaveVote
-from qluster.holding import UNBOUND
+from qluster.holding import Holding, unbound
 
 CLUSTER = 77
 FAST = Settings(
@@ -113,12 +113,12 @@ class Host:
                 self.saved.entries = kept
 
 
-def sent_early(output: Output) -> list[tuple[int | None, AnyMessage]]:
-    """What is sent before the saves are durable, as holding.py has it; the rest stays in the output."""
-    if not all(isinstance(save, SaveEntries) for save in output.save):
-        return []
-    early = [one for one in output.send if isinstance(one[1], UNBOUND)]
-    output.send = [one for one in output.send if not isinstance(one[1], UNBOUND)]
+def sent_early(qraft: QRaft, output: Output) -> list[tuple[int | None, AnyMessage]]:
+    """What is sent before the saves are durable; the rest stays in the output."""
+    before = Holding()
+    waits = [before.wait_for(output.save, unbound=unbound(one, qraft.saved_index)) for _, one in output.send]
+    early = [one for one, number in zip(output.send, waits, strict=True) if not number]
+    output.send = [one for one, number in zip(output.send, waits, strict=True) if number]
     return early
 
 
@@ -254,7 +254,7 @@ class World:
             return
         output = host.qraft.take()
         number = host.qraft.saving() if output.save else 0
-        early = sent_early(output) if number else []
+        early = sent_early(host.qraft, output) if number else []
         dies = self.random.random() < self.faults.crash
         seam = self.random.randrange(3) if dies else 9
         if self.sends_first:

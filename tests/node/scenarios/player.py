@@ -195,7 +195,7 @@ class Player:
         qraft = self.nodes[node]
         output = qraft.take()
         number = qraft.saving() if output.save else 0
-        self._send(node, sent_early(output) if number else [])
+        self._send(node, sent_early(qraft, output))
         for save in output.save:
             self.lines.append(f"{node} saves {_save(save)}")
             _keep(self.saved[node], save)

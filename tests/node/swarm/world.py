@@ -21,7 +21,7 @@ from qluster.consensus.output import Output
 from qluster.consensus.qraft import QRaft
 from qluster.consensus.settings import Settings
 from qluster.events import Entry, SaveSnapshot, SaveVote
-from qluster.holding import UNBOUND
+from qluster.holding import unbound
 from swarm.host import CLUSTER, Chance, Host, blank, copied
 from swarm.quiet import GRAIN, LONG_AGO, digest, on_grid, shift
 from swarm.registers import Registers
@@ -339,7 +339,8 @@ class World:
         assert qraft is not None
         output, holding = qraft.take(), host.holding
         for destination, message in output.send:
-            number = 0 if self.sends_first else holding.wait_for(output.save, unbound=isinstance(message, UNBOUND))
+            free = unbound(message, qraft.saved_index)
+            number = 0 if self.sends_first else holding.wait_for(output.save, unbound=free)
             if number:
                 holding.hold(number, (destination, message))  # type: ignore[arg-type]
             else:
