@@ -6,6 +6,8 @@ Must not know HTTP: requests are events, answers are outcomes.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import fields
+from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -43,6 +45,14 @@ if TYPE_CHECKING:
 
 RULE_KEYS = ("cluster.quorum-replication", "cluster.replication-factor")
 """Settings that say how many copies a commit needs: they change with the membership, not beside it."""
+
+FINGERPRINT_SIZE = 8
+"""Bytes of a request's fingerprint, which tells a mistake from a repetition: nobody attacks by his own key."""
+
+Proposal = SettingsChangeRequested | NodeAddRequested | NodeDownRequested | ValueWriteRequested
+"""Requests that become a command in the log."""
+
+_encoder = msgspec.msgpack.Encoder(order="deterministic")
 
 
 def serve(node: Node, request: ClientRequest, now: float) -> None:
@@ -83,8 +93,8 @@ def _gate(node: Node, request: ClientRequest) -> Outcome | None:
         return None
     if node.qraft.role != "leader":
         return _elsewhere(node)
-    if request.key and request.key in node.state.keys:
-        return Done(node.state.keys[request.key], {"repeated": True})
+    if request.key in node.state.keys:
+        return node.state.happened(request.key, fingerprint(request))
     if not isinstance(request, LeaderChangeRequested) and (reason := node.governing.no_room()):
         return Busy(reason)
     return None if node.qraft.ready else Busy("it has just been elected")
@@ -92,36 +102,50 @@ def _gate(node: Node, request: ClientRequest) -> Outcome | None:
 
 def _take(node: Node, request: ClientRequest, now: float) -> Outcome | None:
     match request:
-        case ValueWriteRequested(ticket, key, name, value, cas):
-            return _propose(node, ticket, key, commands.ValueWritten(name, value, cas), now)
+        case ValueWriteRequested(_, _, name, value, cas):
+            return _propose(node, request, commands.ValueWritten(name, value, cas), now)
         case ValueReadRequested(ticket, name, consistency):
             return _read(node, ticket, consistency, lambda: _value(node, name), now)
         case ValuesListRequested(ticket, prefix, after, consistency):
             return _read(node, ticket, consistency, lambda: _values(node, prefix, after), now)
         case ReadRequested(ticket, consistency):
             return _read(node, ticket, consistency, lambda: Done(node.state.applied), now)
-        case SettingsChangeRequested(ticket, key, changes):
-            return _change_settings(node, ticket, key, changes, now)
+        case SettingsChangeRequested():
+            return _change_settings(node, request, now)
         case LeaderChangeRequested(ticket, _, target):
             return _change_leader(node, ticket, target, now)
-        case NodeAddRequested(ticket, key, ip, role):
-            return _propose(node, ticket, key, commands.NodeExpected(ip, role), now)
+        case NodeAddRequested(_, _, ip, role):
+            return _propose(node, request, commands.NodeExpected(ip, role), now)
         case NodePromoteRequested():
             return _promote(node, request, now)
         case NodeRemoveRequested(ticket, _, number):
             return _remove(node, ticket, number, now)
-        case NodeDownRequested(ticket, key, number, down):
+        case NodeDownRequested(_, _, number, down):
             if node.settled.get(number) is None:
                 return _unknown(number)
-            return _propose(node, ticket, key, commands.NodeMarked(number, down), now)
+            return _propose(node, request, commands.NodeMarked(number, down), now)
+
+
+def fingerprint(request: ClientRequest) -> bytes:
+    """What is asked for, in few bytes; b"" without an idempotency key.
+
+    What a request leaves open (None) is left out, so that a version which knows one more parameter
+    still recognises a request that was sent first to the version before.
+    """
+    if isinstance(request, ReadRequested | ValueReadRequested | ValuesListRequested) or not request.key:
+        return b""
+    given = {each.name: getattr(request, each.name) for each in fields(request) if each.name not in ("ticket", "key")}
+    asked = {name: value for name, value in given.items() if value is not None}
+    return blake2b(_encoder.encode((type(request).__name__, asked)), digest_size=FINGERPRINT_SIZE).digest()
 
 
 def _propose(
-    node: Node, ticket: int, key: str, body: commands.Body, now: float, detail: dict[str, object] | None = None
+    node: Node, request: Proposal, body: commands.Body, now: float, detail: dict[str, object] | None = None
 ) -> Outcome | None:
     assert node.qraft is not None
-    at = node.qraft.propose("command", commands.encode(body, key), now)
-    node.requests.proposed(ticket, at, now, detail or {})
+    payload = commands.encode(body, request.key, fingerprint(request))
+    at = node.qraft.propose("command", payload, now)
+    node.requests.proposed(request.ticket, at, now, detail or {})
     return None
 
 
@@ -169,7 +193,8 @@ def _read(
     return None
 
 
-def _change_settings(node: Node, ticket: int, key: str, changes: dict[str, str], now: float) -> Outcome | None:
+def _change_settings(node: Node, request: SettingsChangeRequested, now: float) -> Outcome | None:
+    changes = request.changes
     if not changes:
         return Refused("", "no setting is named")
     assert node.qraft is not None
@@ -190,7 +215,7 @@ def _change_settings(node: Node, ticket: int, key: str, changes: dict[str, str],
             node.qraft.change_members(members, now)
     restart = needs_restart(changes)
     detail: dict[str, object] = {"changed": changes, "needs_restart": restart}
-    outcome = _propose(node, ticket, key, commands.SettingsChanged(changes), now, detail)
+    outcome = _propose(node, request, commands.SettingsChanged(changes), now, detail)
     node.settings_proposed = (node.qraft.last_index, node.qraft.term)
     return outcome
 

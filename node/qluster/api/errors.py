@@ -148,6 +148,12 @@ _TABLE = (
         "correct what `faults` lists",
     ),
     ErrorWord(
+        "key-reused",
+        422,
+        "{method} {path} came with the Idempotency-Key of another request: {reason}",
+        "send each new request with a new key; the first one, sent again unchanged, is answered with its index",
+    ),
+    ErrorWord(
         "fault",
         500,
         "a fault of the daemon ended {method} {path}",

@@ -67,7 +67,7 @@ _KEY = Parameter(
 _PATH_NODE = _node("path", "Number of the node")
 _READ = ("bad-parameter", "bad-body", "no-token", "wrong-token", "fault", "busy")
 _JOINED = (*_READ, "not-joined", "not-leader", "no-leader")
-_WRITE = (*_JOINED, "read-only-token", "refused", "no-such-node", "superseded", "unconfirmed")
+_WRITE = (*_JOINED, "read-only-token", "refused", "no-such-node", "superseded", "unconfirmed", "key-reused")
 _OPEN = ("bad-parameter", "bad-body", "fault", "busy")
 
 

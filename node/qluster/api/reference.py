@@ -29,6 +29,7 @@ Certificates are issued by the cluster's own authority.
   `consistency=leader` asks for what a quorum confirms, `consistency=lease` for what the leader knows under its lease.
 - **Writes** go to the leader. Every other node answers 417 and names it.
 - **Idempotency-Key.** A write that is sent again with the same key happens once. Use it to repeat after a 420.
+  With a key of another request it does not happen: 422 `key-reused`.
 - **Errors** have the same shape everywhere, see [errors](errors.md).
 - Durations are seconds, rounded to hundredths; positions and lags are bytes.
   `..._text` is the same position as PostgreSQL writes it.

@@ -69,19 +69,20 @@ Body = Founded | SettingsChanged | Reign | NodeExpected | NodeMarked | ValueWrit
 
 
 class Command(Struct, frozen=True, array_like=True):
-    """A command with the client's idempotency key ("" for none)."""
+    """A command with the client's idempotency key ("" for none), and the fingerprint of its request (b"": unknown)."""
 
     key: str
     body: Body
+    fingerprint: bytes = b""
 
 
 _encoder = msgspec.msgpack.Encoder(order="deterministic")
 _decoder = msgspec.msgpack.Decoder(Command)
 
 
-def encode(body: Body, key: str = "") -> bytes:
+def encode(body: Body, key: str = "", fingerprint: bytes = b"") -> bytes:
     """The payload of an entry."""
-    return _encoder.encode(Command(key, body))
+    return _encoder.encode(Command(key, body, fingerprint))
 
 
 def decode(payload: bytes) -> Command:

@@ -51,6 +51,8 @@ class State(Struct):
     """Largest node number ever given: numbers are never given twice."""
     keys: dict[str, int] = field(default_factory=dict)
     """Idempotency key → index of the entry that carried it first."""
+    fingerprints: dict[int, bytes] = field(default_factory=dict)
+    """That index → fingerprint of the request. Missing for entries of older versions: any request may be theirs."""
     store: Values = field(default_factory=Values)
     """The key-value store of operators and their scripts."""
 
@@ -89,24 +91,37 @@ class State(Struct):
         self.applied = entry.index
         if command is None:
             return None
-        if command.key and command.key in self.keys:
-            # It was sent again while the first one was still under way.
-            return Done(self.keys[command.key], {"repeated": True})
+        # A request may have been sent again while the first one was still under way.
+        before = self.happened(command.key, command.fingerprint)
+        if before is not None:
+            return before
         refusal = self._perform(command.body, entry.index)
         if command.key and not refusal:
-            self._remember(command.key, entry.index)
+            self._remember(command, entry.index)
         return refusal
+
+    def happened(self, key: str, fingerprint: bytes) -> Refused | Done | None:
+        """Where the request with this idempotency key happened, or that another one did; None for a new key."""
+        index = self.keys.get(key)
+        if index is None:
+            return None
+        if fingerprint and self.fingerprints.get(index, fingerprint) != fingerprint:
+            reason = f"entry {index} carried the key {key}"
+            return Refused("Idempotency-Key", reason, "key-reused")
+        return Done(index, {"repeated": True})
 
     def note_members(self, nodes: list[int]) -> None:
         """A membership entry was applied: the largest number ever given may have grown."""
         self.highest_node = max([self.highest_node, *nodes])
         self.down = [node for node in self.down if node in nodes]
 
-    def _remember(self, key: str, index: int) -> None:
-        self.keys[key] = index
+    def _remember(self, command: commands.Command, index: int) -> None:
+        self.keys[command.key] = index
+        if command.fingerprint:
+            self.fingerprints[index] = command.fingerprint
         if len(self.keys) > KEYS_MAX:
             for forgotten in list(islice(self.keys, KEYS_FORGOTTEN)):
-                del self.keys[forgotten]
+                self.fingerprints.pop(self.keys.pop(forgotten), None)
 
     def _perform(self, body: commands.Body, index: int) -> Refused | None:
         match body:

@@ -84,6 +84,7 @@ FORM = Request(
 BUSY = events.Busy("an election is going on")
 UNKNOWN_NODE = events.Refused("node", "there is no node 9", "no-such-node")
 NO_KEY = events.Refused("key", "there is no key a", "no-such-key")
+OTHER_KEY = events.Refused("Idempotency-Key", "entry 41 carried the key k-1", "key-reused")
 LAST_VOTER = events.Refused("node", "node 3 is the last voter")
 
 ERRORS_BY_STATUS = {
@@ -104,6 +105,7 @@ ERRORS_BY_STATUS = {
     "not-leader": (request("GET", "/is-leader"), sample.healthy(2), None),
     "unconfirmed": (ADD, sample.healthy(), events.Unconfirmed()),
     "wrong-value": (WRONG_SETTING, sample.healthy(), None),
+    "key-reused": (ADD, sample.healthy(), OTHER_KEY),
     "no-leader": (request("GET", "/leader"), sample.leaderless(), None),
     "busy": (ADD, sample.healthy(), BUSY),
 }

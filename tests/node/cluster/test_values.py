@@ -97,7 +97,7 @@ def test_key_of_a_write_is_remembered_while_thousands_of_others_come_and_not_for
     state = State()
 
     def write(index: int, key: str, value: bytes) -> None:
-        state.apply(Entry(index, 1, "command", commands.encode(commands.ValueWritten("x", value), key)))
+        state.apply(Entry(index, 1, "command", commands.encode(commands.ValueWritten("x", value), key, b"mark")))
 
     write(1, "first", b"old")
     for index in range(2, KEYS_MAX - 10):
@@ -107,3 +107,4 @@ def test_key_of_a_write_is_remembered_while_thousands_of_others_come_and_not_for
     for index in range(KEYS_MAX - 9, KEYS_MAX + 5000):
         write(index, f"other-{index}", b"new")
     assert "first" not in state.keys and len(state.keys) <= KEYS_MAX
+    assert set(state.fingerprints) == set(state.keys.values())
