@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from ipaddress import ip_address
 
 from qluster.api.shapes import FieldFault
 from qluster.cluster.values import NAME_LENGTH_MAX
@@ -31,11 +32,20 @@ SETTING_LENGTH_MAX = 1024
 """Longest text of one setting: a list of peers fits, and the change fits into a log entry."""
 SETTING_TEXT = r"^[ -~]*$"
 """One line; no setting of the cluster needs more than ASCII."""
-HOST_PATTERN = (
-    r"^([1-9]|[1-9][0-9]|1[0-9][0-9]|2[01][0-9]|22[0-3])"
-    r"(\.([0-9]|[1-9][0-9]|1[0-9][0-9]|2[0-4][0-9]|25[0-5])){3}$"
+_HOST_4 = (
+    r"([1-9]|[1-9][0-9]|1[0-9][0-9]|2[01][0-9]|22[0-3])"
+    r"(\.([0-9]|[1-9][0-9]|1[0-9][0-9]|2[0-4][0-9]|25[0-5])){3}"
 )
-"""An IPv4 address that one host can have, in its usual writing: no 0.x, no multicast or beyond."""
+_HOST_6 = (
+    r"([23][0-9A-Fa-f]{3}|[Ff][CcDd][0-9A-Fa-f]{2})((:[0-9A-Fa-f]{1,4}){7}|"
+    + "|".join(
+        rf"(:[0-9A-Fa-f]{{1,4}}){{{before}}}:(:|(:[0-9A-Fa-f]{{1,4}}){{1,{6 - before}}})" for before in range(6)
+    )
+    + r"|(:[0-9A-Fa-f]{1,4}){6}::)"
+)
+"""In 2000::/3 and fc00::/7, which is where other hosts can be reached."""
+HOST_PATTERN = rf"^({_HOST_4}|{_HOST_6})$"
+"""An address that one host can have: IPv4 in its usual writing (no 0.x, no multicast or beyond), or IPv6."""
 SETTING_KEY = r"^[a-z][a-z0-9]*([.-][a-z0-9]+)*$"
 
 KEY_PATTERN = rf"^[A-Za-z0-9._:-]{{1,{KEY_LENGTH_MAX}}}$"
@@ -166,7 +176,8 @@ def _value(parameter: Parameter, text: str) -> Value:
         case "choice":
             return text if text in parameter.choices else None
         case "address":
-            return text if _HOST.fullmatch(text) else None
+            # Addresses are compared as text: IPv6 has many writings, and only its short one is kept.
+            return str(ip_address(text)) if _HOST.fullmatch(text) else None
         case "key":
             return text if _KEY.fullmatch(text) else None
         case "name":
@@ -181,7 +192,7 @@ def _wanted(parameter: Parameter) -> str:
         case "choice":
             return "one of " + ", ".join(parameter.choices)
         case "address":
-            return "the IPv4 address of one host, such as 10.0.0.4"
+            return "the IPv4 address of one host, such as 10.0.0.4, or its IPv6 address, such as fd00::4"
         case "name":
             return f"1 to {NAME_LENGTH_MAX} letters, digits and characters of . _ : -"
     return f"1 to {KEY_LENGTH_MAX} letters, digits and characters of . _ : -"

@@ -15,6 +15,7 @@ import msgspec
 from qluster.api.shapes import DatabaseAnswer, NodeAnswer, Whole
 from qluster.cli.exits import EXIT_DONE, EXIT_LEADERLESS, EXIT_TROUBLE
 from qluster.config import Config
+from qluster.config.addresses import place_text
 from qluster.edge.client import ClientError, HttpAnswer, ask
 
 ASK_SECONDS = 5.0
@@ -99,7 +100,7 @@ def _row(whole: Whole, node: NodeAnswer) -> tuple[str, ...]:
     heard = "here" if mark else "never" if node.heard_ago is None else f"{node.heard_ago:.2f} s"
     database = node.database
     return (
-        f"{node.node}{mark}", f"{node.ip}:{node.api_port}", node.role, state, _database_text(node),
+        f"{node.node}{mark}", place_text(node.ip, node.api_port), node.role, state, _database_text(node),
         str(database.timeline) if database and database.timeline is not None else "-",
         database.position_text or "-" if database else "-", _lag_text(database), heard,
     )

@@ -187,8 +187,8 @@ _DATABASE = (
 _POOL = (
     Key("pool.databases-file", Path(), "/etc/pgbouncer/qluster-databases.ini",
         "File that the daemon writes with the pool's target; the pool's configuration includes it."),
-    Key("pool.host", Text("address or socket directory", r"/\S*|[0-9.]+",
-                          "an IPv4 address, or the directory of the pool's Unix socket", size_max=100),
+    Key("pool.host", Text("address or socket directory", r"/\S*|[0-9.]+|[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*",
+                          "an address, or the directory of the pool's Unix socket", size_max=100),
         "127.0.0.1",
         "Address, or directory of the Unix socket, of the pool's admin console."),
     Key("pool.port", Whole(1, 65535), "6432", "Port of the pool."),

@@ -24,6 +24,7 @@ from ipaddress import ip_address
 import asyncpg
 
 from qluster.config import Pool
+from qluster.config.addresses import place_text
 from qluster.events import Address
 from qluster.status import PoolStatus
 
@@ -63,7 +64,7 @@ class Target:
 
     @property
     def text(self) -> str | None:
-        return f"{self.primary[0]}:{self.primary[1]}" if self.primary else None
+        return place_text(*self.primary) if self.primary else None
 
 
 class Pooler:
@@ -128,7 +129,7 @@ class Pooler:
         if found is None:
             return None
         host, _, port = found["target"].rpartition(":")
-        primary = (host, int(port)) if host else None
+        primary = (host.strip("[]"), int(port)) if host else None
         return Target(int(found["founding"]), int(found["reign"]), primary)
 
     def _write(self, target: Target) -> None:
@@ -242,7 +243,7 @@ class Pooler:
 
     @property
     def _place(self) -> str:
-        return f"{self._pool.host}:{self._pool.port}"
+        return place_text(self._pool.host, self._pool.port)
 
 
 def _first_line(path: str) -> str:

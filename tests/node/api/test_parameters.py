@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from ipaddress import IPv6Address, IPv6Network
 
 import pytest
 from hypothesis import given
@@ -55,6 +56,16 @@ def test_number_out_of_its_limits_is_refused(text: str) -> None:
         "0.0.0.0",
         "239.19.76.1",
         "::1",
+        "fe80::1",
+        "ff15::76",
+        "::ffff:10.0.0.1",
+        "[fd00::1]",
+        "fd00::1%eth0",
+        "fd00:::1",
+        "fd00::1::2",
+        "fd00:1:2:3:4:5:6",
+        "fd00:1:2:3:4:5:6:7:8",
+        "fd00::12345",
         "10.0.0.256",
         "10.0.0.1\n",
         "",
@@ -64,6 +75,29 @@ def test_address_of_no_single_host_is_refused(text: str) -> None:
     _, found = read_parameters((IP,), {}, (("ip", text),), {})
     assert [each.field for each in found] == ["ip"]
     assert "IPv4 address of one host" in found[0].message
+
+
+@pytest.mark.parametrize(
+    ("text", "means"),
+    [
+        ("fd00::1", "fd00::1"),
+        ("FD00:0:0::0001", "fd00::1"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2:3:4:5:6"),
+        ("fd00:1:2:3:4:5:6::", "fd00:1:2:3:4:5:6:0"),
+        ("2001::", "2001::"),
+    ],
+)
+def test_address_of_ipv6_is_taken_in_its_one_short_writing(text: str, means: str) -> None:
+    values, found = read_parameters((IP,), {}, (("ip", text),), {})
+    assert (values, found) == ({"ip": means}, [])
+
+
+@given(st.ip_addresses(v=6).map(str), st.booleans())
+def test_addresses_of_ipv6_networks_that_hosts_have_are_taken(text: str, exploded: bool) -> None:
+    address = IPv6Address(text)
+    values, _ = read_parameters((IP,), {}, (("ip", address.exploded if exploded else text),), {})
+    usual = address in IPv6Network("2000::/3") or address in IPv6Network("fc00::/7")
+    assert values.get("ip") == (text if usual else None)
 
 
 @pytest.mark.parametrize("text", ["", "x" * 65, "a b", "a\nb", "ключ"])
@@ -81,7 +115,9 @@ def test_every_fault_is_named_at_once() -> None:
 
 def test_missing_parameter_says_what_it_is() -> None:
     _, found = read_parameters((IP,), {}, (), {})
-    assert found[0].message == "is missing; it is the IPv4 address of one host, such as 10.0.0.4"
+    assert found[0].message == (
+        "is missing; it is the IPv4 address of one host, such as 10.0.0.4, or its IPv6 address, such as fd00::4"
+    )
 
 
 def test_wrong_value_is_shown_short_and_escaped() -> None:

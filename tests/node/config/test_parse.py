@@ -280,6 +280,12 @@ def test_keys_that_contradict_each_other_are_refused(text: str, key: str, says: 
     assert says in found[0].message
 
 
+@pytest.mark.parametrize("host", ["192.0.2.14", "fd00::14", "2001:db8::a:1", "/run/qcp"])
+def test_console_of_the_pool_has_an_address_or_a_socket(host: str) -> None:
+    found = parse(SMALLEST + f'pool: {{host: "{host}"}}\n', "test")
+    assert found.pool is not None and found.pool.host == host
+
+
 def test_list_of_peers_must_fit_the_rest() -> None:
     text = SMALLEST.replace("239.19.76.1:7400", "[192.0.2.12:7400, 192.0.2.13:7400]")
     found = faults(text + "cluster: {founder: 192.0.2.14, replication-factor: 3}\n")

@@ -242,6 +242,17 @@ async def test_older_reign_never_overwrites_a_newer(tmp_path: Path) -> None:
     assert pooler.read().target == "192.0.2.2:5432"
 
 
+async def test_target_of_ipv6_is_written_as_urls_write_it(tmp_path: Path) -> None:
+    pooler = alone(tmp_path)
+    with pytest.raises(PoolerFailed, match="cannot be used"):
+        await pooler.repoint(("fd00::1", 5432), 7, founding=3)
+    assert pooler.read().target == "[fd00::1]:5432"
+    assert "application = host=fd00::1 port=5432" in (tmp_path / "databases.ini").read_text()
+    # What an older version wrote is read as well.
+    (tmp_path / "databases.ini").write_text("; qluster founding=3 reign=7 target=fd00::1:5432\n")
+    assert pooler.read().target == "[fd00::1]:5432"
+
+
 async def test_pool_that_never_answers_is_given_up(tmp_path: Path) -> None:
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
