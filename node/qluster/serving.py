@@ -232,19 +232,33 @@ def _change_leader(node: Node, ticket: int, target: int, now: float) -> Outcome 
     if fault:
         return Refused("node", f"node {target} cannot lead: {fault}")
     node.governing.ask_hand_over(target, now)
-    began = node.state.reign.number if node.state.reign else 0
+    deadline = now + CONFIRM_TIMEOUT + 2 * node.config.cluster.node_timeout
+    node.requests.watch(ticket, deadline, _arrival(node, target))
+    return None
+
+
+def _arrival(node: Node, target: int) -> Callable[[], Outcome | None]:
+    """Who took over after now, once somebody has: with a new reign, or, without databases, in a later term."""
+    assert node.qraft is not None
+    began, term = node.state.reign, node.qraft.term
 
     def arrived() -> Outcome | None:
-        reign = node.state.reign
-        if reign is None or reign.number == began:
-            return None
-        if reign.node == target:
-            return Done(node.state.applied, {"leader": target, "changed": True, "reign": reign.number})
-        return Refused("node", f"node {reign.node} took over instead of node {target}")
+        reign, qraft = node.state.reign, node.qraft
+        assert qraft is not None
+        if reign is None and qraft.term > term:
+            return taken_over(qraft.leader, {})
+        if reign is not None and (began is None or reign.number > began.number):
+            return taken_over(reign.node, {"reign": reign.number})
+        return None
 
-    deadline = now + CONFIRM_TIMEOUT + 2 * node.config.cluster.node_timeout
-    node.requests.watch(ticket, deadline, arrived)
-    return None
+    def taken_over(leader: int | None, detail: dict[str, object]) -> Outcome | None:
+        if leader is None:
+            return None
+        if leader == target:
+            return Done(node.state.applied, {"leader": target, "changed": True, **detail})
+        return Refused("node", f"node {leader} took over instead of node {target}")
+
+    return arrived
 
 
 def _unfit(node: Node, target: int, now: float) -> str:
