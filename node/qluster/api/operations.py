@@ -42,8 +42,6 @@ class Operation:
     file: str = ""
     body: str = ""
     """What the body is: nothing, an object of "settings", or the bytes of a "value"."""
-    direct: bool = False
-    """The node's state answers it, the status is not looked at."""
 
 
 def _node(where: str, summary: str) -> Parameter:
@@ -110,7 +108,6 @@ def _value(
         (*(word for word in errors if word != "no-such-node"), *others.pop("errors", ())),
         (*parameters, _KEY if writes else _CONSISTENCY),
         event=event,
-        direct=True,
         **others,
     )
 

@@ -94,16 +94,13 @@ def decide(request: Request, look: Look, ticket: int) -> Reply | events.ClientRe
     body = _body(request, operation)
     if isinstance(body, Reply):
         return body
-    if operation.direct:
-        assert operation.event is not None, f"{operation.name} asks nothing"
+    if operation.event is not None:
         return operation.event(ticket, str(values.get("Idempotency-Key") or ""), values, body)
+    if values.get("consistency", "local") != "local":
+        return events.ReadRequested(ticket, str(values["consistency"]))
     status = look()
     if "not-joined" in operation.errors and status.cluster.cluster is None:
         return _not_joined(request, status)
-    if operation.event is not None:
-        return _ask(request, operation, status, ticket, values, body)
-    if values.get("consistency", "local") != "local":
-        return events.ReadRequested(ticket, str(values["consistency"]))
     return _show(request, operation, status, values)
 
 
@@ -251,20 +248,6 @@ def _wrong_content(headers: Mapping[str, str]) -> str:
     if kind.strip() != JSON or charset not in ("", "charset=utf-8"):
         return shown(headers.get("content-type", "")) if kind.strip() else "of no stated type"
     return ""
-
-
-def _ask(
-    request: Request,
-    operation: Operation,
-    status: Status,
-    ticket: int,
-    values: Values,
-    body: dict[str, str] | bytes,
-) -> Reply | events.ClientRequest:
-    if status.own.stopping:
-        return _error(request, "busy", places={"reason": "it is stopping"})
-    assert operation.event is not None, "only an operation with an event is asked"
-    return operation.event(ticket, str(values["Idempotency-Key"] or ""), values, body)
 
 
 def _show(request: Request, operation: Operation, status: Status, values: Values) -> Reply:
