@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from math import inf
 
+from qluster.config.addresses import place_text
 from qluster.events import Address, Job, JobEnded, Repoint
 from qluster.status import PoolStatus
 
@@ -58,4 +59,4 @@ class Pointing:
 
 
 def _text(address: Address | None) -> str | None:
-    return None if address is None else f"{address[0]}:{address[1]}"
+    return None if address is None else place_text(*address)
