@@ -14,6 +14,7 @@ import signal
 from math import inf
 from pathlib import Path
 from random import Random
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -21,15 +22,14 @@ from qluster.api import routes
 from qluster.api.routes import Reply, Request
 from qluster.cluster import parcel
 from qluster.cluster.state import MalformedState
-from qluster.config import Config
+from qluster.config import Config, Database, Pool
 from qluster.consensus.journal import JournalDamaged
 from qluster.database.facts import Facts
 from qluster.edge import client, clock
 from qluster.edge.disk import Disk, DiskTrouble
 from qluster.edge.guard import Guard, GuardFailed
 from qluster.edge.multicast import Multicast, NetworkUnusable
-from qluster.edge.pooler import Pooler
-from qluster.edge.postgres import Postgres, PostgresFailed
+from qluster.edge.postgres import PostgresFailed
 from qluster.edge.rest import RestServer, RestUnavailable
 from qluster.edge.saving import Saver
 from qluster.edge.watchdog import Watchdog
@@ -46,17 +46,20 @@ from qluster.events import (
     Repoint,
     Saved,
     SaveEnded,
-    Send,
     SpaceChanged,
     StopRequested,
 )
 from qluster.node import Node
 from qluster.opening import FULL_RETRY, open_state
-from qluster.overview import headline
+from qluster.overview import headline, link_settings
 from qluster.status import Status
 from qluster.transport.link import Link, LinkSettings
 from qluster.transport.seal import Key, KeyFault, parse_keys
 from qluster.turns import Hands, Turns
+
+if TYPE_CHECKING:
+    from qluster.edge.pooler import Pooler
+    from qluster.edge.postgres.hand import Postgres
 
 log = logging.getLogger("qluster.daemon")
 
@@ -99,18 +102,22 @@ class Daemon:
         self._alive_at = -inf
         self._looked_for_space_at = -inf
         self._disk = Disk(config.state_dir, config.cluster.name)
-        self._saver = Saver(self._disk.save, lambda number: self._turns.put(SaveEnded(number)), self._save_failed)
-        self._turns = Turns(
-            Hands(self._limit, self._send, self._start, self._answer, self._saver.save, self._turned)
+        self._saver = Saver(
+            self._disk.save,
+            lambda number: self._turns.put(SaveEnded(number)),
+            lambda fault: self._turns.fail(fault),
         )
         self._network = Multicast(
             config.ip, config.udp.socket, self._received, drained=lambda: self._turns.drained()
+        )
+        self._turns = Turns(
+            Hands(self._limit, self._network.send, self._start, self._answer, self._saver.save, self._turned)
         )
         self._rest = RestServer(config, self._serve, self._snapshot)
         self._watchdog = Watchdog()
         self._postgres: Postgres | None = None
         self._guard: Guard | None = None
-        self._pooler = Pooler(config.pool) if config.pool is not None else None
+        self._pooler = _pooler(config.pool) if config.pool is not None else None
         self._node: Node | None = None
         self._look = asyncio.Event()
 
@@ -152,27 +159,30 @@ class Daemon:
         stack.push_async_callback(guard.stop)
         await guard.start()
         self._guard = guard
-        postgres = Postgres(
-            database, self._config.ip, self._config.state_dir, started=guard.server, exited=self._database_exited
-        )
+        postgres = self._make_postgres(database, guard)
         stack.push_async_callback(postgres.close)
         await postgres.adopt()
         self._postgres = postgres
         watching = asyncio.create_task(self._watch_database(postgres))
         stack.callback(watching.cancel)
 
+    def _make_postgres(self, database: Database, guard: Guard) -> Postgres:
+        # With the driver of PostgreSQL it takes 4 MiB of memory, which a host without a database spares.
+        from qluster.edge.postgres.hand import Postgres
+
+        return Postgres(
+            database, self._config.ip, self._config.state_dir, started=guard.server, exited=self._database_exited
+        )
+
     def _make_node(self, saved: Saved, founding: int = 0) -> Node:
         config, now = self._config, clock.monotonic()
         random = Random(clock.seed())
-        settings = LinkSettings(
-            max_log_size=config.udp.max_log_size,
-            send_buffer_capacity=config.udp.send_buffer_capacity,
-            recv_buffer_capacity=config.udp.recv_buffer_capacity,
-            pacing_rate=config.udp.socket.pacing_rate,
+        of_the_network = LinkSettings(
             recv_buffer_size=self._network.recv_buffer_size,
             datagram_size=self._network.datagram_size,
             group_size=self._network.group_size,
         )
+        settings = link_settings(of_the_network, config)
         link = Link(config.cluster.name, saved.uid, saved.boot, self._read_keys(), settings, random, now)
         try:
             return Node(config, saved, link, random=random, wall=clock.wall(), now=now, founding=founding)
@@ -207,7 +217,7 @@ class Daemon:
         self._alive_at = now
         if self._watchdog.supervised:
             self._watchdog.alive(headline(node, now))
-        self._mind_group(node)
+        self._mind_group(node, now)
         self._mind_space(node, now)
 
     def _mind_space(self, node: Node, now: float) -> None:
@@ -220,12 +230,9 @@ class Daemon:
             self._looked_for_space_at = now
             self._saver.between(self._disk.relieve)
 
-    def _save_failed(self, fault: BaseException) -> None:
-        self._turns.fail(fault)
-
-    def _mind_group(self, node: Node) -> None:
+    def _mind_group(self, node: Node, now: float) -> None:
         """Join the group again when it is silent while others are heard; a leader hears only answers anyway."""
-        now, limit = clock.monotonic(), node.config.cluster.node_timeout
+        limit = node.config.cluster.node_timeout
         leads = node.qraft is not None and node.qraft.role == "leader"
         if not leads and now >= self._rejoined_at + limit and node.link.deaf(now, limit):
             self._rejoined_at = now
@@ -235,9 +242,6 @@ class Daemon:
         """Law 7: the deadline does not wait for the disk."""
         if self._guard is not None:
             self._guard.deadline(alive_until)
-
-    def _send(self, sends: list[Send]) -> None:
-        self._network.send(sends)
 
     def _answer(self, answer: Answer) -> None:
         waiting = self._tickets.pop(answer.ticket, None)
@@ -391,9 +395,7 @@ class Daemon:
         assert self._node is not None, "the server starts after the node"
         status = self._node.status(clock.monotonic())
         counters = {**status.own.counters, **self._network.counters, "events_dropped": self._turns.dropped}
-        message = self._saver.trouble or status.own.message
-        own = msgspec.structs.replace(status.own, counters=counters, message=message)
-        return msgspec.structs.replace(status, own=own)
+        return msgspec.structs.replace(status, own=msgspec.structs.replace(status.own, counters=counters))
 
     async def _snapshot(self, index: int) -> bytes | None:
         node = self._node
@@ -412,6 +414,13 @@ class Daemon:
         if self._node is not None:
             self._node.link.rekey(keys)
             log.info("reloaded sending-key=%d keys=%s", keys[0].id, ",".join(str(key.id) for key in keys))
+
+
+def _pooler(pool: Pool) -> Pooler:
+    # It loads the driver of PostgreSQL as well: only where there is a pool.
+    from qluster.edge.pooler import Pooler
+
+    return Pooler(pool)
 
 
 def _unanswered(request: Request) -> Reply:

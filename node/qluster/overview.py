@@ -69,7 +69,7 @@ def headline(node: Node, now: float) -> str:
     """This node in one line, for the service manager."""
     qraft = node.qraft
     if qraft is None:
-        return f"joining: {node.message}"
+        return f"joining: {_message(node)}"
     words = [f"node {node.me} {qraft.role} in term {qraft.term}"]
     if qraft.role != "leader":
         words.append(f"leader {qraft.leader}" if qraft.leader is not None else "no leader")
@@ -100,10 +100,10 @@ def _own(node: Node, now: float) -> OwnStatus:
 
 def _message(node: Node) -> str:
     """Why this node is not further along."""
-    if node.qraft is None:
-        return node.message
     if node.short:
         return node.short
+    if node.qraft is None:
+        return node.message
     if node.untaken:
         return node.untaken
     if node.keeper.fault:

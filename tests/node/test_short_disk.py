@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 from consensus.stage import NOW, append, entries_saved, entry, follower, log, sent, voters
 from consensus.world import CLUSTER
+from fuzz import lone
 from qluster.consensus import messages as say
 from qluster.consensus.settings import SHORT_BYTES_MAX, SHORT_MESSAGE_BYTES_MAX
 from qluster.events import SettingsChangeRequested, SpaceChanged, ValueWriteRequested
+from qluster.overview import headline
 from sim.host import Host
 from sim.world import World
 
@@ -15,6 +17,16 @@ THREE = voters(1, 2, 3)
 LARGE = bytes(SHORT_MESSAGE_BYTES_MAX)
 FULL = "no space left for the log"
 PATIENCE = 60.0
+
+
+def test_node_that_is_not_in_a_cluster_yet_says_that_its_disk_is_full() -> None:
+    """Its identity cannot be saved: what it waits for is space, not the others."""
+    node = lone.outside()
+    waits = node.node.status(node.now).own.message
+    node.tell(SpaceChanged(FULL))
+    assert node.node.status(node.now).own.message == FULL and FULL in headline(node.node, node.now)
+    node.tell(SpaceChanged(""))
+    assert waits and node.node.status(node.now).own.message == waits
 
 
 # --- one follower -----------------------------------------------------------------
