@@ -33,6 +33,12 @@ JSON = "application/json"
 BYTES = "application/octet-stream"
 BODY_SIZE_MAX = 64 * 1024
 """Largest body of a request: a change of settings has to fit into one log entry."""
+HEADERS_READ = (
+    "content-encoding",
+    "content-type",
+    *sorted({each.name.lower() for row in OPERATIONS for each in row.parameters if each.where == "header"}),
+)
+"""Headers that a request is looked through for, in lower case."""
 PAGES = {
     "/swagger": ("index.html", "text/html; charset=utf-8"),
     "/swagger/": ("index.html", "text/html; charset=utf-8"),

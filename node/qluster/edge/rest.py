@@ -73,10 +73,8 @@ PAGE_HEADERS = {
         "frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
     ),
 }
-HEADERS_READ = (
-    "accept-encoding", "content-encoding", "content-type", "idempotency-key", "if-range", "range",
-)  # fmt: skip
-"""What a request may say in headers; the token is read apart and not handed on."""
+HEADERS_READ = (*routes.HEADERS_READ, "accept-encoding", "if-range", "range")
+"""What a request may say in headers, to the routes and to this file; the token is read apart and not handed on."""
 PAGES = Path(qluster.api.__file__).parent / "swagger"
 
 Handler = Callable[[Request], Awaitable[Reply]]
