@@ -15,8 +15,10 @@ from qluster.events import Identity
 from .files import replace_file
 from .trouble import LogDamaged, StateRefused
 
-FORMAT = 1
-"""Format of the whole state directory. A newer program may read an older one, never the reverse."""
+FORMAT = 2
+"""Format of the whole state directory. A newer program may read an older one, never the reverse.
+
+A start says the newest here before it writes anything else: 2 allows segments of format 2 in the log."""
 _FILE = "node.json"
 
 

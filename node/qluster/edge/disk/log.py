@@ -13,9 +13,9 @@ from collections.abc import Iterator
 
 from . import records as bytes_of
 from .files import NO_SPACE, flush_data, flush_directory, set_aside_room, settle, write_at
-from .records import GROUP_HEADER_SIZE, RECORD_HEADER_SIZE, SEGMENT_HEADER_SIZE, Record
+from .records import RECORD_HEADER_SIZE, SEGMENT_HEADER_SIZE, VERSION, Record
 from .replay import Contradiction, Replay
-from .trouble import DiskFailed, DiskFull, LogDamaged
+from .trouble import DiskFailed, DiskFull, LogDamaged, StateRefused
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +41,8 @@ class Log:
         self._uid = uid
         self._segment_size = segment_size
         self._number = 0
+        self._version = VERSION
+        """Format of the newest segment."""
         self.end = 0
         """Where the next group will stand in the newest segment."""
         self._room_end = 0
@@ -108,6 +110,10 @@ class Log:
         path = self._path(number)
         with open(path, "rb") as file:
             data = file.read()
+        version = bytes_of.segment_version(data)
+        if version > VERSION:
+            raise StateRefused(f"{path}: has format {version}, this program knows {VERSION}. Install the "
+                               f"version that wrote it, or a newer one.")
         problem = bytes_of.check_segment_header(data, self._uid, number)
         if last and not alone and self._never_begun(data, number):
             # A crash while the segment was begun: nothing in it was ever acknowledged, and without
@@ -120,6 +126,7 @@ class Log:
         if problem is not None:
             raise LogDamaged(path, 0, problem)
         self.replay.begin_segment(number)
+        self._version = version
         end = SEGMENT_HEADER_SIZE
         for end, records in self._groups(path, data, number):
             self._apply(records, number, path, end)
@@ -148,7 +155,7 @@ class Log:
             if self.sequence and header.sequence != self.sequence + 1:
                 raise LogDamaged(path, place, f"group {header.sequence} follows group {self.sequence}")
             self.sequence = header.sequence
-            place += GROUP_HEADER_SIZE + header.length
+            place += header.size + header.length
             yield place, records
 
     def _apply(self, records: list[Record], number: int, path: str, end: int) -> None:
@@ -193,7 +200,8 @@ class Log:
         """Make records durable, with one flush for each group."""
         self.replay.check(records)
         for group in _groups_of(records):
-            if self.end >= self._segment_size:
+            # An older version refuses a segment of this one, and would take a group of this one for damage.
+            if self.end >= self._segment_size or self._version != VERSION:
                 self._open_segment(self._number + 1)
             self._write(group)
             self.replay.follow(group, self._number)
@@ -235,7 +243,7 @@ class Log:
         flush_data(descriptor, path)
         flush_directory(self._directory)
         self.close()
-        self._descriptor, self._number, self._file = descriptor, number, path
+        self._descriptor, self._number, self._file, self._version = descriptor, number, path, VERSION
         self.end = self._room_end = len(data)
         self.sequence += 1
         self.replay.begin_segment(number)

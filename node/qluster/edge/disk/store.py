@@ -142,8 +142,8 @@ class Disk:
             entries = log.replay.take_entries()
         except Contradiction as error:
             raise LogDamaged(self._log_dir, 0, str(error)) from None
-        node = msgspec.structs.replace(node, boot=node.boot + 1, sequence=log.sequence,
-                                        name=node.name or self._cluster_name)
+        node = msgspec.structs.replace(node, format=identity.FORMAT, boot=node.boot + 1, sequence=log.sequence,
+                                       name=node.name or self._cluster_name)
         identity.write(self._current, node)
         self._log, self._node = log, node
         return Saved(
