@@ -27,13 +27,31 @@ log = logging.getLogger("qluster.entering")
 class Entering:
     """One node's way in."""
 
-    def __init__(self, node: Node, boot: int, now: float, *, anew: bool) -> None:
-        """``anew``: the cluster it belongs to is given up once it has found or founded another."""
+    def __init__(self, node: Node, boot: int, now: float) -> None:
         self._node = node
         self._boot = boot
-        self._anew = anew
+        self._anew = False
+        """The cluster it belongs to is given up once it has found or founded another."""
         self.hello_at = now
         """When something here is due without an event."""
+
+    def start(self, saved: Saved, *, wall: float, founding: int, now: float) -> None:
+        """Go on as who it was, or begin to look for a cluster; for ``wall`` and ``founding`` see :class:`Node`."""
+        node, anew = self._node, joining.begins_anew(saved)
+        if saved.identity is not None and not anew:
+            node.identity = saved.identity
+            self.begin(saved, now)
+            return
+        self._anew = anew and not founding
+        node.joining = joining.Joining(
+            saved,
+            founder=node.config.cluster.founder == node.config.ip,
+            anew=saved.identity.cluster if saved.identity is not None else None,
+            wall=wall,
+            retry=node.config.hello_retry_interval,
+            now=now,
+            founding=founding,
+        )
 
     def step(self, now: float) -> None:
         """Say hello, wait, found or join."""

@@ -12,7 +12,7 @@ import logging
 from math import inf
 from random import Random
 
-from qluster import __version__, joining, serving
+from qluster import __version__, serving
 from qluster.applying import Applying
 from qluster.cluster import messages
 from qluster.cluster.state import State
@@ -49,6 +49,7 @@ from qluster.governing import Governing
 from qluster.hearing import CLUSTER, CONSENSUS, Hearing
 from qluster.holding import Holding, Message, unbound
 from qluster.hosting import Hosting
+from qluster.joining import Joining
 from qluster.keeper import Keeper
 from qluster.overview import overview
 from qluster.pointing import Pointing
@@ -127,23 +128,11 @@ class Node:
         self._holding = Holding()
         self._numbers = 0
         self._begin_settling(now)
-        anew = joining.begins_anew(saved)
-        self.entering = Entering(self, saved.boot, now, anew=anew and not founding)
-        self.identity: Identity | None = None if anew else saved.identity
+        self.identity: Identity | None = None
         self.qraft: QRaft | None = None
-        self.joining: joining.Joining | None = None
-        if self.identity is not None:
-            self.entering.begin(saved, now)
-        else:
-            self.joining = joining.Joining(
-                saved,
-                founder=config.cluster.founder == config.ip,
-                anew=saved.identity.cluster if saved.identity is not None else None,
-                wall=wall,
-                retry=config.hello_retry_interval,
-                now=now,
-                founding=founding,
-            )
+        self.joining: Joining | None = None
+        self.entering = Entering(self, saved.boot, now)
+        self.entering.start(saved, wall=wall, founding=founding, now=now)
 
     def _begin_settling(self, now: float) -> None:
         """Nothing has been settled: all parts are to be asked."""
