@@ -227,15 +227,14 @@ class Disk:
             return []
         snapshot = save.snapshot
         name = snapshots.file_name(snapshot, log.sequence + 1)
-        if save.reset:
-            snapshots.write(self._snapshot_dir, name, snapshot)
-            return [_named(RESET, snapshot, name)]
         try:
             snapshots.write(self._snapshot_dir, name, snapshot)
         except DiskFull as full:
+            if save.reset:
+                raise
             self._go_without_snapshot(full)
             return []
-        return [_named(SNAPSHOT, snapshot, name)]
+        return [_named(RESET if save.reset else SNAPSHOT, snapshot, name)]
 
     def _named_snapshot(self, log: Log) -> list[Record]:
         """The record for a snapshot that has been written beside the log, unless a newer one is in force."""
