@@ -11,13 +11,33 @@ import asyncio
 import hashlib
 import json
 import logging
+import os
 import ssl
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import aiohttp
+
+@contextmanager
+def _without_the_hosts_authorities() -> Iterator[None]:
+    """Keep OpenSSL from reading this host's bundle of authorities meanwhile.
+
+    aiohttp makes a context of its own when it is imported, and reads the bundle into it: 70 ms, and 2 MiB of memory
+    for as long as the process lives. Nobody here uses it: each context of ours trusts the cluster's authority alone.
+    """
+    before = os.environ.get("SSL_CERT_FILE")
+    os.environ["SSL_CERT_FILE"] = os.devnull
+    try:
+        yield
+    finally:
+        del os.environ["SSL_CERT_FILE"]
+        if before is not None:
+            os.environ["SSL_CERT_FILE"] = before
+
+
+with _without_the_hosts_authorities():
+    import aiohttp
 
 log = logging.getLogger("qluster.client")
 

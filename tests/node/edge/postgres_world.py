@@ -17,7 +17,8 @@ import pytest
 from qluster.config import PROGRAMS, Database
 from qluster.database.facts import Facts
 from qluster.database.orders import Terms
-from qluster.edge.postgres import Postgres, embedded_programs
+from qluster.edge.postgres.hand import Postgres
+from qluster.edge.postgres.programs import embedded_programs
 
 MEMORY = "/dev/shm"
 ROOM = 1 << 30
