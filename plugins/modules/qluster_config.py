@@ -56,6 +56,7 @@ changes:
   sample: {cluster.node-timeout: {before: 30s, after: 40s}}
 """
 
+import ipaddress
 import re
 
 from ansible.module_utils.basic import AnsibleModule
@@ -65,7 +66,8 @@ from ansible_collections.qhb.qluster.plugins.module_utils._client import Unanswe
 FIXED = ("cluster.name", "cluster.founder", "udp.socket.group")
 UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h))+")
-ADDRESS = re.compile(r"[0-9.]+:[0-9]+")
+PLACE = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+)):([0-9]+)")
+"""Address and port; of IPv6 the address stands in brackets."""
 PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
 
 
@@ -82,13 +84,24 @@ def text(value):
     return str(value).strip()
 
 
+def places(value):
+    """Addresses with ports in a list of them, sorted because their order means nothing; None for other text."""
+    found = [PLACE.fullmatch(part.strip()) for part in value.split(",")]
+    if None in found:
+        return None
+    try:
+        return sorted((str(ipaddress.ip_address(match[1] or match[2])), int(match[3])) for match in found)
+    except ValueError:
+        return None
+
+
 def meaning(value):
     """What a value means, so that two ways to write it are equal."""
     if DURATION.fullmatch(value):
         return round(sum(float(number) * UNITS[unit] for number, unit in PART.findall(value)), 6)
-    addresses = ADDRESS.findall(value)
-    if addresses:
-        return sorted(addresses)
+    addresses = places(value)
+    if addresses is not None:
+        return addresses
     lower = value.lower()
     if lower in ("true", "yes", "false", "no"):
         return lower in ("true", "yes")

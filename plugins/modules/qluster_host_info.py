@@ -116,6 +116,10 @@ host:
       description: V(systemd) where it runs, or empty.
       type: str
       sample: systemd
+    ip:
+      description: The address in its one short writing; empty when it is none that a host can have.
+      type: str
+      sample: 192.0.2.11
     ip_here:
       description: Whether the address belongs to this host.
       type: bool
@@ -125,7 +129,7 @@ host:
       type: str
       sample: eth0
     interfaces:
-      description: Addresses of each interface.
+      description: Addresses of each interface, of IPv6 without those that mean something on that interface only.
       type: dict
       sample: {eth0: [192.0.2.11]}
     ports:
@@ -182,6 +186,7 @@ import array
 import fcntl
 import glob
 import importlib.util
+import ipaddress
 import json
 import os
 import platform
@@ -206,6 +211,8 @@ INTERFACE_SIZE = 40
 """Size of one ifreq on 64-bit Linux."""
 LISTENING = "0A"
 """State of a listening socket in /proc/net/tcp."""
+MAPPED = "0000000000000000FFFF0000"
+"""Before an IPv4 address that a socket of IPv6 listens on, as /proc/net/tcp6 writes it."""
 
 
 def answer_of(*command):
@@ -270,8 +277,31 @@ def package_manager():
     return next((name for name in ("dnf", "yum", "zypper") if has[name]), "")
 
 
+def host_address(text):
+    """An address of one host as an object, None when it is none; daemons refuse the same."""
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    wrong = address.is_multicast or address.is_unspecified
+    if address.version == 6:
+        wrong = wrong or address.is_link_local or address.ipv4_mapped is not None
+    return None if wrong else address
+
+
 def interfaces():
-    """Name → IPv4 addresses of each interface, as the kernel lists them."""
+    """Name → addresses of each interface, as the kernel lists them."""
+    found = interfaces_of_4()
+    for line in read_text("/proc/net/if_inet6").splitlines():
+        words = line.split()
+        address = ipaddress.IPv6Address(bytes.fromhex(words[0]))
+        if not address.is_link_local:
+            found.setdefault(words[5], []).append(str(address))
+    return found
+
+
+def interfaces_of_4():
+    """Name → IPv4 addresses of each interface."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asker:
         room = array.array("B", b"\0" * INTERFACE_SIZE * 512)
         address, _length = room.buffer_info()
@@ -285,35 +315,53 @@ def interfaces():
     return found
 
 
-def is_here(ip):
+def is_here(address):
     """Whether a socket can be bound to the address."""
+    if address is None:
+        return False
     try:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as trial:
-            trial.bind((ip, 0))
+        with socket.socket(socket.AF_INET if address.version == 4 else socket.AF_INET6, socket.SOCK_DGRAM) as trial:
+            trial.bind((str(address), 0))
     except OSError:
         return False
     return True
 
 
-def interface_of(ip, known):
+def interface_of(address, known):
     for name, addresses in known.items():
-        if ip in addresses:
+        if str(address) in addresses:
             return name
-    if ip.startswith("127."):
+    if address is not None and address.is_loopback:
         return "lo"
     return ""
 
 
-def listeners(ip, ports):
-    """Port → inode of the socket that listens on it, for this address or all of them."""
-    mine = {socket.inet_aton(ip)[::-1].hex().upper(), "00000000"} if ip else {"00000000"}
+def kernel_writing(address):
+    """An address as /proc/net/tcp and tcp6 write it: in words of four bytes, each turned round."""
+    packed = address.packed
+    return "".join(packed[start : start + 4][::-1].hex().upper() for start in range(0, len(packed), 4))
+
+
+def listeners(address, tcp, tcp6, ports):
+    """Port → inode of the socket that listens on it, for this address or all of them.
+
+    A socket that listens on all addresses of IPv6 has those of IPv4 too, as a rule; not the other way round.
+    """
+    mine = {"0" * 32}
+    lines = tcp6.splitlines()
+    if address is not None:
+        mine.add(kernel_writing(address))
+    if address is None or address.version == 4:
+        mine.add("0" * 8)
+        mine |= {MAPPED + each for each in mine if len(each) == 8}
+        lines += tcp.splitlines()
     found = {}
-    for line in (read_text("/proc/net/tcp") + read_text("/proc/net/tcp6")).splitlines():
+    for line in lines:
         if ":" not in line.partition(":")[2]:
             continue
         words = line.split()
-        address, port = words[1].split(":")
-        if words[3] == LISTENING and int(port, 16) in ports and (address in mine or set(address) == {"0"}):
+        place, port = words[1].split(":")
+        if words[3] == LISTENING and int(port, 16) in ports and place in mine:
             found[int(port, 16)] = words[9]
     return found
 
@@ -333,8 +381,8 @@ def users_of(inodes):
     return found
 
 
-def ports_in_use(ip, ports):
-    inodes = listeners(ip, set(ports))
+def ports_in_use(address, ports):
+    inodes = listeners(address, read_text("/proc/net/tcp"), read_text("/proc/net/tcp6"), set(ports))
     commands = users_of(set(inodes.values()))
     return {str(port): commands.get(inode, "") for port, inode in inodes.items()}
 
@@ -405,13 +453,20 @@ def account_name():
         return ""
 
 
+def founder_of(config):
+    """Founder in a configuration, in its one short writing; empty when it names none."""
+    match = re.search(r'^\s+founder:\s*["\']?([0-9A-Fa-f.:]+)', config, re.MULTILINE)
+    address = host_address(match.group(1)) if match else None
+    return "" if address is None else str(address)
+
+
 def look(options):
     """Everything, as one dictionary."""
+    address = host_address(options["ip"])
     found = pythons(options["python"])
     known = interfaces()
     current, installed = releases(options["release_dir"])
     config = read_text(options["config_file"])
-    founder = re.search(r'^\s+founder:\s*"?([0-9.]+)', config, re.MULTILINE)
     marker = os.path.join(os.path.dirname(options["config_file"]), RESTART_MARKER)
     return {
         "python": best_python(found),
@@ -421,14 +476,15 @@ def look(options):
         "os": operating_system(),
         "package_manager": package_manager(),
         "service_manager": "systemd" if os.path.isdir("/run/systemd/system") else "",
-        "ip_here": is_here(options["ip"]),
-        "interface": interface_of(options["ip"], known),
+        "ip": "" if address is None else str(address),
+        "ip_here": is_here(address),
+        "interface": interface_of(address, known),
         "interfaces": known,
-        "ports": ports_in_use(options["ip"], options["ports"]),
+        "ports": ports_in_use(address, options["ports"]),
         "release": current,
         "releases": installed,
         "command": os.access(options["command"], os.X_OK) if options["command"] else False,
-        "founder": founder.group(1) if founder else "",
+        "founder": founder_of(config),
         "restart_pending": os.path.exists(marker),
         "add_node": os.path.exists(os.path.join(options["state_dir"], "add_node")),
         "database": database_programs(options["program_dirs"], options["program"]),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +18,23 @@ NETWORK = f"127.77.{os.getpid() % 256}"
 NODES = {f"node{number}": f"{NETWORK}.{number}" for number in (1, 2, 3)}
 POOL = {"pool1": f"{NETWORK}.4"}
 GROUP = f"239.19.76.{os.getpid() % 256}:7477"
+COPIED = ["ansible.cfg", "deploy.yml", "reinit.yml", "galaxy.yml", ".ansible", "inventories", "meta", "node",
+          "packaging", "playbooks", "plugins", "requirements", "roles"]
 PLAY_TIMEOUT = 400.0
 """Seconds for one playbook on a busy machine."""
+
+
+def copy_checkout(folder: Path) -> None:
+    """The sources as they are now, so that nobody changes them while playbooks run."""
+    for name in COPIED:
+        source, target = ROOT / name, folder / name
+        if source.is_dir():
+            shutil.copytree(source, target, symlinks=True, ignore=shutil.ignore_patterns("__pycache__", "files"))
+        else:
+            target.parent.mkdir(exist_ok=True)
+            shutil.copy(source, target)
+    for name in (".venv", ".cache"):
+        (folder / name).symlink_to(ROOT / name)
 
 
 @dataclass
@@ -43,6 +59,12 @@ class Played:
 class Stage:
     """An inventory and a prefix below one folder."""
 
+    nodes = NODES
+    pool = POOL
+    group: str | list[str] = GROUP
+    where: tuple[str, ...] = ()
+    """Words before every command: into which network it goes."""
+
     def __init__(self, folder: Path, **host_vars: dict[str, Any]) -> None:
         self.folder = folder
         self.prefix = folder / "local cluster"
@@ -56,8 +78,8 @@ class Stage:
         def hosts(group: dict[str, str]) -> dict[str, Any]:
             return {"hosts": {name: {"ansible_host": ip, **host_vars.get(name, {})} for name, ip in group.items()}}
 
-        everything = {"node_udp_socket_group": GROUP, **(variables or {})}
-        tree = {"all": {"children": {"qluster_nodes": hosts(NODES), "qluster_poolers": hosts(POOL)}}}
+        everything = {"node_udp_socket_group": self.group, **(variables or {})}
+        tree = {"all": {"children": {"qluster_nodes": hosts(self.nodes), "qluster_poolers": hosts(self.pool)}}}
         (self.inventory / "hosts.yml").write_text(json.dumps(tree))
         (self.folder / "variables.json").write_text(json.dumps(everything))
 
@@ -75,7 +97,7 @@ class Stage:
             "QLUSTER_LOCAL_PREFIX": str(self.prefix),
         }
         done = subprocess.run(
-            [BIN / "ansible-playbook", "-i", self.inventory, "-e", f"@{self.folder}/variables.json",
+            [*self.where, BIN / "ansible-playbook", "-i", self.inventory, "-e", f"@{self.folder}/variables.json",
              "-e", "qluster_wait_timeout=120", playbook, *words],
             cwd=checkout, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT, text=True, timeout=PLAY_TIMEOUT, check=False)

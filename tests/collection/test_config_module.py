@@ -29,6 +29,17 @@ def test_what_differs_is_told_before_and_after(key: str, value: Any, after: str)
     assert differing({key: value}, PRESENT) == {key: {"before": PRESENT[key], "after": after}}
 
 
+PEERS_6 = {"udp.socket.group": "[fd00:10::1]:7400,[fd00:10::2]:7400"}
+
+
+@pytest.mark.parametrize(
+    ("value", "same"),
+    [(["[FD00:10:0::2]:7400", "[fd00:10::1]:7400"], True), (["[fd00:10::1]:7400", "[fd00:10::3]:7400"], False),
+     (["[fd00:10::1]:7400", "[fd00:10::2]:7401"], False), ("[ff15::76]:7400", False)])
+def test_lists_of_ipv6_peers_are_compared_by_their_addresses(value: Any, same: bool) -> None:
+    assert (differing({"udp.socket.group": value}, PEERS_6) == {}) == same
+
+
 def test_unknown_setting_is_refused_with_those_there_are() -> None:
     with pytest.raises(Refusal, match=r"cluster\.timeout is no replicated setting .* cluster\.node-timeout"):
         differing({"cluster.timeout": "1s"}, PRESENT)

@@ -12,13 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from collection.playing import BIN, ROOT, Played, Stage
+from collection.playing import BIN, Played, Stage, copy_checkout
 
 FIRST_RUNS_MAX = 25
 SECOND_RUNS_MAX = 12
 """Modules run on a host; over SSH each costs about a second."""
-COPIED = ["ansible.cfg", "deploy.yml", "reinit.yml", "galaxy.yml", ".ansible", "inventories", "meta", "node",
-          "packaging", "playbooks", "plugins", "requirements", "roles"]
 
 FULL = pytest.mark.skipif(
     not os.environ.get("QLUSTER_FULL_TESTS"), reason="takes minutes; QLUSTER_FULL_TESTS=1 runs it")
@@ -29,15 +27,7 @@ def stage() -> Iterator[Stage]:
     """A cluster of its own; the source is a copy, so that nobody changes it meanwhile."""
     folder = Path(tempfile.mkdtemp(prefix="qluster-plays-"))
     try:
-        for name in COPIED:
-            source, target = ROOT / name, folder / "checkout" / name
-            if source.is_dir():
-                shutil.copytree(source, target, symlinks=True, ignore=shutil.ignore_patterns("__pycache__", "files"))
-            else:
-                target.parent.mkdir(exist_ok=True)
-                shutil.copy(source, target)
-        (folder / "checkout/.venv").symlink_to(ROOT / ".venv")
-        (folder / "checkout/.cache").symlink_to(ROOT / ".cache")
+        copy_checkout(folder / "checkout")
         made = Stage(folder)
         yield made
         made.play("playbooks/destroy.yml", "-e", "qluster_destroy_confirm=local", checkout=folder / "checkout")

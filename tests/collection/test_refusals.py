@@ -2,11 +2,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import json
 import socket
 from pathlib import Path
 
 import pytest
-from collection.playing import POOL, ROOT, Stage
+from collection.playing import GROUP, NODES, POOL, ROOT, Stage
 
 
 def test_all_playbooks_can_be_read(tmp_path: Path) -> None:
@@ -29,6 +30,29 @@ def test_every_fault_of_every_host_is_told_at_once(tmp_path: Path) -> None:
                  "pool1: node_api_port is 8080, and another program listens there",
                  "node_cluster_founder is node9, which is no host of the group qluster_nodes"):
         assert said in text, f"{said} is not said:\n{played.output}"
+
+
+def test_addresses_that_do_not_fit_each_other_are_told(tmp_path: Path) -> None:
+    stage = Stage(
+        tmp_path, node1={"node_ip": "0:0::1"}, node2={"node_ip": "2001:db8::77"}, node3={"node_ip": "db3.example"})
+    text = stage.play("deploy.yml").text()
+    for said in ("node1: node_ip is 0:0::1: write it as ::1, as the daemons do",
+                 "node2: node_ip is 2001:db8::77, and no interface has this address",
+                 f"node2: node_ip is 2001:db8::77, and node_udp_socket_group is {GROUP}: both must",
+                 "node3: node_ip is db3.example, and no interface has this address"):
+        assert said in text, f"{said} is not said:\n{text}"
+    assert not stage.prefix.exists()
+
+
+def test_list_of_peers_must_name_every_host(tmp_path: Path) -> None:
+    stage = Stage(tmp_path)
+    peers = [f"{ip}:7477" for ip in NODES.values()]
+    played = stage.play("deploy.yml", "-e", json.dumps({"node_udp_socket_group": peers}))
+    assert played.code == 2 and not stage.prefix.exists()
+    listed = f"node_udp_socket_group lists {', '.join(peers)}"
+    said = f"pool1: {listed}, and not this host's node_ip, {POOL['pool1']}. List every host"
+    assert said in played.text(), played.output
+    assert "node1: node_udp_socket_group" not in played.text()
 
 
 def test_value_that_is_not_the_same_on_all_hosts_is_refused(tmp_path: Path) -> None:
