@@ -46,8 +46,18 @@ def spoken(rows, node):
 
 def is_node(rows, node, wanted):
     """Whether `wanted`, a number or an address, means this node."""
+    if wanted == str(node):
+        return True
     addresses = [str(row["ip"]) for row in rows if row["node"] == node]
-    return wanted == str(node) or wanted in addresses
+    return wanted in addresses or _short(wanted) in addresses
+
+
+def _short(text):
+    """An address in the one writing that the nodes use: IPv6 can be written in many ways."""
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        return text
 
 
 def check_expectations(expect):
@@ -128,6 +138,10 @@ def _count(role):
     return lambda seen: sum(1 for row in seen["nodes"] if row.get("role") == role)
 
 
+def _counted(name):
+    return lambda seen: seen["own"].get("counters", {}).get(name)
+
+
 def _reign_number(seen):
     return (seen["cluster"].get("reign") or {}).get("number", 0)
 
@@ -189,6 +203,9 @@ RULES = {
     "members": _equals(lambda seen: len(seen["nodes"])),
     "voters": _equals(_count("node")),
     "listeners": _equals(_count("listener")),
+    "key_sending": _equals(_counted("key_sending")),
+    "key_newest": _equals(_counted("key_newest")),
+    "keys_known": _equals(_counted("keys_known")),
     "founding_above": _above(lambda seen: seen["cluster"]["cluster"]),
     "reign_above": _above(_reign_number),
 }

@@ -97,6 +97,15 @@ options:
         description: V(primary) when every pool must point at the primary, and there must be one.
         type: str
         choices: [primary]
+      key_sending:
+        description: Number of the cluster key that every node must send with.
+        type: int
+      key_newest:
+        description: Largest number of the cluster keys that every node must know.
+        type: int
+      keys_known:
+        description: Exact number of cluster keys that every node must know.
+        type: int
       founding_above:
         description: Number that the number of the founding must be larger than. It shows that a cluster was
           founded anew.
@@ -296,6 +305,9 @@ EXPECT = {
     "no_pending_restart": {"type": "bool"},
     "version": {"type": "str"},
     "pool": {"type": "str", "choices": ["primary"]},
+    "key_sending": {"type": "int", "no_log": False},
+    "key_newest": {"type": "int", "no_log": False},
+    "keys_known": {"type": "int", "no_log": False},
     "founding_above": {"type": "int"},
     "reign_above": {"type": "int"},
     "term_stable": {"type": "bool", "default": False},

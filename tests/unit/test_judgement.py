@@ -21,8 +21,10 @@ WELL = {
     "reachable": "all", "name": "main", "leader": "known", "primary": "writable", "quorate": True, "members": 4,
     "voters": 3, "listeners": 1, "alive": "all", "replicas_streaming": "2", "max_lag_bytes": 216,
     "same_settings": True, "no_errors": True, "no_pending_restart": True, "version": "0.1.0", "pool": "primary",
-    "founding_above": 0, "reign_above": 1,
+    "founding_above": 0, "reign_above": 1, "key_sending": 1, "key_newest": 2, "keys_known": 2,
 }
+KEYS = {"key_sending": 1, "key_newest": 2, "keys_known": 2}
+"""Counters of a node in the middle of a change of the cluster's key."""
 
 
 class Cluster:
@@ -30,6 +32,8 @@ class Cluster:
 
     def __init__(self):
         self.maps = {number: map_seen_by(number) for number in (1, 2, 3)}
+        for document in self.maps.values():
+            document["own"]["counters"].update(KEYS)
         self.codes = {1: 200, 2: 417, 3: 417}
         self.outside = {}
         self.silent = {}
@@ -357,6 +361,29 @@ def test_other_version_is_named_even_of_a_member_that_was_not_asked(cluster):
 def test_pool_that_does_not_lead_to_the_primary_is_named(cluster, change, found):
     cluster.everywhere(4, "pool", **change)
     assert cluster.found(pool="primary") == {(found, "1")}
+
+
+def test_nodes_of_ipv6_are_recognised_in_any_writing(cluster):
+    for number in (1, 2, 3, 4):
+        cluster.everywhere(number, None, ip=f"fd00::{number}")
+        if number in cluster.maps:
+            cluster.maps[number]["own"]["ip"] = f"fd00::{number}"
+    cluster.everywhere(4, "pool", target="[fd00::1]:5432")
+    for wanted in ("fd00::1", "FD00:0:0::0001", "1"):
+        assert cluster.judged(pool="primary", leader=wanted, primary=wanted) == []
+    assert cluster.found(leader="fd00::2") == {("node 1 (fd00::1)", "123")}
+    cluster.everywhere(4, "pool", target="[fd00::2]:5432")
+    found = "node 4 (fd00::4) points at [fd00::2]:5432, the primary is [fd00::1]:5432"
+    assert cluster.found(pool="primary") == {(found, "1")}
+
+
+@pytest.mark.parametrize("name", sorted(KEYS))
+def test_node_that_has_not_taken_a_step_of_the_change_of_keys_is_named(cluster, name):
+    cluster.maps[2]["own"]["counters"][name] = 7
+    assert cluster.found(**{name: KEYS[name]}) == {(7, "2")}
+    # A daemon of an older version says nothing of its keys.
+    del cluster.maps[2]["own"]["counters"][name]
+    assert cluster.found(**{name: KEYS[name]}) == {("none", "2")}
 
 
 def test_cluster_without_a_pool_does_not_meet_the_pool(cluster):

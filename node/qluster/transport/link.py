@@ -60,6 +60,7 @@ COUNTERS: Final = (
     "messages_given_up", "requests_sent", "requests_received", "repairs_unicast", "repairs_multicast",
     "repairs_unavailable", "repairs_overflow", "senders_forgotten", "announcements_sent",
     "announcements_received", "unicast_copies", "unicast_peers", "probes_answered",
+    "key_sending", "key_newest", "keys_known",
     *(f"dropped_{reason.value}" for reason in Drop),
 )  # fmt: skip
 _DROPPED: Final = {reason: f"dropped_{reason.value}" for reason in Drop}
@@ -100,6 +101,7 @@ class Link:
         self._random = random
         self._sealer = Sealer(cluster_name, uid, boot, keys[0])
         self._opener = Opener(cluster_name, keys)
+        self._count_keys(keys)
         self._chunk_size = settings.chunk_size
         self._chunks_max = settings.chunks_max
         self._wants_max = wants_max(settings.chunk_size, settings.chunks_usual)
@@ -123,6 +125,13 @@ class Link:
         check_keys(keys)
         self._sealer.rekey(keys[0])
         self._opener.rekey(keys)
+        self._count_keys(keys)
+
+    def _count_keys(self, keys: Sequence[Key]) -> None:
+        """So that whoever changes the key sees how far each node is."""
+        self.counters |= {
+            "key_sending": keys[0].id, "key_newest": max(key.id for key in keys), "keys_known": len(keys),
+        }  # fmt: skip
 
     def adjust(self, settings: LinkSettings, now: float) -> None:
         """Go on with other limits: what is under way is not touched. Sizes of datagrams stay as they are."""

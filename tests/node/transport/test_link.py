@@ -271,6 +271,18 @@ def test_keys_rotate_without_a_loss() -> None:
     assert drops(sender) == drops(receiver) == {}
 
 
+def test_counters_say_which_keys_a_node_has() -> None:
+    one = link(1)
+    seen = []
+    for keys in ([FIRST], [FIRST, SECOND], [SECOND, FIRST], [SECOND]):
+        one.rekey(keys)
+        seen.append(tuple(one.counters[name] for name in ("key_sending", "key_newest", "keys_known")))
+    first, second = FIRST.id, SECOND.id
+    assert first < second
+    assert seen == [(first, first, 1), (first, second, 2), (second, second, 2), (second, second, 1)]
+    assert link(1).counters["keys_known"] > 0
+
+
 def test_recording_of_before_the_rotation_is_still_a_replay() -> None:
     sender, receiver = link(1), link(2)
     [recorded] = sealed(sender)
