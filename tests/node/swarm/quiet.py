@@ -31,8 +31,11 @@ from qluster.consensus.qraft import QRaft
 from qluster.consensus.settings import Settings
 from qluster.events import Snapshot
 
-LONG_AGO = 130.0
-"""Seconds: twice the longest setting, remove-interval; no comparison in the code reaches further back."""
+LONG_AGO = 65.0
+"""Seconds: more than the longest setting, remove-interval; no comparison in the code reaches further back."""
+
+LOOKED_BACK = {"moved_at": 12.0, "probed_at": 12.0}
+"""Fields of which the code asks for less: who owes an answer is asked again after heartbeat-interval at most."""
 
 GRAIN = 1 / 65536
 
@@ -47,6 +50,11 @@ SATURATED = {"steady_answers": STEADY_ANSWERS}
 
 SKIPPED = {"random"}
 """The source of chance is the world's."""
+
+SKIPPED_OF_ROUNDS = SKIPPED | {"_sent"}
+"""Rounds that are no longer the newest can be answered by nobody, since no message is under way."""
+
+PLAIN = {int, str, bool, type(None)}
 
 
 def on_grid(seconds: float) -> float:
@@ -86,17 +94,17 @@ def digest(qraft: QRaft, now: float) -> object:
 
 def _digest(thing: Any, name: str, now: float, newest: int, seen: set[int]) -> object:
     kind = type(thing)
-    if kind is float:
-        return thing if name in DURATIONS else _moment(thing, now)
-    if kind in (int, str, bool, type(None)):
+    if kind in PLAIN:
         return min(thing, SATURATED[name]) if name in SATURATED else thing
+    if kind is float:
+        return thing if name in DURATIONS else _moment(thing, now, name)
     if kind is Round:
         moment = _moment(thing.opened_at, now)
         return moment if isinstance(moment, str) else (thing.number - newest, moment, thing.promise)
     if kind is dict:
-        return tuple((key, _digest(value, name, now, newest, seen)) for key, value in sorted(thing.items()))
+        return tuple([(key, _digest(thing[key], name, now, newest, seen)) for key in sorted(thing)])
     if kind in (list, tuple, deque):
-        return tuple(_digest(value, name, now, newest, seen) for value in thing)
+        return tuple([_digest(value, name, now, newest, seen) for value in thing])
     if kind in (set, frozenset):
         return tuple(sorted(thing))
     return _digest_object(thing, now, newest, seen)
@@ -115,24 +123,25 @@ def _digest_object(thing: Any, now: float, newest: int, seen: set[int]) -> objec
     if id(thing) in seen:
         return None
     seen.add(id(thing))
+    skipped = SKIPPED_OF_ROUNDS if isinstance(thing, Rounds) else SKIPPED
     return tuple(
-        (name, _digest(value, name, now, newest, seen))
-        for name, value in _fields(thing)
-        if name not in SKIPPED and not (name == "_sent" and isinstance(thing, Rounds))
+        [(name, _digest(value, name, now, newest, seen)) for name, value in _fields(thing) if name not in skipped]
     )
 
 
-def _moment(moment: float, now: float) -> float | str:
-    """Rounds that are no longer the newest can be answered by nobody, since no message is under way."""
+def _moment(moment: float, now: float, name: str = "") -> float | str:
+    """How long ago, or how long until then."""
     if moment in (inf, -inf):
         return moment
-    return "long ago" if moment <= now - LONG_AGO else grid_after(moment) - now
+    return "long ago" if moment <= now - LOOKED_BACK.get(name, LONG_AGO) else grid_after(moment) - now
 
 
 def _fields(thing: Any) -> list[tuple[str, Any]]:
-    if hasattr(thing, "__dict__"):
+    slots = getattr(type(thing), "__slots__", None)
+    if slots is None:
         return list(vars(thing).items())
-    return [(name, getattr(thing, name)) for name in thing.__slots__]
+    assert not hasattr(thing, "__dict__"), f"{type(thing).__name__} has fields beside its slots"
+    return [(name, getattr(thing, name)) for name in slots]
 
 
 def shift(qraft: QRaft, seconds: float, rounds: int, now: float) -> None:
@@ -167,4 +176,4 @@ def _moved(thing: Any, name: str, seconds: float, rounds: int, now: float) -> An
         if thing.opened_at <= now - LONG_AGO:
             return thing
         return Round(thing.number + rounds, thing.opened_at + seconds, thing.promise)
-    return thing if thing <= now - LONG_AGO or thing == inf else thing + seconds
+    return thing if thing <= now - LOOKED_BACK.get(name, LONG_AGO) or thing == inf else thing + seconds

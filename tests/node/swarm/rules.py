@@ -5,7 +5,7 @@ Must not know faults, except that a node with a lying disk is excused from what 
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from qluster.consensus.membership import Configuration, Electorate
 from qluster.consensus.messages import AppendReply
@@ -89,27 +89,29 @@ class Rules:
             # It was held for a save in which another leader's entries took the place of what it speaks of: to its
             # own leader that is the same as if it had left before and been late.
             return
-        require(host.last_index >= match, "S7", f"node {host.node} confirms {match}, has {host.last_index}")
+        if host.last_index < match:
+            fail("S7", f"node {host.node} confirms {match}, has {host.last_index}")
         leader = self._world.hosts.get(self._leader_of.get(message.term, 0))
         if leader is None or leader.qraft is None or leader.qraft.term != message.term or match == 0:
             return
         journal = leader.qraft._me.journal
-        if leader.qraft._office is not None:
-            known = match <= journal.last_index
-            require(known, "S7", f"node {host.node} confirms {match}, the leader has {journal.last_index} entries")
+        if leader.qraft._office is not None and match > journal.last_index:
+            fail("S7", f"node {host.node} confirms {match}, the leader has {journal.last_index} entries")
         own, theirs = host.term_at(match), journal.term_at(match)
-        same = own is None or theirs is None or own == theirs
-        require(same, "S7", f"node {host.node} confirms {match}/{own}, the leader has /{theirs}")
+        if own is not None and theirs is not None and own != theirs:
+            fail("S7", f"node {host.node} confirms {match}/{own}, the leader has /{theirs}")
 
     # --- after an output -----------------------------------------------------------------
 
     def applied(self, host: Host, entry: Entry) -> None:
         """S12: every index once, in order, the same everywhere."""
         assert host.qraft is not None
-        require(entry.index == host.applied + 1, "S12", f"node {host.node} applies {entry.index} after {host.applied}")
+        if entry.index != host.applied + 1:
+            fail("S12", f"node {host.node} applies {entry.index} after {host.applied}")
         content = (entry.term, entry.kind, entry.payload)
         known = self.committed.setdefault(entry.index, content)
-        require(known == content, "S12", f"entry {entry.index} is {content} on node {host.node}, was {known}")
+        if known != content:
+            fail("S12", f"entry {entry.index} is {content} on node {host.node}, was {known}")
         if entry.index > self.newest:
             self.newest = entry.index
             self._committed_in[entry.index] = host.qraft.term
@@ -128,24 +130,25 @@ class Rules:
         require(term == snapshot.term, "S12", facts)
 
     def after(self, host: Host) -> None:
-        """Look at the node that just did something."""
+        """Look at the node that just did something. It is looked at after every event: facts are put in words late."""
         qraft = host.qraft
         assert qraft is not None
-        commit, me = qraft.commit_index, qraft._me
-        kept = (me.term, me.vote) == host.promised
-        require(kept, "S3", f"node {host.node} knows term and vote {me.term, me.vote}, ordered to save {host.promised}")
-        durable = me.saved_index <= host.last_index
-        require(durable, "S11", f"node {host.node} counts {me.saved_index} as durable, and has {host.last_index}")
-        require(commit >= host.commit, "S8", f"node {host.node}: commit {host.commit} to {commit}")
+        me, office = qraft._me, qraft._office
+        commit = me.commit_index
+        if (me.term, me.vote) != host.promised:
+            fail("S3", f"node {host.node} knows term and vote {me.term, me.vote}, ordered to save {host.promised}")
+        if me.saved_index > host.last_index:
+            fail("S11", f"node {host.node} counts {me.saved_index} as durable, and has {host.last_index}")
+        if commit < host.commit:
+            fail("S8", f"node {host.node}: commit {host.commit} to {commit}")
         if me.role == "candidate":
             self._votes_are_true(host)
-        if qraft._office is None:
+        if office is None:
             host.commit = commit
             return
-        own = qraft.members_index > qraft._office._opening_index
-        early = own and commit < qraft._office._opening_index
-        require(not early, "S13", f"node {host.node} changes members before an entry of term {qraft.term} is committed")
-        if self._office.get(host.node) != qraft.term:
+        if commit < office._opening_index < qraft.members_index:
+            fail("S13", f"node {host.node} changes members before an entry of term {me.term} is committed")
+        if self._office.get(host.node) != me.term:
             self._elected(host)
         elif commit > host.commit:
             self._commits(host, commit)
@@ -201,17 +204,20 @@ class Rules:
         peer, other = qraft._office.replication.peer(node), self._world.hosts.get(node)
         if peer is None or other is None:
             return
-        require(peer.next > peer.match, "S9", f"next {peer.next} of node {node}, match {peer.match}")
+        if peer.next <= peer.match:
+            fail("S9", f"next {peer.next} of node {node}, match {peer.match}")
         if other.lied:
             return
         key = (qraft.term, host.node, node)
-        require(peer.match >= self._match.get(key, 0), "S9", f"match of node {node} goes back to {peer.match}")
+        if peer.match < self._match.get(key, 0):
+            fail("S9", f"match of node {node} goes back to {peer.match}")
         self._match[key] = peer.match
         if other.saved.term > qraft.term or not peer.match:
             return
         own, theirs = qraft._me.journal.term_at(peer.match), other.term_at(peer.match)
-        true = other.last_index >= peer.match and (own is None or theirs is None or own == theirs)
-        require(true, "S9", f"node {node} is counted for {peer.match} and has {other.last_index}")
+        differs = own is not None and theirs is not None and own != theirs
+        if differs or other.last_index < peer.match:
+            fail("S9", f"node {node} is counted for {peer.match} and has {other.last_index}")
 
     def _lease(self, host: Host) -> None:
         """D1: one lease at a time."""
@@ -227,4 +233,9 @@ class Rules:
 def require(held: bool, rule: str, facts: str) -> None:
     """Raise unless it held."""
     if not held:
-        raise Violated(f"{rule}: {facts}")
+        fail(rule, facts)
+
+
+def fail(rule: str, facts: str) -> NoReturn:
+    """It did not hold."""
+    raise Violated(f"{rule}: {facts}")

@@ -2,9 +2,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+from random import Random
+
 import pytest
-from swarm.quiet import GRAIN, digest, grid_after, on_grid
-from swarm.runs import world_of
+from qluster.consensus.following import QUERY_PATIENCE
+from swarm.quiet import GRAIN, LONG_AGO, LOOKED_BACK, digest, grid_after, on_grid
+from swarm.runs import run, settings_of, world_of
 from swarm.world import World
 
 HOURS = 3
@@ -44,6 +47,29 @@ def test_jumping_over_a_quiet_span_is_living_through_it(seed: int) -> None:
         world.run(world.now + 300.0)
     assert lived.story[-1] == jumped.story[-1]
     assert lived.rules.newest == jumped.rules.newest
+
+
+@pytest.mark.parametrize("seed", [2, 9, 23])
+def test_run_with_jumps_tells_the_story_of_a_run_without(seed: int) -> None:
+    """Every line with its time, over hours with clients and changes of leaders; in seed 23 silent nodes are removed."""
+    jumped, lived = run(seed, 1), run(seed, 1, plant=live_through)
+    assert lived.jumps == 0 and jumped.jumps > 0
+    assert (jumped.story, jumped.operations, jumped.unknown) == (lived.story, lived.operations, lived.unknown)
+    assert jumped.stepped + jumped.skipped == lived.stepped
+    assert not jumped.fault and not lived.fault
+
+
+def live_through(world: World) -> None:
+    """Nothing is jumped over."""
+    world.jumps = False
+
+
+def test_what_is_long_ago_is_longer_ago_than_anything_is_asked_for() -> None:
+    for settings in (settings_of(Random(draw), 5) for draw in range(40)):
+        asked = [settings.node_timeout, QUERY_PATIENCE * settings.heartbeat_interval, settings.remove_interval]
+        asked += [2 * settings.heartbeat_interval, settings.pre_voting_timeout, settings.leader_voting_timeout]
+        assert max(asked) < LONG_AGO
+        assert max(settings.replication_retry_interval, settings.heartbeat_interval) < min(LOOKED_BACK.values())
 
 
 def rounds(world: World, node: int) -> int:

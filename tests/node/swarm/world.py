@@ -11,7 +11,7 @@ import heapq
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from math import inf
+from math import ceil, inf
 from random import Random
 from typing import Any
 
@@ -23,7 +23,7 @@ from qluster.consensus.settings import Settings
 from qluster.events import Entry, SaveSnapshot, SaveVote
 from qluster.holding import unbound
 from swarm.host import CLUSTER, Chance, Host, blank, copied
-from swarm.quiet import GRAIN, LONG_AGO, digest, on_grid, shift
+from swarm.quiet import GRAIN, LONG_AGO, LOOKED_BACK, digest, on_grid, shift
 from swarm.registers import Registers
 from swarm.rules import Rules, Violated
 
@@ -34,8 +34,11 @@ FLOOD_EVENTS = 8192
 FLOOD_SECONDS = 2.0
 """Nine busy nodes need a minute for so many messages."""
 
-DIGESTS_MAX = 6
-"""A cluster with nodes that are gone may need several rounds until all is as it was."""
+DIGESTS_MAX = 10
+"""A cluster that has come through a storm needs some rounds until all is as it was."""
+
+SETTLING = max(LOOKED_BACK.values())
+"""Seconds: nothing looks the same as before while the last answers age."""
 
 BYTES_EVERY = 64
 """Of so many messages one is encoded and decoded on its way."""
@@ -217,9 +220,9 @@ class World:
     # --- quiet spans ---------------------------------------------------------------------
 
     def disturbed(self) -> None:
-        """Something came from outside: before it is long ago there is no use in looking for a quiet span."""
+        """Something came from outside: what was seen before it says nothing any more."""
         self._digests.clear()
-        self._look_again_at = self.now + LONG_AGO + 15.0
+        self._look_again_at = self.now + SETTLING
 
     def _jump(self, leader: Host, limit: float) -> None:
         """When all is as some rounds before, go on to the last such moment before anything comes from outside."""
@@ -232,12 +235,12 @@ class World:
         if before is None:
             if len(self._digests) >= DIGESTS_MAX:
                 self._digests.clear()
-                self._look_again_at = self.now + 120.0
+                self._look_again_at = self.now + LONG_AGO
             self._digests[found] = self.now, number
             return
         self._digests.clear()
         span, rounds = self.now - before[0], number - before[1]
-        times = int((limit - self.now - span) / span) if limit < inf else 0
+        times = ceil((limit - self.now) / span) - 1 if limit < inf else 0
         if times < 1:
             self._look_again_at = limit
             return
@@ -259,14 +262,12 @@ class World:
 
     def digest(self) -> object | None:
         """All that decides what will happen, relative to now; None when somebody is not at rest."""
-        parts = []
-        for node, host in sorted(self.hosts.items()):
-            if host.qraft is not None:
-                at_rest = host.rate == 1.0 and host.hung_until <= self.now and not host.saving
-                if not at_rest or host.holding.waiting:
-                    return None
-                parts.append((node, digest(host.qraft, host.clock(self.now))))
-        return tuple(parts)
+        hosts = [host for _, host in sorted(self.hosts.items()) if host.qraft is not None]
+        for host in hosts:
+            at_rest = host.rate == 1.0 and host.hung_until <= self.now and not host.saving
+            if not at_rest or host.holding.waiting:
+                return None
+        return tuple((host.node, digest(host.qraft, host.clock(self.now))) for host in hosts if host.qraft is not None)
 
     # --- hosts ---------------------------------------------------------------------------
 
