@@ -60,6 +60,7 @@ class Governing:
         self._stepped_at = -inf
         self._gave_way_at = -inf
         self._released = False
+        """Whether the others were told so since this node last led."""
 
     @property
     def handing_over(self) -> bool:
@@ -131,6 +132,7 @@ class Governing:
             self._leading, self._hand_over, self._unwritable_since = None, None, None
             self._busy = False
             return self._release(now)
+        self._released = False
         if self._leading is None or self._leading.term != node.qraft.term:
             self._leading = Leading(node.qraft.term, now)
             node.counters["elections"] += 1
@@ -149,7 +151,7 @@ class Governing:
         return any(isinstance(duty, (Propose, Change)) for duty in duties)
 
     def _release(self, now: float) -> bool:
-        """Once after the start: if this node led before, the others still keep their promise to it.
+        """Once after the start and after each office: the others still keep their promise to this node.
 
         They need not, as soon as it is certain that no database runs here.
         """

@@ -14,10 +14,18 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from qluster.consensus.messages import AnyMessage, Append, AppendRefusal, AppendReply, LeaderQuery, SnapshotOffer
+from qluster.consensus.messages import (
+    AnyMessage,
+    Append,
+    AppendRefusal,
+    AppendReply,
+    Goodbye,
+    LeaderQuery,
+    SnapshotOffer,
+)
 from qluster.events import Address, Job, Leave, Save, SaveEntries, SaveSnapshot
 
-_UNBOUND = (Append, AppendRefusal, LeaderQuery, SnapshotOffer)
+_UNBOUND = (Append, AppendRefusal, Goodbye, LeaderQuery, SnapshotOffer)
 
 HELD_MAX = 4096
 """Messages, jobs and leaves that wait at most: seconds of a busy cluster. A disk that hangs for longer makes a node

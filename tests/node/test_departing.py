@@ -12,6 +12,11 @@ from qluster.governing import STOP_PATIENCE
 
 STOPPED = Facts(directory="initialised", system_id=examples.SYSTEM_ID, server="stopped", timeline=1, position=4096)
 
+PRIMARY = Facts(
+    directory="initialised", system_id=examples.SYSTEM_ID, server="running", in_recovery=False, timeline=2,
+    position=4096, last_reign=2,
+)  # fmt: skip
+
 
 def stopping(node: Lone) -> None:
     """It is asked to stop; its database does, in no time."""
@@ -69,10 +74,32 @@ def test_node_without_a_cluster_that_waits_for_its_database_to_stop_is_not_woken
     assert node.left is not None and node.left.clean
 
 
-def test_goodbye_that_waits_for_the_disk_is_said_before_the_node_leaves() -> None:
+def test_goodbye_waits_for_no_disk_and_is_said_before_the_node_leaves() -> None:
     node = with_hanging_disk()
-    stopping(node)
     node.heard.clear()
+    stopping(node)
+    node.wait(STOP_PATIENCE)
+    assert node.left is None and node.node.saving
+    assert any(isinstance(message, say.Goodbye) for message in node.heard)
     node.save_ended()
     assert node.left is not None and node.left.clean
-    assert any(isinstance(message, say.Goodbye) for message in node.heard)
+
+
+def test_leader_whose_disk_stands_still_releases_the_others_once_its_database_has_stopped() -> None:
+    """Else they would keep their promise to it for all of node-timeout: nothing that it protects is left."""
+    node = with_hanging_disk()
+    node.look(PRIMARY)
+    while node.node.qraft is not None and node.node.qraft.role == "leader":
+        node.cooperate(lone.UID + 2)
+        node.wait(0.1)
+    assert not goodbyes(node), "its database may still confirm writes"
+    for number in [number for number, job in node.jobs.items() if isinstance(job.order, StopFast)]:
+        node.end_job(number, None, None)
+    node.look(STOPPED)
+    assert node.node.saving and [bye.term for bye in goodbyes(node)] == [node.node.qraft.term]
+    node.wait(5.0)
+    assert len(goodbyes(node)) == 1
+
+
+def goodbyes(node: Lone) -> list[say.Goodbye]:
+    return [message for message in node.heard if isinstance(message, say.Goodbye)]

@@ -242,8 +242,8 @@ class QRaft(Looks):
     def resign(self, now: float) -> None:
         """Stop leading and tell the others: they need not wait for the time-out.
 
-        Only with the database here stopped: the lease ends at once. A node that has just started may do
-        the same: if it led in its last term, the others still keep their promise to it.
+        Only with the database here stopped: the lease ends at once. A node that has just started, or leads
+        no longer, may do the same: if it led in its last term, the others still keep their promise to it.
         """
         me = self._me
         me.now = now
