@@ -34,8 +34,6 @@ class Election:
         """Set when an election is won; who takes the office clears it."""
         self.count = 0
         """Elections begun here since the start."""
-        self.reluctance = 0.0
-        """Seconds added to the wait, for a node that would not make a good leader. It still votes."""
 
     @property
     def wake_at(self) -> float:
@@ -73,7 +71,7 @@ class Election:
             self.wait_for_leader(now)
 
     def _jitter(self, span: float) -> float:
-        return self._me.random.uniform(0.0, span) + self.reluctance
+        return self._me.random.uniform(0.0, span)
 
     def _rest(self, until: float) -> None:
         if self._me.role in (PRE_CANDIDATE, CANDIDATE):

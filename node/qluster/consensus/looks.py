@@ -140,16 +140,6 @@ class Looks:
         return self._election.count
 
     @property
-    def reluctance(self) -> float:
-        """Seconds it waits longer than others before it stands in an election."""
-        return self._election.reluctance
-
-    @reluctance.setter
-    def reluctance(self, seconds: float) -> None:
-        assert seconds >= 0, "a wait is not negative"
-        self._election.reluctance = seconds
-
-    @property
     def short(self) -> bool:
         """Whether the disk is full: a follower takes on small entries only, and still answers and votes."""
         return self._me.short

@@ -141,16 +141,6 @@ def test_follower_waits_node_timeout_and_a_little_at_random() -> None:
     assert len(starts) > 20
 
 
-def test_reluctant_node_waits_longer_and_votes_all_the_same() -> None:
-    qraft = participant(1, log(THREE))
-    qraft.reluctance = 7.0
-    qraft.receive(append(2, 1, 1, 1), NOW)
-    qraft.tick(NOW + 38)
-    assert qraft.role == "follower"
-    qraft.receive(say.Vote(CLUSTER, 3, 2, 1, 1), NOW + 38)
-    assert sent(qraft.take(), say.VoteReply)[0].granted
-
-
 def candidate(*others: int, node: int = 1) -> QRaft:
     """A node that stands in term 2."""
     qraft = participant(node, log(voters(node, *others)))
