@@ -1,7 +1,7 @@
 """Decides which datagrams leave this node and which messages come out of those that arrive.
 
 It must not know what a message says, nor touch a socket or a clock: datagrams, times and chance are
-given to it. Joins envelope, seal, window, fragments, repair, hearing, probe and pacing.
+given to it. Joins envelope, seal, window, fragments, repair, echoes, probe and pacing.
 
 What an arriving datagram goes through, cheapest first: its header, the cluster's tag, this node's own
 echo, the key's id, the sender's boot and replay window, and only then the seal. Nothing is kept of a
@@ -17,6 +17,7 @@ from random import Random
 from typing import Final, NamedTuple
 
 from qluster.events import Address, Send
+from qluster.transport.echoes import Echoes
 from qluster.transport.envelope import (
     ANNOUNCE,
     DIRECT,
@@ -29,7 +30,6 @@ from qluster.transport.envelope import (
     parse_header,
 )
 from qluster.transport.fragments import Assembly, chunk_at, chunk_count
-from qluster.transport.hearing import Hearing
 from qluster.transport.limits import (
     DATAGRAM_SIZE_DEFAULT,
     DATAGRAM_SIZE_MAX,
@@ -106,7 +106,7 @@ class Link:
         self._chunks_max = settings.chunks_max
         self._wants_max = wants_max(settings.chunk_size, settings.chunks_usual)
         self._throttle = Throttle(settings.pacing_rate, now)
-        self._hearing = Hearing(multicast=settings.group_size == 1)
+        self._echoes = Echoes(multicast=settings.group_size == 1)
         self._copies = settings.group_size
         """Datagrams that one chunk to the group takes."""
         self._bucket = Bucket(settings.pacing_rate, self._burst(), now)
@@ -174,7 +174,7 @@ class Link:
 
     def _recount(self, now: float) -> None:
         """The peers that get copies are others now."""
-        copied = len(self._hearing.copies_to)
+        copied = len(self._echoes.copies_to)
         self.counters["unicast_peers"] = copied
         self._copies = self.settings.group_size + copied
         self._bucket.change(self._throttle.rate, self._burst(), now)
@@ -225,7 +225,7 @@ class Link:
         self.heard_at = now
         if not flags & UNICAST:
             self.group_heard_at = now
-        elif self._hearing.echoed(peer, header.echo, now):
+        elif self._echoes.echoed(peer, header.echo, now):
             self._recount(now)
         if flags & REQUEST:
             return self._repair(payload, peer, now)
@@ -278,14 +278,14 @@ class Link:
     def _let_go(self, peer: Peer, now: float) -> None:
         if self._sources.get(peer.source) is peer:
             del self._sources[peer.source]
-        if self._hearing.lost(peer):
+        if self._echoes.lost(peer):
             self._recount(now)
 
     def _move(self, peer: Peer, source: Address) -> None:
         """A node speaks from another address now."""
         if self._sources.get(peer.source) is peer:
             del self._sources[peer.source]
-        self._hearing.moved(peer, source)
+        self._echoes.moved(peer, source)
         self._sources[source] = peer
 
     def _repair(self, payload: bytes, peer: Peer, now: float) -> Drop | None:
@@ -294,7 +294,7 @@ class Link:
             return Drop.MALFORMED
         self.counters["requests_received"] += 1
         if (request.uid, request.boot) == (self._sealer.uid, self._sealer.boot):
-            self._hearing.asked(peer)
+            self._echoes.asked(peer)
             lost = sum(self._repairs.ask(want, peer.source, now) for want in request.wants)
             self._throttle.lost(peer.source, lost)
         return None
@@ -366,12 +366,12 @@ class Link:
     def _idle_until(self) -> float:
         if self._answers or self._repairs.waiting:
             return -inf
-        return min(self._requests_at, self._hearing.announce_at, self._repairs.forget_at)
+        return min(self._requests_at, self._echoes.announce_at, self._repairs.forget_at)
 
     @property
     def wake_at(self) -> float:
         """When :meth:`due` next has something to give; a time that has passed means now."""
-        at = min(self._requests_at, self._hearing.announce_at)
+        at = min(self._requests_at, self._echoes.announce_at)
         if self._answers:
             return -inf
         repair = self._repairs.peek()
@@ -391,7 +391,7 @@ class Link:
                 if now >= peer.request_at():
                     self._request(uid, peer, sends, now)
             self._requests_at = min((peer.request_at() for peer in self._peers.values()), default=inf)
-        if now >= self._hearing.announce_at:
+        if now >= self._echoes.announce_at:
             self._announce(sends, now)
         while self._answers:
             payload, to = self._answers.popleft()
@@ -415,12 +415,12 @@ class Link:
 
     def _announce(self, sends: list[Send], now: float) -> None:
         """Tell those who may have missed the newest message that there was one."""
-        if self._hearing.forget(self._peers.values(), now):
+        if self._echoes.forget(self._peers.values(), now):
             self._recount(now)
-        for to in self._hearing.announce_to(self._peers.values(), now):
+        for to in self._echoes.announce_to(self._peers.values(), now):
             self.counters["announcements_sent"] += 1
             self._bucket.spend(charge(SEAL_SIZE), now)
-            self._seal(ANNOUNCE, (self._hearing.newest, 0, 1), b"", to, sends)
+            self._seal(ANNOUNCE, (self._echoes.newest, 0, 1), b"", to, sends)
 
     def _send_repairs(self, sends: list[Send], copies: list[Send], now: float) -> None:
         while (repair := self._repairs.peek()) is not None:
@@ -435,7 +435,7 @@ class Link:
             self._numbers[outgoing.direct] += 1
             outgoing.number = self._numbers[outgoing.direct]
             if not outgoing.direct:
-                self._hearing.begun(outgoing.number)
+                self._echoes.begun(outgoing.number)
         if not self._send_chunk(outgoing, outgoing.chunks_sent, outgoing.to, sends, copies, now):
             return False
         if not outgoing.chunks_sent:
@@ -446,7 +446,7 @@ class Link:
             self._queue.popleft()
             self.counters["messages_sent"] += 1
             if outgoing.answered and self._peers and not outgoing.direct:
-                self._hearing.ended(now)
+                self._echoes.ended(now)
         return True
 
     def _send_chunk(
@@ -467,7 +467,7 @@ class Link:
         place = (outgoing.number, chunk, outgoing.count)
         self._seal(DIRECT if outgoing.direct else 0, place, payload, to, sends)
         if to is None:
-            for peer in self._hearing.copies_to:
+            for peer in self._echoes.copies_to:
                 self.counters["unicast_copies"] += 1
                 self._seal(0, place, payload, peer, copies)
         return True

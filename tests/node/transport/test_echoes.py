@@ -9,8 +9,8 @@ from random import Random
 
 import pytest
 from qluster.events import Address, Send
+from qluster.transport.echoes import ANNOUNCE_DELAY, COPIES_AGE_MAX, CUT_OFF_MESSAGES, CUT_OFF_TIME
 from qluster.transport.envelope import UNICAST, Header, parse_header
-from qluster.transport.hearing import ANNOUNCE_DELAY, COPIES_AGE_MAX, CUT_OFF_MESSAGES, CUT_OFF_TIME
 from qluster.transport.link import Link, LinkSettings
 from qluster.transport.pacing import BURST_TIME_MAX
 from qluster.transport.seal import Key

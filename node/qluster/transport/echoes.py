@@ -40,7 +40,7 @@ COPIES_AGE_MAX: Final = 60.0
 """Seconds; who was silent longer gets no copies any more. Longer than any pause between its own messages."""
 
 
-class Hearing:
+class Echoes:
     """What the others echo of this node's messages to the group."""
 
     def __init__(self, multicast: bool) -> None:
