@@ -106,7 +106,6 @@ expires:
   sample: 824
 """
 
-import base64
 import datetime
 import fcntl
 import ipaddress
@@ -117,6 +116,12 @@ import tempfile
 import traceback
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible_collections.qhb.qluster.plugins.module_utils._cluster_key import (
+    KeyFileFault,
+    content_of,
+    fresh,
+    parse,
+)
 
 try:
     from cryptography import x509
@@ -138,7 +143,6 @@ WORDS = {
     "pool.password": 24,
 }
 """Random bytes of each secret word: 192 bits and more, nobody types them."""
-KEY_SIZE = 32
 CLOCK_SLACK = datetime.timedelta(hours=1)
 """Hosts whose clock is behind still accept a certificate that was just made."""
 HOST_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
@@ -386,22 +390,18 @@ def parse_key(path, content):
 
 
 def check_cluster_key(path, content):
-    """The lines of a key file are ``number:base64 of 32 bytes``."""
-    for number, line in enumerate(content.decode("ascii", "replace").split(), 1):
-        identifier, colon, text = line.partition(":")
-        try:
-            good = colon and identifier.isdigit() and len(base64.b64decode(text, validate=True)) == KEY_SIZE
-        except ValueError:
-            good = False
-        if not good:
-            raise SecretsFault(f"{path}, line {number}, is not NUMBER:BASE64 with {KEY_SIZE} bytes.")
+    """Refuse a file that no daemon would take."""
+    try:
+        parse(path, content)
+    except KeyFileFault as fault:
+        raise SecretsFault(str(fault)) from None
 
 
 def provide_words(store):
     """The cluster key, tokens and passwords."""
     content = store.read("cluster.key")
     if content is None:
-        store.write("cluster.key", b"1:" + base64.b64encode(secrets.token_bytes(KEY_SIZE)) + b"\n")
+        store.write("cluster.key", content_of([fresh(1)]))
     else:
         check_cluster_key(store.path("cluster.key"), content)
     for name, size in WORDS.items():

@@ -7,9 +7,13 @@ import os
 import re
 import shutil
 import subprocess
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import requests
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = ROOT / ".venv" / "bin"
@@ -82,6 +86,27 @@ class Stage:
         tree = {"all": {"children": {"qluster_nodes": hosts(self.nodes), "qluster_poolers": hosts(self.pool)}}}
         (self.inventory / "hosts.yml").write_text(json.dumps(tree))
         (self.folder / "variables.json").write_text(json.dumps(everything))
+
+    def ask(self, ip: str, method: str, path: str, body: bytes | None = None) -> requests.Response:
+        """What one node answers to whoever may operate it."""
+        secrets = self.prefix / "secrets"
+        return requests.request(
+            method, f"https://{ip}:8080{path}", data=body, timeout=10, verify=str(secrets / "ca.crt"),
+            headers={"Authorization": f"Bearer {(secrets / 'operate.token').read_text().strip()}"})
+
+    def daemon(self, name: str) -> int:
+        """Process of a host's daemon."""
+        with open(self.prefix / name / "qluster/lock") as file:
+            inode = os.fstat(file.fileno()).st_ino
+        holders = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
+        return next(int(words[4]) for words in holders if words[5].endswith(f":{inode}"))
+
+    def wait(self, holds: Callable[[], bool]) -> None:
+        """Wait until something holds."""
+        end = time.monotonic() + 30
+        while not holds():
+            assert time.monotonic() < end
+            time.sleep(0.05)
 
     def play(self, playbook: str, *words: str, checkout: Path = ROOT) -> Played:
         """Run a playbook, and count what modules it runs where."""

@@ -8,11 +8,13 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from collection.playing import BIN, Played, Stage, copy_checkout
+from ansible_collections.qhb.qluster.plugins.module_utils._cluster_key import content_of, fresh
+from collection.playing import BIN, NODES, POOL, Played, Stage, copy_checkout
 
 FIRST_RUNS_MAX = 25
 SECOND_RUNS_MAX = 12
@@ -62,11 +64,81 @@ def test_first_deploy_is_within_its_budget(stage: Stage) -> None:
     assert {host: runs for host, runs in played.runs.items() if runs > FIRST_RUNS_MAX and host != "localhost"} == {}
 
 
+class Writer(threading.Thread):
+    """A client that writes to the leader without a pause, and never tries anything twice."""
+
+    def __init__(self, stage: Stage) -> None:
+        super().__init__()
+        self.stage = stage
+        self.over = threading.Event()
+        self.acknowledged = 0
+        self.refused: list[str] = []
+
+    def run(self) -> None:
+        leader = next(ip for ip in NODES.values() if self.stage.ask(ip, "GET", "/is-leader").status_code == 200)
+        while not self.over.wait(0.02):
+            try:
+                answer = self.stage.ask(leader, "PUT", "/kv/rotation", str(self.acknowledged).encode())
+            except OSError as error:
+                self.refused.append(str(error))
+                continue
+            if answer.status_code < 300:
+                self.acknowledged += 1
+            else:
+                self.refused.append(answer.text)
+
+
+def keys_of(stage: Stage) -> dict[str, tuple[int, int, int]]:
+    """Which keys each node has, and that none has heard what it could not open."""
+    found = {}
+    for name, ip in {**NODES, **POOL}.items():
+        counters = stage.ask(ip, "GET", "/status").json()["own"]["counters"]
+        assert counters["dropped_unknown_key"] == counters["dropped_forged"] == 0, name
+        found[name] = tuple(counters[word] for word in ("key_sending", "key_newest", "keys_known"))
+    return found
+
+
+def test_key_is_changed_without_an_interruption(stage: Stage) -> None:
+    before = stage.ask(NODES["node1"], "GET", "/status").json()["cluster"]
+    assert set(keys_of(stage).values()) == {(1, 1, 1)}
+    writer = Writer(stage)
+    writer.start()
+    try:
+        played = stage.play("playbooks/rotate_key.yml", checkout=stage.folder / "checkout")
+    finally:
+        writer.over.set()
+        writer.join()
+    assert played.code == 0, played.output[-6000:]
+    after = stage.ask(NODES["node1"], "GET", "/status").json()["cluster"]
+    assert set(keys_of(stage).values()) == {(2, 2, 1)}
+    assert [after[word] for word in ("term", "leader")] == [before[word] for word in ("term", "leader")]
+    assert writer.refused == [] and writer.acknowledged > 100
+
+
 def test_second_deploy_changes_nothing_within_its_budget(stage: Stage) -> None:
     played = deploy(stage)
     print("modules run on each host by the second deploy:", played.runs)
     assert set(played.changed.values()) == {0}
     assert {host: runs for host, runs in played.runs.items() if runs > SECOND_RUNS_MAX and host != "localhost"} == {}
+
+
+@FULL
+def test_interrupted_change_of_the_key_is_gone_on_with(stage: Stage) -> None:
+    """Interrupted before the hosts knew the new key, then before some had dropped the old one."""
+    file = stage.prefix / "secrets/cluster.key"
+    alone = file.read_text()
+    file.write_text(alone + content_of([fresh(3)]).decode())
+    played = stage.play("playbooks/rotate_key.yml", checkout=stage.folder / "checkout")
+    assert "The change to key 3 goes on where it stopped." in played.text(), played.output[-6000:]
+    assert played.code == 0 and set(keys_of(stage).values()) == {(3, 3, 1)}
+
+    behind = stage.prefix / "node3/etc/qluster/cluster.key"
+    behind.write_text(file.read_text() + alone)
+    os.kill(stage.daemon("node3"), signal.SIGHUP)
+    stage.wait(lambda: keys_of(stage)["node3"] == (3, 3, 2))
+    again = stage.play("playbooks/rotate_key.yml", checkout=stage.folder / "checkout")
+    assert "The old key is dropped on all hosts, where the run before stopped." in again.text(), again.output[-6000:]
+    assert again.code == 0 and set(keys_of(stage).values()) == {(3, 3, 1)}
 
 
 @FULL

@@ -68,7 +68,8 @@ def test_value_of_the_wrong_type_is_refused(tmp_path: Path) -> None:
     assert played.code == 2 and "node_api_port" in played.text() and not (tmp_path / "local cluster").exists()
 
 
-@pytest.mark.parametrize("playbook", ["deploy.yml", "reinit.yml", "playbooks/destroy.yml", "playbooks/rollback.yml"])
+@pytest.mark.parametrize("playbook", ["deploy.yml", "reinit.yml", "playbooks/destroy.yml", "playbooks/rollback.yml",
+                                      "playbooks/rotate_key.yml"])
 def test_hosts_are_never_left_out(tmp_path: Path, playbook: str) -> None:
     words = ["-e", "qluster_reinit_confirm=local", "-e", "qluster_destroy_confirm=local"]
     played = Stage(tmp_path).play(playbook, "--limit", "node1", *words)
@@ -90,6 +91,11 @@ def test_what_destroys_wants_the_name_of_the_cluster(tmp_path: Path, playbook: s
 def test_reinit_refuses_hosts_that_were_never_deployed(tmp_path: Path) -> None:
     played = Stage(tmp_path).play("reinit.yml", "-e", "qluster_reinit_confirm=local")
     assert played.code == 2 and "Run deploy.yml first" in played.text()
+
+
+def test_key_of_a_cluster_that_does_not_run_is_left_alone(tmp_path: Path) -> None:
+    played = Stage(tmp_path).play("playbooks/rotate_key.yml")
+    assert played.code == 2 and "No node of the cluster local answers" in played.text()
 
 
 def test_status_refuses_where_no_cluster_was_made(tmp_path: Path) -> None:
