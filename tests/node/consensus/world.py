@@ -13,13 +13,14 @@ from math import inf
 from random import Random
 
 from consensus.invariants import Invariants, Violated
+from consensus.memory import Memory, copied
 from qluster.consensus.members import Member, Members
 from qluster.consensus.messages import AnyMessage, decode, encode
 from qluster.consensus.output import Output
 from qluster.consensus.qraft import QRaft
 from qluster.consensus.refusals import Refusal
 from qluster.consensus.settings import Settings
-from qluster.events import Entry, Identity, Save, Saved, SaveEntries, SaveSnapshot, SaveVote
+from qluster.events import Entry, Identity, Saved
 from qluster.holding import Holding, unbound
 
 CLUSTER = 77
@@ -61,7 +62,7 @@ class Faults:
 
 
 @dataclass(slots=True)
-class Host:
+class Host(Memory):
     """One host: what is durable, and the participant while it runs."""
 
     node: int
@@ -78,39 +79,6 @@ class Host:
     def clock(self, now: float) -> float:
         """What this host's clock says."""
         return now * self.clock_rate + self.clock_offset
-
-    def entry(self, index: int) -> Entry | None:
-        """The durable entry at an index."""
-        first = self.saved.entries[0].index if self.saved.entries else 0
-        place = index - first
-        return self.saved.entries[place] if first and 0 <= place < len(self.saved.entries) else None
-
-    def term_at(self, index: int) -> int | None:
-        """Term of the durable entry at an index, None where it is compacted or missing."""
-        snapshot = self.saved.snapshot
-        if snapshot is not None and index == snapshot.index:
-            return snapshot.term
-        entry = self.entry(index)
-        return entry.term if entry else None
-
-    @property
-    def last_index(self) -> int:
-        """The newest durable index."""
-        snapshot_index = self.saved.snapshot.index if self.saved.snapshot else 0
-        return self.saved.entries[-1].index if self.saved.entries else snapshot_index
-
-    def save(self, save: Save) -> None:
-        """Make it durable, as edge/disk.py does."""
-        match save:
-            case SaveVote(term, vote):
-                self.saved.term, self.saved.vote = term, vote
-            case SaveEntries(entries):
-                first = entries[0].index
-                self.saved.entries = [entry for entry in self.saved.entries if entry.index < first] + list(entries)
-            case SaveSnapshot(snapshot, reset):
-                self.saved.snapshot = snapshot
-                kept = [] if reset else [one for one in self.saved.entries if one.index > snapshot.index]
-                self.saved.entries = kept
 
 
 def sent_early(qraft: QRaft, output: Output) -> list[tuple[int | None, AnyMessage]]:
@@ -228,10 +196,7 @@ class World:
     def start(self, host: Host) -> None:
         """The host's daemon starts from what is durable."""
         saved = host.saved
-        copy = Saved(
-            saved.uid, saved.boot, True, saved.identity, saved.term, saved.vote, saved.snapshot, list(saved.entries)
-        )
-        host.qraft = QRaft(host.node, self.settings, copy, self.random, host.clock(self.now))
+        host.qraft = QRaft(host.node, self.settings, copied(saved), self.random, host.clock(self.now))
         host.applied = saved.snapshot.index if saved.snapshot else 0
         host.chain = int.from_bytes(saved.snapshot.state, "big") if saved.snapshot else 0
         self.checks.restarted(host)

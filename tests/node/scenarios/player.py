@@ -29,6 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
+from consensus.memory import copied, keep
 from consensus.world import sent_early
 from qluster.consensus import messages as say
 from qluster.consensus.members import Member, Members
@@ -98,11 +99,8 @@ class Player:
         self.do_start(str(node))
 
     def do_start(self, node: str) -> None:
-        saved = self.saved[int(node)]
-        copy = Saved(
-            saved.uid, 1, True, saved.identity, saved.term, saved.vote, saved.snapshot, list(saved.entries)
-        )
-        self.nodes[int(node)] = QRaft(int(node), self.settings, copy, Middle(0), self.now)
+        saved = copied(self.saved[int(node)])
+        self.nodes[int(node)] = QRaft(int(node), self.settings, saved, Middle(0), self.now)
 
     def do_crash(self, node: str) -> None:
         del self.nodes[int(node)]
@@ -198,7 +196,7 @@ class Player:
         self._send(node, sent_early(qraft, output))
         for save in output.save:
             self.lines.append(f"{node} saves {_save(save)}")
-            _keep(self.saved[node], save)
+            keep(self.saved[node], save)
         self._send(node, output.send)
         self._rest(node, output)
         if number:
@@ -254,17 +252,6 @@ def _save(save: Save) -> str:
             return f"snapshot {snapshot.index}/{snapshot.term}{' and drops its log' if reset else ''}"
         case SaveIdentity():
             return "identity"
-
-
-def _keep(saved: Saved, save: Save) -> None:
-    match save:
-        case SaveVote(term, vote):
-            saved.term, saved.vote = term, vote
-        case SaveEntries(entries):
-            saved.entries = [one for one in saved.entries if one.index < entries[0].index] + list(entries)
-        case SaveSnapshot(snapshot, reset):
-            saved.snapshot = snapshot
-            saved.entries = [] if reset else [one for one in saved.entries if one.index > snapshot.index]
 
 
 def _message(message: say.AnyMessage) -> str:

@@ -8,9 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from random import Random
 
+from consensus.memory import Memory, copied
 from qluster.consensus.messages import AnyMessage
 from qluster.consensus.qraft import QRaft
-from qluster.events import Entry, Identity, Save, Saved, SaveEntries, SaveSnapshot, SaveVote
+from qluster.events import Entry, Identity, Save, Saved
 from qluster.holding import Holding
 from swarm.quiet import GRAIN, grid_after, on_grid
 from swarm.registers import Registers
@@ -32,7 +33,7 @@ class Chance(Random):
 
 
 @dataclass(slots=True)
-class Host:
+class Host(Memory):
     """One host. Its number changes when its state is lost: then it is a new node."""
 
     node: int
@@ -94,50 +95,6 @@ class Host:
 
     # --- what is durable --------------------------------------------------------------------
 
-    def entry(self, index: int) -> Entry | None:
-        """The durable entry at an index."""
-        entries = self.saved.entries
-        place = index - entries[0].index if entries else -1
-        return entries[place] if 0 <= place < len(entries) else None
-
-    def term_at(self, index: int) -> int | None:
-        """Term of the durable entry at an index, None where it is compacted or missing."""
-        snapshot = self.saved.snapshot
-        if snapshot is not None and index == snapshot.index:
-            return snapshot.term
-        entry = self.entry(index)
-        return entry.term if entry else None
-
-    def holds(self, index: int, term: int) -> bool:
-        """Whether the entry is durable here, by itself or in a snapshot."""
-        snapshot, entry = self.saved.snapshot, self.entry(index)
-        return (snapshot is not None and index <= snapshot.index) or (entry is not None and entry.term == term)
-
-    @property
-    def last_index(self) -> int:
-        """The newest durable index."""
-        if self.saved.entries:
-            return self.saved.entries[-1].index
-        return self.saved.snapshot.index if self.saved.snapshot else 0
-
-    def save(self, save: Save) -> None:
-        """Make it durable, as edge/disk does."""
-        saved = self.saved
-        match save:
-            case SaveVote(term, vote):
-                saved.term, saved.vote = term, vote
-            case SaveEntries(entries):
-                place = entries[0].index - saved.entries[0].index if saved.entries else 0
-                assert place <= len(saved.entries), f"entry {entries[0].index} would leave a gap"
-                if place < 0:
-                    saved.entries = list(entries)
-                else:
-                    del saved.entries[place:]
-                    saved.entries += entries
-            case SaveSnapshot(snapshot, reset):
-                saved.snapshot = snapshot
-                saved.entries = [] if reset else [one for one in saved.entries if one.index > snapshot.index]
-
     def read_anew(self) -> None:
         """As the disk does at a start: of a log beside a snapshot that replaced it nothing is kept."""
         saved, snapshot = self.saved, self.saved.snapshot
@@ -160,13 +117,6 @@ class Host:
         self.saved = real
         self.lied = self.lied or lost
         return lost
-
-
-def copied(saved: Saved) -> Saved:
-    """As it is read at a start."""
-    return Saved(
-        saved.uid, saved.boot, True, saved.identity, saved.term, saved.vote, saved.snapshot, list(saved.entries)
-    )
 
 
 def blank(node: int, entries: list[Entry]) -> Saved:
