@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from consensus.test_world import WORLDS
 from consensus.world import World
+from planting import Plant, after, replaced
 from qluster import quorum
 from qluster.consensus import lease
 from qluster.consensus.following import Following
@@ -22,19 +23,6 @@ from qluster.consensus.membership import Configuration
 from qluster.consensus.office import Office
 from qluster.consensus.participant import Participant
 from qluster.consensus.progress import Progress
-
-Plant = Callable[[pytest.MonkeyPatch], None]
-
-
-def after(method: Callable[..., Any], then: Callable[[Any], None]) -> Callable[..., Any]:
-    """The method, followed by something wrong."""
-
-    def faulty(self: Any, *arguments: Any, **named: Any) -> Any:
-        result = method(self, *arguments, **named)
-        then(self)
-        return result
-
-    return faulty
 
 
 def forget_vote(me: Participant) -> None:
@@ -71,27 +59,22 @@ def all_reads(self: Rounds, configuration: Any) -> list[int]:
     return self.abandon()
 
 
-def method(owner: type, name: str, faulty: Callable[..., Any]) -> Plant:
-    """A plant that replaces one method."""
-    return lambda patch: patch.setattr(owner, name, faulty)
-
-
 FAULTS: dict[str, tuple[str, int, Plant]] = {
     "B1 a restart forgets the vote": (
-        "restless", 98, method(Participant, "__init__", after(Participant.__init__, forget_vote))),
-    "B5 match goes back": ("lossy", 0, method(Progress, "confirm", overwrite_match)),
-    "B6 an older term is committed": ("stormy", 2, method(Office, "_committed", commit_older_terms)),
-    "B7 an old append cuts the log": ("lossy", 0, method(Journal, "merge", cut_always)),
-    "S5 the log is not asked for": ("cut", 2, method(Participant, "newer_here", lambda *_: False)),
+        "restless", 98, replaced(Participant, "__init__", after(Participant, "__init__", forget_vote))),
+    "B5 match goes back": ("lossy", 0, replaced(Progress, "confirm", overwrite_match)),
+    "B6 an older term is committed": ("stormy", 2, replaced(Office, "_committed", commit_older_terms)),
+    "B7 an old append cuts the log": ("lossy", 0, replaced(Journal, "merge", cut_always)),
+    "S5 the log is not asked for": ("cut", 2, replaced(Participant, "newer_here", lambda *_: False)),
     "S8 commit beyond what was verified": (
-        "cut", 0, method(Following, "append", after(Following.append, commit_own_last))),
-    "S11 one copy too few commits": ("cut", 0, method(Configuration, "committed", one_copy_fewer)),
+        "cut", 0, replaced(Following, "append", after(Following, "append", commit_own_last))),
+    "S11 one copy too few commits": ("cut", 0, replaced(Configuration, "committed", one_copy_fewer)),
     "S18 votes are given while a leader is heard": (
-        "cut", 306, method(Participant, "promised_to_another", lambda *_: False)),
+        "cut", 306, replaced(Participant, "promised_to_another", lambda *_: False)),
     "D1 the lease is longer than the promise": (
-        "stormy", 2, lambda patch: patch.setattr(lease, "LEASE_FRACTION", 1.5)),
-    "D1 the lease is kept after the word to take over": ("lossy", 14, method(Rounds, "give_up", lambda self: None)),
-    "S13 reads are not confirmed": ("stormy", 20, method(Rounds, "confirmed", all_reads)),
+        "stormy", 2, replaced(lease, "LEASE_FRACTION", 1.5)),
+    "D1 the lease is kept after the word to take over": ("lossy", 14, replaced(Rounds, "give_up", lambda self: None)),
+    "S13 reads are not confirmed": ("stormy", 20, replaced(Rounds, "confirmed", all_reads)),
 }  # fmt: skip
 """What is broken, in which world it shows, and a seed that showed it; others are tried when that one no longer does."""
 
@@ -112,10 +95,10 @@ def first_seed_that_fails(kind: str, likely: int, sends_first: bool = False) -> 
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_planted_fault_is_found(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_planted_fault_is_found(fault: str) -> None:
     kind, likely, plant = FAULTS[fault]
-    plant(monkeypatch)
-    assert first_seed_that_fails(kind, likely) is not None
+    with plant():
+        assert first_seed_that_fails(kind, likely) is not None
 
 
 def test_sending_before_saving_is_found() -> None:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from math import inf
 from typing import Any
 from unittest.mock import patch
 
+from planting import Plants
 from qluster import node as node_module
 from qluster import quorum
 from qluster.cluster import reign as reigning
@@ -33,18 +33,8 @@ from sim.disk import SimDisk
 from sim.host import Host
 from sim.world import World
 
-Plant = Callable[[], Any]
-PLANTS: dict[str, Plant] = {}
-
-
-def plant(sentence: str) -> Callable[[Callable[[], Iterator[None]]], Plant]:
-    """Enter a planted fault under what it does wrong."""
-
-    def enter(make: Callable[[], Iterator[None]]) -> Plant:
-        PLANTS[sentence] = contextmanager(make)
-        return PLANTS[sentence]
-
-    return enter
+PLANTS = Plants()
+plant = PLANTS.plant
 
 
 # --- the database ------------------------------------------------------------------------

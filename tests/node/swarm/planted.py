@@ -7,13 +7,13 @@ rule that is broken.
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator
 from math import inf
 from typing import Any
 from unittest.mock import patch
 
 from msgspec.structs import replace
+from planting import Plants, after
 from qluster import quorum
 from qluster.consensus import lease
 from qluster.consensus.election import Election
@@ -33,35 +33,8 @@ from swarm.host import Host, blank
 from swarm.storms import Storms
 from swarm.world import World
 
-Plant = Callable[[], AbstractContextManager[None]]
-PLANTS: dict[str, Plant] = {}
-
-
-def plant(sentence: str) -> Callable[[Callable[[], Iterator[None]]], Plant]:
-    """Enter a planted fault under its source and what it does wrong."""
-
-    def enter(make: Callable[[], Iterator[None]]) -> Plant:
-        PLANTS[sentence] = contextmanager(make)
-        return PLANTS[sentence]
-
-    return enter
-
-
-def method(sentence: str, owner: Any, name: str, faulty: Any) -> None:
-    """A planted fault that replaces one method."""
-    PLANTS[sentence] = lambda: patch.object(owner, name, faulty)  # type: ignore[return-value]
-
-
-def after(owner: type, name: str, then: Callable[[Any], None]) -> Callable[..., Any]:
-    """The method, followed by something wrong."""
-    sound = getattr(owner, name)
-
-    def faulty(self: Any, *arguments: Any, **named: Any) -> Any:
-        result = sound(self, *arguments, **named)
-        then(self)
-        return result
-
-    return faulty
+PLANTS = Plants()
+plant, method = PLANTS.plant, PLANTS.method
 
 
 # --- what is remembered ----------------------------------------------------------------------
@@ -443,7 +416,7 @@ def _listeners_count() -> Iterator[None]:
 
 method("D1: the lease outlasts the promise", Rounds, "lease_until", lambda self, configuration: (
     self.contact_at(configuration) + 45.0))  # fmt: skip
-PLANTS["D1: the lease is longer than what was promised"] = lambda: patch.object(lease, "LEASE_FRACTION", 1.5)  # type: ignore[return-value]
+method("D1: the lease is longer than what was promised", lease, "LEASE_FRACTION", 1.5)
 method("D1: the lease is kept after the word to take over", Rounds, "give_up", lambda self: None)
 
 
