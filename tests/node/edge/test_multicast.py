@@ -7,13 +7,13 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
-from math import inf
+from collections.abc import AsyncIterator
 from pathlib import Path
 from random import Random
 
 import pytest
 import pytest_asyncio
+from edge.linked_world import WAIT_MAX, Peer, udp_socket, until
 from hypothesis import given
 from hypothesis import strategies as st
 from qluster.config import UdpSocket
@@ -21,31 +21,17 @@ from qluster.edge.clock import monotonic
 from qluster.edge.multicast import SEGMENTS_MAX, SEGMENTS_SIZE_MAX, Multicast, NetworkUnusable, runs
 from qluster.edge.multicast.offload import coalesce, cut, told
 from qluster.events import Address, Send
-from qluster.transport.link import Link, LinkSettings
 from qluster.transport.pacing import BURST_SMALL, FRAME_SIZE
-from qluster.transport.seal import Key
 
 GROUP = "239.19.77.3"
 HOSTS = ("127.0.77.1", "127.0.77.2", "127.0.77.3")
 TARGETS: list[Address | None] = [None, (HOSTS[0], 7400), (HOSTS[1], 7400)]
-WAIT_MAX = 10.0
 
 
 def free_port() -> int:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
         one.bind((HOSTS[0], 0))
         return int(one.getsockname()[1])
-
-
-def udp_socket(*group: Address, interface: str = "lo", buffer_size: int = 65536) -> UdpSocket:
-    return UdpSocket(
-        group=group,
-        interface=interface,
-        pacing_rate=268435456,
-        loopback=False,
-        send_buffer_size=buffer_size,
-        recv_buffer_size=buffer_size,
-    )
 
 
 class Host:
@@ -56,54 +42,8 @@ class Host:
         self.multicast = Multicast(ip, wanted, lambda datagram, source: self.heard.append((datagram, source)))
 
 
-class LinkedHost(Host):
-    """A node's link with its sockets: what the daemon does, without a node."""
-
-    def __init__(self, number: int, wanted: UdpSocket, rate: int = 268435456) -> None:
-        super().__init__(HOSTS[number], wanted)
-        self.multicast = Multicast(HOSTS[number], wanted, self._received)
-        self.multicast.open()
-        settings = LinkSettings(
-            datagram_size=self.multicast.datagram_size,
-            recv_buffer_size=self.multicast.recv_buffer_size,
-            pacing_rate=rate,
-        )
-        keys = [Key(1, bytes(range(32)))]
-        self.link = Link("edge", number + 1, 1, keys, settings, Random(number), monotonic())
-        self.messages: list[bytes] = []
-        self._timer: asyncio.TimerHandle | None = None
-
-    @property
-    def large(self) -> list[bytes]:
-        return [message for message in self.messages if len(message) > 1000]
-
-    def say(self, message: bytes) -> None:
-        self.link.send(message, None, monotonic())
-        self._step()
-
-    def close(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self.multicast.close()
-
-    def _received(self, datagram: bytes, source: Address) -> None:
-        self.messages += [one.message for one in self.link.receive(datagram, source, monotonic())]
-        self._step()
-
-    def _step(self) -> None:
-        now = monotonic()
-        self.multicast.send(self.link.due(now))
-        if self._timer is not None:
-            self._timer.cancel()
-        if self.link.wake_at < inf:
-            wait = max(0.0, self.link.wake_at - now)
-            self._timer = asyncio.get_running_loop().call_later(wait, self._step)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(WAIT_MAX):
-        while not condition():
-            await asyncio.sleep(0.005)
+def large(peer: Peer) -> list[bytes]:
+    return [message for message in peer.messages if len(message) > 1000]
 
 
 @pytest.fixture
@@ -251,20 +191,21 @@ def test_chunks_of_a_large_message_take_two_calls() -> None:
 
 async def test_large_messages_of_three_nodes_arrive_through_real_sockets(port: int) -> None:
     """Links and sockets together, with two megabytes from each node at full speed."""
-    nodes = [LinkedHost(number, udp_socket((GROUP, port), buffer_size=1048576)) for number in range(3)]
+    wanted = udp_socket((GROUP, port), buffer_size=1048576)
+    nodes = [Peer(ip, number, wanted) for number, ip in enumerate(HOSTS, 1)]
     try:
         messages = [Random(number).randbytes(64_000) for number in range(33)]
         for number, message in enumerate(messages):
             nodes[number % 3].say(message)
             await asyncio.sleep(0)
         async with asyncio.timeout(WAIT_MAX):
-            while any(len(node.large) < 22 for node in nodes):
+            while any(len(large(node)) < 22 for node in nodes):
                 for node in nodes:
                     node.say(b"what was last is noticed to be lost by what comes next")
                 await asyncio.sleep(0.02)
         for number, node in enumerate(nodes):
             others = (message for position, message in enumerate(messages) if position % 3 != number)
-            assert sorted(node.large) == sorted(others)
+            assert sorted(large(node)) == sorted(others)
             assert node.link.counters["dropped_forged"] == node.link.counters["dropped_malformed"] == 0
     finally:
         for node in nodes:
@@ -274,7 +215,8 @@ async def test_large_messages_of_three_nodes_arrive_through_real_sockets(port: i
 @pytest.mark.parametrize("rate", [1_000_000, 5_000_000], ids=["1 MB/s", "5 MB/s"])
 async def test_pacing_is_held_on_the_wire(port: int, rate: int) -> None:
     """Never faster than asked; much slower only where this machine is very busy."""
-    nodes = [LinkedHost(number, udp_socket((GROUP, port), buffer_size=1048576), rate=rate) for number in range(2)]
+    wanted = udp_socket((GROUP, port), buffer_size=1048576)
+    nodes = [Peer(ip, number, wanted, rate=rate) for number, ip in enumerate(HOSTS[:2], 1)]
     try:
         nodes[0].say(b"first")
         began, before = monotonic(), nodes[0].link.counters["datagrams_sent"]

@@ -4,84 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
-from math import inf
 from random import Random
 
 import pytest
 import pytest_asyncio
+from edge.linked_world import Peer, udp_socket, until
 from edge.segment_world import Segment
 from qluster.config import UdpSocket
-from qluster.edge.clock import monotonic
 from qluster.edge.multicast import Multicast, NetworkUnusable
 from qluster.events import Address
-from qluster.transport.link import Link, LinkSettings
-from qluster.transport.seal import Key
 
-KEYS = [Key(1, bytes(range(32)))]
 GROUPS = {4: ("239.19.77.41", 7441), 6: ("ff15::77:41", 7441)}
-WAIT_MAX = 10.0
 
 
-def udp_socket(*group: Address, interface: str = "eth0", recv_buffer_size: int = 1048576) -> UdpSocket:
-    return UdpSocket(
-        group=group,
-        interface=interface,
-        pacing_rate=268435456,
-        loopback=False,
-        send_buffer_size=1048576,
-        recv_buffer_size=recv_buffer_size,
-    )
-
-
-class Node:
-    """A node's sockets on a host of the segment, with its link; it answers every message to the group."""
-
-    def __init__(self, segment: Segment, number: int, wanted: UdpSocket, version: int, keys: list[Key] = KEYS) -> None:
-        self.ip = segment.ip(number, version)
-        self.messages: list[bytes] = []
-        self.sources: set[Address] = set()
-        self.multicast = Multicast(self.ip, wanted, self._received)
-        with segment.entered(number):
-            self.multicast.open()
-        settings = LinkSettings(
-            datagram_size=self.multicast.datagram_size,
-            recv_buffer_size=self.multicast.recv_buffer_size,
-            group_size=self.multicast.group_size,
-        )
-        self.link = Link("segment", number, 1, keys, settings, Random(number), monotonic())
-        self._timer: asyncio.TimerHandle | None = None
-
-    def say(self, message: bytes, to: Address | None = None) -> None:
-        self.link.send(message, to, monotonic(), answered=True)
-        self._step()
-
-    def close(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self.multicast.close()
-
-    def _received(self, datagram: bytes, source: Address) -> None:
-        for one in self.link.receive(datagram, source, monotonic()):
-            self.messages.append(one.message)
-            self.sources.add(one.source)
-            if not one.message.startswith(b"heard"):
-                self.link.send(b"heard " + one.message[:20], one.source, monotonic())
-        self._step()
-
-    def _step(self) -> None:
-        now = monotonic()
-        self.multicast.send(self.link.due(now))
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if self.link.wake_at < inf:
-            self._timer = asyncio.get_running_loop().call_later(max(0.0, self.link.wake_at - now), self._step)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(WAIT_MAX):
-        while not condition():
-            await asyncio.sleep(0.005)
+def wanted(*group: Address) -> UdpSocket:
+    return udp_socket(*group, interface="eth0", buffer_size=1048576)
 
 
 @pytest.fixture(scope="module")
@@ -91,18 +28,19 @@ def segment() -> Iterator[Segment]:
     made.close()
 
 
-Made = Callable[..., list[Node]]
+Made = Callable[..., list[Peer]]
 
 
 @pytest_asyncio.fixture
 async def made(segment: Segment) -> AsyncIterator[Made]:
-    nodes: list[Node] = []
+    nodes: list[Peer] = []
 
-    def make(version: int, *, peers: bool = False) -> list[Node]:
+    def make(version: int, *, peers: bool = False) -> list[Peer]:
         listed = tuple((segment.ip(number, version), GROUPS[version][1]) for number in (1, 2, 3))
-        wanted = udp_socket(*listed) if peers else udp_socket(GROUPS[version])
+        sockets = wanted(*listed) if peers else wanted(GROUPS[version])
         for number in (1, 2, 3):
-            nodes.append(Node(segment, number, wanted, version))
+            ip, there = segment.ip(number, version), segment.entered(number)
+            nodes.append(Peer(ip, number, sockets, answers=True, there=there))
         return nodes
 
     yield make
@@ -113,7 +51,7 @@ async def made(segment: Segment) -> AsyncIterator[Made]:
 
 
 def test_sizes_leave_room_for_the_headers(segment: Segment) -> None:
-    assert {version: Multicast(segment.ip(1, version), udp_socket(GROUPS[version]), print).headers_size
+    assert {version: Multicast(segment.ip(1, version), wanted(GROUPS[version]), print).headers_size
             for version in (4, 6)} == {4: 28, 6: 48}  # fmt: skip
 
 
@@ -171,9 +109,9 @@ async def test_node_whose_multicast_reaches_nobody_gets_through_by_unicast(segme
 
 async def test_ipv6_address_that_is_not_here_is_refused(segment: Segment) -> None:
     with segment.entered(1), pytest.raises(NetworkUnusable, match=r"^ip: fd66::99 is no address of this host"):
-        Multicast("fd66::99", udp_socket(GROUPS[6]), print).open()
+        Multicast("fd66::99", wanted(GROUPS[6]), print).open()
 
 
 async def test_families_are_not_mixed(segment: Segment) -> None:
     with segment.entered(1), pytest.raises(NetworkUnusable, match=r"ff15::77:41 is IPv6, ip 10.66.7.1 is IPv4"):
-        Multicast("10.66.7.1", udp_socket(GROUPS[6]), print).open()
+        Multicast("10.66.7.1", wanted(GROUPS[6]), print).open()
