@@ -39,7 +39,7 @@ LOOKED_BACK = {"moved_at": 12.0, "probed_at": 12.0}
 
 GRAIN = 1 / 65536
 
-DURATIONS = {"promise", "limit", "reluctance"}
+DURATIONS = {"promise", "limit"}
 """Fields that are lengths of time, not moments."""
 
 BY_IDENTITY = (Settings, Members, Snapshot, Message, Configuration)
