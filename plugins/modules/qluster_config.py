@@ -14,7 +14,8 @@ description:
   - Timers and sizes that must be the same on all nodes are kept in the cluster's log.
     This module compares them with O(settings), and changes what differs in one step for all nodes.
   - Values count as equal when they mean the same, such as V(60s) and V(1m).
-  - What is fixed while a cluster lives is refused before anything is changed.
+  - What is fixed while a cluster lives is refused before anything is changed. A list of peers in the place of a
+    multicast group is left to the nodes' files.
 extends_documentation_fragment:
   - qhb.qluster.connection
   - qhb.qluster.attributes.action_group
@@ -63,7 +64,8 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.qhb.qluster.plugins.module_utils._arguments import CONNECTION, connect
 from ansible_collections.qhb.qluster.plugins.module_utils._client import Unanswered
 
-FIXED = ("cluster.name", "cluster.founder", "udp.socket.group")
+GROUP = "udp.socket.group"
+FIXED = ("cluster.name", "cluster.founder", GROUP)
 UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h))+")
 PLACE = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+)):([0-9]+)")
@@ -119,19 +121,33 @@ def differing(wanted, present):
     return changes
 
 
+def lists_peers(value):
+    """Whether a group is a list of nodes and no multicast group."""
+    found = places(text(value))
+    return found is not None and not any(ipaddress.ip_address(host).is_multicast for host, _port in found)
+
+
+def without_lists(changes):
+    """The changes without that of a list of peers: it stands in the files alone, and each node has its own."""
+    group = changes.get(GROUP)
+    if group is None or not (lists_peers(group["before"]) and lists_peers(group["after"])):
+        return changes
+    return {key: change for key, change in changes.items() if key != GROUP}
+
+
 def refuse_fixed(changes):
     fixed = [f"{key} (is {changes[key]['before']}, wanted {changes[key]['after']})" for key in FIXED if key in changes]
     if fixed:
         raise Refusal(
-            f"{', '.join(fixed)}: this is fixed while the cluster lives. Set it back, or begin anew: stop the "
-            "daemons, deploy, and run reinit.yml."
+            f"{', '.join(fixed)}: this is fixed while the cluster lives. Set it back, or begin anew: destroy.yml, "
+            "then deploy.yml, which loses what is in the database."
         )
 
 
 def perform(client, wanted, check):
     """Compare, and change what differs."""
     present = client.ask("GET", "/config").document
-    changes = differing(wanted, present)
+    changes = without_lists(differing(wanted, present))
     refuse_fixed(changes)
     if changes and not check:
         client.ask("POST", "/config", body={key: change["after"] for key, change in changes.items()})

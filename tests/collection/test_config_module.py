@@ -6,7 +6,12 @@ from typing import Any
 
 import pytest
 from ansible_collections.qhb.qluster.plugins.module_utils._client import Answer
-from ansible_collections.qhb.qluster.plugins.modules.qluster_config import Refusal, differing, perform
+from ansible_collections.qhb.qluster.plugins.modules.qluster_config import (
+    Refusal,
+    differing,
+    perform,
+    without_lists,
+)
 
 PRESENT = {"cluster.name": "main", "cluster.node-timeout": "1m", "cluster.quorum-replication": "true",
            "udp.max-log-size": "64000", "udp.socket.group": "192.0.2.1:7400, 192.0.2.2:7400"}
@@ -43,6 +48,17 @@ def test_lists_of_ipv6_peers_are_compared_by_their_addresses(value: Any, same: b
 def test_unknown_setting_is_refused_with_those_there_are() -> None:
     with pytest.raises(Refusal, match=r"cluster\.timeout is no replicated setting .* cluster\.node-timeout"):
         differing({"cluster.timeout": "1s"}, PRESENT)
+
+
+@pytest.mark.parametrize(
+    ("present", "wanted", "left"),
+    [("192.0.2.1:7400,192.0.2.2:7400", ["192.0.2.1:7400", "192.0.2.3:7400"], True),
+     ("[fd00::1]:7400", ["[fd00::1]:7400", "[fd00::2]:7400"], True),
+     ("192.0.2.1:7400", "239.19.76.1:7400", False), ("239.19.76.1:7400", ["192.0.2.1:7400"], False),
+     ("239.19.76.1:7400", "239.19.76.2:7400", False)])
+def test_list_of_peers_is_left_to_the_files_and_a_group_is_fixed(present: str, wanted: Any, left: bool) -> None:
+    changes = without_lists(differing({"udp.socket.group": wanted}, {"udp.socket.group": present}))
+    assert (changes == {}) == left
 
 
 class Cluster:

@@ -14,6 +14,7 @@ from msgspec import Struct, field
 from qluster.cluster import commands
 from qluster.cluster.commands import Founded, NodeExpected, NodeMarked, Reign, SettingsChanged, ValueWritten
 from qluster.cluster.values import Values
+from qluster.config.addresses import lists_peers
 from qluster.events import Done, Entry, Refused
 
 KEYS_MAX = 65_536
@@ -22,6 +23,9 @@ thousands a second may come with a key meanwhile. They take 10 MB then."""
 
 KEYS_FORGOTTEN = 4096
 """The oldest go so many at a time: taking the first out of a dictionary gets slower each time."""
+
+GROUP = "udp.socket.group"
+
 
 class MalformedState(ValueError):
     """Bytes that are no state, or that of another entry: they come from a newer version, or are damaged."""
@@ -74,12 +78,17 @@ class State(Struct):
         """The settings that a configuration file must agree with, given what it says.
 
         A file may still hold the value of the founding for a setting that was changed since:
-        then the value in force is not held against it.
+        then the value in force is not held against it. A list of peers may be another one: it says only whom
+        this node sends to, and grows host by host before the next one joins.
         """
-        return {
+        wanted = {
             key: setting.founded if shared.get(key) == setting.founded else setting.value
             for key, setting in self.settings.items()
         }
+        mine = shared.get(GROUP)
+        if mine and GROUP in wanted and lists_peers(mine) and lists_peers(wanted[GROUP]):
+            wanted[GROUP] = mine
+        return wanted
 
     def apply(self, entry: Entry) -> Refused | Done | None:
         """Apply a committed entry; None when it happened, else what stood against it, or where it happened before."""

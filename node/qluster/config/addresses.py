@@ -77,6 +77,15 @@ def place_text(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+def lists_peers(group: str) -> bool:
+    """Whether the text of ``udp.socket.group`` is a list of nodes and no multicast group, nor nonsense."""
+    try:
+        hosts = [read_host(read_place(place)[0]) for place in group.split(",")]
+    except ValueError:
+        return False
+    return 1 <= len(hosts) <= PEERS_MAX
+
+
 @dataclass(frozen=True, slots=True)
 class Host:
     """The address of one host."""

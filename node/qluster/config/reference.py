@@ -54,7 +54,7 @@ A word that YAML takes for something else (`on`, `no`, `null`) is written in quo
 
 _CHANGES = {
     Change.HOST: ("-", "belongs to this host"),
-    Change.CLUSTER: ("fixed", "the same on all nodes; stop all of them to change it in every config.yaml"),
+    Change.CLUSTER: ("fixed", "the same on all nodes, from the founding on; a list of peers may change, host by host"),
     Change.LIVE: ("live", "the same on all nodes; `POST /config` changes it at once"),
 }
 

@@ -106,5 +106,5 @@ def _changed(path: str, text: str) -> object:
     if key.change is Change.HOST:
         raise ValueError("belongs to one host. Change it in that host's config.yaml.")
     if key.change is Change.CLUSTER:
-        raise ValueError("is fixed while the cluster lives. Stop all nodes, then change every config.yaml.")
+        raise ValueError("is fixed while the cluster lives. A list of peers changes host by host, in config.yaml.")
     return key.kind.read(Scalar(text))
