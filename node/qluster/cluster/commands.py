@@ -82,7 +82,10 @@ _decoder = msgspec.msgpack.Decoder(Command)
 
 def encode(body: Body, key: str = "", fingerprint: bytes = b"") -> bytes:
     """The payload of an entry."""
-    return _encoder.encode(Command(key, body, fingerprint))
+    # By a buffer: what the encoder returns by itself has room for half as much again, and the log keeps thousands.
+    buffer = bytearray()
+    _encoder.encode_into(Command(key, body, fingerprint), buffer)
+    return bytes(buffer)
 
 
 def decode(payload: bytes) -> Command:

@@ -46,8 +46,11 @@ SHORT_BYTES_MAX = 512 << 10
 READS_MAX = 4_096
 """Reads that wait for a round: beyond that a client is told to ask again."""
 
-TAIL_ENTRIES_MAX = 4_096
-"""Entries kept in memory behind a snapshot, so that a slow follower needs no snapshot."""
+TAIL_ENTRIES_MAX = 1_024
+"""Entries kept in memory behind a snapshot, so that who was away for a while in which little happened needs none.
+
+For a node that is there and late more is kept (see FETCHED_BYTES_MAX), and in a cluster that writes thousands of
+entries a second a few thousand more would not bridge any absence either."""
 
 TAIL_BYTES_MAX = 8 << 20
 """The same in bytes."""

@@ -24,6 +24,12 @@ REPAIR_MEMORY: Final = 0.010
 delay of requests, and half of the pause before they are repeated."""
 REPAIR_AGE_MAX: Final = 2.0
 """Messages sent longer ago are not repaired: consensus has retried by then."""
+REPAIR_AGE_SURE: Final = 0.3
+"""So long everything is remembered: a receiver of 30 MB/s that is sent 100 asks so late, behind a full socket buffer
+and asking for the third time. With half of that it does not get everything."""
+REPAIR_BYTES_MAX: Final = 1024 * 1024
+"""Bytes of messages remembered for longer: as much as consensus has under way at once. Who misses an older one is
+behind already and gets its entries from the leader's log; without that a busy leader holds 9 MB for nothing."""
 REPAIRS_MAX: Final = 8192
 """Chunks waiting to be sent again; 11 MB at the usual chunk, more than any burst of loss in two seconds."""
 
@@ -116,6 +122,7 @@ class Repairs:
         self._multicast = group_size == 1
         self._counters = counters
         self._recent: dict[MessageKey, Outgoing] = {}
+        self._bytes = 0
         self._waiting: OrderedDict[Repair, None] = OrderedDict()
         self._usual = 1
         """Chunks of a message just now, for those that are forgotten."""
@@ -126,7 +133,7 @@ class Repairs:
         """Remember so many messages from now on."""
         self._capacity = capacity
         while len(self._recent) > capacity:
-            del self._recent[next(iter(self._recent))]
+            self._forget_oldest()
 
     def remember(self, outgoing: Outgoing, now: float) -> None:
         """Its first chunk goes now. A direct message of one chunk is left out: nobody can notice its loss."""
@@ -134,11 +141,17 @@ class Repairs:
             return
         recent = self._recent
         self._usual = outgoing.count
+        while self._bytes > REPAIR_BYTES_MAX and now > recent[next(iter(recent))].sent_at + REPAIR_AGE_SURE:
+            self._forget_oldest()
         if not recent:
             self.forget_at = now + REPAIR_AGE_MAX
         recent[(outgoing.direct, outgoing.number)] = outgoing
+        self._bytes += len(outgoing.message)
         if len(recent) > self._capacity:
-            del recent[next(iter(recent))]
+            self._forget_oldest()
+
+    def _forget_oldest(self) -> None:
+        self._bytes -= len(self._recent.pop(next(iter(self._recent))).message)
 
     def forget_old(self, now: float) -> None:
         """Let go of what is too old to be repaired."""
@@ -149,7 +162,7 @@ class Repairs:
             if now < self.forget_at:
                 return
             self.forget_at = inf
-            del self._recent[key]
+            self._forget_oldest()
 
     def ask(self, want: Want, asker: Address, now: float) -> int:
         """Somebody misses these chunks; how many it lost, as far as that is news.

@@ -8,8 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from qluster.events import Address
 from qluster.transport.fragments import Want
+from qluster.transport.limits import LOG_SIZE_LIMIT, MESSAGE_OVERHEAD
 from qluster.transport.repair import (
     REPAIR_AGE_MAX,
+    REPAIR_AGE_SURE,
+    REPAIR_BYTES_MAX,
     REPAIR_MEMORY,
     REPAIRS_MAX,
     REQUEST_WANTS_MAX,
@@ -152,3 +155,33 @@ def test_what_is_forgotten_still_counts_as_lost() -> None:
     assert sent.ask(Want(False, 1, 0), ALICE, 0.0) == 46, "of the whole message, as many as messages have just now"
     assert sent.counters["repairs_unavailable"] == 2
     assert sent.taken() == []
+
+
+def test_remembered_messages_are_bounded_in_bytes() -> None:
+    """But for the newest and those that were sent just now; what is forgotten in whichever way counts no more."""
+    sent = Sent()
+    later = REPAIR_AGE_SURE + 0.1
+
+    def goes(number: int, now: float, size: int = REPAIR_BYTES_MAX // 2) -> None:
+        outgoing = Outgoing(bytes(size), None, 1, number=number, chunks_sent=1)
+        sent.remember(outgoing, now)
+        outgoing.sent_at = now
+
+    def known() -> list[int]:
+        return [number for direct, number in sent._recent if not direct]
+
+    for number in range(1, 6):
+        goes(number, 1.0)
+    assert known() == [1, 2, 3, 4, 5], "a burst is remembered whole"
+    goes(6, 1.0 + later)
+    assert known() == [4, 5, 6]
+    sent.resize(2)
+    goes(7, 1.0 + 2 * later)
+    assert known() == [6, 7]
+    sent.forget_old(1.0 + 2 * later + REPAIR_AGE_MAX)
+    assert known() == []
+    goes(8, 10.0, LOG_SIZE_LIMIT + MESSAGE_OVERHEAD)
+    assert known() == [8], "the largest there can be is remembered all the same"
+    goes(9, 11.0, 1)
+    goes(10, 12.0, 1)
+    assert known() == [9, 10]

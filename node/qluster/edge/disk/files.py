@@ -18,6 +18,8 @@ logger = logging.getLogger(__name__)
 NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """The disk, the quota, or the limit on a file's size."""
 TEMPORARY_SUFFIX = ".tmp"
+_ZEROS = bytes(64 * 1024)
+"""Written again and again: one piece as large as the room would stay with the process's memory."""
 
 
 def write_at(descriptor: int, data: bytes, offset: int, path: str) -> None:
@@ -51,7 +53,8 @@ def set_aside_room(descriptor: int, begin: int, size: int) -> int:
     """
     try:
         os.posix_fallocate(descriptor, begin, size)
-        os.pwrite(descriptor, bytes(size), begin)
+        whole, rest = divmod(size, len(_ZEROS))
+        os.pwritev(descriptor, [_ZEROS] * whole + [_ZEROS[:rest]], begin)
         return begin + size
     except OSError as error:
         logger.debug("no-room-ahead bytes=%d error=%s", size, error.strerror)
