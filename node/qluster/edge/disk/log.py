@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator
 
 from . import records as bytes_of
+from .ahead import Ahead
 from .files import NO_SPACE, flush_data, flush_directory, set_aside_room, settle, write_at
 from .records import RECORD_HEADER_SIZE, SEGMENT_HEADER_SIZE, VERSION, Record
 from .replay import Contradiction, Replay
@@ -46,6 +47,7 @@ class Log:
         self.end = 0
         """Where the next group will stand in the newest segment."""
         self._room_end = 0
+        self._ahead = Ahead(directory, segment_size)
         self._file = ""
         self._descriptor = -1
         self.sequence = 0
@@ -222,31 +224,54 @@ class Log:
         self.end = end
         self._room_end = max(self._room_end, end)
         self.sequence += 1
+        if end >= self._ahead.due:
+            self._ahead.go_on()
 
     def _open_segment(self, number: int) -> None:
         """Begin a new segment with what makes the older ones dispensable."""
         path = self._path(number)
         data = bytes_of.segment_header(self._uid, number)
         data += bytes_of.group(self.replay.checkpoint(), self._uid, number, len(data), self.sequence + 1)
+        taken = self._ahead.take()
+        made = self._ahead.path if taken else path
+        descriptor, room = taken or (self._create(path, len(data)), 0)
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            if error.errno in NO_SPACE:
-                raise DiskFull(path, len(data)) from error
-            raise DiskFailed(path, f"cannot be created ({error.strerror})") from error
-        try:
-            write_at(descriptor, data, 0, path)
+            write_at(descriptor, data, 0, made)
+            flush_data(descriptor, made)
+            if taken:
+                self._rename(made, path)
         except DiskFull:
             os.close(descriptor)
-            os.unlink(path)
+            os.unlink(made)
             raise
-        flush_data(descriptor, path)
         flush_directory(self._directory)
-        self.close()
+        self._close_segment()
         self._descriptor, self._number, self._file, self._version = descriptor, number, path, VERSION
-        self.end = self._room_end = len(data)
+        self.end = len(data)
+        self._room_end = max(room, self.end)
         self.sequence += 1
         self.replay.begin_segment(number)
+
+    def _create(self, path: str, size: int) -> int:
+        try:
+            return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            if error.errno in NO_SPACE:
+                raise DiskFull(path, size) from error
+            raise DiskFailed(path, f"cannot be created ({error.strerror})") from error
+
+    def _rename(self, made: str, path: str) -> None:
+        """Give a segment its name: with its beginning in it, so that nobody finds one that was never begun."""
+        try:
+            os.rename(made, path)
+        except OSError as error:
+            if error.errno in NO_SPACE:
+                raise DiskFull(path, 0) from error
+            raise DiskFailed(path, f"cannot be named ({error.strerror})") from error
+
+    def give_back(self) -> bool:
+        """Give back the space that is held for the next segment; True when there was some."""
+        return self._ahead.drop()
 
     def drop_unneeded(self) -> bool:
         """Remove the oldest segments that the snapshot has made dispensable; True when more of them are left."""
@@ -259,7 +284,12 @@ class Log:
         return len(unneeded) > DROPS_MAX
 
     def close(self) -> None:
-        """Close the open segment, without the room that it does not need."""
+        """Close the log; what was made ahead is made anew after the next start."""
+        self._ahead.close()
+        self._close_segment()
+
+    def _close_segment(self) -> None:
+        """Without the room that it does not need."""
         if self._descriptor < 0:
             return
         if self._room_end > self.end:

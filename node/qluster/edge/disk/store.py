@@ -126,7 +126,7 @@ class Disk:
 
     def _load_current(self) -> Saved:
         self._close_log()
-        for directory in (self._current, self._snapshot_dir):
+        for directory in (self._current, self._snapshot_dir, self._log_dir):
             remove_temporary(directory)
         node = identity.read(self._current)
         self._refuse_other_cluster(node)
@@ -183,18 +183,26 @@ class Disk:
         self._refuse_after_failure()
         assert self._log is not None, "load() comes before save()"
         try:
-            try:
-                self._save(self._log, saves)
-            except DiskFull as full:
-                if not self._yield_reserve(full):
-                    raise
-                self._save(self._log, saves)
+            self._save_in_what_room_there_is(self._log, saves)
         except DiskFailed as failure:
             self._failure = failure
             raise
         except OSError as error:
             self._failure = DiskFailed(error.filename or self._root, f"saving failed ({error.strerror})")
             raise self._failure from error
+
+    def _save_in_what_room_there_is(self, log: Log, saves: Sequence[Save]) -> None:
+        given_back = False
+        while True:
+            try:
+                self._save(log, saves)
+                return
+            except DiskFull as full:
+                # What is held for later goes first.
+                if not given_back and log.give_back():
+                    given_back = True
+                elif not self._yield_reserve(full):
+                    raise
 
     def _save(self, log: Log, saves: Sequence[Save]) -> None:
         records, fresh = self._named_snapshot(log), saves[self._logged:]
@@ -270,6 +278,8 @@ class Disk:
 
     def relieve(self) -> bool:
         """Look whether there is space again; True when it is short no longer."""
+        if self.short and self._log is not None:
+            self._log.give_back()
         if self.short and self._reserve.take(self._wanted):
             self._wanted = 0
             logger.info("space-back path=%s", self._root)
