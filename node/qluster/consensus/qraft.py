@@ -353,4 +353,8 @@ class QRaft(Looks):
         me.leader = None if me.leader == me.node else me.leader
         me.say("steps-down", term=me.term, reason=repr(reason))
         self._following.query_at = now + me.settings.heartbeat_interval
-        self._election.hurry(now)
+        if me.vote in (None, me.node):
+            self._election.hurry(now)
+        else:
+            # It has just helped another: the others still promise themselves to this one, and it would win them back.
+            self._election.wait_for_outcome(now)

@@ -480,6 +480,28 @@ def test_nothing_is_proposed_during_a_transfer() -> None:
         qraft.transfer(3, STARTED)
 
 
+def test_former_leader_that_voted_for_its_successor_lets_it_begin() -> None:
+    """It would win the others back, who are still promised to it: a hand-over that nobody sees (swarm 20000303)."""
+    qraft = leader_of(THREE)
+    qraft.transfer(2, STARTED)
+    last = qraft.last_index
+    qraft.receive(say.Vote(CLUSTER, 2, qraft.term + 1, last, qraft.term, True), STARTED)
+    output = qraft.take()
+    assert [vote.granted for vote in sent(output, say.VoteReply, to=2)] == [True]
+    qraft.tick(STARTED + SETTINGS.leader_voting_timeout - 0.1)
+    assert qraft.role == "follower" and not sent(qraft.take(), say.PreVote)
+    qraft.tick(STARTED + SETTINGS.leader_voting_timeout + SETTINGS.pre_voting_timeout)
+    assert sent(qraft.take(), say.PreVote), "the successor was never heard"
+
+
+def test_former_leader_whose_log_is_newer_stands_again_at_once() -> None:
+    qraft = leader_of(THREE, 1)
+    qraft.receive(say.Vote(CLUSTER, 2, qraft.term + 1, 1, 1, True), STARTED)
+    assert [vote.granted for vote in sent(qraft.take(), say.VoteReply, to=2)] == [False]
+    qraft.tick(STARTED + SETTINGS.pre_voting_timeout / 8)
+    assert sent(qraft.take(), say.PreVote)
+
+
 def test_target_that_does_not_catch_up_leaves_everything_as_it_was() -> None:
     qraft = leader_of(THREE)
     qraft.propose("command", b"x", STARTED)
