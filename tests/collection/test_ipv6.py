@@ -16,6 +16,7 @@ from collection.playing import BIN, Played, Stage, copy_checkout
 SPACE = f"qluster-six-{os.getpid()}"
 VARIABLES = {"node_udp_socket_interface": "net0", "database_client_networks": ["fd76::/64"]}
 NODES = {f"node{number}": f"fd76::{number}" for number in (1, 2, 3)}
+PEERS = [f"[fd76::{number}]:7477" for number in (1, 2, 3, 4)]
 POOL = {"pool1": "fd76::4"}
 ASK = """
 import asyncio, sys, asyncpg
@@ -27,6 +28,7 @@ asyncio.run(asyncio.wait_for(ask(), 30))
 """
 
 pytestmark = [
+    pytest.mark.timeout(1200),
     pytest.mark.skipif(not os.environ.get("QLUSTER_FULL_TESTS"), reason="takes minutes; QLUSTER_FULL_TESTS=1 runs it"),
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for a network namespace with addresses of its own"),
     pytest.mark.skipif(not os.path.exists("/proc/net/if_inet6"), reason="this machine has no IPv6"),
@@ -60,15 +62,14 @@ def network() -> Iterator[None]:
     subprocess.run(["ip", "netns", "add", SPACE], check=True)
     try:
         lines = ["link set lo up", "link add net0 type veth peer name net1", "link set net0 up", "link set net1 up",
-                 *(f"addr add fd76::{number}/64 dev net0 nodad" for number in (1, 2, 3, 4))]
+                 *(f"addr add fd76::{number}/64 dev net0 nodad" for number in (1, 2, 3, 4, 5))]
         subprocess.run(["ip", "-n", SPACE, "-batch", "-"], input="\n".join(lines), text=True, check=True)
         yield
     finally:
         subprocess.run(["ip", "netns", "delete", SPACE], check=True)
 
 
-@pytest.fixture(params=["[ff15::76:77]:7477", [f"[fd76::{number}]:7477" for number in (1, 2, 3, 4)]],
-                ids=["multicast", "peers"])
+@pytest.fixture
 def stage(request: pytest.FixtureRequest, network: None) -> Iterator[Stage6]:
     folder = Path(tempfile.mkdtemp(prefix="qluster-six-"))
     Stage6.group = request.param
@@ -81,6 +82,7 @@ def stage(request: pytest.FixtureRequest, network: None) -> Iterator[Stage6]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.mark.parametrize("stage", ["[ff15::76:77]:7477", PEERS], indirect=True, ids=["multicast", "peers"])
 def test_cluster_of_ipv6_is_deployed_asked_changed_and_begun_anew(stage: Stage6) -> None:
     said = stage.run("deploy.yml")
     assert "REST      https://[fd76::1]:8080 https://[fd76::2]:8080" in said
@@ -102,3 +104,16 @@ def test_cluster_of_ipv6_is_deployed_asked_changed_and_begun_anew(stage: Stage6)
     kept = stage.played("deploy.yml")
     assert kept.code == 0 and set(kept.changed.values()) == {0}, kept.output[-6000:]
     assert stage.ask(pool) == "fd76::2"
+
+
+@pytest.mark.parametrize("stage", [PEERS], indirect=True, ids=["peers"])
+def test_host_is_listed_by_those_that_are_there_and_then_comes(stage: Stage6) -> None:
+    stage.run("deploy.yml")
+    stage.group = [*PEERS, "[fd76::5]:7477"]
+    stage.write()
+    longer = stage.played("deploy.yml")
+    assert longer.code == 0 and longer.changed["node1"] > 0, longer.output[-6000:]
+    stage.nodes = {**NODES, "node4": "fd76::5"}
+    stage.write()
+    assert "The cluster local is whole: 4 nodes" in stage.run("deploy.yml")
+    assert " fd76::5 " in stage.run("playbooks/status.yml")
