@@ -121,7 +121,7 @@ bench-consensus: $(VENV)/bench.stamp ## the product beside etcd and PySyncObj: m
 	  $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SOURCE),--source $(SOURCE)) $(if $(REALTIME),--realtime) $(if $(ADD),--add) $(foreach cell,$(CELL),--cell '$(cell)')
 
 bench-transport: $(VENV)/dev.stamp ## what a datagram costs, with and without the kernel's help, and how pacing holds
-	@PYTHONPATH=node $(BIN)/python bench/transport.py
+	@PYTHONPATH=node $(BIN)/python bench/transport.py $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(REALTIME),--realtime)
 
 fuzz: $(VENV)/fuzz.stamp ## bad input guided by coverage: make fuzz SECONDS=600 TARGET=node (decode link log routes config; all)
 	@PYTHONPATH=node:tests:tests/node nice $(BIN)/python -m fuzz $(or $(TARGET),all) --seconds $(or $(SECONDS),60)
