@@ -20,13 +20,14 @@ ANSWER_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class Task:
-    """So many writes under way at once; ``count`` ends it after so many instead of after the time."""
+    """So many writes under way at once, to so many keys; ``count`` ends it after so many instead of after the time."""
 
     clients: int
     size: int
     seconds: float
     warm: float
     count: int = 0
+    keys: int = 1
 
 
 def line(answer: dict[str, Any]) -> bytes:

@@ -15,6 +15,7 @@ from dataclasses import replace
 from qluster.cli.logs import begin_log
 from qluster.cli.main import read_config
 from qluster.daemon import Daemon
+from qluster.edge.hostcheck import findings
 from qluster.events import Answer, Done, ValueWriteRequested
 
 from bench import inside, wire
@@ -51,6 +52,8 @@ class Loop:
         await self._over
         if not self._latencies:
             raise RuntimeError(f"no write succeeded: {self._refused}")
+        if self._done < self._task.count:
+            raise RuntimeError(f"{self._done} of {self._task.count} writes succeeded, then: {self._refused}")
         seconds = self._task.seconds if not self._task.count else time.monotonic() - self._counts_from
         figures = from_latencies(self._latencies, seconds, sum(self._refused.values()))
         if self._task.count:
@@ -63,13 +66,20 @@ class Loop:
             return self._done % max(1, self._task.count // KEPT) == 0
         return self._counts_from <= now <= self._ends
 
+    def _over_at(self, now: float) -> bool:
+        """A number is never reached where writes are refused: on a busy machine a leader may have stepped down."""
+        if self._task.count:
+            return self._done >= self._task.count or bool(self._refused)
+        return now >= self._ends
+
     def _next(self) -> None:
         self._ticket += 1
         ticket, asked = self._ticket, time.monotonic()
         waiting: asyncio.Future[Answer | None] = self._loop.create_future()
         waiting.add_done_callback(lambda future: self._ended(ticket, asked, future.result()))
         self._daemon._tickets[ticket] = waiting
-        self._daemon._turns.put(ValueWriteRequested(ticket, "", "bench", self._value, None))
+        key = f"bench/{ticket % self._task.keys}"
+        self._daemon._turns.put(ValueWriteRequested(ticket, "", key, self._value, None))
 
     def _ended(self, ticket: int, asked: float, answer: Answer | None) -> None:
         now = time.monotonic()
@@ -82,7 +92,7 @@ class Loop:
         else:
             word = type(outcome).__name__
             self._refused[word] = self._refused.get(word, 0) + 1
-        over = self._done >= self._task.count if self._task.count else now >= self._ends
+        over = self._over_at(now)
         if not over:
             self._next()
             return
@@ -107,7 +117,12 @@ async def serve(daemon: Daemon) -> None:
 
 async def run(file: str) -> int:
     """The daemon, and beside it whoever takes the orders."""
-    daemon = Daemon(read_config(file))
+    config = read_config(file)
+    # As the program begins: what it loads and looks at stays with the process, and its memory is measured.
+    found = findings(config, starting=True)
+    if found:
+        raise SystemExit("\n".join(found))
+    daemon = Daemon(config)
     serving = asyncio.create_task(serve(daemon))
     try:
         return await daemon.run()
