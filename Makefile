@@ -106,8 +106,8 @@ simulate: $(VENV)/dev.stamp ## clusters in one process, QRaft alone (swarm) and 
 	  PYTHONPATH=node:tests/node $(BIN)/python -m $$world --seeds $(SEEDS) || code=1; done; exit $$code
 
 HOURS ?= 1
-campaign: $(VENV)/dev.stamp ## years of simulated clusters; goes on where it was left: make campaign HOURS=8
-	@PYTHONPATH=node:tests/node nice $(BIN)/python -m swarm --hours $(HOURS)
+campaign: $(VENV)/dev.stamp ## years of simulated clusters; goes on where it was left: make campaign HOURS=8 (or OPERATIONS=10000000)
+	@PYTHONPATH=node:tests/node nice $(BIN)/python -m swarm $(if $(OPERATIONS),--operations $(OPERATIONS),--hours $(HOURS))
 
 planted: $(VENV)/dev.stamp ## hunt every planted fault anew and write docs/planted-faults.md
 	@PYTHONPATH=node:tests/node nice $(BIN)/python -m swarm.hunt

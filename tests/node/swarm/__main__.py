@@ -1,4 +1,7 @@
-"""``python -m swarm --seeds 0-199`` runs seeds; ``--hours 8`` is a campaign that goes on where it was left."""
+"""``python -m swarm --seeds 0-199`` runs seeds; ``--hours 8`` is a campaign that goes on where it was left.
+
+``--operations 10000000`` is a campaign of busy clients until the histories of so many operations were checked.
+"""
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
@@ -9,9 +12,10 @@ import time
 from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
+from math import inf
 from pathlib import Path
 
-from swarm.runs import YEAR, Result, run
+from swarm.runs import CROWDED, YEAR, Result, run
 
 STORY_LINES = 120
 SUMS = (
@@ -30,11 +34,13 @@ def main() -> int:
     parser.add_argument("--seeds", default="0-199", help="one seed, or FIRST-LAST")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--hours", type=float, help="a campaign of so many hours")
-    parser.add_argument("--file", type=Path, default=Path(".cache/campaign.json"), help="the campaign's result")
+    parser.add_argument("--operations", type=int, default=0, help="a campaign of busy clients until so many")
+    parser.add_argument("--file", type=Path, help="the campaign's result; .cache/campaign.json, .cache/operations.json")
     parser.add_argument("--story", action="store_true", help="print the story of a single seed also when all is well")
     chosen = parser.parse_args()
-    if chosen.hours:
-        return campaign(chosen.hours, chosen.file, chosen.workers)
+    if chosen.hours or chosen.operations:
+        file = chosen.file or Path(".cache/operations.json" if chosen.operations else ".cache/campaign.json")
+        return campaign(chosen.hours or inf, file, chosen.workers, chosen.operations)
     first, _, last = chosen.seeds.partition("-")
     seeds = range(int(first), int(last or first) + 1)
     began, total = time.monotonic(), Total()
@@ -124,18 +130,21 @@ class Total:
         return total
 
 
-def campaign(hours: float, file: Path, workers: int) -> int:
-    """Seed after seed for so long; the result is written now and then, and a later campaign adds to it."""
-    total, seed = Total(), 1_000_000
+def campaign(hours: float, file: Path, workers: int, operations: int = 0) -> int:
+    """Seed after seed for so long; the result is written now and then, and a later campaign adds to it.
+
+    With ``operations`` the seeds are those of busy clients, and it is over when so many were checked in all.
+    """
+    total, seed = Total(), CROWDED.start if operations else 1_000_000
     if file.exists():
         kept = json.loads(file.read_text())
         total, seed = Total.from_json(kept), int(kept["next_seed"])
+        assert (seed in CROWDED) == bool(operations), f"{file} is of a campaign of the other kind: name another file"
         print(f"going on from seed {seed} of {file}", flush=True)
     file.parent.mkdir(parents=True, exist_ok=True)
-    end, before = time.monotonic() + hours * 3600, total.wall
-    began = time.monotonic()
+    began, before = time.monotonic(), total.wall
     with ProcessPoolExecutor(workers) as pool:
-        while time.monotonic() < end:
+        while time.monotonic() < began + hours * 3600 and not 0 < operations <= total.sums["operations"]:
             for result in pool.map(run, range(seed, seed + BATCH)):
                 total.add(result)
                 if result.fault:
@@ -145,7 +154,8 @@ def campaign(hours: float, file: Path, workers: int) -> int:
             fresh = file.with_suffix(".new")
             fresh.write_text(json.dumps(total.to_json(seed), indent=1) + "\n")
             fresh.replace(file)
-            print(total.text().splitlines()[0], f"failed {len(total.failed)}", flush=True)
+            checked = f"{total.sums['operations']:.0f} operations checked"
+            print(f"{total.text().splitlines()[0]}; {checked}, failed {len(total.failed)}", flush=True)
     print(total.text())
     return 1 if total.failed else 0
 

@@ -18,14 +18,25 @@ from swarm.quiet import GRAIN
 from swarm.rules import Violated
 
 if TYPE_CHECKING:
+    from qluster.consensus.qraft import QRaft
     from swarm.host import Host
     from swarm.world import World
 
 PATIENCE = 25.0
 """Seconds a client waits for its answer."""
 
-KEYS = 3
 CHECK_STEPS_MAX = 60_000
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """How much is asked for."""
+
+    keys: int = 3
+    burst: int = 1
+    """Requests that come at one moment, of which the node hears before it does anything."""
+    writes_max: int = 1 << 20
+    """Writes under way at most: clients that wait for an answer ask for nothing else."""
 
 
 @dataclass(slots=True)
@@ -45,8 +56,9 @@ class Asked:
 class Clients:
     """All clients of a run."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, demand: Demand = Demand()) -> None:
         self._world = world
+        self._demand = demand
         self.span = 0
         self.operations = 0
         self.unknown = 0
@@ -59,7 +71,7 @@ class Clients:
         """Key, and when it was asked for: by the world's clock, by the host's."""
 
     def ask(self) -> None:
-        """One operation, at some node that takes itself for the leader; now and then at another."""
+        """One burst of operations, at some node that takes itself for the leader."""
         world = self._world
         leaders = world.leaders()
         if not leaders:
@@ -67,29 +79,34 @@ class Clients:
         host = leaders[0] if len(leaders) == 1 else world.random.choice(leaders)
         if host.qraft is None or world.now < host.hung_until:
             return
+        heard = [self._ask_one(host, host.qraft) for _ in range(self._demand.burst)]
+        if any(heard):
+            world.perform(host)
+
+    def _ask_one(self, host: Host, qraft: QRaft) -> bool:
+        """Whether the node has something to do for it now."""
         self._number += 1
-        key = f"{self.span}.{self._number % KEYS}"
-        draw = world.random.random()
+        key = f"{self.span}.{self._number % self._demand.keys}"
+        draw = self._world.random.random()
         if draw < 0.45:
-            self._read(host, key, draw < 0.15)
-        else:
-            kind = Kind.WRITE if draw < 0.7 else Kind.CAS if draw < 0.93 else Kind.DELETE
-            self._write(host, kind, key)
+            return self._read(host, qraft, key, draw < 0.15)
+        if len(self._writes) >= self._demand.writes_max:
+            return False
+        kind = Kind.WRITE if draw < 0.7 else Kind.CAS if draw < 0.93 else Kind.DELETE
+        return self._write(host, qraft, kind, key)
 
-    def _read(self, host: Host, key: str, by_lease: bool) -> None:
-        world, qraft = self._world, host.qraft
-        assert qraft is not None
+    def _read(self, host: Host, qraft: QRaft, key: str, by_lease: bool) -> bool:
+        now, local = self._world.now, host.clock(self._world.now)
         if by_lease:
-            if qraft.ready and host.clock(world.now) < qraft.lease_until:
-                self._note(Kind.READ, key, world.now, world.now + GRAIN / 2, host.registers.values.get(key))
-            return
-        self._reads[self._number] = key, world.now, host.clock(world.now)
-        qraft.request_read(self._number, host.clock(world.now))
-        world.perform(host)
+            if qraft.ready and local < qraft.lease_until:
+                self._note(Kind.READ, key, now, now + GRAIN / 2, host.registers.values.get(key))
+            return False
+        self._reads[self._number] = key, now, local
+        qraft.request_read(self._number, local)
+        return True
 
-    def _write(self, host: Host, kind: Kind, key: str) -> None:
-        world, qraft, number = self._world, host.qraft, self._number
-        assert qraft is not None
+    def _write(self, host: Host, qraft: QRaft, kind: Kind, key: str) -> bool:
+        world, number = self._world, self._number
         value = str(number) if kind is not Kind.DELETE else None
         expected = None
         if kind is Kind.CAS:
@@ -99,7 +116,8 @@ class Clients:
         with suppress(Refusal):
             _, asked.term = qraft.propose("command", payload, host.clock(world.now))
             self._writes[number] = asked
-            world.perform(host)
+            return True
+        return False
 
     # --- answers -------------------------------------------------------------------------
 

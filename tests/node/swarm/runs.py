@@ -5,22 +5,35 @@ from __future__ import annotations
 import traceback
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from random import Random
 from time import process_time
 
 from qluster.consensus.journal import JournalDamaged
 from qluster.consensus.settings import Settings
+from swarm.aimed import Deposed, Few
 from swarm.clients import Clients
 from swarm.rules import Violated
-from swarm.storms import Storms, drawn
+from swarm.storms import Storms, crowded, drawn
 from swarm.world import World
 
 CYCLES = 6
 """Storms in one run."""
 
 YEAR = 365.25 * 86400
+
+CROWDED = range(20_000_000, 30_000_000)
+"""Seeds of runs with many busy clients: thousands of operations a storm."""
+
+FEW = range(30_000_000, 40_000_000)
+"""Seeds of runs in which a cluster has no more nodes than it needs after each storm."""
+
+DEPOSED = range(40_000_000, 50_000_000)
+"""Seeds of runs in which leaders are cut off, take on more than the others commit, and come back.
+
+Like those of busy clients these runs have no quiet hours.
+"""
 
 
 @dataclass(slots=True)
@@ -59,13 +72,31 @@ def settings_of(random: Random, nodes: int) -> Settings:
 
 def world_of(seed: int) -> tuple[World, Storms]:
     """The cluster of this seed, with its clients and storms."""
+    if seed in FEW or seed in DEPOSED:
+        return aimed_world_of(seed)
     random = Random(f"swarm {seed}")
     nodes = random.choice([1, 2, 3, 3, 3, 3, 4, 4, 5, 5, 6, 7, 8, 9])
     listeners = random.choice([0, 0, 0, 1])
     world = World(seed, nodes, listeners, settings_of(random, nodes))
+    if seed in CROWDED:
+        mix, demand, world.compaction = crowded(random)
+        world.clients = Clients(world, demand)
+        return world, Storms(world, mix, nodes)
     world.clients = Clients(world)
     world.compaction = random.choice([0, 0, 6, 30])
     return world, Storms(world, drawn(random), nodes)
+
+
+def aimed_world_of(seed: int) -> tuple[World, Storms]:
+    """The cluster of a seed whose storms have a certain shape; nobody is removed from it."""
+    random = Random(f"swarm {seed}")
+    nodes = random.choice([3, 3, 3, 4, 5, 5, 7])
+    world = World(seed, nodes, 0, replace(settings_of(random, nodes), autoremove_enabled=False))
+    world.clients = Clients(world)
+    if seed in FEW:
+        return world, Few(world, drawn(random), nodes)
+    world.compaction = random.choice([6, 12])
+    return world, Deposed(world, drawn(random), nodes)
 
 
 def run(seed: int, cycles: int = CYCLES, quiet: bool = True, plant: Callable[[World], None] | None = None) -> Result:
@@ -80,7 +111,7 @@ def run(seed: int, cycles: int = CYCLES, quiet: bool = True, plant: Callable[[Wo
         for _ in range(cycles):
             storms.storm()
             storms.clear()
-            if quiet:
+            if quiet and seed < CROWDED.start:
                 storms.quiet()
             else:
                 storms.pause()

@@ -13,11 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import TYPE_CHECKING
 
 from qluster.consensus.refusals import Refusal
+from swarm.clients import Demand
 from swarm.quiet import GRAIN, on_grid
 from swarm.rules import Violated
 from swarm.world import Weather, member
@@ -72,6 +73,21 @@ def drawn(random: Random) -> Mix:
             save_seconds=random.choice([0.05, 2.0, 25.0]),
         ),
     )
+
+
+def crowded(random: Random) -> tuple[Mix, Demand, int]:
+    """A mix with many clients that ask all the time, what they ask for, and after how many entries a snapshot is taken.
+
+    There are a hundred times as many saves and messages: power is lost at one save in so many less, and messages
+    overtake each other by less.
+    """
+    mix, keys = drawn(random), random.choice([8, 32, 128])
+    demand = Demand(keys, random.choice([8, 32, 80]), random.choice([1, 3]) * keys)
+    delay = random.choice([0.005, 0.05, 0.3])
+    weather = replace(mix.weather, crash=mix.weather.crash / 50, delay_max=delay)
+    ask = random.choice([0.05, 0.2]) * demand.burst / 4 + delay / 4
+    length = random.choice([60.0, 120.0, 240.0])
+    return replace(mix, ask=ask, length=length, weather=weather), demand, random.choice([0, 100, 1000])
 
 
 class Storms:
@@ -130,21 +146,26 @@ class Storms:
             if host.lied or host.real is not None:
                 self._replace_liar(host)
         for host in list(world.hosts.values()):
-            if host.rate != 1.0:
-                host.run_at(1.0, world.now)
-            host.chance.still = on_grid(world.random.random())
-            host.delay = GRAIN * world.random.randint(1, 400)
-            if host.qraft is None and not host.joining:
-                world.start(host)
-            if host.qraft is not None:
-                host.wake = -1.0
-                world.set_timer(host)
+            self._come_to_rest(host)
         limit = world.now + RECOVERY_SECONDS
         while (reason := self._missing()) or world.flying:
             if world.now > limit:
                 raise Violated(f"liveness: {reason or 'messages without end'} for {RECOVERY_SECONDS:g}s without faults")
             self.tend()
             world.run(world.now + PROBE_SECONDS)
+
+    def _come_to_rest(self, host: Host) -> None:
+        """Its clock is right, what is sent to it always takes as long, and it runs unless it is to stay down."""
+        world = self._world
+        if host.rate != 1.0:
+            host.run_at(1.0, world.now)
+        host.chance.still = on_grid(world.random.random())
+        host.delay = GRAIN * world.random.randint(1, 400)
+        if host.qraft is None and not host.joining and not host.stay_down:
+            world.start(host)
+        if host.qraft is not None:
+            host.wake = -1.0
+            world.set_timer(host)
 
     def _replace_liar(self, host: Host) -> None:
         """A disk that lied is taken out of service, with all it holds."""

@@ -2,13 +2,17 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import json
 import os
 from collections import Counter
+from math import inf
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 from swarm.__main__ import Total, campaign
-from swarm.runs import run
+from swarm.registers import Registers
+from swarm.runs import CROWDED, DEPOSED, FEW, run
 
 SEEDS = int(os.environ.get("SWARM_SEEDS", "40"))
 """Fresh seeds; the long form is `make campaign`."""
@@ -47,6 +51,37 @@ def test_rules_hold_and_every_cluster_recovers() -> None:
     assert set(total.faults) > {"crash", "partition", "disk lost", "transfer", "slow save", "clock drift"} - rare
 
 
+@pytest.mark.parametrize("kind", [FEW, DEPOSED], ids=["few", "deposed"])
+def test_storms_of_a_certain_shape_are_survived(kind: range) -> None:
+    for seed in kind[:12]:
+        result = run(seed, 2)
+        assert not result.fault, f"seed {seed}: {result.fault}\n" + "\n".join(result.story[-60:])
+        assert result.elections > 0 and result.operations > 0
+    assert any("stay away" in line or "cut off with a tail" in line for line in result.story)
+
+
+def test_what_busy_clients_were_told_is_linearizable() -> None:
+    total = Total()
+    for seed in CROWDED[:6]:
+        result = run(seed, 1)
+        total.add(result)
+        assert not result.fault, f"seed {seed}: {result.fault}\n" + "\n".join(result.story[-60:])
+    assert total.sums["operations"] > 5000
+    assert total.sums["acknowledged"] > 500 and total.sums["unknown"] > 0 and total.sums["undecided"] == 0
+
+
+def test_histories_of_busy_clients_show_a_compare_and_set_that_does_not_compare() -> None:
+    """All nodes agree and no rule sees it: only what clients were told contradicts itself."""
+    sound = Registers.apply
+
+    def apply(registers: Registers, payload: bytes) -> bool:
+        return sound(registers, payload.replace(b"|cas|", b"|write|"))
+
+    with patch.object(Registers, "apply", apply):
+        faults = [run(seed, 1).fault for seed in CROWDED[:4]]
+    assert any("linearizability: key" in fault for fault in faults), faults
+
+
 def test_seed_replays_exactly() -> None:
     one, again = run(7, 3), run(7, 3)
     assert (one.story, one.events, one.operations) == (again.story, again.events, again.operations)
@@ -62,6 +97,20 @@ def test_campaign_goes_on_where_it_was_left(tmp_path: Path, monkeypatch: pytest.
     assert campaign(MOMENT, file, 1) == 0
     assert '"seeds": 2' in first and '"seeds": 4' in file.read_text()
     assert '"failed": {}' in file.read_text()
+
+
+def test_campaign_of_operations_ends_when_enough_were_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("swarm.__main__.BATCH", 2)
+    monkeypatch.setattr("swarm.runs.CYCLES", 1)
+    file = tmp_path / "operations.json"
+    assert campaign(inf, file, 1, operations=1) == 0
+    kept = json.loads(file.read_text())
+    assert kept["operations"] >= 1 and kept["seeds"] % 2 == 0 and kept["next_seed"] == CROWDED.start + kept["seeds"]
+    before = file.read_text()
+    assert campaign(inf, file, 1, operations=1) == 0
+    assert file.read_text() == before, "there were enough already"
+    with pytest.raises(AssertionError, match="of the other kind"):
+        campaign(MOMENT, file, 1)
 
 
 def test_total_counts_what_runs_were() -> None:
