@@ -78,6 +78,8 @@ class Applying:
                     "reign number=%d node=%d term=%d timeline=%d position=%X/%X lost-bytes=%d",
                     number, node, term, timeline, position >> 32, position & 0xFFFFFFFF, body.lost_bytes,
                 )  # fmt: skip
+            case commands.Guaranteed(reign, guarantees) if guarantees == self._node.state.guarantees:
+                log.info("guarantee reign=%d %s", reign, " then ".join(map(_text, guarantees)) or "none")
 
     def take_settings(self, now: float) -> None:
         """The settings in force are those of the log."""
@@ -146,3 +148,8 @@ class Applying:
             log.warning("snapshot-refused %s", fault)
             return
         qraft.install(snapshot, now)
+
+
+def _text(guarantee: commands.Guarantee) -> str:
+    """A guarantee in the log's words."""
+    return f"needed={guarantee.needed} standbys={','.join(map(str, guarantee.standbys)) or 'none'}"

@@ -143,12 +143,22 @@ class Governing:
         scene = self.scene(now)
         self._busy = self.handing_over or now < self._transfer_until or node.qraft.transferring is not None
         duties = self._leading.step(scene, handing_over=self._busy) if node.state.name else []
+        duties += self._guarantee(self._leading, scene)
         for duty in duties:
             self._perform(duty, now)
         self._watch_primary(scene, now)
         self._give_way(scene, now)
         self._hand_leadership_over(now)
         return any(isinstance(duty, (Propose, Change)) for duty in duties)
+
+    def _guarantee(self, leading: Leading, scene: Scene) -> list[Duty]:
+        """While a primary serves here, the log follows who replicates from it."""
+        node = self._node
+        facts = node.keeper.facts
+        if self._busy or facts is None or not node.hosting.reigns() or not node.keeper.writable:
+            return []
+        duty = leading.guarantee(facts, scene)
+        return [duty] if duty is not None else []
 
     def _release(self, now: float) -> bool:
         """Once after the start and after each office: the others still keep their promise to this node.
@@ -176,7 +186,8 @@ class Governing:
             alive=frozenset(member.node for member in members if node.alive(member.node, now)),
             own=node.hosting.position(now), intact=node.keeper.intact(node.state.system_id, now),
             system_id=facts.system_id if facts else None, awaits_founding=node.config.database is not None,
-            node_timeout=cluster.node_timeout, retry=cluster.replication_retry_interval, report=node.reports.last,
+            node_timeout=cluster.node_timeout, retry=cluster.replication_retry_interval, mode=cluster.synchronous,
+            report=node.reports.last,
         )  # fmt: skip
 
     def _name(self, now: float) -> bool:

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING
 
 from qluster import __version__
 from qluster.cluster import messages
+from qluster.cluster.commands import Guarantee
 from qluster.cluster.messages import PositionReply
+from qluster.cluster.synchronous import standby_name, standby_names
 from qluster.consensus.members import Members
 from qluster.database.orders import Terms
 from qluster.database.plan import Wanted
@@ -30,7 +32,7 @@ class Hosting:
     def __init__(self, node: Node) -> None:
         self._node = node
         self._asked = 0
-        self._known_terms: tuple[Members, Terms] | None = None
+        self._known_terms: tuple[Members, tuple[Guarantee, ...], Terms] | None = None
 
     def asked(self, term: int) -> None:
         """The leader of ``term`` asked for the position of the database here."""
@@ -127,11 +129,13 @@ class Hosting:
         return first
 
     def _terms(self) -> Terms:
-        settled = self._node.settled
-        if self._known_terms is None or self._known_terms[0] is not settled:
+        settled, guarantees, known = self._node.settled, self._node.state.guarantees, self._known_terms
+        if known is None or known[0] is not settled or known[1] is not guarantees:
             members = sorted(member.ip for member in settled if member.db_port is not None)
-            self._known_terms = settled, Terms(name=f"node{self._node.me}", members=tuple(members))
-        return self._known_terms[1]
+            waits_for = standby_names(guarantees[-1] if guarantees else None)
+            known = settled, guarantees, Terms(standby_name(self._node.me), tuple(members), waits_for)
+            self._known_terms = known
+        return known[2]
 
     def _database_of(self, number: int) -> Address | None:
         member = self._node.settled.get(number)

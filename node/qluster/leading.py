@@ -13,12 +13,15 @@ from math import inf
 import msgspec
 
 from qluster.cluster import reign as reigning
-from qluster.cluster.commands import Body, Reign
+from qluster.cluster import synchronous
+from qluster.cluster.commands import Body, Guaranteed, Reign
 from qluster.cluster.messages import Hello, Message, PositionQuery, PositionReply, Refusal, Report, Welcome
 from qluster.cluster.reign import Succession
 from qluster.cluster.state import State
+from qluster.cluster.synchronous import Mode, Standby, Synchrony, node_named
 from qluster.config import differences
 from qluster.consensus.members import MEMBERS_MAX, Member, Members
+from qluster.database.facts import Facts
 from qluster.events import Address
 
 HELLOS_MAX = 64
@@ -78,6 +81,8 @@ class Scene:
     """The leader has a database to found before others may join."""
     node_timeout: float
     retry: float
+    mode: Mode
+    """For whom transactions wait."""
     report: Callable[[int], Report | None]
 
     @property
@@ -96,6 +101,9 @@ class Leading:
     """Why there is no primary yet."""
     _succession: Succession = field(init=False)
     _hellos: dict[int, Hello] = field(default_factory=dict)
+    _synchrony: Synchrony = field(default_factory=Synchrony)
+    _proposed: tuple[Guaranteed, float] | None = None
+    """The last change of the guarantees, and when it was proposed."""
     _begun: int = 0
     _wake_at: float = inf
 
@@ -150,19 +158,38 @@ class Leading:
                 return [Propose(reign)]
         return []
 
+    def guarantee(self, facts: Facts, scene: Scene) -> Propose | None:
+        """What is to be changed in the guarantees while a primary runs here, seen by ``facts``."""
+        reign = scene.state.reign
+        assert reign is not None and reign.node == scene.me, "asked only while this node reigns"
+        changed = self._synchrony.step(synchronous.Scene(
+            now=scene.now, mode=scene.mode, me=scene.me, reign=reign.number, guarantees=scene.state.guarantees,
+            databases=databases_of(scene), standbys=_standbys(facts), position=facts.position,
+            waits_for=facts.terms.synchronous if facts.terms is not None else None, patience=scene.node_timeout,
+        ))  # fmt: skip
+        if changed is None:
+            return None
+        body = Guaranteed(reign.number, changed)
+        if self._proposed is not None and self._proposed[0] == body and scene.now < self._proposed[1] + scene.retry:
+            return None
+        self._proposed = body, scene.now
+        return Propose(body)
+
     def _view(self, scene: Scene) -> reigning.View:
         reign = scene.state.reign
-        databases = {member.node for member in scene.members if member.db_port is not None and member.voter}
         return reigning.View(
             now=scene.now,
             term=self.term,
             me=scene.me,
             reign=reign,
             reigns=tuple(scene.state.reigns),
+            guarantees=scene.state.guarantees,
+            mode=scene.mode,
+            databases=databases_of(scene),
             own=scene.own,
             intact=scene.intact,
             system_id=scene.system_id,
-            asked=frozenset(databases & scene.alive) - {scene.me} - set(scene.state.down),
+            asked=(databases_of(scene) & scene.alive) - {scene.me},
             patience=scene.node_timeout,
             retry=scene.retry,
             primary_seen=_primary_seen(scene, reign),
@@ -213,6 +240,22 @@ class Leading:
             pool=hello.pool,
         )
         return _change(scene, scene.members.with_member(member))
+
+
+def databases_of(scene: Scene) -> frozenset[int]:
+    """The nodes whose databases may take over."""
+    databases = {member.node for member in scene.members if member.db_port is not None and member.voter}
+    return frozenset(databases - set(scene.state.down))
+
+
+def _standbys(facts: Facts) -> dict[int, Standby]:
+    """Who replicates from the primary here, by the names that the cluster gave."""
+    found: dict[int, Standby] = {}
+    for replica in facts.replicas:
+        node = node_named(replica.name)
+        if node is not None and replica.position is not None:
+            found[node] = Standby(replica.state == "streaming", replica.position)
+    return found
 
 
 def best_successor(scene: Scene, members: Members) -> int | None:

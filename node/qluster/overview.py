@@ -9,10 +9,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from qluster import __version__
+from qluster.cluster.commands import Guarantee
 from qluster.config import Config, shared
 from qluster.consensus.members import Member
 from qluster.consensus.settings import Settings
-from qluster.status import ClusterStatus, NodeStatus, OwnStatus, ReignStatus, Status
+from qluster.status import ClusterStatus, GuaranteeStatus, NodeStatus, OwnStatus, ReignStatus, Status
 from qluster.transport.limits import LinkSettings
 
 if TYPE_CHECKING:
@@ -140,8 +141,16 @@ def _cluster(node: Node, now: float) -> ClusterStatus:
             position=reign.position,
             lost_bytes=reign.lost_bytes,
         ),
+        guarantee=_guarantee(node.state.guarantees),
         database_system_id=node.state.system_id,
     )
+
+
+def _guarantee(guarantees: tuple[Guarantee, ...]) -> GuaranteeStatus | None:
+    if not guarantees:
+        return None
+    last = guarantees[-1]
+    return GuaranteeStatus(standbys=last.standbys, needed=last.needed, settled=len(guarantees) == 1)
 
 
 def _member(node: Node, member: Member, now: float) -> NodeStatus:

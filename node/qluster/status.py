@@ -75,6 +75,16 @@ class ReignStatus(Struct, frozen=True, kw_only=True):
     """WAL known to have been left behind by this change of primary."""
 
 
+class GuaranteeStatus(Struct, frozen=True, kw_only=True):
+    """For whom a transaction waits before it is acknowledged."""
+
+    standbys: tuple[int, ...]
+    """Nodes of which :attr:`needed` confirm; empty: only the primary has it."""
+    needed: int
+    settled: bool
+    """False while it takes the place of another one, which a new primary must satisfy as well."""
+
+
 class ClusterStatus(Struct, frozen=True, kw_only=True):
     """The cluster as this node sees it."""
 
@@ -93,6 +103,8 @@ class ClusterStatus(Struct, frozen=True, kw_only=True):
     last_index: int
     snapshot_index: int
     reign: ReignStatus | None
+    guarantee: GuaranteeStatus | None
+    """None: the primary waits for nobody, and a failover may lose what it acknowledged last."""
     database_system_id: int | None
 
 

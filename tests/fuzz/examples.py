@@ -34,6 +34,7 @@ COMMANDS: tuple[commands.Body, ...] = (
     commands.Reign(3, 1, 7, 2, 0x1_0000_0000, SYSTEM_ID, 512),
     commands.NodeExpected("10.0.0.9", "listener"),
     commands.NodeMarked(2, True),
+    commands.Guaranteed(2, (commands.Guarantee(2, 1, (2, 3), 1), commands.Guarantee(2, 1, (), 0))),
     commands.ValueWritten("backup.last:host", b"\0\xff value", 0),
 )
 

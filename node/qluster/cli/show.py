@@ -17,6 +17,7 @@ from qluster.cli.exits import EXIT_DONE, EXIT_LEADERLESS, EXIT_TROUBLE
 from qluster.config import Config
 from qluster.config.addresses import place_text
 from qluster.edge.client import ClientError, HttpAnswer, ask
+from qluster.status import GuaranteeStatus
 
 ASK_SECONDS = 5.0
 """The node on this host answers from memory, so later than this means never."""
@@ -85,13 +86,24 @@ def _summary(whole: Whole) -> Iterator[tuple[str, str]]:
         if cluster.reign:
             lost = f", {size_text(cluster.reign.lost_bytes)} of WAL left behind" if cluster.reign.lost_bytes else ""
             yield "primary", (f"node {cluster.reign.node}, reign {cluster.reign.number}, "
-                              f"timeline {cluster.reign.timeline} from {cluster.reign.position_text}{lost}")
+                              f"timeline {cluster.reign.timeline} from {cluster.reign.position_text}{lost}"
+                              f"{_waits_for(cluster.guarantee)}")
         else:
             yield "primary", "none yet"
     name = f"node {own.node}" if own.node is not None else own.ip
     lease = f", lease {own.lease_left:.2f} s" if own.lease_left is not None else ""
     stopping = ", stopping" if own.stopping else ""
     yield "here", f"{name}, {own.consensus_role}{lease}, version {own.version}, up {span_text(own.uptime)}{stopping}"
+
+
+def _waits_for(guarantee: GuaranteeStatus | None) -> str:
+    """For whom a transaction waits, in words; "" when replication is asynchronous."""
+    if guarantee is None:
+        return ""
+    text = "waits for no replica: none streams"
+    if guarantee.needed:
+        text = f"waits for {guarantee.needed} of nodes {', '.join(map(str, guarantee.standbys))}"
+    return f", {text}" if guarantee.settled else f", {text} (being changed)"
 
 
 def _row(whole: Whole, node: NodeAnswer) -> tuple[str, ...]:

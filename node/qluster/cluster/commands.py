@@ -32,6 +32,7 @@ class Reign(Struct, frozen=True, tag="reign", array_like=True):
 
     ``timeline`` and ``position`` say from where in the WAL (bytes) it goes on;
     ``lost_bytes`` is what is known to have been left behind elsewhere.
+    ``standbys`` and ``needed`` begin the reign's first guarantee; None: it acknowledges without waiting.
     """
 
     number: int
@@ -41,6 +42,24 @@ class Reign(Struct, frozen=True, tag="reign", array_like=True):
     position: int
     system_id: int
     lost_bytes: int = 0
+    standbys: tuple[int, ...] | None = None
+    needed: int = 0
+
+
+class Guarantee(Struct, frozen=True, array_like=True):
+    """What was acknowledged while this held is on ``primary`` and on ``needed`` of ``standbys``."""
+
+    reign: int
+    primary: int
+    standbys: tuple[int, ...]
+    needed: int
+
+
+class Guaranteed(Struct, frozen=True, tag="guaranteed", array_like=True):
+    """In reign ``reign``, what was acknowledged is covered by one of these. None: nothing is promised."""
+
+    reign: int
+    guarantees: tuple[Guarantee, ...]
 
 
 class NodeExpected(Struct, frozen=True, tag="expected", array_like=True):
@@ -65,7 +84,7 @@ class ValueWritten(Struct, frozen=True, tag="value", array_like=True):
     cas: int | None = None
 
 
-Body = Founded | SettingsChanged | Reign | NodeExpected | NodeMarked | ValueWritten
+Body = Founded | SettingsChanged | Reign | NodeExpected | NodeMarked | ValueWritten | Guaranteed
 
 
 class Command(Struct, frozen=True, array_like=True):

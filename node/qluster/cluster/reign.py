@@ -5,6 +5,7 @@ Must not know how positions are read, nor how an entry is committed.
 Why ask at all: the election picks the node with the newest log, the database needs the node
 with the newest WAL. Why it loses nothing that was replicated: whoever answers has no upstream
 of an earlier term any more, so what it holds is final; and the best of all answers goes on.
+With synchronous replication so many must answer that one of them has whatever was acknowledged.
 Why the last primary need not ask: nobody else was allowed to write since.
 """
 # SPDX-License-Identifier: GPL-3.0-or-later
@@ -13,8 +14,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from math import inf
 
-from qluster.cluster.commands import Reign
+from qluster.cluster.commands import Guarantee, Reign
 from qluster.cluster.messages import PositionReply
+from qluster.cluster.synchronous import Mode, needed_of, shortfall
 
 HAND_OVERS_MAX = 3
 """How often leadership is offered to the same node in one term: after that it counts as unfit,
@@ -45,6 +47,12 @@ class View:
     """Timeline and position that the former primary last reported."""
     reigns: tuple[Reign, ...] = ()
     """The reigns so far, oldest first."""
+    guarantees: tuple[Guarantee, ...] = ()
+    """Whose answers prove that they have all that was acknowledged."""
+    mode: Mode = "off"
+    """For whom the next reign waits."""
+    databases: frozenset[int] = frozenset()
+    """Nodes that may take over, this one included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +109,7 @@ class Succession:
         if reign.node == view.me and reign.term == view.term:
             return Wait("this node reigns")
         if reign.node == view.me and view.intact:
-            return Begin(_next(view, reign, reign.timeline, reign.position))
+            return Begin(_next(view, reign, reign.timeline, reign.position, _standbys_before(view)))
         missing = view.asked - set(self.replies)
         if missing and view.now < self.began + view.patience:
             return self._ask(view, f"waiting for the position of node {_names(missing)}")
@@ -110,7 +118,8 @@ class Succession:
     def _found(self, view: View) -> Decision:
         if view.system_id is None or not view.intact:
             return Wait("the database is being founded")
-        return Begin(Reign(1, view.me, view.term, 1, 0, view.system_id))
+        standbys, needed = _guaranteed_by((), view)
+        return Begin(Reign(1, view.me, view.term, 1, 0, view.system_id, 0, standbys, needed))
 
     def _ask(self, view: View, reason: str) -> Decision:
         if view.now >= self.asked_at + view.retry:
@@ -125,12 +134,17 @@ class Succession:
         able = [answer for answer in answers.values() if self._able(answer, reign)]
         if not able:
             return self._ask(view, "no node has a database that can take over: " + _faults(answers, reign))
+        reigns = {one.number: one.node for one in view.reigns}
+        unproven = shortfall(view.guarantees, {answer.node: answer for answer in able}, reigns)
+        if unproven:
+            return self._ask(view, f"nobody is known to have all that was acknowledged: {unproven}")
         line = _of_newest_line(able, view.reigns)
         best = max(line, key=lambda answer: (answer.timeline, answer.position, answer.node == view.me, -answer.node))
         if best.node != view.me:
             self.offered[best.node] = self.offered.get(best.node, 0) + 1
             return HandOver(best.node)
-        return Begin(_next(view, reign, best.timeline, best.position, _lost(best, answers, view)))
+        standbys = _first_standbys(able, view)
+        return Begin(_next(view, reign, best.timeline, best.position, standbys, _lost(best, answers, view)))
 
     def _able(self, answer: PositionReply, reign: Reign) -> bool:
         return (
@@ -165,8 +179,36 @@ def _has_something_of(answer: PositionReply, reign: Reign) -> bool:
     return answer.served >= reign.number if answer.served else answer.timeline > reign.timeline
 
 
-def _next(view: View, reign: Reign, timeline: int, position: int, lost: int = 0) -> Reign:
-    return Reign(reign.number + 1, view.me, view.term, timeline, position, reign.system_id, lost)
+def _next(
+    view: View, reign: Reign, timeline: int, position: int, standbys: tuple[int, ...], lost: int = 0
+) -> Reign:
+    guaranteed, needed = _guaranteed_by(standbys, view)
+    return Reign(
+        reign.number + 1, view.me, view.term, timeline, position, reign.system_id, lost, guaranteed, needed
+    )  # fmt: skip
+
+
+def _guaranteed_by(standbys: tuple[int, ...], view: View) -> tuple[tuple[int, ...] | None, int]:
+    """With whom a reign's first guarantee begins, and for how many of them it waits."""
+    if view.mode == "off":
+        return None, 0
+    return standbys, needed_of(view.mode, len(standbys), len(view.databases))
+
+
+def _first_standbys(able: list[PositionReply], view: View) -> tuple[int, ...]:
+    """With whom a new primary begins: never with nobody, where it is not alone.
+
+    Else the reign of a node that dies before it served could only be ended by that node: it would seem to have
+    acknowledged something alone. Where all must confirm, those who did not answer are not waited for from the first.
+    """
+    answered = {answer.node for answer in able} & view.databases
+    others = answered if view.mode == "all" and answered - {view.me} else view.databases
+    return tuple(sorted(others - {view.me}))
+
+
+def _standbys_before(view: View) -> tuple[int, ...]:
+    """The last primary goes on with those who followed it."""
+    return view.guarantees[-1].standbys if view.guarantees else ()
 
 
 def _lost(best: PositionReply, answers: dict[int, PositionReply], view: View) -> int:

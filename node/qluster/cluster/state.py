@@ -12,7 +12,16 @@ import msgspec
 from msgspec import Struct, field
 
 from qluster.cluster import commands
-from qluster.cluster.commands import Founded, NodeExpected, NodeMarked, Reign, SettingsChanged, ValueWritten
+from qluster.cluster.commands import (
+    Founded,
+    Guarantee,
+    Guaranteed,
+    NodeExpected,
+    NodeMarked,
+    Reign,
+    SettingsChanged,
+    ValueWritten,
+)
 from qluster.cluster.values import Values
 from qluster.config.addresses import lists_peers
 from qluster.events import Done, Entry, Refused
@@ -33,6 +42,10 @@ class MalformedState(ValueError):
 
 REIGNS_MAX = 64
 """Past reigns kept for the history; older ones are in the logs of the daemons."""
+
+
+SYNCHRONOUS = "cluster.synchronous"
+"""The setting with which an operator gives up what is guaranteed, at once and for all nodes: ``off``."""
 
 
 class Setting(Struct, array_like=True):
@@ -59,6 +72,8 @@ class State(Struct):
     """That index → fingerprint of the request. Missing for entries of older versions: any request may be theirs."""
     store: Values = field(default_factory=Values)
     """The key-value store of operators and their scripts."""
+    guarantees: tuple[Guarantee, ...] = ()
+    """Each acknowledged transaction is covered by one of these; the last belongs to what is acknowledged now."""
 
     @property
     def reign(self) -> Reign | None:
@@ -79,9 +94,11 @@ class State(Struct):
 
         A file may still hold the value of the founding for a setting that was changed since:
         then the value in force is not held against it. A list of peers may be another one: it says only whom
-        this node sends to, and grows host by host before the next one joins.
+        this node sends to, and grows host by host before the next one joins. A setting that the cluster does
+        not have yet came with a newer version: nodes are brought to it one after the other.
         """
-        wanted = {
+        newer = {key: value for key, value in shared.items() if key not in self.settings}
+        wanted = newer | {
             key: setting.founded if shared.get(key) == setting.founded else setting.value
             for key, setting in self.settings.items()
         }
@@ -143,8 +160,13 @@ class State(Struct):
                 for key, value in sorted(changes.items()):
                     founded = self.settings[key].founded if key in self.settings else value
                     self.settings[key] = Setting(value, founded)
+                if changes.get(SYNCHRONOUS) == "off":
+                    self.guarantees = ()
             case Reign():
                 self._begin(body)
+            case Guaranteed(reign, guarantees):
+                if self.reign is not None and self.reign.number == reign:
+                    self.guarantees = guarantees
             case NodeExpected(ip, role):
                 self.expected[ip] = role
             case NodeMarked(node, down):
@@ -157,6 +179,11 @@ class State(Struct):
         if last is not None and (reign.number <= last.number or reign.system_id != last.system_id):
             return
         self.reigns = [*self.reigns, reign][-REIGNS_MAX:]
+        if reign.standbys is None:
+            self.guarantees = ()
+        elif not self.guarantees or self.guarantees[-1].primary != reign.node:
+            begun = Guarantee(reign.number, reign.node, reign.standbys, reign.needed)
+            self.guarantees = (*self.guarantees, begun)
 
 
 _encoder = msgspec.msgpack.Encoder()

@@ -138,6 +138,9 @@ _CLUSTER = (
         "Smallest cluster in which nodes are removed automatically.", Change.LIVE),
     _timer("cluster.remove-interval", "1m", "100ms", "720h",
            "How long a node must be unreachable before it is removed."),
+    Key("cluster.synchronous", Choice(("off", "quorum", "all")), "off",
+        "For whom a transaction waits before the database acknowledges it: nobody, so many replicas that with the "
+        "primary they are a majority, or every replica that streams.", Change.LIVE),
 )
 
 _API = (

@@ -69,6 +69,7 @@ class Cluster(Struct, rename="kebab", frozen=True, kw_only=True, forbid_unknown_
     autoremove_enabled: bool
     autoremove_minimum: int
     remove_interval: float
+    synchronous: Literal["off", "quorum", "all"]
 
 
 class Api(Struct, rename="kebab", frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -7,6 +7,7 @@ from msgspec.structs import replace
 from qluster.status import (
     ClusterStatus,
     DatabaseStatus,
+    GuaranteeStatus,
     NodeStatus,
     OwnStatus,
     PoolStatus,
@@ -18,6 +19,7 @@ SYSTEM_ID = 7300000000000000001
 SETTINGS = {
     "cluster.autoremove-enabled": "false",
     "cluster.autoremove-minimum": "3",
+    "cluster.synchronous": "off",
     "cluster.heartbeat-interval": "10s",
     "cluster.leader-voting-timeout": "10s",
     "cluster.node-timeout": "30s",
@@ -96,6 +98,7 @@ def healthy(own: int = 1) -> Status:
             last_index=42,
             snapshot_index=30,
             reign=ReignStatus(number=2, node=1, term=3, timeline=2, position=0x3000060),
+            guarantee=GuaranteeStatus(standbys=(2,), needed=1, settled=True),
             database_system_id=SYSTEM_ID,
         ),
         nodes=[

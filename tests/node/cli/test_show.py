@@ -8,6 +8,7 @@ import msgspec
 import pytest
 from qluster.api.shapes import Whole
 from qluster.cli.show import lines, size_text, span_text, table
+from qluster.status import GuaranteeStatus
 
 GOLDEN = Path(__file__).parents[2] / "golden/api"
 
@@ -21,7 +22,7 @@ def test_healthy_cluster_fits_in_ten_lines() -> None:
         "cluster   main, founding 1, led by node 1, term 3",
         "votes     quorate, 2 of 3 needed",
         "log       committed 42, applied 42, last 42, snapshot 30",
-        "primary   node 1, reign 2, timeline 2 from 0/3000060",
+        "primary   node 1, reign 2, timeline 2 from 0/3000060, waits for 1 of nodes 2",
         "here      node 1, leader, lease 8.77 s, version 0.1.0, up 1 h 0 m",
         "",
         "node  address        role      state   database             timeline  position   lag    heard",
@@ -86,3 +87,20 @@ def test_spans_have_two_units(seconds: float, text: str) -> None:
 
 def test_columns_are_as_wide_as_their_widest_text() -> None:
     assert table(("a", "bb"), [("ccc", "d"), ("e", "")]) == ["a    bb", "ccc  d", "e"]
+
+
+@pytest.mark.parametrize(
+    ("guarantee", "words"),
+    [
+        (None, "from 0/3000060"),
+        (GuaranteeStatus(standbys=(2, 3), needed=1, settled=True), "0/3000060, waits for 1 of nodes 2, 3"),
+        (GuaranteeStatus(standbys=(2,), needed=1, settled=False), "waits for 1 of nodes 2 (being changed)"),
+        (GuaranteeStatus(standbys=(), needed=0, settled=True), "waits for no replica: none streams"),
+    ],
+    ids=["asynchronous", "two", "changing", "alone"],
+)
+def test_whom_the_primary_waits_for_stands_beside_it(guarantee: GuaranteeStatus | None, words: str) -> None:
+    whole = answer("status")
+    cluster = msgspec.structs.replace(whole.cluster, guarantee=guarantee)
+    [line] = [line for line in lines(msgspec.structs.replace(whole, cluster=cluster)) if line.startswith("primary")]
+    assert line.endswith(words)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from qluster.cluster.messages import PositionReply
 from qluster.cluster.state import encode
+from qluster.cluster.synchronous import standby_names
 from qluster.database.orders import Promote, StartPrimary
 from qluster.events import Entry, Repoint
 from qluster.node import Node
@@ -47,6 +48,8 @@ class Checks:
         self._choices: dict[tuple[int, int], dict[int, PositionReply]] = {}
         self._line: dict[int, Wal] = {}
         """The WAL of the last primary, as long as it became."""
+        self._promised: dict[int, tuple[int, int]] = {}
+        """Up to where the WAL was acknowledged under a guarantee: position, digest of what lies before it."""
         self._invited: dict[str, bool] = {}
         self._roles: dict[str, object] = {}
 
@@ -267,10 +270,36 @@ class Checks:
         alone = node.qraft is not None and len(node.qraft.members.voters) == 1
         return inf if alone or not node.keeper.primary_possible else host.clock() + node.config.cluster.node_timeout
 
+    def acknowledged(self, host: Host, position: int) -> None:
+        """Clients here were told that everything up to a position is durable."""
+        node, database = host.node, host.database
+        if node is None or database is None or database.terms is None:
+            return
+        texts = {standby_names(guarantee) for guarantee in node.state.guarantees}
+        if database.terms.synchronous not in texts:
+            return  # nothing is promised (yet)
+        known = self._promised.get(node.cluster)
+        if known is None or position > known[0]:
+            self.has_what_was_acknowledged(host, "acknowledges more")
+            digest = database.wal.digest(position)
+            assert digest is not None
+            self._promised[node.cluster] = position, digest
+
+    def has_what_was_acknowledged(self, host: Host, what: str) -> None:
+        """D2: whoever serves has every transaction that was acknowledged under a guarantee."""
+        node, database = host.node, host.database
+        assert node is not None and database is not None
+        if node.state.reign is not None and node.state.reign.standbys is None:
+            self._promised.pop(node.cluster, None)  # somebody gave up the guarantee
+        position, digest = self._promised.get(node.cluster, (0, 0))
+        if position and database.wal.digest(position) != digest:
+            raise Violated(f"D2: {host.name} {what} with {len(database.wal)} rows, {position} were acknowledged")
+
     def before_promotion(self, host: Host, reign: int) -> None:
         """I7, I8: of the rows of the last primary, the chosen one has all that any of those has who answered."""
         node, database = host.node, host.database
         assert node is not None and database is not None
+        self.has_what_was_acknowledged(host, "is promoted")
         last = self._line.get(node.cluster)
         if last is None:
             return
@@ -295,6 +324,7 @@ class Checks:
         """A primary that starts where it was, without asking anybody, has every row it ever confirmed."""
         node, database = host.node, host.database
         assert node is not None and database is not None
+        self.has_what_was_acknowledged(host, "starts as primary")
         last = self._line.get(node.cluster)
         if last is not None and database.wal.common(last) < len(last):
             raise Violated(f"I5: {host.name} starts with {database.wal.common(last)} of {len(last)} confirmed rows")
@@ -334,6 +364,10 @@ def converged(world: World) -> str:
             return f"the database of {host.name} does not follow that of {first.name}: {reason}"
         if host is not first and len(host.database.wal) + BEHIND_MAX < len(first.database.wal):
             return f"the database of {host.name} is far behind that of {first.name}: {reason}"
+    if world.synchronous != "off":
+        others = {host.node.me for host in hosts if host.node is not None} - {first.node.me, *first.node.state.down}
+        if [set(guarantee.standbys) for guarantee in first.node.state.guarantees] != [others]:
+            return f"the guarantees are {first.node.state.guarantees}, the standbys {sorted(others)}"
     for host in world.hosts.values():
         if host.node is None or host.node.cluster != first.node.cluster:
             return f"{host.name} is no member of the cluster: {host.left or 'on its way'}"

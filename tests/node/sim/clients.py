@@ -78,7 +78,15 @@ class Clients:
                 self._rows += 1
                 self.acknowledged += 1
                 host.database.wal.append((host.database.timeline, self._rows))
+        self.look_for_acknowledgements()
         world.at(world.now + WRITE_INTERVAL, self._write)
+
+    def look_for_acknowledgements(self) -> None:
+        """A server that waits for standbys answers its clients as these confirm."""
+        for host in self._world.hosts.values():
+            if host.writes and host.database is not None:
+                position = host.database.acknowledged(self._world.replicas(host))
+                self._world.checks.acknowledged(host, position)
 
     # --- requests -----------------------------------------------------------------------
 

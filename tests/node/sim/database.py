@@ -6,11 +6,12 @@ time, a clean stop that waits for its standbys, an order that failed or was cut 
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from random import Random
 
-from qluster.database.facts import Facts
+from qluster.database.facts import Facts, Replica
 from qluster.database.orders import (
     Adjust,
     Clone,
@@ -30,6 +31,7 @@ from qluster.events import Address
 
 from sim.wal import Wal
 
+_NAMES = re.compile(r"ANY (\d+) \((.*)\)")
 Reach = Callable[[Address], "SimDatabase | None"]
 
 SECONDS: dict[type, tuple[float, float]] = {
@@ -77,7 +79,21 @@ class SimDatabase:
         """The server is gone at once."""
         self.running = False
 
-    def facts(self, reach: Reach) -> Facts:
+    @property
+    def waits_for(self) -> tuple[int, frozenset[str]]:
+        """For how many of which standbys a transaction waits."""
+        found = _NAMES.fullmatch(self.terms.synchronous) if self.terms is not None else None
+        return (int(found[1]), frozenset(found[2].split(", "))) if found else (0, frozenset())
+
+    def acknowledged(self, standbys: Sequence[Replica]) -> int:
+        """Up to which position transactions here are acknowledged, given who replicates."""
+        needed, names = self.waits_for
+        positions = sorted((one.position or 0 for one in standbys if one.name in names), reverse=True)
+        if not needed:
+            return len(self.wal)
+        return positions[needed - 1] if len(positions) >= needed else 0
+
+    def facts(self, reach: Reach, replicas: Sequence[Replica] = ()) -> Facts:
         """One look."""
         upstream = reach(self.upstream) if self.upstream else None
         streaming = self.running and self.in_recovery and upstream is not None and self.fits(upstream)
@@ -91,7 +107,7 @@ class SimDatabase:
             position=len(self.wal) if whole else None, replayed=len(self.wal) if whole else None,
             upstream=text, receiver="none" if not self.upstream else "streaming" if streaming else "waiting",
             unstreamed=0.0 if streaming else self.unstreamed,
-            standing=self.standing, terms=self.terms,  # type: ignore[arg-type]
+            standing=self.standing, terms=self.terms, replicas=tuple(replicas),  # type: ignore[arg-type]
         )  # fmt: skip
 
     def fits(self, upstream: SimDatabase) -> bool:

@@ -68,6 +68,8 @@ class Host:
         self.clock_rate, self.clock_offset = 1.0, 0.0
         self.lag = 1.0
         """Chance that the stream moves in one interval: small for a replica that is behind."""
+        self.stuck_until = -inf
+        """Until then every order for the database here fails: its disk does not answer."""
         self.frozen_until = -inf
         self.host_frozen = False
         """The guard and the database stand still as well."""
@@ -297,7 +299,7 @@ class Host:
             self._look_at = again = self.frozen_until
             world.at(again, lambda: self._read_facts(again))
             return
-        facts = database.facts(lambda address: world.network.server(self, address))
+        facts = database.facts(lambda address: world.network.server(self, address), world.replicas(self))
         endings = self.endings
         self._look_at = at = world.now + world.random.uniform(*FACTS_SECONDS)
         world.at(at, lambda: self._facts_read(at, node, FactsRead(facts), endings))

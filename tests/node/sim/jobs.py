@@ -80,6 +80,8 @@ class Jobs:
         if isinstance(job.order, Rewind) and host.database is not None:
             host.database.kill()
         begun, ends = world.now, world.now + seconds
+        if host.stuck_until > world.now:
+            running.fault, running.done = "its disk does not answer", True
         if not running.fault or world.random.random() < LATE_EFFECT:
             world.at(world.random.uniform(begun, ends), lambda: self._take_effect(job.number, running))
         world.at(ends, lambda: self._end(job.number, running))

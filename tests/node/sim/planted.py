@@ -18,6 +18,7 @@ from qluster import node as node_module
 from qluster import quorum
 from qluster.cluster import reign as reigning
 from qluster.cluster.state import State
+from qluster.cluster.synchronous import Synchrony
 from qluster.consensus.lease import Rounds
 from qluster.consensus.office import Office
 from qluster.database.plan import Wanted
@@ -61,10 +62,23 @@ def _nobody_asked() -> Iterator[None]:
     def decide(self: reigning.Succession, view: reigning.View) -> reigning.Decision:
         reign = view.reign
         if reign is not None and view.intact and (reign.node, reign.term) != (view.me, view.term):
-            return reigning.Begin(reigning._next(view, reign, reign.timeline, reign.position))
+            standbys = reigning._standbys_before(view)
+            return reigning.Begin(reigning._next(view, reign, reign.timeline, reign.position, standbys))
         return sound(self, view)
 
     with patch.object(reigning.Succession, "decide", decide):
+        yield
+
+
+@plant("a primary is chosen without the proof that it has what was acknowledged")
+def _unproven() -> Iterator[None]:
+    with patch.object(reigning, "shortfall", lambda guarantees, answers, reigns: ""):
+        yield
+
+
+@plant("the log forgets a guarantee before its successor covers what was acknowledged")
+def _guarantee_forgotten() -> Iterator[None]:
+    with patch.object(Synchrony, "_settled", lambda self, last, scene: True):
         yield
 
 

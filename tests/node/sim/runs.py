@@ -40,7 +40,7 @@ class Result:
 
 def run(seed: int) -> Result:
     """Run one seed; ``fault`` is "" when nothing was violated."""
-    world = World(seed, databases=_size(seed))
+    world = World(seed, databases=_size(seed), synchronous=_synchronous(seed))
     fault = ""
     with _compaction(seed):
         try:
@@ -61,6 +61,11 @@ def run(seed: int) -> Result:
 def _size(seed: int) -> int:
     """Three nodes mostly; one, two, four and five as well."""
     return Random(f"size {seed}").choice([1, 2, 3, 3, 3, 3, 4, 5])
+
+
+def _synchronous(seed: int) -> str:
+    """Half of the clusters lose nothing that was acknowledged, the others what their reigns say."""
+    return Random(f"synchronous {seed}").choice(["off", "off", "quorum", "all"])
 
 
 @contextmanager

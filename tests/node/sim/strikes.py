@@ -89,6 +89,27 @@ def lag(world: World) -> None:
     world.tell(f"{host.name} streams at {host.lag}")
 
 
+def lose_who_confirmed(world: World) -> None:
+    """The primary's host dies, and the databases of the others too but for one that is behind."""
+    primary = world.primary()
+    others = [host for host in running(world, database=True) if host is not primary]
+    if primary is None or len(others) < 2:
+        return
+    behind = world.random.choice(others)
+    behind.lag = 0.02
+    world.run(world.random.uniform(0.5, 1.5))
+    if world.primary() is not primary:
+        return
+    world.tell(f"{primary.name} dies, and the databases of all but {behind.name}")
+    for host in others:
+        if host is not behind and host.node is not None and host.database is not None:
+            host.stuck_until = world.now + world.random.uniform(4.0, 12.0)
+            host.database.kill()
+            host.look()
+    primary.crash(held=True)
+    world.at(world.now + world.random.uniform(4.0, 12.0), lambda: start_again(primary))
+
+
 # --- links -----------------------------------------------------------------------------
 
 
@@ -199,7 +220,7 @@ def wrong_settings(world: World) -> None:
     if host is None or host.node is None:
         return
     host.crash(held=True)
-    host.config = configuration(number, host.database is None, "300ms")
+    host.config = configuration(number, host.database is None, "300ms", world.synchronous)
     host.start()
 
 
@@ -280,8 +301,8 @@ def wipe_disk(world: World) -> None:
 def remove_add_node(world: World) -> None:
     """The first half of a founding anew, done while the cluster runs: it must not found."""
     host = world.hosts["10.0.0.1"]
-    if not _calm(world, host):
-        return
+    if not _calm(world, host) or (world.synchronous != "off" and world.primary() in (None, host)):
+        return  # the only copy of what was acknowledged may lie here
     world.count("add_node removed from a running cluster")
     host.crash(held=True)
     host.database = SimDatabase(served=host.database.served)
@@ -304,6 +325,7 @@ STRIKES: list[tuple[str, float, Strike]] = [
     ("switchover", 4, hand_over),
     ("two switchovers", 1, hand_over_twice),
     ("replica lags", 3, lag),
+    ("all who confirmed are lost", 2, lose_who_confirmed),
     ("node removed", 1.5, remove),
     ("repair", 4, repair),
     ("wrong settings", 0.5, wrong_settings),

@@ -19,6 +19,8 @@ RARE = {
     "positions are answered while WAL still comes in": "needs rows between an answer and the promotion; held by "
     "test_position_is_final_only_without_upstream of tests/node/test_keeper.py",
     "the file add_node is ignored": "shows only while the founder's whole disk is lost and it is cut off",
+    "the log forgets a guarantee before its successor covers what was acknowledged": "needs a failover within a "
+    "second of such a change; held by the walks of tests/node/cluster/test_synchronous.py",
     "timeline and position alone choose the primary": "needs a branch of equal length; held by tests/node/cluster",
 }
 """Planted faults that need more runs than a test has time for: ``make simulate`` with more seeds finds them."""

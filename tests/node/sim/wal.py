@@ -30,6 +30,10 @@ class Wal:
         self.records.append(record)
         self._digests.append(hash((self._digests[-1], record)))
 
+    def digest(self, position: int) -> int | None:
+        """Of what lies before a position; None where the WAL is shorter."""
+        return self._digests[position] if position < len(self._digests) else None
+
     def copy(self) -> Wal:
         """Another disk with the same."""
         other = Wal()

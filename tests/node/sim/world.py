@@ -14,6 +14,7 @@ from functools import lru_cache
 from random import Random
 
 from qluster.config import Config, parse
+from qluster.database.facts import Replica
 
 from sim.checks import Checks, Violated
 from sim.clients import Clients
@@ -44,6 +45,7 @@ cluster:
   leader-voting-timeout: 500ms
   replication-retry-interval: 200ms
   remove-interval: 60s
+  synchronous: {synchronous}
 hello-retry-interval: 500ms
 api: {{certificate-file: /a, key-file: /b, ca-file: /c, read-token-file: /d, operate-token-file: /e}}
 {section}
@@ -68,12 +70,13 @@ POOL = """pool:
 
 
 @lru_cache(maxsize=64)
-def configuration(number: int, pool: bool, heartbeat: str = "400ms") -> Config:
+def configuration(number: int, pool: bool, heartbeat: str = "400ms", synchronous: str = "off") -> Config:
     """The configuration of a simulated host."""
     ip = f"10.0.0.{number}"
     section = POOL.format(ip=ip) if pool else DATABASE
     role = "listener" if pool else "node"
-    return parse(CONFIG.format(ip=ip, role=role, section=section, heartbeat=heartbeat), "config.yaml")
+    text = CONFIG.format(ip=ip, role=role, section=section, heartbeat=heartbeat, synchronous=f'"{synchronous}"')
+    return parse(text, "config.yaml")
 
 
 @dataclass(slots=True)
@@ -97,10 +100,11 @@ class Faults:
 class World:
     """Everything, and its clock."""
 
-    def __init__(self, seed: int, databases: int = 3, pools: int = 1) -> None:
+    def __init__(self, seed: int, databases: int = 3, pools: int = 1, synchronous: str = "off") -> None:
         self.random = Random(seed)
         self.now = BEGINNING
         self.faults = Faults()
+        self.synchronous = synchronous
         self.story: list[str] = []
         self.steps = 0
         self.injected: dict[str, int] = {}
@@ -115,7 +119,7 @@ class World:
         self.hosts: dict[str, Host] = {}
         for number in range(1, databases + pools + 1):
             pool = number > databases
-            config = configuration(number, pool)
+            config = configuration(number, pool, synchronous=synchronous)
             disk = SimDisk(self.random.getrandbits(63))
             self.hosts[config.ip] = Host(self, f"host{number}", config, disk, None if pool else SimDatabase())
         self._databases = [host for host in self.hosts.values() if host.database is not None]
@@ -148,11 +152,24 @@ class World:
             standby = host.reachable and host.database is not None and host.database.upstream is not None
             if standby and (host.lag >= 1.0 or self.random.random() < host.lag):
                 self._stream_to(host, STREAM_INTERVAL / min(host.lag, 1.0))
+        self.clients.look_for_acknowledgements()
         self.at(self.now + STREAM_INTERVAL, self._stream)
 
     def _stream_to(self, host: Host, seconds: float) -> None:
         assert host.database is not None
         host.database.stream(lambda address: self.network.server(host, address), seconds)
+
+    def replicas(self, host: Host) -> list[Replica]:
+        """Who streams from a primary now."""
+        found = []
+        for other in self._databases:
+            standby = other.database if other is not host and other.reachable else None
+            if host.database is None or not host.writes or standby is None or standby.upstream is None:
+                continue
+            linked = standby.upstream[0] == host.ip and self.network.connected(other, host)
+            if linked and standby.in_recovery and standby.fits(host.database) and standby.terms is not None:
+                found.append(Replica(standby.terms.name, "streaming", len(standby.wal)))
+        return found
 
     def flush_standbys(self, host: Host) -> None:
         """A server that stops cleanly waits until all who stream from it have everything."""

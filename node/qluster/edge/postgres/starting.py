@@ -116,6 +116,8 @@ async def promote(site: Site, order: Promote) -> Opened:
     site.server.reload()
     try:
         async with asyncio.timeout(PROMOTE_LIMIT):
+            while await _waits_for(site) != order.terms.synchronous:
+                await asyncio.sleep(PAUSE / 4)  # before the first client, or it would be told too early (I9)
             await site.session.rows("SELECT pg_promote(false)")
             while not await _left_recovery(site):
                 await asyncio.sleep(PAUSE / 4)
@@ -126,6 +128,11 @@ async def promote(site: Site, order: Promote) -> Opened:
         await _revoke(site)
         raise
     return await _opened(site)
+
+
+async def _waits_for(site: Site) -> str:
+    """The standby names that the server's processes have read."""
+    return str((await site.session.row("SELECT current_setting('synchronous_standby_names') AS names"))["names"])
 
 
 async def _revoke(site: Site) -> None:

@@ -1,0 +1,175 @@
+"""Decides for which standbys the primary waits, and whose answers prove that no acknowledged transaction is lost.
+
+Must not know how a server is told to wait, nor how an entry is committed.
+
+A guarantee says: what was acknowledged while it held is on its primary and on ``needed`` of its standbys. WAL is
+a sequence, so whoever has a transaction has all before it. A change goes in four steps, like a change of members
+with both lists in force: the log names both guarantees; the server waits for the new one; enough of the new
+standbys have all that was written until then; the log drops the old one. While several stand in the log, an
+election must satisfy each, whatever of the steps was under way when the primary was lost. The order covers both
+directions of invariant I6, and needs no cases: of a set that grows, shrinks or is exchanged, either guarantee
+holds for every transaction.
+"""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, field
+from math import inf
+from typing import Literal
+
+from qluster.cluster.commands import Guarantee
+from qluster.cluster.messages import PositionReply
+
+Mode = Literal["off", "quorum", "all"]
+
+RELOAD_SECONDS = 1.0
+"""So long after a server was told its new standbys, all its processes have read that: they do between two messages."""
+
+
+def shortfall(
+    guarantees: Sequence[Guarantee], answers: Mapping[int, PositionReply], reigns: Mapping[int, int]
+) -> str:
+    """Why these answers do not prove that they have all that was acknowledged; "" when they do.
+
+    ``answers``: node → its final position, of nodes that could take over; ``reigns``: number → node.
+    """
+    if not guarantees:
+        return ""
+    # By what it served a directory is known, also when its node has lost its state and has another number now.
+    served = {answer.served for answer in answers.values()}
+    if _answered_itself(guarantees[-1], served, reigns):
+        return ""  # it became the primary with all that was acknowledged before
+    for guarantee in guarantees:
+        have = sum(node in answers for node in guarantee.standbys)
+        enough = len(guarantee.standbys) - guarantee.needed + 1
+        if have < enough and not _answered_itself(guarantee, served, reigns):
+            return _sentence(guarantee, have, enough)
+    return ""
+
+
+def _answered_itself(guarantee: Guarantee, served: Set[int], reigns: Mapping[int, int]) -> bool:
+    """Whether the very directory answered that was the primary's: a copy made since may lack what it had."""
+    return any(number >= guarantee.reign and reigns.get(number) == guarantee.primary for number in served)
+
+
+def _sentence(guarantee: Guarantee, have: int, enough: int) -> str:
+    only = f"only node {guarantee.primary} has all that it acknowledged in reign {guarantee.reign}"
+    if enough > len(guarantee.standbys):
+        return only
+    names = ", ".join(map(str, guarantee.standbys))
+    return f"{only}, or {enough} of nodes {names} together, of which {have} can take over"
+
+
+def standby_name(node: int) -> str:
+    """The name under which a node replicates."""
+    return f"node{node}"
+
+
+def node_named(name: str) -> int | None:
+    """The node that replicates under a name; None when it is nobody of the cluster."""
+    number = name.removeprefix("node")
+    return int(number) if name.startswith("node") and number.isdecimal() else None
+
+
+def standby_names(guarantee: Guarantee | None) -> str:
+    """The value of synchronous_standby_names; "" waits for nobody."""
+    if guarantee is None or not guarantee.needed:
+        return ""
+    return f"ANY {guarantee.needed} ({', '.join(standby_name(node) for node in guarantee.standbys)})"
+
+
+def needed_of(mode: Mode, standbys: int, databases: int) -> int:
+    """For how many of so many standbys a transaction waits; ``databases``: all that the cluster has.
+
+    With ``quorum`` the primary and those who confirm are a majority of the databases, as far as so many stream.
+    """
+    return standbys if mode == "all" else min(standbys, databases // 2)
+
+
+@dataclass(frozen=True, slots=True)
+class Standby:
+    """One that replicates from the primary: whether it keeps up, and how far it has flushed (bytes of WAL)."""
+
+    streaming: bool
+    position: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scene:
+    """What the leader that reigns sees of its own primary."""
+
+    now: float
+    mode: Mode
+    me: int
+    reign: int
+    guarantees: tuple[Guarantee, ...]
+    databases: frozenset[int]
+    """Nodes with a database that may take over, this one included."""
+    standbys: Mapping[int, Standby]
+    """Of the other nodes, those who replicate from here."""
+    waits_for: str | None
+    """The standby names that the server here was last told; None: not known."""
+    position: int | None
+    """How far the WAL here is flushed (bytes); None: not known."""
+    patience: float
+    """Seconds without streaming after which a standby is waited for no longer."""
+
+
+@dataclass(slots=True)
+class Synchrony:
+    """The guarantees of one reign, step by step."""
+
+    _streamed_at: dict[int, float] = field(default_factory=dict)
+    _last: Guarantee | None = None
+    """The last guarantee in the log, when it was last looked at."""
+    _told_at: float = inf
+    """Since when the server waits for its standbys."""
+    _mark: int | None = None
+    """What was written before that, and perhaps confirmed by those of the guarantee before."""
+
+    def step(self, scene: Scene) -> tuple[Guarantee, ...] | None:
+        """The guarantees to propose; None when nothing is to be changed now."""
+        for node, standby in scene.standbys.items():
+            if standby.streaming:
+                self._streamed_at[node] = scene.now
+        if scene.mode == "off":
+            return () if scene.guarantees else None
+        if not scene.guarantees or scene.guarantees[-1].primary != scene.me:
+            return (*scene.guarantees, self._target(scene, ()))
+        last = scene.guarantees[-1]
+        for node in last.standbys:
+            self._streamed_at.setdefault(node, scene.now)
+        if self._last != last or scene.waits_for != standby_names(last):
+            # The same standbys may be waited for again after a while in which they were not.
+            self._last, self._told_at, self._mark = last, inf, None
+        elif self._told_at == inf:
+            self._told_at = scene.now
+        if len(scene.guarantees) > 1 and self._settled(last, scene):
+            return (last,)
+        target = self._target(scene, last.standbys)
+        same = (target.standbys, target.needed) == (last.standbys, last.needed)
+        return None if same else (*scene.guarantees, target)
+
+    def _target(self, scene: Scene, before: Sequence[int]) -> Guarantee:
+        """Whoever streams, and who did until just now: a standby that went away for a moment stays."""
+        eligible = scene.databases - {scene.me}
+        streams = {node for node, standby in scene.standbys.items() if standby.streaming}
+        missed = {node for node in before if scene.now < self._streamed_at.get(node, -inf) + scene.patience}
+        standbys = tuple(sorted(eligible & (streams | missed)))
+        needed = needed_of(scene.mode, len(standbys), len(scene.databases))
+        return Guarantee(scene.reign, scene.me, standbys, needed)
+
+    def _settled(self, last: Guarantee, scene: Scene) -> bool:
+        """Whether all that was acknowledged before the last guarantee is covered by it too."""
+        if not last.needed:
+            return True  # its primary has everything
+        if scene.waits_for != standby_names(last) or scene.position is None:
+            return False
+        if scene.now < self._told_at + RELOAD_SECONDS:
+            return False
+        if self._mark is None:
+            self._mark = scene.position
+        positions = (scene.standbys[node].position for node in last.standbys if node in scene.standbys)
+        mark = self._mark
+        return sum(position >= mark for position in positions) >= last.needed

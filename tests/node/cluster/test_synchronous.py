@@ -1,0 +1,329 @@
+"""Whose answers prove what, and that no step of a change of the guarantees leaves a window."""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, field
+from random import Random
+
+import pytest
+from qluster.cluster.commands import Guarantee
+from qluster.cluster.messages import PositionReply
+from qluster.cluster.synchronous import (
+    RELOAD_SECONDS,
+    Mode,
+    Scene,
+    Standby,
+    Synchrony,
+    needed_of,
+    node_named,
+    shortfall,
+    standby_name,
+    standby_names,
+)
+
+REIGNS = {1: 1, 2: 1, 3: 2}
+PATIENCE = 2.0
+
+
+def answers(*nodes: int, served: dict[int, int] | None = None) -> dict[int, PositionReply]:
+    """Final positions of these nodes."""
+    return {
+        node: PositionReply(77, node, 9, 5, 1, 100, True, "", (served or {}).get(node, 0)) for node in nodes
+    }
+
+
+def test_nothing_is_asked_where_nothing_is_guaranteed() -> None:
+    assert shortfall((), answers(3), REIGNS) == ""
+
+
+@pytest.mark.parametrize(
+    ("standbys", "needed", "able", "proven"),
+    [
+        ((2,), 1, (2,), True),
+        ((2, 3), 1, (2,), False),
+        ((2, 3), 1, (2, 3), True),
+        ((2, 3), 2, (3,), True),
+        ((2, 3, 4), 2, (3,), False),
+        ((2, 3, 4), 2, (3, 4), True),
+        ((2, 3, 4), 1, (3, 4), False),
+        ((2, 3, 4, 5), 2, (2, 3), False),
+        ((2, 3, 4, 5), 2, (2, 3, 5), True),
+        ((2, 3), 1, (2, 7), False),
+        ((), 0, (2, 3, 4), False),
+    ],
+)  # fmt: skip
+def test_so_many_answer_that_one_of_them_confirmed(
+    standbys: tuple[int, ...], needed: int, able: tuple[int, ...], proven: bool
+) -> None:
+    found = shortfall((Guarantee(1, 1, standbys, needed),), answers(*able), REIGNS)
+    assert (found == "") is proven, found
+    # By brute force: whoever confirmed, one of those who answered is among them.
+    confirmed = [set(one) for one in itertools.combinations(standbys, needed)] if needed else [set()]
+    assert all(one & set(able) for one in confirmed) is proven
+
+
+def test_sentence_names_who_is_missing() -> None:
+    found = shortfall((Guarantee(2, 1, (2, 3), 1),), answers(3), REIGNS)
+    assert found == (
+        "only node 1 has all that it acknowledged in reign 2, or 2 of nodes 2, 3 together, of which 1 can take over"
+    )
+    alone = shortfall((Guarantee(2, 1, (), 0),), answers(2, 3), REIGNS)
+    assert alone == "only node 1 has all that it acknowledged in reign 2"
+
+
+def test_directory_in_which_the_primary_served_has_all_also_under_a_new_number() -> None:
+    guarantees = (Guarantee(1, 1, (2, 3), 1),)
+    assert shortfall(guarantees, answers(1, served={1: 1}), REIGNS) == ""
+    assert shortfall(guarantees, answers(1, served={1: 2}), REIGNS) == ""
+    assert shortfall(guarantees, answers(8, served={8: 2}), REIGNS) == ""
+    # Copied since: it may be behind the one that it was copied from.
+    assert shortfall(guarantees, answers(1), REIGNS)
+    # It served, but in another's reign, or before the guarantee.
+    assert shortfall(guarantees, answers(2, served={2: 3}), REIGNS)
+    assert shortfall((Guarantee(2, 1, (2, 3), 1),), answers(1, served={1: 1}), REIGNS)
+
+
+def test_every_guarantee_in_the_log_must_be_met() -> None:
+    both = (Guarantee(1, 1, (2, 3), 1), Guarantee(1, 1, (4,), 1))
+    assert shortfall(both, answers(2, 3), REIGNS)
+    assert shortfall(both, answers(4), REIGNS)
+    assert shortfall(both, answers(2, 3, 4), REIGNS) == ""
+
+
+def test_last_primary_alone_is_enough_whatever_was_guaranteed_before_it() -> None:
+    guarantees = (Guarantee(1, 1, (2, 3), 1), Guarantee(3, 2, (3,), 1))
+    assert shortfall(guarantees, answers(2, served={2: 3}), REIGNS) == ""
+    assert shortfall(guarantees, answers(1, served={1: 2}), REIGNS), "it knows nothing of the later reign"
+
+
+def test_names_of_standbys() -> None:
+    assert standby_names(None) == standby_names(Guarantee(1, 1, (), 0)) == ""
+    assert standby_names(Guarantee(1, 1, (2, 3), 1)) == "ANY 1 (node2, node3)"
+    assert node_named(standby_name(12)) == 12
+    assert node_named("pg_basebackup") is node_named("node") is node_named("nodes1") is node_named("node²") is None
+
+
+@pytest.mark.parametrize(
+    ("mode", "standbys", "databases", "needed"),
+    [("quorum", 2, 3, 1), ("quorum", 1, 3, 1), ("quorum", 0, 3, 0), ("quorum", 4, 5, 2), ("quorum", 1, 5, 1),
+     ("quorum", 1, 2, 1), ("quorum", 3, 4, 2), ("all", 2, 3, 2), ("all", 1, 3, 1), ("all", 0, 3, 0)],
+)  # fmt: skip
+def test_needed(mode: Mode, standbys: int, databases: int, needed: int) -> None:
+    assert needed_of(mode, standbys, databases) == needed
+
+
+# --- the steps ---------------------------------------------------------------------------------
+
+
+@dataclass
+class Cluster:
+    """A primary (node 1), its standbys, and a log in which what is proposed is committed at once or later."""
+
+    mode: Mode = "quorum"
+    now: float = 100.0
+    guarantees: tuple[Guarantee, ...] = ()
+    synchrony: Synchrony = field(default_factory=Synchrony)
+    databases: frozenset[int] = frozenset({1, 2, 3})
+    streaming: set[int] = field(default_factory=set)
+    positions: dict[int, int] = field(default_factory=dict)
+    written: int = 10
+    waits_for: Guarantee | None = None
+    """What the server was last told."""
+    obeys: Guarantee | None = None
+    """What all of its processes have read: they do within RELOAD_SECONDS."""
+    told_at: float = 0.0
+    proposed: tuple[Guarantee, ...] | None = None
+    acknowledged: int = 0
+
+    def step(self) -> tuple[Guarantee, ...] | None:
+        """Ask for the next change."""
+        standbys = {
+            node: Standby(node in self.streaming, position) for node, position in self.positions.items()
+            if node in self.streaming
+        }  # fmt: skip
+        return self.synchrony.step(
+            Scene(
+                now=self.now, mode=self.mode, me=1, reign=1, guarantees=self.guarantees, databases=self.databases,
+                standbys=standbys, waits_for=standby_names(self.waits_for), position=self.written, patience=PATIENCE,
+            )
+        )  # fmt: skip
+
+    def follow(self) -> list[tuple[Guarantee, ...]]:
+        """Commit whatever is proposed, tell the server at once, until nothing changes any more."""
+        made = []
+        for _ in range(40):
+            self.now += 0.5
+            found = self.step()
+            if found is not None:
+                self.guarantees = found
+                self.waits_for = found[-1] if found else None
+                made.append(found)
+        return made
+
+    def confirm(self) -> None:
+        """Clients are answered by whichever of the two settings lets more through."""
+        for guarantee in (self.waits_for, self.obeys):
+            if guarantee is None:
+                continue
+            reached = sorted((self.positions.get(node, 0) for node in guarantee.standbys), reverse=True)
+            position = reached[guarantee.needed - 1] if guarantee.needed else self.written
+            self.acknowledged = max(self.acknowledged, position)
+
+
+def test_standbys_are_let_in_when_they_stream_and_taken_out_when_they_are_away_too_long() -> None:
+    cluster = Cluster()
+    assert cluster.follow() == [(Guarantee(1, 1, (), 0),)]
+    cluster.streaming, cluster.positions = {2, 3}, {2: 10, 3: 10}
+    both = Guarantee(1, 1, (2, 3), 1)
+    assert cluster.follow() == [(Guarantee(1, 1, (), 0), both), (both,)]
+    cluster.streaming = {3}
+    cluster.now += PATIENCE / 4
+    assert cluster.step() is None, "away for a moment"
+    one = Guarantee(1, 1, (3,), 1)
+    assert cluster.follow() == [(both, one), (one,)]
+    cluster.streaming = set()
+    none = Guarantee(1, 1, (), 0)
+    assert cluster.follow() == [(one, none), (none,)]
+
+
+def test_nobody_is_let_in_who_may_not_take_over() -> None:
+    cluster = Cluster(databases=frozenset({1, 3}), streaming={2, 3}, positions={2: 10, 3: 10})
+    cluster.follow()
+    assert cluster.guarantees == (Guarantee(1, 1, (3,), 1),)
+
+
+def test_switched_off_the_log_forgets_at_once() -> None:
+    cluster = Cluster(streaming={2, 3}, positions={2: 10, 3: 10})
+    cluster.follow()
+    cluster.mode = "off"
+    assert cluster.step() == ()
+
+
+def test_old_guarantee_stays_until_the_new_standbys_have_what_was_written() -> None:
+    cluster = Cluster(streaming={2}, positions={2: 10})
+    cluster.follow()
+    before = cluster.guarantees
+    cluster.mode, cluster.streaming, cluster.positions, cluster.written = "all", {2, 3}, {2: 20, 3: 12}, 20
+    assert cluster.follow() == [(*before, Guarantee(1, 1, (2, 3), 2))]
+    cluster.positions[3] = 20
+    assert cluster.follow() == [(Guarantee(1, 1, (2, 3), 2),)]
+
+
+def test_server_that_was_not_told_yet_keeps_the_old_guarantee_in_the_log() -> None:
+    cluster = Cluster(streaming={2}, positions={2: 10, 3: 10})
+    cluster.follow()
+    cluster.streaming = {2, 3}
+    found = cluster.step()
+    assert found is not None
+    cluster.guarantees = found
+    cluster.now += 10 * RELOAD_SECONDS
+    assert cluster.step() is None
+    cluster.waits_for = found[-1]
+    assert cluster.step() is None, "its processes may not have read it yet"
+    cluster.now += RELOAD_SECONDS
+    assert cluster.step() == found[-1:]
+
+
+def test_standbys_that_die_before_they_caught_up_are_replaced() -> None:
+    cluster = Cluster(mode="all", streaming={2}, positions={2: 10})
+    cluster.follow()
+    cluster.streaming, cluster.positions, cluster.written = {2, 3}, {2: 20, 3: 5}, 20
+    cluster.follow()
+    cluster.streaming = {2}
+    cluster.follow()
+    assert cluster.guarantees == (Guarantee(1, 1, (2,), 1),)
+
+
+def _standby_comes_or_goes(cluster: Cluster, random: Random) -> None:
+    cluster.streaming ^= {random.choice(sorted(cluster.databases - {1}))}
+
+
+def _clients_write(cluster: Cluster, random: Random) -> None:
+    cluster.written += random.randrange(1, 5)
+
+
+def _standbys_confirm(cluster: Cluster, random: Random) -> None:
+    for node in sorted(cluster.streaming):
+        if random.random() < 0.6:
+            cluster.positions[node] = random.randint(cluster.positions.get(node, 0), cluster.written)
+
+
+def _operator_changes_the_mode(cluster: Cluster, random: Random) -> None:
+    cluster.mode = random.choice(["quorum", "all"])
+
+
+def _time_passes(cluster: Cluster, random: Random) -> None:
+    cluster.now += random.choice([0.1, 0.6, 1.1, PATIENCE])
+    if cluster.now >= cluster.told_at + RELOAD_SECONDS:
+        cluster.obeys = cluster.waits_for
+
+
+def _leader_proposes_or_the_log_commits(cluster: Cluster, random: Random) -> None:
+    if cluster.proposed is not None:
+        cluster.guarantees, cluster.proposed = cluster.proposed, None
+    else:
+        cluster.proposed = cluster.step()
+
+
+def _server_is_told(cluster: Cluster, random: Random) -> None:
+    last = cluster.guarantees[-1]
+    if cluster.waits_for != last and cluster.now >= cluster.told_at + RELOAD_SECONDS:
+        cluster.obeys, cluster.waits_for, cluster.told_at = cluster.waits_for, last, cluster.now
+
+
+HAPPENINGS = (
+    _standby_comes_or_goes, _clients_write, _clients_write, _standbys_confirm, _standbys_confirm,
+    _operator_changes_the_mode, _time_passes, _leader_proposes_or_the_log_commits, _server_is_told,
+)  # fmt: skip
+
+
+def _nothing_is_lost(cluster: Cluster) -> None:
+    """Whoever may answer: the best of those who prove it has all that was acknowledged."""
+    others = sorted(cluster.databases - {1})
+    for size in range(1, len(others) + 1):
+        for able in itertools.combinations(others, size):
+            for guarantees in (cluster.guarantees, cluster.proposed or cluster.guarantees):
+                if guarantees and not shortfall(guarantees, answers(*able), {1: 1}):
+                    best = max(cluster.positions.get(node, 0) for node in able)
+                    assert best >= cluster.acknowledged, (able, guarantees, cluster)
+
+
+def walk(seed: int, nodes: int, steps: int = 300) -> Cluster:
+    """A primary's life in which anything happens; its loss is thought of at each moment."""
+    random, cluster = Random(seed), Cluster(databases=frozenset(range(1, nodes + 1)))
+    cluster.guarantees = (Guarantee(1, 1, (), 0),)
+    cluster.waits_for = cluster.obeys = cluster.guarantees[0]
+    for _ in range(steps):
+        random.choice(HAPPENINGS)(cluster, random)
+        cluster.confirm()
+        _nothing_is_lost(cluster)
+    return cluster
+
+
+@pytest.mark.parametrize("nodes", [2, 3, 4, 5])
+def test_no_order_of_events_loses_what_was_acknowledged(nodes: int) -> None:
+    acknowledged = [walk(seed, nodes).acknowledged for seed in range(60)]
+    assert min(acknowledged) > 10, "clients were answered in every walk"
+
+
+def _settled_at_once(self: Synchrony, last: Guarantee, scene: Scene) -> bool:
+    return True
+
+
+def _without_the_one_before(self: Synchrony, scene: Scene) -> tuple[Guarantee, ...] | None:
+    found = SOUND(self, scene)
+    return found[-1:] if found else found
+
+
+SOUND = Synchrony.step
+
+
+@pytest.mark.parametrize(
+    ("method", "fault"), [("_settled", _settled_at_once), ("step", _without_the_one_before)], ids=["settled", "joint"]
+)
+def test_walks_see_a_step_that_is_left_out(method: str, fault: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Synchrony, method, fault)
+    with pytest.raises(AssertionError):
+        for seed in range(60):
+            walk(seed, 3)

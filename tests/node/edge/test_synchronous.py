@@ -1,0 +1,100 @@
+"""A cluster that waits for its replicas: whatever befalls the primary, nothing that was acknowledged is missing.
+
+The former primary stays alive and reachable by clients wherever the fault allows it.
+"""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from edge.fault_world import Hosts, Ledger, obstacle, wait_for
+from edge.test_faults import STROKES
+
+NUMBERS = (1, 2, 3)
+
+
+def guaranteed(hosts: Hosts, number: int) -> dict[str, object] | None:
+    """The guarantee as a host shows it."""
+    cluster = hosts.map(number).get("cluster") or {}
+    return cluster.get("guarantee")  # type: ignore[attr-defined, no-any-return]
+
+
+def covered(hosts: Hosts, standbys: int) -> bool:
+    """All hosts say that so many replicas are waited for, and nothing else is in force beside that."""
+    found = [guaranteed(hosts, number) for number in NUMBERS if hosts.daemons[number].poll() is None]
+    return all(one is not None and len(one["standbys"]) == standbys and one["settled"] for one in found)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def hosts() -> Iterator[Hosts]:
+    if reason := obstacle():
+        pytest.skip(reason)
+    made = Hosts()
+    try:
+        for number in NUMBERS:
+            made.prepare(number, cluster__synchronous="quorum")
+            made.start(number)
+        wait_for("a whole cluster", made.whole, 60)
+        wait_for("a guarantee", lambda: covered(made, 2), 30)
+        yield made
+    finally:
+        made.end()
+
+
+def kill_the_database(hosts: Hosts, number: int) -> Callable[[], object]:
+    """The server dies, and its daemon does not let it up again: another node must take over or this one come back."""
+    postmaster = hosts.postmaster(number)
+    assert postmaster is not None
+    hosts.kill(postmaster)
+    return lambda: None
+
+
+@pytest.mark.parametrize("strike", STROKES, ids=[stroke.__name__ for stroke in STROKES])
+def test_nothing_acknowledged_is_missing_after_a_failover(
+    hosts: Hosts, strike: Callable[[Hosts, int], Callable[[], object]]
+) -> None:
+    wait_for("a guarantee", lambda: hosts.whole() and covered(hosts, 2), 60)
+    [primary] = hosts.writable()
+    with Ledger(hosts, f"synchronous_{STROKES.index(strike)}") as ledger:
+        ledger.wait_for_rows(primary)
+        undo = strike(hosts, primary)
+        try:
+            wait_for("another primary", lambda: ledger.last_by_others(primary), 40)
+            ledger.wait_for_rows()
+        finally:
+            undo()
+        wait_for("a whole cluster again", hosts.whole, 60)
+        ledger.wait_for_rows()
+    assert len(ledger.changes()) == 1, ledger.changes()
+    [successor] = hosts.writable()
+    assert len(ledger.acknowledged) > 50 and ledger.missing(successor) == []
+
+
+def test_nothing_acknowledged_is_missing_after_the_database_died(hosts: Hosts) -> None:
+    wait_for("a guarantee", lambda: hosts.whole() and covered(hosts, 2), 60)
+    [primary] = hosts.writable()
+    with Ledger(hosts, "died") as ledger:
+        ledger.wait_for_rows(primary)
+        kill_the_database(hosts, primary)
+        ledger.wait_for_rows()
+        wait_for("a whole cluster again", hosts.whole, 60)
+        ledger.wait_for_rows()
+    [now] = hosts.writable()
+    assert ledger.missing(now) == []
+
+
+def test_replica_that_is_gone_is_waited_for_no_longer_and_then_again(hosts: Hosts) -> None:
+    wait_for("a guarantee", lambda: hosts.whole() and covered(hosts, 2), 60)
+    [primary] = hosts.writable()
+    gone = next(number for number in NUMBERS if number != primary)
+    with Ledger(hosts, "gone") as ledger:
+        ledger.wait_for_rows(primary)
+        hosts.kill(hosts.guard(gone), hosts.daemons[gone].pid)
+        hosts.daemons[gone].wait()
+        wait_for("one replica less", lambda: covered(hosts, 1), 30)
+        ledger.wait_for_rows(primary)
+        hosts.start(gone)
+        wait_for("a guarantee", lambda: hosts.whole() and covered(hosts, 2), 60)
+        ledger.wait_for_rows(primary)
+    assert ledger.missing(primary) == []
