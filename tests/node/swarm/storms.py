@@ -427,8 +427,13 @@ class Storms:
         if not self._may_lose(host) or world.settings.replication_factor:
             return False
         host.begin_to_lie()
-        world.at(world.random.uniform(1.0, 60.0), lambda: world.crash(host) if host.qraft is not None else None)
+        world.at(world.random.uniform(1.0, 60.0), lambda: self._lose_power(host))
         return True
+
+    def _lose_power(self, host: Host) -> None:
+        """A storm that is over strikes no more."""
+        if host.qraft is not None and not self._world.calm:
+            self._world.crash(host)
 
 
 Strike = Callable[[Storms], bool]

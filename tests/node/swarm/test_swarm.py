@@ -27,6 +27,8 @@ KEPT: dict[int, str] = {
     236: "a node that was admitted by an entry that was cut followed for ever: it is welcomed by committed lists only",
     399: "a crash between a snapshot and the log that it replaces",
     480: "a leader notices that a node lost what it had confirmed",
+    20000303: "a former leader that had voted for its successor won the others back",
+    20000390: "the power loss of a disk that lied came after the storm",
 }
 """Seeds that once failed, and what they showed."""
 
