@@ -9,6 +9,7 @@ a tail is kept behind the snapshot for followers that are a little late.
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 
@@ -33,8 +34,8 @@ class Journal:
         self.base_index = base_index
         self.base_term = base_term
         self._entries: list[Entry] = []
-        self._sizes: list[int] = [0]
-        """Running total of sizes; one longer than the entries."""
+        self._sizes = array("q", (0,))
+        """Running total of sizes; one longer than the entries. An array: a list would take five times the memory."""
         if entries:
             self.append(entries)
 
@@ -142,7 +143,7 @@ class Journal:
         """Drop everything: a snapshot took the place of the log."""
         self.base_index, self.base_term = index, term
         self._entries.clear()
-        self._sizes = [0]
+        self._sizes = array("q", (0,))
 
     def _rebase(self, index: int) -> None:
         term = self.term_at(index)
@@ -150,7 +151,7 @@ class Journal:
         count = index - self.base_index
         del self._entries[:count]
         gone = self._sizes[count]
-        self._sizes = [size - gone for size in self._sizes[count:]]
+        self._sizes = array("q", [size - gone for size in self._sizes[count:]])
         self.base_index, self.base_term = index, term
 
 
