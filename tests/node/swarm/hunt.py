@@ -16,7 +16,7 @@ from swarm.planted import ABSENT, AIMED, PLANTS
 from swarm.runs import CROWDED, DEPOSED, FEW, Result, run
 
 RUNS_MAX = 3000
-SECONDS_MAX = 8.0
+SECONDS_MAX = 30.0
 """Of one core; a fault that hides for longer is held by a directed test as well."""
 STORMS = 2
 """Storms of one run of a hunt: a fault that shows at all shows soon, and another seed is another mix."""

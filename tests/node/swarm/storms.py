@@ -153,13 +153,15 @@ class Storms:
                 raise Violated(f"liveness: {reason or 'messages without end'} for {RECOVERY_SECONDS:g}s without faults")
             self.tend()
             world.run(world.now + PROBE_SECONDS)
+        # Not before: two that always draw nearly the same would divide the votes for ever (seed 20000557).
+        for host in world.hosts.values():
+            host.chance.still = on_grid(world.random.random())
 
     def _come_to_rest(self, host: Host) -> None:
         """Its clock is right, what is sent to it always takes as long, and it runs unless it is to stay down."""
         world = self._world
         if host.rate != 1.0:
             host.run_at(1.0, world.now)
-        host.chance.still = on_grid(world.random.random())
         host.delay = GRAIN * world.random.randint(1, 400)
         if host.qraft is None and not host.joining and not host.stay_down:
             world.start(host)
@@ -272,7 +274,6 @@ class Storms:
         world.forget(host)
         world.next_node += 1
         again = world.add(world.next_node, host.role, [])
-        again.chance.still = on_grid(0.5) if world.calm else None
         again.delay = host.delay
 
     def _may_lose(self, host: Host) -> bool:

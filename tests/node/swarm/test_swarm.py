@@ -28,6 +28,7 @@ KEPT: dict[int, str] = {
     399: "a crash between a snapshot and the log that it replaces",
     480: "a leader notices that a node lost what it had confirmed",
     20000303: "a former leader that had voted for its successor won the others back",
+    20000557: "two nodes that drew nearly the same again and again divided the votes for ever",
     20000390: "the power loss of a disk that lied came after the storm",
 }
 """Seeds that once failed, and what they showed."""
