@@ -61,7 +61,7 @@ def all_reads(self: Rounds, configuration: Any) -> list[int]:
 
 FAULTS: dict[str, tuple[str, int, Plant]] = {
     "B1 a restart forgets the vote": (
-        "restless", 98, replaced(Participant, "__init__", after(Participant, "__init__", forget_vote))),
+        "restless", 165, replaced(Participant, "__init__", after(Participant, "__init__", forget_vote))),
     "B5 match goes back": ("lossy", 0, replaced(Progress, "confirm", overwrite_match)),
     "B6 an older term is committed": ("stormy", 2, replaced(Office, "_committed", commit_older_terms)),
     "B7 an old append cuts the log": ("lossy", 0, replaced(Journal, "merge", cut_always)),
@@ -70,7 +70,7 @@ FAULTS: dict[str, tuple[str, int, Plant]] = {
         "cut", 0, replaced(Following, "append", after(Following, "append", commit_own_last))),
     "S11 one copy too few commits": ("cut", 0, replaced(Configuration, "committed", one_copy_fewer)),
     "S18 votes are given while a leader is heard": (
-        "cut", 306, replaced(Participant, "promised_to_another", lambda *_: False)),
+        "cut", 269, replaced(Participant, "promised_to_another", lambda *_: False)),
     "D1 the lease is longer than the promise": (
         "stormy", 2, replaced(lease, "LEASE_FRACTION", 1.5)),
     "D1 the lease is kept after the word to take over": ("lossy", 14, replaced(Rounds, "give_up", lambda self: None)),
