@@ -18,8 +18,8 @@ from qluster.cluster.commands import Body, Guaranteed, Reign
 from qluster.cluster.messages import Hello, Message, PositionQuery, PositionReply, Refusal, Report, Welcome
 from qluster.cluster.reign import Succession
 from qluster.cluster.state import State
-from qluster.cluster.synchronous import Mode, Standby, Synchrony, node_named
-from qluster.config import differences
+from qluster.cluster.synchronous import Standby, Synchrony, node_named
+from qluster.config import Synchronous, differences
 from qluster.consensus.members import MEMBERS_MAX, Member, Members
 from qluster.database.facts import Facts
 from qluster.events import Address
@@ -81,7 +81,7 @@ class Scene:
     """The leader has a database to found before others may join."""
     node_timeout: float
     retry: float
-    mode: Mode
+    mode: Synchronous
     """For whom transactions wait."""
     report: Callable[[int], Report | None]
 
@@ -176,7 +176,7 @@ class Leading:
         return Propose(body)
 
     def _view(self, scene: Scene) -> reigning.View:
-        reign = scene.state.reign
+        reign, databases = scene.state.reign, databases_of(scene)
         return reigning.View(
             now=scene.now,
             term=self.term,
@@ -185,11 +185,11 @@ class Leading:
             reigns=tuple(scene.state.reigns),
             guarantees=scene.state.guarantees,
             mode=scene.mode,
-            databases=databases_of(scene),
+            databases=databases,
             own=scene.own,
             intact=scene.intact,
             system_id=scene.system_id,
-            asked=(databases_of(scene) & scene.alive) - {scene.me},
+            asked=(databases & scene.alive) - {scene.me},
             patience=scene.node_timeout,
             retry=scene.retry,
             primary_seen=_primary_seen(scene, reign),

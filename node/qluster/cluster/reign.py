@@ -16,7 +16,8 @@ from math import inf
 
 from qluster.cluster.commands import Guarantee, Reign
 from qluster.cluster.messages import PositionReply
-from qluster.cluster.synchronous import Mode, needed_of, shortfall
+from qluster.cluster.synchronous import needed_of, shortfall
+from qluster.config import Synchronous
 
 HAND_OVERS_MAX = 3
 """How often leadership is offered to the same node in one term: after that it counts as unfit,
@@ -49,7 +50,7 @@ class View:
     """The reigns so far, oldest first."""
     guarantees: tuple[Guarantee, ...] = ()
     """Whose answers prove that they have all that was acknowledged."""
-    mode: Mode = "off"
+    mode: Synchronous = "off"
     """For whom the next reign waits."""
     databases: frozenset[int] = frozenset()
     """Nodes that may take over, this one included."""

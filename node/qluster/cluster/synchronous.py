@@ -16,12 +16,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from math import inf
-from typing import Literal
 
 from qluster.cluster.commands import Guarantee
 from qluster.cluster.messages import PositionReply
-
-Mode = Literal["off", "quorum", "all"]
+from qluster.config import Synchronous
 
 RELOAD_SECONDS = 1.0
 """So long after a server was told its new standbys, all its processes have read that: they do between two messages."""
@@ -79,7 +77,7 @@ def standby_names(guarantee: Guarantee | None) -> str:
     return f"ANY {guarantee.needed} ({', '.join(standby_name(node) for node in guarantee.standbys)})"
 
 
-def needed_of(mode: Mode, standbys: int, databases: int) -> int:
+def needed_of(mode: Synchronous, standbys: int, databases: int) -> int:
     """For how many of so many standbys a transaction waits; ``databases``: all that the cluster has.
 
     With ``quorum`` the primary and those who confirm are a majority of the databases, as far as so many stream.
@@ -100,7 +98,7 @@ class Scene:
     """What the leader that reigns sees of its own primary."""
 
     now: float
-    mode: Mode
+    mode: Synchronous
     me: int
     reign: int
     guarantees: tuple[Guarantee, ...]
@@ -124,7 +122,7 @@ class Synchrony:
     _last: Guarantee | None = None
     """The last guarantee in the log, when it was last looked at."""
     _told_at: float = inf
-    """Since when the server waits for its standbys."""
+    """Since when the server waits for its standbys; inf while it does not."""
     _mark: int | None = None
     """What was written before that, and perhaps confirmed by those of the guarantee before."""
 
@@ -164,9 +162,7 @@ class Synchrony:
         """Whether all that was acknowledged before the last guarantee is covered by it too."""
         if not last.needed:
             return True  # its primary has everything
-        if scene.waits_for != standby_names(last) or scene.position is None:
-            return False
-        if scene.now < self._told_at + RELOAD_SECONDS:
+        if scene.position is None or scene.now < self._told_at + RELOAD_SECONDS:
             return False
         if self._mark is None:
             self._mark = scene.position

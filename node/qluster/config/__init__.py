@@ -10,7 +10,7 @@ from .keys import PROGRAMS
 from .kinds import duration_text
 from .parse import parse
 from .shared import changeable, differences, digest, needs_restart, shared, shared_digest, with_changes
-from .structure import Address, Api, Cluster, Config, Database, Pool, Udp, UdpSocket
+from .structure import Address, Api, Cluster, Config, Database, Pool, Synchronous, Udp, UdpSocket
 
 __all__ = [
     "PROGRAMS",
@@ -22,6 +22,7 @@ __all__ = [
     "Database",
     "Fault",
     "Pool",
+    "Synchronous",
     "Udp",
     "UdpSocket",
     "changeable",

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import get_args
 
 from .addresses import Group, Host
 from .kinds import Choice, Duration, Flag, Kind, Networks, Path, Table, Text, Whole
+from .structure import Synchronous
 
 
 class Change(StrEnum):
@@ -138,7 +140,7 @@ _CLUSTER = (
         "Smallest cluster in which nodes are removed automatically.", Change.LIVE),
     _timer("cluster.remove-interval", "1m", "100ms", "720h",
            "How long a node must be unreachable before it is removed."),
-    Key("cluster.synchronous", Choice(("off", "quorum", "all")), "off",
+    Key("cluster.synchronous", Choice(get_args(Synchronous)), "off",
         "For whom a transaction waits before the database acknowledges it: nobody, so many replicas that with the "
         "primary they are a majority, or every replica that streams.", Change.LIVE),
 )

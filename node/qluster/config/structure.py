@@ -12,6 +12,8 @@ from typing import Literal
 from msgspec import Struct
 
 Address = tuple[str, int]
+Synchronous = Literal["off", "quorum", "all"]
+"""For whom a transaction waits before the database acknowledges it."""
 
 
 class UdpSocket(Struct, rename="kebab", frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -69,7 +71,7 @@ class Cluster(Struct, rename="kebab", frozen=True, kw_only=True, forbid_unknown_
     autoremove_enabled: bool
     autoremove_minimum: int
     remove_interval: float
-    synchronous: Literal["off", "quorum", "all"]
+    synchronous: Synchronous
 
 
 class Api(Struct, rename="kebab", frozen=True, kw_only=True, forbid_unknown_fields=True):

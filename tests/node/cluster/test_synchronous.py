@@ -11,7 +11,6 @@ from qluster.cluster.commands import Guarantee
 from qluster.cluster.messages import PositionReply
 from qluster.cluster.synchronous import (
     RELOAD_SECONDS,
-    Mode,
     Scene,
     Standby,
     Synchrony,
@@ -21,6 +20,7 @@ from qluster.cluster.synchronous import (
     standby_name,
     standby_names,
 )
+from qluster.config import Synchronous
 
 REIGNS = {1: 1, 2: 1, 3: 2}
 PATIENCE = 2.0
@@ -109,7 +109,7 @@ def test_names_of_standbys() -> None:
     [("quorum", 2, 3, 1), ("quorum", 1, 3, 1), ("quorum", 0, 3, 0), ("quorum", 4, 5, 2), ("quorum", 1, 5, 1),
      ("quorum", 1, 2, 1), ("quorum", 3, 4, 2), ("all", 2, 3, 2), ("all", 1, 3, 1), ("all", 0, 3, 0)],
 )  # fmt: skip
-def test_needed(mode: Mode, standbys: int, databases: int, needed: int) -> None:
+def test_needed(mode: Synchronous, standbys: int, databases: int, needed: int) -> None:
     assert needed_of(mode, standbys, databases) == needed
 
 
@@ -120,7 +120,7 @@ def test_needed(mode: Mode, standbys: int, databases: int, needed: int) -> None:
 class Cluster:
     """A primary (node 1), its standbys, and a log in which what is proposed is committed at once or later."""
 
-    mode: Mode = "quorum"
+    mode: Synchronous = "quorum"
     now: float = 100.0
     guarantees: tuple[Guarantee, ...] = ()
     synchrony: Synchrony = field(default_factory=Synchrony)
