@@ -161,10 +161,12 @@ class World:
 
     def replicas(self, host: Host) -> list[Replica]:
         """Who streams from a primary now."""
-        found = []
+        found: list[Replica] = []
+        if host.database is None or not host.writes:
+            return found
         for other in self._databases:
             standby = other.database if other is not host and other.reachable else None
-            if host.database is None or not host.writes or standby is None or standby.upstream is None:
+            if standby is None or standby.upstream is None:
                 continue
             linked = standby.upstream[0] == host.ip and self.network.connected(other, host)
             if linked and standby.in_recovery and standby.fits(host.database) and standby.terms is not None:
