@@ -10,6 +10,9 @@ from collections.abc import Callable, Iterator
 import pytest
 from edge.fault_world import Hosts, Ledger, obstacle, wait_for
 
+Stroke = Callable[[Hosts, int], Callable[[], object]]
+"""Strikes a host; what it returns undoes that."""
+
 
 @pytest.fixture(scope="module")
 def hosts() -> Iterator[Hosts]:
@@ -48,13 +51,9 @@ def silence_the_host(hosts: Hosts, number: int) -> Callable[[], object]:
 STROKES = [hang_the_daemon, kill_daemon_and_guard, silence_the_host]
 
 
-@pytest.mark.parametrize("strike", STROKES, ids=[stroke.__name__ for stroke in STROKES])
-def test_former_primary_acknowledges_nothing_once_another_does(
-    hosts: Hosts, strike: Callable[[Hosts, int], Callable[[], object]], request: pytest.FixtureRequest
-) -> None:
-    wait_for("a whole cluster", hosts.whole, 60)
-    [primary] = hosts.writable()
-    with Ledger(hosts, f"ledger_{STROKES.index(strike)}") as ledger:
+def written_through(hosts: Hosts, primary: int, strike: Stroke) -> Ledger:
+    """What clients were told while a primary was struck, another one took over, and all were well again."""
+    with Ledger(hosts, strike.__name__) as ledger:
         ledger.wait_for_rows(primary)
         undo = strike(hosts, primary)
         try:
@@ -64,6 +63,14 @@ def test_former_primary_acknowledges_nothing_once_another_does(
             undo()
         wait_for("a whole cluster again", hosts.whole, 60)
         ledger.wait_for_rows()
+    return ledger
+
+
+@pytest.mark.parametrize("strike", STROKES, ids=[stroke.__name__ for stroke in STROKES])
+def test_former_primary_acknowledges_nothing_once_another_does(hosts: Hosts, strike: Stroke) -> None:
+    wait_for("a whole cluster", hosts.whole, 60)
+    [primary] = hosts.writable()
+    ledger = written_through(hosts, primary, strike)
     assert len(ledger.changes()) == 1, ledger.changes()
     [successor] = hosts.writable()
     lost = [row for row in ledger.missing(successor) if row[1] != primary]

@@ -5,11 +5,11 @@ The former primary stays alive and reachable by clients wherever the fault allow
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 from edge.fault_world import Hosts, Ledger, obstacle, wait_for
-from edge.test_faults import STROKES
+from edge.test_faults import STROKES, Stroke, written_through
 
 NUMBERS = (1, 2, 3)
 
@@ -42,30 +42,11 @@ def hosts() -> Iterator[Hosts]:
         made.end()
 
 
-def kill_the_database(hosts: Hosts, number: int) -> Callable[[], object]:
-    """The server dies, and its daemon does not let it up again: another node must take over or this one come back."""
-    postmaster = hosts.postmaster(number)
-    assert postmaster is not None
-    hosts.kill(postmaster)
-    return lambda: None
-
-
 @pytest.mark.parametrize("strike", STROKES, ids=[stroke.__name__ for stroke in STROKES])
-def test_nothing_acknowledged_is_missing_after_a_failover(
-    hosts: Hosts, strike: Callable[[Hosts, int], Callable[[], object]]
-) -> None:
+def test_nothing_acknowledged_is_missing_after_a_failover(hosts: Hosts, strike: Stroke) -> None:
     wait_for("a guarantee", lambda: hosts.whole() and covered(hosts, 2), 60)
     [primary] = hosts.writable()
-    with Ledger(hosts, f"synchronous_{STROKES.index(strike)}") as ledger:
-        ledger.wait_for_rows(primary)
-        undo = strike(hosts, primary)
-        try:
-            wait_for("another primary", lambda: ledger.last_by_others(primary), 40)
-            ledger.wait_for_rows()
-        finally:
-            undo()
-        wait_for("a whole cluster again", hosts.whole, 60)
-        ledger.wait_for_rows()
+    ledger = written_through(hosts, primary, strike)
     assert len(ledger.changes()) == 1, ledger.changes()
     [successor] = hosts.writable()
     assert len(ledger.acknowledged) > 50 and ledger.missing(successor) == []
@@ -76,7 +57,9 @@ def test_nothing_acknowledged_is_missing_after_the_database_died(hosts: Hosts) -
     [primary] = hosts.writable()
     with Ledger(hosts, "died") as ledger:
         ledger.wait_for_rows(primary)
-        kill_the_database(hosts, primary)
+        postmaster = hosts.postmaster(primary)
+        assert postmaster is not None
+        hosts.kill(postmaster)
         ledger.wait_for_rows()
         wait_for("a whole cluster again", hosts.whole, 60)
         ledger.wait_for_rows()
