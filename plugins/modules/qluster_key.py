@@ -71,9 +71,7 @@ known:
   sample: [1, 2]
 """
 
-import fcntl
 import os
-import tempfile
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.qhb.qluster.plugins.module_utils._cluster_key import (
@@ -84,20 +82,7 @@ from ansible_collections.qhb.qluster.plugins.module_utils._cluster_key import (
     parse,
     stepped,
 )
-
-
-def write(path, content):
-    """Put the content in place at once, readable by its owner alone."""
-    handle, new = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".new-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(new, path)
-    except BaseException:
-        os.unlink(new)
-        raise
+from ansible_collections.qhb.qluster.plugins.module_utils._on_disk import locked, replace_file
 
 
 def perform(directory, step, check):
@@ -107,19 +92,15 @@ def perform(directory, step, check):
         keys = parse(path, file.read())
     after = stepped(path, keys, step)
     if after != keys and not check:
-        write(path, content_of(after))
+        replace_file(path, content_of(after))
     numbers = [number for number, _text in after]
     return {"changed": after != keys, "sending": numbers[0], "newest": newest(after), "known": numbers}
 
 
-def locked(directory, step, check):
+def perform_alone(directory, step, check):
     """Two rotations at once would overwrite each other's keys: one waits for the other."""
-    lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(directory):
         return perform(directory, step, check)
-    finally:
-        os.close(lock)
 
 
 def main():
@@ -132,7 +113,7 @@ def main():
     )
     given = module.params
     try:
-        module.exit_json(**locked(given["directory"], given["step"], module.check_mode))
+        module.exit_json(**perform_alone(given["directory"], given["step"], module.check_mode))
     except KeyFileFault as fault:
         module.fail_json(msg=str(fault))
     except OSError as error:

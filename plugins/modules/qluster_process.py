@@ -99,7 +99,6 @@ log:
 """
 
 import contextlib
-import fcntl
 import http.client
 import os
 import re
@@ -110,6 +109,7 @@ import time
 import xmlrpc.client
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.qhb.qluster.plugins.module_utils._on_disk import locked
 from ansible_collections.qhb.qluster.plugins.module_utils._unix_rpc import UnixTransport
 
 SOCKET_SIZE_MAX = 107
@@ -441,25 +441,21 @@ def perform(module):
         strays = end_strays(options["strays"], options["stop_timeout"], module.check_mode)
         return {"changed": alive or strays > 0, "state": "down", "pid": 0, "log": ""}
     step = provide if options["state"] in RUNNING_STATES else withdraw
-    changed = step(supervisor, options, True) if module.check_mode else locked(step, supervisor, options)
+    changed = step(supervisor, options, True) if module.check_mode else perform_alone(step, supervisor, options)
     found = supervisor.describe(options["name"]) if supervisor.answers() else None
     log = os.path.join(options["directory"], "log", options["name"] + ".log")
     return {"changed": changed, "log": log, **(found or {"state": "unknown", "pid": 0})}
 
 
-def locked(step, supervisor, options):
+def perform_alone(step, supervisor, options):
     """Hosts of one machine run side by side, but only one may start the supervisor."""
     os.makedirs(options["directory"], mode=0o700, exist_ok=True)
     folder = os.path.dirname(options["socket"])
     os.makedirs(folder, mode=0o700, exist_ok=True)
     if os.stat(folder).st_uid not in (os.geteuid(), 0):
         raise Refusal(f"{folder} belongs to somebody else, who could take the socket's place. Remove it.")
-    lock = os.open(options["directory"], os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(options["directory"]):
         return step(supervisor, options, False)
-    finally:
-        os.close(lock)
 
 
 def main():

@@ -107,7 +107,6 @@ removed:
   sample: []
 """
 
-import fcntl
 import glob
 import hashlib
 import os
@@ -119,6 +118,7 @@ import tarfile
 import tempfile
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.qhb.qluster.plugins.module_utils._on_disk import locked
 
 COMPILE_TIMEOUT = 300.0
 """Seconds for compiling about 1,500 files, on a slow and busy host."""
@@ -318,15 +318,11 @@ def perform(module):
     if module.check_mode:
         return step(releases, options, True)
     os.makedirs(releases.root, mode=0o755, exist_ok=True)
-    lock = os.open(releases.root, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(releases.root):
         answer = step(releases, options, False)
         if options["remove_archive"] and options["archive"] and os.path.exists(options["archive"]):
             os.unlink(options["archive"])
         return answer
-    finally:
-        os.close(lock)
 
 
 def main():

@@ -107,12 +107,10 @@ expires:
 """
 
 import datetime
-import fcntl
 import ipaddress
 import os
 import re
 import secrets
-import tempfile
 import traceback
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
@@ -122,6 +120,7 @@ from ansible_collections.qhb.qluster.plugins.module_utils._cluster_key import (
     fresh,
     parse,
 )
+from ansible_collections.qhb.qluster.plugins.module_utils._on_disk import locked, replace_file
 
 try:
     from cryptography import x509
@@ -192,17 +191,7 @@ class Store:
         if self.check:
             self.unwritten[name] = content
             return
-        path = self.path(name)
-        handle, new = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".new-")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(new, path)
-        except BaseException:
-            os.unlink(new)
-            raise
+        replace_file(self.path(name), content)
 
     def folder(self, name, mode=0o700):
         path = self.path(name) if name else self.directory
@@ -448,18 +437,14 @@ def provide(module):
     }
 
 
-def locked(module):
+def provide_alone(module):
     """Two runs at once would overwrite each other's halves: one waits for the other."""
     if module.check_mode:
         return provide(module)
     parent = os.path.dirname(os.path.abspath(module.params["directory"]))
     os.makedirs(parent, exist_ok=True)
-    lock = os.open(parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(parent):
         return provide(module)
-    finally:
-        os.close(lock)
 
 
 def main():
@@ -485,7 +470,7 @@ def main():
     if CRYPTOGRAPHY_ERROR is not None:
         module.fail_json(msg=missing_required_lib("cryptography"), exception=CRYPTOGRAPHY_ERROR)
     try:
-        module.exit_json(**locked(module))
+        module.exit_json(**provide_alone(module))
     except SecretsFault as fault:
         module.fail_json(msg=str(fault))
     except OSError as error:

@@ -13,7 +13,7 @@ from ansible_collections.qhb.qluster.plugins.module_utils._cluster_key import (
     fresh,
     parse,
 )
-from ansible_collections.qhb.qluster.plugins.modules.qluster_key import locked
+from ansible_collections.qhb.qluster.plugins.modules.qluster_key import perform_alone
 from qluster.transport.seal import parse_keys
 
 
@@ -32,7 +32,7 @@ def test_three_steps_change_the_key_and_each_is_taken_once(directory: Path) -> N
     old = parse_keys((directory / "cluster.key").read_text())[0]
     seen = []
     for step in ("add", "add", "send", "send", "drop", "drop"):
-        said = locked(str(directory), step, check=False)
+        said = perform_alone(str(directory), step, check=False)
         assert said["known"] == numbers(directory)
         seen.append((said["known"], said["sending"], said["newest"], said["changed"]))
     assert seen == [([1, 2], 1, 2, True), ([1, 2], 1, 2, False), ([2, 1], 2, 2, True), ([2, 1], 2, 2, False),
@@ -44,36 +44,37 @@ def test_three_steps_change_the_key_and_each_is_taken_once(directory: Path) -> N
 
 def test_steps_keep_the_secrets_of_the_keys_they_keep(directory: Path) -> None:
     first = parse_keys((directory / "cluster.key").read_text())
-    locked(str(directory), "add", check=False)
+    perform_alone(str(directory), "add", check=False)
     both = parse_keys((directory / "cluster.key").read_text())
-    locked(str(directory), "send", check=False)
+    perform_alone(str(directory), "send", check=False)
     turned = parse_keys((directory / "cluster.key").read_text())
     assert both[0] == first[0] and turned == [both[1], both[0]]
 
 
 def test_interrupted_change_gets_no_third_key(directory: Path) -> None:
-    locked(str(directory), "add", check=False)
-    locked(str(directory), "send", check=False)
-    assert locked(str(directory), "add", check=False) == {"changed": False, "sending": 2, "newest": 2, "known": [2, 1]}
+    perform_alone(str(directory), "add", check=False)
+    perform_alone(str(directory), "send", check=False)
+    again = perform_alone(str(directory), "add", check=False)
+    assert again == {"changed": False, "sending": 2, "newest": 2, "known": [2, 1]}
 
 
 def test_old_key_is_not_dropped_while_it_is_the_one_to_send_with(directory: Path) -> None:
-    locked(str(directory), "add", check=False)
+    perform_alone(str(directory), "add", check=False)
     with pytest.raises(KeyFileFault, match="key 2 is not yet the one to send with"):
-        locked(str(directory), "drop", check=False)
+        perform_alone(str(directory), "drop", check=False)
     assert numbers(directory) == [1, 2]
 
 
 @pytest.mark.parametrize("step", ["show", "add"])
 def test_showing_and_check_mode_change_nothing(directory: Path, step: str) -> None:
     before = (directory / "cluster.key").read_bytes()
-    assert locked(str(directory), step, check=True)["changed"] == (step == "add")
-    locked(str(directory), "show", check=False)
+    assert perform_alone(str(directory), step, check=True)["changed"] == (step == "add")
+    perform_alone(str(directory), "show", check=False)
     assert (directory / "cluster.key").read_bytes() == before
 
 
 def test_result_holds_no_key(directory: Path) -> None:
-    said = repr(locked(str(directory), "add", check=False))
+    said = repr(perform_alone(str(directory), "add", check=False))
     for line in (directory / "cluster.key").read_text().splitlines():
         assert line.partition(":")[2] not in said
 
@@ -102,4 +103,4 @@ def test_what_the_daemon_takes_is_taken() -> None:
 def test_last_number_is_told(directory: Path) -> None:
     (directory / "cluster.key").write_bytes(content_of([fresh(NUMBER_MAX)]))
     with pytest.raises(KeyFileFault, match="65535 is the last number"):
-        locked(str(directory), "add", check=False)
+        perform_alone(str(directory), "add", check=False)

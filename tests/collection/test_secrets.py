@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.qhb.qluster.plugins.modules.qluster_secrets import SecretsFault, locked
+from ansible_collections.qhb.qluster.plugins.modules.qluster_secrets import SecretsFault, provide_alone
 from collection.module_double import Asked
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
@@ -23,7 +23,7 @@ def make(directory: Path, **options: Any) -> dict[str, Any]:
     given = {"hosts": HOSTS, "cluster": "main", "renew_before": 60, "validity": 825, "authority_validity": 3650}
     check = options.pop("check_mode", False)
     asked = Asked(check_mode=check, directory=str(directory), **{**given, **options})
-    result: dict[str, Any] = locked(asked)
+    result: dict[str, Any] = provide_alone(asked)
     return result
 
 
