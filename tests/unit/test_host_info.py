@@ -7,6 +7,7 @@ import os
 import socket
 
 import pytest
+from ansible_collections.qhb.qluster.plugins.module_utils import _sockets as sockets
 from ansible_collections.qhb.qluster.plugins.modules import qluster_host_info as module
 
 SPEAKS_6 = pytest.mark.skipif(not os.path.exists("/proc/net/if_inet6"), reason="this machine has no IPv6")
@@ -41,38 +42,38 @@ PORTS = {8080, 5432, 6432, 7000}
     ],
 )
 def test_only_who_takes_the_port_of_this_address_is_found(ip, found):
-    assert module.listeners(ipaddress.ip_address(ip), TCP, TCP6, PORTS) == found
+    assert sockets.listeners(ipaddress.ip_address(ip), TCP, TCP6, PORTS) == found
 
 
 @SPEAKS_6
 def test_server_of_this_machine_is_found_by_its_address_of_ipv6():
     with socket.create_server(("::1", 0), family=socket.AF_INET6) as server:
         port = server.getsockname()[1]
-        mine = module.ports_in_use(ipaddress.ip_address("::1"), [port])
+        mine = sockets.ports_in_use(ipaddress.ip_address("::1"), [port])
         assert str(port) in mine and "python" in mine[str(port)]
-        assert module.ports_in_use(ipaddress.ip_address("127.0.0.1"), [port]) == {}
+        assert sockets.ports_in_use(ipaddress.ip_address("127.0.0.1"), [port]) == {}
 
 
 @pytest.mark.parametrize("text", ["db1", "", "239.19.76.1", "ff15::76", "fe80::1", "0.0.0.0", "::", "::ffff:192.0.2.1"])
 def test_what_the_daemon_refuses_as_its_address_is_none(text):
-    assert module.host_address(text) is None
+    assert sockets.host_address(text) is None
 
 
 def test_address_has_one_writing():
-    assert str(module.host_address("FD00:0:0::0001")) == "fd00::1"
-    assert str(module.host_address("192.0.2.1")) == "192.0.2.1"
+    assert str(sockets.host_address("FD00:0:0::0001")) == "fd00::1"
+    assert str(sockets.host_address("192.0.2.1")) == "192.0.2.1"
 
 
 @SPEAKS_6
 def test_addresses_of_both_families_are_found_with_their_interface():
-    known = module.interfaces()
+    known = sockets.interfaces()
     assert "127.0.0.1" in known["lo"] and "::1" in known["lo"]
     assert not any(address.startswith("fe80:") for addresses in known.values() for address in addresses)
-    assert module.interface_of(ipaddress.ip_address("::1"), known) == "lo"
-    assert module.interface_of(ipaddress.ip_address("127.0.0.77"), known) == "lo"
-    assert module.interface_of(ipaddress.ip_address("2001:db8::77"), known) == ""
-    assert module.is_here(ipaddress.ip_address("::1"))
-    assert not module.is_here(ipaddress.ip_address("2001:db8::77")) and not module.is_here(None)
+    assert sockets.interface_of(ipaddress.ip_address("::1"), known) == "lo"
+    assert sockets.interface_of(ipaddress.ip_address("127.0.0.77"), known) == "lo"
+    assert sockets.interface_of(ipaddress.ip_address("2001:db8::77"), known) == ""
+    assert sockets.is_here(ipaddress.ip_address("::1"))
+    assert not sockets.is_here(ipaddress.ip_address("2001:db8::77")) and not sockets.is_here(None)
 
 
 @pytest.mark.parametrize(
