@@ -66,6 +66,9 @@ log = logging.getLogger("qluster.daemon")
 FACTS_INTERVAL = 0.5
 """Seconds between two looks at the database; what ends or is ordered is looked at at once."""
 
+ADMIT_INTERVAL = 0.03
+"""The same while clients wait to be admitted: a look takes a few milliseconds."""
+
 ALIVE_INTERVAL = 0.5
 """Seconds between two signs of life to the service manager while turns follow each other."""
 
@@ -356,7 +359,8 @@ class Daemon:
                 continue
             self._turns.put(FactsRead(facts))
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._look.wait(), FACTS_INTERVAL)
+                closed = facts.terms is not None and not facts.terms.admits
+                await asyncio.wait_for(self._look.wait(), ADMIT_INTERVAL if closed else FACTS_INTERVAL)
 
     # --- clients ---------------------------------------------------------------------------
 

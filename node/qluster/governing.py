@@ -155,7 +155,10 @@ class Governing:
         """While a primary serves here, the log follows who replicates from it."""
         node = self._node
         facts = node.keeper.facts
-        if self._busy or facts is None or not node.hosting.reigns() or not node.keeper.writable:
+        if self._busy or facts is None or not node.hosting.reigns():
+            return []
+        if not node.keeper.serving:
+            leading.primary_away()
             return []
         duty = leading.guarantee(facts, scene)
         return [duty] if duty is not None else []
@@ -229,7 +232,7 @@ class Governing:
     def _watch_primary(self, scene: Scene, now: float) -> None:
         """A primary that will not run is given up for another node's, when there is one."""
         node = self._node
-        if node.keeper.wanted.kind != "primary" or node.keeper.writable or self.handing_over:
+        if node.keeper.wanted.kind != "primary" or node.keeper.serving or self.handing_over:
             self._unwritable_since = None
             return
         if self._unwritable_since is None:

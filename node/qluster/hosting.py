@@ -16,7 +16,7 @@ from qluster import __version__
 from qluster.cluster import messages
 from qluster.cluster.commands import Guarantee
 from qluster.cluster.messages import PositionReply
-from qluster.cluster.synchronous import standby_name, standby_names
+from qluster.cluster.synchronous import standby_name, waits_for
 from qluster.consensus.members import Members
 from qluster.database.orders import Terms
 from qluster.database.plan import Wanted
@@ -132,8 +132,8 @@ class Hosting:
         settled, guarantees, known = self._node.settled, self._node.state.guarantees, self._known_terms
         if known is None or known[0] is not settled or known[1] is not guarantees:
             members = sorted(member.ip for member in settled if member.db_port is not None)
-            waits_for = standby_names(guarantees[-1] if guarantees else None)
-            known = settled, guarantees, Terms(standby_name(self._node.me), tuple(members), waits_for)
+            standbys, needed = waits_for(guarantees[-1] if guarantees else None)
+            known = settled, guarantees, Terms(standby_name(self._node.me), tuple(members), standbys, needed)
             self._known_terms = known
         return known[2]
 

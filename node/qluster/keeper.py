@@ -75,7 +75,12 @@ class Keeper:
 
     @property
     def writable(self) -> bool:
-        """The server runs as a primary that was told so."""
+        """The server runs as a primary that was told so, and clients may connect."""
+        return self.serving and self.facts is not None and (self.facts.terms is None or self.facts.terms.admits)
+
+    @property
+    def serving(self) -> bool:
+        """The server runs as a primary that was told so; perhaps its clients still wait for its standbys."""
         facts = self.facts
         return (
             facts is not None

@@ -158,6 +158,10 @@ class Leading:
                 return [Propose(reign)]
         return []
 
+    def primary_away(self) -> None:
+        """The primary of this reign does not run now."""
+        self._synchrony.interrupted()
+
     def guarantee(self, facts: Facts, scene: Scene) -> Propose | None:
         """What is to be changed in the guarantees while a primary runs here, seen by ``facts``."""
         reign = scene.state.reign
@@ -165,7 +169,8 @@ class Leading:
         changed = self._synchrony.step(synchronous.Scene(
             now=scene.now, mode=scene.mode, me=scene.me, reign=reign.number, guarantees=scene.state.guarantees,
             databases=databases_of(scene), standbys=_standbys(facts), position=facts.position,
-            waits_for=facts.terms.synchronous if facts.terms is not None else None, patience=scene.node_timeout,
+            told=(facts.terms.standbys, facts.terms.needed) if facts.terms is not None else None,
+            patience=scene.node_timeout,
         ))  # fmt: skip
         if changed is None:
             return None

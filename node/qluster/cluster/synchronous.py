@@ -70,11 +70,11 @@ def node_named(name: str) -> int | None:
     return int(number) if name.startswith("node") and number.isdecimal() else None
 
 
-def standby_names(guarantee: Guarantee | None) -> str:
-    """The value of synchronous_standby_names; "" waits for nobody."""
+def waits_for(guarantee: Guarantee | None) -> tuple[tuple[str, ...], int]:
+    """The names of those for whom a transaction waits, and how many of them must confirm; none: for nobody."""
     if guarantee is None or not guarantee.needed:
-        return ""
-    return f"ANY {guarantee.needed} ({', '.join(standby_name(node) for node in guarantee.standbys)})"
+        return (), 0
+    return tuple(standby_name(node) for node in guarantee.standbys), guarantee.needed
 
 
 def needed_of(mode: Synchronous, standbys: int, databases: int) -> int:
@@ -106,8 +106,8 @@ class Scene:
     """Nodes with a database that may take over, this one included."""
     standbys: Mapping[int, Standby]
     """Of the other nodes, those who replicate from here."""
-    waits_for: str | None
-    """The standby names that the server here was last told; None: not known."""
+    told: tuple[tuple[str, ...], int] | None
+    """The standbys, and how many of them, that the server here was last told to wait for; None: not known."""
     position: int | None
     """How far the WAL here is flushed (bytes); None: not known."""
     patience: float
@@ -126,6 +126,10 @@ class Synchrony:
     _mark: int | None = None
     """What was written before that, and perhaps confirmed by those of the guarantee before."""
 
+    def interrupted(self) -> None:
+        """The primary is away: nobody can stream from it, and all get their time again when it is back."""
+        self._streamed_at = {}
+
     def step(self, scene: Scene) -> tuple[Guarantee, ...] | None:
         """The guarantees to propose; None when nothing is to be changed now."""
         for node, standby in scene.standbys.items():
@@ -138,7 +142,7 @@ class Synchrony:
         last = scene.guarantees[-1]
         for node in last.standbys:
             self._streamed_at.setdefault(node, scene.now)
-        if self._last != last or scene.waits_for != standby_names(last):
+        if self._last != last or scene.told != waits_for(last):
             # The same standbys may be waited for again after a while in which they were not.
             self._last, self._told_at, self._mark = last, inf, None
         elif self._told_at == inf:

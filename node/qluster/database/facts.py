@@ -70,6 +70,8 @@ class Facts:
     crashes: int = 0
     """How often a server that had answered ended by itself within the last minutes."""
     replicas: tuple[Replica, ...] = ()
+    recovered: int | None = None
+    """Where the WAL of a primary ended at the first look after its start; None: not a primary, or not yet known."""
     terms: Terms | None = None
     """What the running server was last told; None when unknown."""
     archive_error: str = ""

@@ -19,8 +19,17 @@ class Terms:
     """The name under which this node replicates: ``node3``."""
     members: tuple[str, ...] = ()
     """Addresses of the nodes that may replicate from here."""
-    synchronous: str = ""
-    """Value of synchronous_standby_names; "" waits for nobody."""
+    standbys: tuple[str, ...] = ()
+    """Names of the standbys for which a transaction waits."""
+    needed: int = 0
+    """How many of them must have confirmed it; 0 waits for nobody."""
+    admits: bool = True
+    """Clients may connect. A primary that was started again has others see nothing that it may yet lose (I10)."""
+
+    @property
+    def synchronous(self) -> str:
+        """Value of synchronous_standby_names; "" waits for nobody."""
+        return f"ANY {self.needed} ({', '.join(self.standbys)})" if self.needed else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ it answers None; :func:`reason` then says for people why nothing more is done, o
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf
 from typing import Literal
 
@@ -193,7 +193,7 @@ def _rejoining(upstream: Address, facts: Facts, wanted: Wanted, failures: Failur
 def _reigning(facts: Facts, wanted: Wanted) -> Order | None:
     if facts.server == "stopped":
         if not facts.standby and (facts.fresh or facts.last_reign >= _run_start(wanted)):
-            return StartPrimary(wanted.reign, wanted.terms)
+            return StartPrimary(wanted.reign, _closed(wanted.terms))
         return StartStandby(None, wanted.terms)
     if facts.in_recovery is None:
         return None
@@ -216,6 +216,26 @@ def _adjusting(facts: Facts, wanted: Wanted) -> Order | None:
     if facts.server != "running":
         return None
     reign = wanted.reign if facts.in_recovery is False else 0
-    if facts.terms != wanted.terms or (reign and facts.last_reign != reign):
-        return Adjust(wanted.terms, reign)
+    terms = wanted.terms if not reign or _may_admit(facts, wanted.terms) else _closed(wanted.terms)
+    if facts.terms != terms or (reign and facts.last_reign != reign):
+        return Adjust(terms, reign)
     return None
+
+
+def _closed(terms: Terms) -> Terms:
+    """For a primary that starts where it was.
+
+    Transactions that waited for their standbys when it ended are visible after recovery, and still on this disk
+    alone: who read them would have read what the next failover loses (invariant I10).
+    """
+    return replace(terms, admits=not terms.needed)
+
+
+def _may_admit(facts: Facts, terms: Terms) -> bool:
+    """Whether the standbys have all that a primary started with; one that admits clients goes on doing so."""
+    if facts.terms is None or facts.terms.admits or not terms.needed:
+        return True
+    if facts.recovered is None:
+        return False
+    reached = {one.name for one in facts.replicas if one.position is not None and one.position >= facts.recovered}
+    return len(reached & set(terms.standbys)) >= terms.needed

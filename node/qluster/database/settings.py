@@ -36,7 +36,8 @@ DEFAULTS: Mapping[str, str] = {
     "wal_sender_timeout": "10s",
     "wal_receiver_timeout": "10s",
     "wal_receiver_status_interval": "1s",
-    "wal_retrieve_retry_interval": "500ms",
+    # A primary that was started again admits its clients when the standbys are back.
+    "wal_retrieve_retry_interval": "100ms",
     "hot_standby_feedback": "on",
     # Compiled queries need memory that is writable and executable; the unit forbids it.
     "jit": "off",
@@ -234,20 +235,24 @@ def archive_command(program: Sequence[str], directory: str) -> str:
     return f'{" ".join(words)} "%p" "%f"'
 
 
-def access_rules(database: Database, members: Sequence[str]) -> str:
-    """The text of ``pg_hba.conf``: peers of this host by their system user, everybody else by SCRAM."""
+def access_rules(database: Database, members: Sequence[str], *, admits: bool = True) -> str:
+    """The text of ``pg_hba.conf``: peers of this host by their system user, everybody else by SCRAM.
+
+    Without ``admits`` nobody but the cluster itself gets in.
+    """
     user = f'"{database.superuser}"'
     lines = [
         "# Written by the qluster daemon at every start; what is edited here is lost.",
         "# Clients: config key database.client-networks. Members of the cluster are added by themselves.",
         f"local all {user} peer map=qluster",
         f"local replication {user} peer map=qluster",
-        "local all all scram-sha-256",
     ]
+    if admits:
+        lines.append("local all all scram-sha-256")
     for network in sorted({_network(member) for member in members}):
         lines.append(f"host all {user} {network} scram-sha-256")
         lines.append(f"host replication {user} {network} scram-sha-256")
-    for network in database.client_networks:
+    for network in database.client_networks if admits else ():
         lines.append(f"host all all {_network(network)} scram-sha-256")
         lines.append(f"host replication {user} {_network(network)} scram-sha-256")
     return "\n".join(lines) + "\n"

@@ -18,7 +18,7 @@ from qluster.cluster.synchronous import (
     node_named,
     shortfall,
     standby_name,
-    standby_names,
+    waits_for,
 )
 from qluster.config import Synchronous
 
@@ -98,8 +98,8 @@ def test_last_primary_alone_is_enough_whatever_was_guaranteed_before_it() -> Non
 
 
 def test_names_of_standbys() -> None:
-    assert standby_names(None) == standby_names(Guarantee(1, 1, (), 0)) == ""
-    assert standby_names(Guarantee(1, 1, (2, 3), 1)) == "ANY 1 (node2, node3)"
+    assert waits_for(None) == waits_for(Guarantee(1, 1, (), 0)) == ((), 0)
+    assert waits_for(Guarantee(1, 1, (2, 3), 1)) == (("node2", "node3"), 1)
     assert node_named(standby_name(12)) == 12
     assert node_named("pg_basebackup") is node_named("node") is node_named("nodes1") is node_named("node²") is None
 
@@ -128,7 +128,7 @@ class Cluster:
     streaming: set[int] = field(default_factory=set)
     positions: dict[int, int] = field(default_factory=dict)
     written: int = 10
-    waits_for: Guarantee | None = None
+    told: Guarantee | None = None
     """What the server was last told."""
     obeys: Guarantee | None = None
     """What all of its processes have read: they do within RELOAD_SECONDS."""
@@ -145,7 +145,7 @@ class Cluster:
         return self.synchrony.step(
             Scene(
                 now=self.now, mode=self.mode, me=1, reign=1, guarantees=self.guarantees, databases=self.databases,
-                standbys=standbys, waits_for=standby_names(self.waits_for), position=self.written, patience=PATIENCE,
+                standbys=standbys, told=waits_for(self.told), position=self.written, patience=PATIENCE,
             )
         )  # fmt: skip
 
@@ -157,13 +157,13 @@ class Cluster:
             found = self.step()
             if found is not None:
                 self.guarantees = found
-                self.waits_for = found[-1] if found else None
+                self.told = found[-1] if found else None
                 made.append(found)
         return made
 
     def confirm(self) -> None:
         """Clients are answered by whichever of the two settings lets more through."""
-        for guarantee in (self.waits_for, self.obeys):
+        for guarantee in (self.told, self.obeys):
             if guarantee is None:
                 continue
             reached = sorted((self.positions.get(node, 0) for node in guarantee.standbys), reverse=True)
@@ -219,7 +219,7 @@ def test_server_that_was_not_told_yet_keeps_the_old_guarantee_in_the_log() -> No
     cluster.guarantees = found
     cluster.now += 10 * RELOAD_SECONDS
     assert cluster.step() is None
-    cluster.waits_for = found[-1]
+    cluster.told = found[-1]
     assert cluster.step() is None, "its processes may not have read it yet"
     cluster.now += RELOAD_SECONDS
     assert cluster.step() == found[-1:]
@@ -256,7 +256,7 @@ def _operator_changes_the_mode(cluster: Cluster, random: Random) -> None:
 def _time_passes(cluster: Cluster, random: Random) -> None:
     cluster.now += random.choice([0.1, 0.6, 1.1, PATIENCE])
     if cluster.now >= cluster.told_at + RELOAD_SECONDS:
-        cluster.obeys = cluster.waits_for
+        cluster.obeys = cluster.told
 
 
 def _leader_proposes_or_the_log_commits(cluster: Cluster, random: Random) -> None:
@@ -268,8 +268,8 @@ def _leader_proposes_or_the_log_commits(cluster: Cluster, random: Random) -> Non
 
 def _server_is_told(cluster: Cluster, random: Random) -> None:
     last = cluster.guarantees[-1]
-    if cluster.waits_for != last and cluster.now >= cluster.told_at + RELOAD_SECONDS:
-        cluster.obeys, cluster.waits_for, cluster.told_at = cluster.waits_for, last, cluster.now
+    if cluster.told != last and cluster.now >= cluster.told_at + RELOAD_SECONDS:
+        cluster.obeys, cluster.told, cluster.told_at = cluster.told, last, cluster.now
 
 
 HAPPENINGS = (
@@ -293,7 +293,7 @@ def walk(seed: int, nodes: int, steps: int = 300) -> Cluster:
     """A primary's life in which anything happens; its loss is thought of at each moment."""
     random, cluster = Random(seed), Cluster(databases=frozenset(range(1, nodes + 1)))
     cluster.guarantees = (Guarantee(1, 1, (), 0),)
-    cluster.waits_for = cluster.obeys = cluster.guarantees[0]
+    cluster.told = cluster.obeys = cluster.guarantees[0]
     for _ in range(steps):
         random.choice(HAPPENINGS)(cluster, random)
         cluster.confirm()

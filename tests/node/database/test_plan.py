@@ -7,7 +7,7 @@ from itertools import product
 from typing import Any, get_args
 
 import pytest
-from qluster.database.facts import Directory, Facts, Receiver, Server, Standing
+from qluster.database.facts import Directory, Facts, Receiver, Replica, Server, Standing
 from qluster.database.failures import ATTEMPTS_MOST, DELAY_FIRST, DELAY_MOST, START_ATTEMPTS, Failures
 from qluster.database.orders import (
     Adjust,
@@ -43,6 +43,15 @@ STREAMING = replace(
 )
 LONE = replace(STANDBY, server="running", in_recovery=True, terms=TERMS)
 REIGNING = replace(FORMER, server="running", in_recovery=False, last_reign=4, terms=TERMS)
+WAITING = replace(PRIMARY, terms=replace(TERMS, standbys=("node1", "node3"), needed=1))
+CLOSED = replace(WAITING.terms, admits=False)
+RESTARTED = replace(REIGNING, terms=CLOSED, recovered=100)
+
+
+def with_standbys(first: int | None, second: int | None) -> Facts:
+    """A primary that was started again, and how far its standbys are."""
+    standbys = (Replica("node1", "streaming", first), Replica("node3", "catchup", second))
+    return replace(RESTARTED, replicas=standbys)
 
 
 def order(facts: Facts, wanted: Wanted, failures: Failures | None = None, now: float = 0.0) -> object:
@@ -114,6 +123,25 @@ def order(facts: Facts, wanted: Wanted, failures: Failures | None = None, now: f
         pytest.param(REIGNING, PRIMARY, None, id="it reigns"),
         pytest.param(replace(REIGNING, last_reign=3), PRIMARY, Adjust(TERMS, 4), id="it learns of its new reign"),
         pytest.param(replace(STREAMING, server="stopping"), FOLLOW, None, id="one thing after the other"),
+        pytest.param(FORMER, WAITING, StartPrimary(4, CLOSED), id="a restart that admits nobody yet"),
+        pytest.param(RESTARTED, WAITING, None, id="clients wait while no standby streams"),
+        pytest.param(with_standbys(99, 100), WAITING, Adjust(WAITING.terms, 4), id="one of two has everything"),
+        pytest.param(with_standbys(99, 99), WAITING, None, id="nobody has everything"),
+        pytest.param(with_standbys(None, None), WAITING, None, id="nobody says what he has"),
+        pytest.param(
+            replace(with_standbys(100, 100), recovered=None), WAITING, None, id="the end of recovery is not known"
+        ),
+        pytest.param(
+            replace(RESTARTED, replicas=(Replica("node1", "streaming", 100), Replica("app", "streaming", 100))),
+            replace(WAITING, terms=replace(WAITING.terms, needed=2)),
+            Adjust(replace(CLOSED, needed=2), 4),
+            id="a stranger confirms nothing",
+        ),
+        pytest.param(RESTARTED, PRIMARY, Adjust(TERMS, 4), id="nobody is waited for any more"),
+        pytest.param(
+            replace(RESTARTED, terms=WAITING.terms), WAITING, None, id="who was admitted stays, whoever is lost"
+        ),
+        pytest.param(LONE, WAITING, Promote(4, WAITING.terms), id="a promotion admits at once"),
     ],
 )
 def test_the_next_order(facts: Facts, wanted: Wanted, expected: object) -> None:

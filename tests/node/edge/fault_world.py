@@ -289,11 +289,12 @@ class Ledger:
 
     async def _prepare(self) -> None:
         writable = self.hosts.writable()
-        connection = await self._connect(writable[0])
+        connection = await self.connect(writable[0])
         await connection.execute(f"create table {self.name} (row bigint primary key)")
         connection.terminate()
 
-    async def _connect(self, number: int) -> asyncpg.Connection:
+    async def connect(self, number: int) -> asyncpg.Connection:
+        """A client's connection to a host's database."""
         return await asyncio.wait_for(asyncpg.connect(
             host=self.hosts.ip(number), port=DB_PORT, user="app", password="application-of-the-test", database="app",
         ), 2)  # fmt: skip
@@ -307,7 +308,7 @@ class Ledger:
             self._next += 1
             row = self._next
             try:
-                connection = connection or await self._connect(number)
+                connection = connection or await self.connect(number)
                 await asyncio.wait_for(connection.execute(f"insert into {self.name} values ({row})"), 3)
                 self.acknowledged.append((time.monotonic(), number, row))
                 await asyncio.sleep(WRITE_PAUSE)
@@ -334,7 +335,7 @@ class Ledger:
     def rows(self, number: int) -> set[int]:
         """The rows that a host's database has."""
         async def read() -> set[int]:
-            connection = await self._connect(number)
+            connection = await self.connect(number)
             try:
                 return {row[0] for row in await connection.fetch(f"select row from {self.name}")}
             finally:

@@ -296,14 +296,14 @@ async def test_a_look_that_cannot_see_still_knows_whether_a_server_runs(world: W
 
 async def test_terms_are_adjusted_by_a_reload(world: World) -> None:
     host = await founded(world)
-    terms = type(host.terms)(name="node1", members=("127.0.0.99",), synchronous='ANY 1 ("node2")')
+    terms = type(host.terms)(name="node1", members=("127.0.0.99",), standbys=("node2",), needed=1)
     await host.hand.perform(Adjust(terms, 4))
     facts = await host.hand.read_facts()
     assert (facts.terms, facts.last_reign) == (terms, 4)
 
     async def shown() -> bool:
         rows = await host.sql("SHOW synchronous_standby_names", user="qluster")
-        return rows[0][0] == 'ANY 1 ("node2")'
+        return rows[0][0] == "ANY 1 (node2)"
 
     await until(shown)
     assert "127.0.0.99/32" in (host.data / "qluster_hba.conf").read_text()

@@ -5,13 +5,15 @@ The former primary stays alive and reachable by clients wherever the fault allow
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 
 import pytest
-from edge.fault_world import Hosts, Ledger, obstacle, wait_for
+from edge.fault_world import ERRORS, Hosts, Ledger, kin, obstacle, wait_for
 from edge.test_faults import STROKES, Stroke, written_through
 
 NUMBERS = (1, 2, 3)
+NO_ENTRY = "InvalidAuthorizationSpecificationError"
 
 
 def guaranteed(hosts: Hosts, number: int) -> dict[str, object] | None:
@@ -65,6 +67,52 @@ def test_nothing_acknowledged_is_missing_after_the_database_died(hosts: Hosts) -
         ledger.wait_for_rows()
     [now] = hosts.writable()
     assert ledger.missing(now) == []
+
+
+def test_restarted_primary_shows_nothing_that_no_replica_has(hosts: Hosts) -> None:
+    """I10: a transaction that waited when the database died is visible after recovery, and could still be lost."""
+    wait_for("a guarantee", lambda: hosts.whole() and covered(hosts, 2), 60)
+    [primary] = hosts.writable()
+    replicas = [number for number in NUMBERS if number != primary]
+    postmasters = [hosts.postmaster(number) or 0 for number in replicas]
+    stopped = postmasters + [pid for postmaster in postmasters for pid in kin(postmaster)]
+    asyncio.run(read(hosts, primary, "create table waits (row bigint)"))
+    hosts.freeze(*stopped)
+    try:
+        with pytest.raises(TimeoutError):
+            asyncio.run(read(hosts, primary, "insert into waits values (1)"))
+        hosts.kill(hosts.postmaster(primary) or 0)
+        refusals: list[str] = []
+
+        def turned_away() -> bool:
+            refusals.append(refusal(hosts, primary))
+            return refusals[-1] == NO_ENTRY
+
+        wait_for("clients that are turned away", turned_away)
+        assert "" not in refusals and not hosts.writable()
+    finally:
+        hosts.thaw(*stopped)
+    wait_for("clients that are admitted", lambda: not refusal(hosts, primary))
+    assert asyncio.run(read(hosts, primary, "select * from waits")) == [(1,)]
+    assert any(asyncio.run(read(hosts, number, "select * from waits")) == [(1,)] for number in replicas)
+
+
+def refusal(hosts: Hosts, number: int) -> str:
+    """Why a host lets no client read, "" when it does."""
+    try:
+        asyncio.run(read(hosts, number, "select 1"))
+    except ERRORS as error:
+        return type(error).__name__
+    return ""
+
+
+async def read(hosts: Hosts, number: int, statement: str) -> list[tuple[object, ...]]:
+    """What a client of the application gets."""
+    connection = await Ledger(hosts).connect(number)
+    try:
+        return [tuple(row) for row in await asyncio.wait_for(connection.fetch(statement), 1)]
+    finally:
+        connection.terminate()
 
 
 def test_replica_that_is_gone_is_waited_for_no_longer_and_then_again(hosts: Hosts) -> None:

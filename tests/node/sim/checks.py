@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from qluster.cluster.messages import PositionReply
 from qluster.cluster.state import encode
-from qluster.cluster.synchronous import standby_names
-from qluster.database.orders import Promote, StartPrimary
+from qluster.cluster.synchronous import waits_for
+from qluster.database.orders import Adjust, Promote, StartPrimary
 from qluster.events import Entry, Repoint
 from qluster.node import Node
 
@@ -230,6 +230,13 @@ class Checks:
                 raise Violated(f"I1: {host.name} becomes primary of reign {order.reign}, which is not committed")
             if self.committed_reign(host.node, order.reign) != host.node.me:  # type: ignore[union-attr]
                 raise Violated(f"I1: {host.name} becomes primary of reign {order.reign} of another node")
+        self._shown(host, order)
+
+    def _shown(self, host: Host, order: object) -> None:
+        """I10: what the clients of a new or restarted primary read counts as much as what they were told."""
+        database = host.database
+        if isinstance(order, (Promote, StartPrimary, Adjust)) and host.writes and database is not None:
+            self.acknowledged(host, database.recovered or 0)
 
     def committed_reign(self, node: Node, number: int) -> int:  # type: ignore[valid-type]
         """Whose reign it is, as far as this node knows."""
@@ -275,8 +282,8 @@ class Checks:
         node, database = host.node, host.database
         if node is None or database is None or database.terms is None:
             return
-        texts = {standby_names(guarantee) for guarantee in node.state.guarantees}
-        if database.terms.synchronous not in texts:
+        told = database.terms.standbys, database.terms.needed
+        if told not in {waits_for(guarantee) for guarantee in node.state.guarantees}:
             return  # nothing is promised (yet)
         known = self._promised.get(node.cluster)
         if known is None or position > known[0]:

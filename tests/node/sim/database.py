@@ -6,7 +6,6 @@ time, a clean stop that waits for its standbys, an order that failed or was cut 
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from random import Random
@@ -31,7 +30,6 @@ from qluster.events import Address
 
 from sim.wal import Wal
 
-_NAMES = re.compile(r"ANY (\d+) \((.*)\)")
 Reach = Callable[[Address], "SimDatabase | None"]
 
 SECONDS: dict[type, tuple[float, float]] = {
@@ -67,12 +65,19 @@ class SimDatabase:
     standing: str = ""
     unstreamed: float = 0.0
     terms: Terms | None = None
+    recovered: int | None = None
+    """How far the WAL of a primary reached when it was started where it was."""
     served: set[int] = field(default_factory=set)
     """Reigns in which a client could write here; only the checks look at it."""
 
     @property
     def writable(self) -> bool:
         """Clients that reach this server can write."""
+        return self.serves and (self.terms is None or self.terms.admits)
+
+    @property
+    def serves(self) -> bool:
+        """It runs out of recovery."""
         return self.running and not self.in_recovery
 
     def kill(self) -> None:
@@ -82,8 +87,7 @@ class SimDatabase:
     @property
     def waits_for(self) -> tuple[int, frozenset[str]]:
         """For how many of which standbys a transaction waits."""
-        found = _NAMES.fullmatch(self.terms.synchronous) if self.terms is not None else None
-        return (int(found[1]), frozenset(found[2].split(", "))) if found else (0, frozenset())
+        return (self.terms.needed, frozenset(self.terms.standbys)) if self.terms is not None else (0, frozenset())
 
     def acknowledged(self, standbys: Sequence[Replica]) -> int:
         """Up to which position transactions here are acknowledged, given who replicates."""
@@ -106,7 +110,7 @@ class SimDatabase:
             last_reign=self.last_reign, timeline=self.timeline if whole else None,
             position=len(self.wal) if whole else None, replayed=len(self.wal) if whole else None,
             upstream=text, receiver="none" if not self.upstream else "streaming" if streaming else "waiting",
-            unstreamed=0.0 if streaming else self.unstreamed,
+            recovered=self.recovered if self.serves else None, unstreamed=0.0 if streaming else self.unstreamed,
             standing=self.standing, terms=self.terms, replicas=tuple(replicas),  # type: ignore[arg-type]
         )  # fmt: skip
 
@@ -139,7 +143,7 @@ class SimDatabase:
             case StartPrimary(reign, terms):
                 assert not self.standby, "I4: a standby is promoted, not started"
                 self._start(terms, in_recovery=False)
-                self.fresh, self.last_reign, self.upstream = False, reign, None
+                self.fresh, self.last_reign, self.upstream, self.recovered = False, reign, None, len(self.wal)
                 self.served.add(reign)
             case Promote(reign, terms):
                 self._promote(reign, terms)
@@ -170,7 +174,7 @@ class SimDatabase:
         assert self.upstream is None, "only a detached standby is promoted"
         self.timeline += 1
         self.wal.append((self.timeline, -reign))
-        self.in_recovery, self.standby, self.terms = False, False, terms
+        self.in_recovery, self.standby, self.terms, self.recovered = False, False, terms, len(self.wal)
         self.last_reign = reign
         self.served.add(reign)
 

@@ -21,6 +21,7 @@ from qluster.cluster.state import State
 from qluster.cluster.synchronous import Synchrony
 from qluster.consensus.lease import Rounds
 from qluster.consensus.office import Office
+from qluster.database import plan
 from qluster.database.plan import Wanted
 from qluster.entering import Entering
 from qluster.events import Outcome, Repoint, SaveEntries
@@ -79,6 +80,12 @@ def _unproven() -> Iterator[None]:
 @plant("the log forgets a guarantee before its successor covers what was acknowledged")
 def _guarantee_forgotten() -> Iterator[None]:
     with patch.object(Synchrony, "_settled", lambda self, last, scene: True):
+        yield
+
+
+@plant("a restarted primary shows what its standbys do not have yet")
+def _shown_too_early() -> Iterator[None]:
+    with patch.object(plan, "_closed", lambda terms: terms):
         yield
 
 

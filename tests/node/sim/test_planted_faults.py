@@ -12,6 +12,7 @@ SEEDS_MAX = 40
 
 FIRST = {
     "a node founds although a cluster answers": 25,
+    "a restarted primary shows what its standbys do not have yet": 70,
 }
 """Where to begin; 0 for all others."""
 

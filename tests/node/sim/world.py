@@ -162,7 +162,7 @@ class World:
     def replicas(self, host: Host) -> list[Replica]:
         """Who streams from a primary now."""
         found: list[Replica] = []
-        if host.database is None or not host.writes:
+        if host.database is None or not host.reachable or not host.database.serves:
             return found
         for other in self._databases:
             standby = other.database if other is not host and other.reachable else None

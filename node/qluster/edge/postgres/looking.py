@@ -175,6 +175,8 @@ class Look:
         if state["in_recovery"] and receiver == "none":
             site.position_final = site.position_final or final
             position = position if site.position_final else None
+        if not state["in_recovery"] and site.recovered is None:
+            site.recovered = position
         facts = {
             **self._remembered(state["system_id"]),
             "upstream": upstream_of(state["conninfo"]) if state["in_recovery"] else None,
@@ -188,6 +190,7 @@ class Look:
             position=position,
             replayed=_position(state["replayed"]),
             receiver=receiver,
+            recovered=site.recovered,
             unstreamed=self._unstreamed(streaming=receiver != "waiting"),
             replicas=tuple(
                 Replica(row["name"], row["state"] or "", _position(row["flushed"])) for row in replicas

@@ -66,6 +66,8 @@ class Site:
         self.pass_file = str(self.state_dir / "database.pgpass")
         self.standing: Standing = ""
         self.terms: Terms | None = None
+        self.recovered: int | None = None
+        """Where the WAL of the primary that runs here ended when it was first seen."""
         self.position_final = False
         """A detached standby has read all WAL that lies here; holds until something starts or follows."""
         self.least: tuple[tuple[str, int], ...] = ()
@@ -85,6 +87,7 @@ class Site:
     def _ended(self, code: int) -> None:
         self.session.drop()
         self.position_final = False
+        self.recovered = None
         if code != 0 and not self.awaited and not self.server.stopping:
             self._crashes.append(time.monotonic())
         self.served = False
@@ -165,7 +168,7 @@ class Site:
             raise PostgresFailed(str(error)) from None
         self.directory.configure(
             settings_text(settings),
-            access_rules(self.database, terms.members),
+            access_rules(self.database, terms.members, admits=terms.admits),
             identity_map(self.database.superuser, system_user()),
         )
         self.terms = terms
