@@ -265,7 +265,7 @@ class Daemon:
         self._answer_waiting()
         if self._node is not None and self._node.stopping:
             self._turns.put(StopRequested())
-        self._disk.set_aside(leave.message)
+        self._disk.set_aside(leave.message, joins=not leave.founding)
         saved = await open_state(self._disk, self._waits_for_space)
         self._node = self._make_node(saved, leave.founding)
         self._look.set()

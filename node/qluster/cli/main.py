@@ -227,7 +227,7 @@ def _set_aside(config: Config, reason: str) -> int:
 
     disk = Disk(config.state_dir)
     try:
-        print(f"The state lies in {disk.set_aside(reason)} now. The node joins anew when it is started.")
+        print(f"The state lies in {disk.set_aside(reason, joins=True)} now. The node joins anew when it is started.")
     except DiskTrouble as trouble:
         raise Refused(EXIT_TROUBLE, str(trouble)) from None
     finally:

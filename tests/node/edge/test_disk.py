@@ -488,6 +488,15 @@ def test_state_set_aside_begins_with_a_new_uid_and_keeps_add_node(tmp_path: Path
     assert Path(old, "log").is_dir()
 
 
+def test_state_set_aside_to_join_founds_nothing(tmp_path: Path) -> None:
+    disk = Disk(str(tmp_path))
+    disk.load()
+    (tmp_path / "add_node").unlink(missing_ok=True)
+    disk.set_aside("joins founding 7 as a new node", joins=True)
+    assert disk.load().invited
+    disk.close()
+
+
 def test_only_the_newest_states_set_aside_are_kept(tmp_path: Path) -> None:
     disk = Disk(str(tmp_path))
     for _ in range(5):

@@ -66,7 +66,7 @@ class SimDatabase:
     unstreamed: float = 0.0
     terms: Terms | None = None
     recovered: int | None = None
-    """How far the WAL of a primary reached when it was started where it was."""
+    """How far the WAL of a primary reached when it began to serve."""
     served: set[int] = field(default_factory=set)
     """Reigns in which a client could write here; only the checks look at it."""
 
@@ -172,9 +172,10 @@ class SimDatabase:
     def _promote(self, reign: int, terms: Terms) -> None:
         self._need_standby()
         assert self.upstream is None, "only a detached standby is promoted"
+        self.recovered = len(self.wal)
         self.timeline += 1
         self.wal.append((self.timeline, -reign))
-        self.in_recovery, self.standby, self.terms, self.recovered = False, False, terms, len(self.wal)
+        self.in_recovery, self.standby, self.terms = False, False, terms
         self.last_reign = reign
         self.served.add(reign)
 

@@ -95,9 +95,10 @@ class SimDisk:
         """Term, vote, and the newest index."""
         return self._saved.term, self._saved.vote, self.last[1]
 
-    def set_aside(self, uid: int) -> None:
-        """Put the state away; the file ``add_node`` stays."""
+    def set_aside(self, uid: int, *, joins: bool = False) -> None:
+        """Put the state away; the file ``add_node`` stays, or is there from now on."""
         self._saved = Saved(uid, 0)
+        self.invited |= joins
 
     def lose(self, uid: int) -> None:
         """Everything is gone, ``add_node`` too."""

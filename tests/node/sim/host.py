@@ -184,7 +184,7 @@ class Host:
         world.tell(f"{self.name} leaves: {leave.message}")
         self._down(held=True)
         if leave.rejoin:
-            self.disk.set_aside(world.random.getrandbits(63))
+            self.disk.set_aside(world.random.getrandbits(63), joins=not leave.founding)
             self.start(leave.founding)
             return
         self.left = "" if leave.clean else leave.message

@@ -110,6 +110,26 @@ def lose_who_confirmed(world: World) -> None:
     world.at(world.now + world.random.uniform(4.0, 12.0), lambda: start_again(primary))
 
 
+def lose_what_was_shown(world: World) -> None:
+    """A server dies while its transactions wait for replicas that are behind; as soon as it serves again it is lost."""
+    primary = world.primary()
+    others = [host for host in world.hosts.values() if host.database is not None and host is not primary]
+    if primary is None or not others:
+        return
+    for host in others:
+        host.lag = 0.002
+    world.run(world.random.uniform(0.1, 0.5))
+    if world.primary() is primary and primary.database is not None:
+        world.tell(f"{primary.name} its database is killed while all replicas are behind")
+        primary.database.kill()
+        primary.look()
+        world.run(2.0, until=lambda: primary.writes, every=0.02)
+        primary.crash(held=True)
+        world.at(world.now + world.random.uniform(4.0, 12.0), lambda: start_again(primary))
+    for host in others:
+        host.lag = 1.0
+
+
 # --- links -----------------------------------------------------------------------------
 
 
@@ -326,6 +346,7 @@ STRIKES: list[tuple[str, float, Strike]] = [
     ("two switchovers", 1, hand_over_twice),
     ("replica lags", 3, lag),
     ("all who confirmed are lost", 2, lose_who_confirmed),
+    ("what was shown is lost", 2, lose_what_was_shown),
     ("node removed", 1.5, remove),
     ("repair", 4, repair),
     ("wrong settings", 0.5, wrong_settings),

@@ -40,6 +40,9 @@ logger = logging.getLogger(__name__)
 OLD_STATES_KEPT = 3
 """States set aside that are kept: enough to look back, few enough not to fill the disk."""
 
+JOINS = b"This node is to join a cluster that is there. With this file the node never founds one.\n"
+"""What ``add_node`` says before the node has a number."""
+
 
 class Disk:
     """The durable part of a node."""
@@ -305,10 +308,11 @@ class Disk:
 
     # --- end ------------------------------------------------------------------
 
-    def set_aside(self, reason: str) -> str:
+    def set_aside(self, reason: str, *, joins: bool = False) -> str:
         """Put the whole state away, with the reason in it; ``load`` then begins an empty one.
 
-        The file ``add_node`` stays. Returns where the old state lies.
+        The file ``add_node`` stays, and is written with ``joins``: who knows that there is a cluster never
+        founds another one, also when it finds nobody after its next start. Returns where the old state lies.
         """
         self._refuse_after_failure()
         try:
@@ -317,6 +321,8 @@ class Disk:
             self._close_log()
             if not os.path.isdir(self._current):
                 raise StateRefused(f"{self._root}: holds no state that could be set aside.")
+            if joins and not os.path.exists(self._add_node):
+                replace_file(self._add_node, [JOINS])
             numbers = self._old_numbers()
             target = os.path.join(self._root, f"old.{numbers[-1] + 1 if numbers else 1}")
             self._write_reason(reason)
