@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from math import inf
+from typing import Any
 
 Address = tuple[str, int]
 """Host (numeric) and port."""
@@ -352,6 +353,40 @@ class ValueWriteRequested:
     cas: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class DatabaseChangeRequested:
+    """Change parameters of all databases (None: back to config.yaml's), if their version is ``cas`` (None: anyhow).
+
+    ``restart`` is a ``RestartPlan`` of ``cluster/database_settings.py``: restart the servers as well.
+    """
+
+    ticket: int
+    key: str
+    changes: dict[str, str | None]
+    cas: int | None
+    by: str
+    restart: Any | None
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseRestartRequested:
+    """Restart the servers one after the other, by a ``RestartPlan`` of ``cluster/database_settings.py``."""
+
+    ticket: int
+    key: str
+    plan: Any
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class RestartCancelRequested:
+    """Restart no further server."""
+
+    ticket: int
+    key: str
+    by: str
+
+
 ClientRequest = (
     ReadRequested
     | ValueReadRequested
@@ -363,6 +398,9 @@ ClientRequest = (
     | NodePromoteRequested
     | NodeRemoveRequested
     | NodeDownRequested
+    | DatabaseChangeRequested
+    | DatabaseRestartRequested
+    | RestartCancelRequested
 )
 
 Event = (
@@ -430,6 +468,8 @@ class Refused:
     field: str
     reason: str
     word: str = "refused"
+    faults: tuple[tuple[str, str], ...] = ()
+    """Field and fault of each, where there may be several."""
 
 
 Outcome = Done | ValueFound | NotJoined | NotLeader | NoLeader | Superseded | Unconfirmed | Busy | Refused

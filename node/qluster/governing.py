@@ -146,10 +146,11 @@ class Governing:
         duties += self._guarantee(self._leading, scene)
         for duty in duties:
             self._perform(duty, now)
+        configured = not self._busy and node.configuring.step(now)
         self._watch_primary(scene, now)
         self._give_way(scene, now)
         self._hand_leadership_over(now)
-        return any(isinstance(duty, (Propose, Change)) for duty in duties)
+        return configured or any(isinstance(duty, (Propose, Change)) for duty in duties)
 
     def _guarantee(self, leading: Leading, scene: Scene) -> list[Duty]:
         """While a primary serves here, the log follows who replicates from it."""

@@ -12,18 +12,26 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from qluster import __version__
 from qluster.cluster import messages
 from qluster.cluster.commands import Guarantee
+from qluster.cluster.database_settings import DatabaseSettings
 from qluster.cluster.messages import PositionReply
 from qluster.cluster.synchronous import standby_name, waits_for
 from qluster.consensus.members import Members
 from qluster.database.orders import Terms
 from qluster.database.plan import Wanted
 from qluster.events import Address, Repoint
+from qluster.status import DatabaseStatus
 
 if TYPE_CHECKING:
     from qluster.node import Node
+
+
+OVERRIDDEN_MAX = 64
+"""Parameters named in a report that stand otherwise in config.yaml: nobody reads more."""
 
 
 class Hosting:
@@ -32,7 +40,7 @@ class Hosting:
     def __init__(self, node: Node) -> None:
         self._node = node
         self._asked = 0
-        self._known_terms: tuple[Members, tuple[Guarantee, ...], Terms] | None = None
+        self._known_terms: tuple[Members, tuple[Guarantee, ...], DatabaseSettings, Terms] | None = None
 
     def asked(self, term: int) -> None:
         """The leader of ``term`` asked for the position of the database here."""
@@ -104,7 +112,7 @@ class Hosting:
         node, qraft, reign = self._node, self._node.qraft, self._node.state.reign
         if node.stopping or qraft is None or qraft.removed:
             return Wanted("stopped")
-        terms = self._terms()
+        terms = self.terms()
         if reign is None:
             leads = qraft.role == "leader" and qraft.ready
             return Wanted("found", terms=terms) if leads else Wanted("stopped")
@@ -112,11 +120,17 @@ class Hosting:
             # Without a lease the guard ends what runs; what is not yet running must not be started after that.
             held = qraft.lease_until > now and not node.governing.handing_over
             kind = "primary" if held else "stopped"
-            return Wanted(kind, reign.number, None, reign.system_id, self._since(), terms)  # type: ignore[arg-type]
+            turn = self._turn()
+            return Wanted(kind, reign.number, None, reign.system_id, self._since(), terms, turn)  # type: ignore[arg-type]
         upstream = self._database_of(reign.node)
         if reign.term == qraft.term and reign.node != node.me and upstream is not None:
-            return Wanted("follow", reign.number, upstream, reign.system_id, None, terms)
+            return Wanted("follow", reign.number, upstream, reign.system_id, None, terms, self._turn())
         return Wanted("detached", reign.number, None, reign.system_id, None, terms)
+
+    def _turn(self) -> int:
+        """The entry that gave the server here its turn to restart; 0: it is not its turn."""
+        database = self._node.state.database
+        return database.restart_index if database.turn_of(self._node.me) else 0
 
     def _since(self) -> int:
         """First of the unbroken row of this node's reigns up to the one in force."""
@@ -128,14 +142,19 @@ class Hosting:
             first = reign.number
         return first
 
-    def _terms(self) -> Terms:
-        settled, guarantees, known = self._node.settled, self._node.state.guarantees, self._known_terms
-        if known is None or known[0] is not settled or known[1] is not guarantees:
+    def terms(self) -> Terms:
+        """What the log asks of any server that runs here."""
+        state, settled, known = self._node.state, self._node.settled, self._known_terms
+        guarantees, database = state.guarantees, state.database
+        if known is None or known[0] is not settled or known[1] is not guarantees or known[2] is not database:
             members = sorted(member.ip for member in settled if member.db_port is not None)
             standbys, needed = waits_for(guarantees[-1] if guarantees else None)
-            known = settled, guarantees, Terms(standby_name(self._node.me), tuple(members), standbys, needed)
-            self._known_terms = known
-        return known[2]
+            terms = Terms(
+                standby_name(self._node.me), tuple(members), standbys, needed, True,
+                database.version, tuple(sorted(database.values.items())), database.restart_index,
+            )  # fmt: skip
+            self._known_terms = known = settled, guarantees, database, terms
+        return known[3]
 
     def _database_of(self, number: int) -> Address | None:
         member = self._node.settled.get(number)
@@ -169,7 +188,16 @@ class Hosting:
         return messages.Report(
             node.cluster, node.me, __version__, node.digest, node.message[:1000],
             reign.number if reign else 0, self.may_write(now),
-            node.keeper.status() if node.config.database is not None else None,
+            self._database_status(),
             node.pointing.status if node.config.pool is not None else None,
             bool(node.short),
         )  # fmt: skip
+
+    def _database_status(self) -> DatabaseStatus | None:
+        node = self._node
+        if node.config.database is None:
+            return None
+        own, others = node.config.database.parameters, node.state.database.values
+        names = sorted(name for name, value in own.items() if others.get(name.lower(), value) != value)
+        status = node.keeper.status()
+        return msgspec.structs.replace(status, overridden=tuple(names[:OVERRIDDEN_MAX])) if names else status

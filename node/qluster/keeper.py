@@ -11,7 +11,17 @@ from math import inf
 
 from qluster.database.facts import Facts
 from qluster.database.failures import Failures
-from qluster.database.orders import Clone, Follow, Initialise, Order, Promote, Rewind, StartPrimary, StartStandby
+from qluster.database.orders import (
+    Clone,
+    Follow,
+    Initialise,
+    Order,
+    Promote,
+    Restart,
+    Rewind,
+    StartPrimary,
+    StartStandby,
+)
 from qluster.database.plan import Wanted, needs_reinit, next_order, reason
 from qluster.events import CancelJob, Job, JobEnded
 from qluster.status import DatabaseStatus
@@ -23,6 +33,7 @@ database is seen well before: long enough for another node to take over."""
 STATES: dict[str, str] = {
     "Initialise": "initialising",
     "Clone": "cloning",
+    "Restart": "restarting",
     "Rewind": "rewinding",
     "Promote": "promoting",
     "StartPrimary": "starting",
@@ -196,7 +207,14 @@ class Keeper:
             replayed=facts.replayed,
             streaming=facts.receiver == "streaming",
             upstream=facts.upstream,
-            pending_restart=facts.pending_restart,
+            pending_restart=bool(facts.pending),
+            pending=dict(facts.pending),
+            held=facts.held,
+            settings_version=facts.terms.version if facts.terms is not None else 0,
+            started=facts.started,
+            proven=facts.proven,
+            refused=facts.refused,
+            refused_version=facts.refused_version,
             version=facts.version,
             error=self.fault,
             archive_error=facts.archive_error,
@@ -223,8 +241,10 @@ def _pointless(order: object, wanted: Wanted) -> bool:
             return wanted.kind == "stopped" or (wanted.kind == "follow" and wanted.upstream != order.upstream)
         case Promote() | StartPrimary():
             return wanted.kind != "primary" or wanted.reign != order.reign
-        case Follow() | StartStandby() if order.upstream is not None:
-            # Both wait for the upstream to answer, and it may be the one that is gone.
+        case Restart(None, reign):
+            return wanted.kind != "primary" or wanted.reign != reign
+        case Follow() | StartStandby() | Restart() if order.upstream is not None:
+            # All wait for the upstream to answer, and it may be the one that is gone.
             return wanted.kind != "follow" or wanted.upstream != order.upstream
         case Initialise():
             return wanted.kind == "stopped"

@@ -18,6 +18,7 @@ from qluster.cluster import messages
 from qluster.cluster.state import State
 from qluster.cluster.state import encode as encode_state
 from qluster.config import Config, shared, shared_digest
+from qluster.configuring import Configuring
 from qluster.consensus.members import Members
 from qluster.consensus.messages import encode
 from qluster.consensus.output import Output
@@ -95,7 +96,7 @@ class Node:
         now: float,
         founding: int = 0,
     ) -> None:
-        """``wall`` is seconds since 1970, used once, for the number of a founding;
+        """``wall`` is seconds since 1970, for the number of a founding and the dates that people read;
         ``founding`` is that number when it is decided already: the state before it has been set aside.
         """
         self.file = config
@@ -103,7 +104,7 @@ class Node:
         self.digest = shared_digest(config)
         self.random = random
         self.uid = saved.uid
-        self.started = now
+        self.started, self.wall = now, wall
         self.link = link
         self.state = State()
         self.settled = Members(())
@@ -115,6 +116,7 @@ class Node:
         self.applying = Applying(self)
         self.governing = Governing(self)
         self.hosting = Hosting(self)
+        self.configuring = Configuring(self)
         self.counters = {"messages_malformed": 0, "messages_foreign": 0, "elections": 0, "snapshots": 0}
         self.message = ""
         self.untaken = ""
@@ -180,7 +182,8 @@ class Node:
             case SpaceChanged(reason):
                 self.short = reason
             case JobEnded():
-                if not self.keeper.ended(event, now) and not self.pointing.ended(event, now):
+                hands = (self.keeper.ended, self.pointing.ended, self.configuring.ended)
+                if not any(ended(event, now) for ended in hands):
                     self.applying.fetched(event, now)
             case StopRequested():
                 self.stopping = True

@@ -62,7 +62,8 @@ def overview(node: Node, now: float) -> Status:
         cluster=_cluster(node, now),
         nodes=[_member(node, member, now) for member in (node.qraft.members if node.qraft else ())],
         settings=node.state.values() or shared(node.file),
-        db_config=dict(node.config.database.parameters) if node.config.database else {},
+        db_config={**(node.config.database.parameters if node.config.database else {}), **node.state.database.values},
+        database_settings=node.configuring.status(),
     )
 
 
@@ -143,6 +144,8 @@ def _cluster(node: Node, now: float) -> ClusterStatus:
         ),
         guarantee=_guarantee(node.state.guarantees),
         database_system_id=node.state.system_id,
+        database_version=node.state.database.version,
+        database_restart=node.configuring.restart(),
     )
 
 

@@ -19,6 +19,8 @@ from qluster.consensus.refusals import NotLeading, Overloaded, Refusal
 from qluster.events import (
     Busy,
     ClientRequest,
+    DatabaseChangeRequested,
+    DatabaseRestartRequested,
     Done,
     LeaderChangeRequested,
     NodeAddRequested,
@@ -31,6 +33,7 @@ from qluster.events import (
     Outcome,
     ReadRequested,
     Refused,
+    RestartCancelRequested,
     SettingsChangeRequested,
     ValueFound,
     ValueReadRequested,
@@ -110,6 +113,8 @@ def _take(node: Node, request: ClientRequest, now: float) -> Outcome | None:
             return _read(node, ticket, consistency, lambda: _values(node, prefix, after), now)
         case ReadRequested(ticket, consistency):
             return _read(node, ticket, consistency, lambda: Done(node.state.applied), now)
+        case DatabaseChangeRequested() | DatabaseRestartRequested() | RestartCancelRequested():
+            return node.configuring.take(request, fingerprint(request), now)
         case SettingsChangeRequested():
             return _change_settings(node, request, now)
         case LeaderChangeRequested(ticket, _, target):

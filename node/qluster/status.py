@@ -24,6 +24,22 @@ class DatabaseStatus(Struct, frozen=True, kw_only=True):
     streaming: bool = False
     upstream: str | None = None
     pending_restart: bool = False
+    pending: dict[str, str] = field(default_factory=dict)
+    """Parameters that wait for a restart, with the value in force until then."""
+    held: tuple[str, ...] = ()
+    """Those of them that wait for the primary's restart as well: a replica needs them as large as the primary has."""
+    settings_version: int = 0
+    """Version of the parameters that the running server was last told; 0: none."""
+    started: int = 0
+    """Log index up to which the daemon knew of restarts when it started the server."""
+    proven: int = 0
+    """Version of the parameters with which a server last started here."""
+    refused: str = ""
+    """Why the server runs with parameters of before, "" when it does not."""
+    refused_version: int = 0
+    """Version of the parameters with which it did not start."""
+    overridden: tuple[str, ...] = ()
+    """Parameters to which this node's config.yaml gives another value than the cluster's log."""
     version: str = ""
     error: str = ""
     """Last failure as a sentence, "" when well."""
@@ -106,6 +122,10 @@ class ClusterStatus(Struct, frozen=True, kw_only=True):
     guarantee: GuaranteeStatus | None
     """None: the primary waits for nobody, and a failover may lose what it acknowledged last."""
     database_system_id: int | None
+    database_version: int = 0
+    """Version of the parameters that the log wants of all databases."""
+    database_restart: RestartStatus | None = None
+    """The restart of all databases that is under way, or was last."""
 
 
 class OwnStatus(Struct, frozen=True, kw_only=True):
@@ -129,6 +149,63 @@ class OwnStatus(Struct, frozen=True, kw_only=True):
     """Datagrams sent, received, dropped by reason; NACKs; snapshots; elections."""
 
 
+class ParameterStatus(Struct, frozen=True, kw_only=True):
+    """A parameter of all databases as it is wanted."""
+
+    value: str
+    source: str
+    """Who says so: cluster log (POST /db-config), config.yaml, or daemon (its own default)."""
+    file: str | None = None
+    """What this node's config.yaml says, None for nothing; the cluster's log goes before it."""
+    index: int = 0
+    """Log index of the last change; 0 when the log never changed it, or long ago."""
+
+
+class ChangeStatus(Struct, frozen=True, kw_only=True):
+    """A change of parameters in the log; None stands for what config.yaml says."""
+
+    index: int
+    at: int | None
+    """Seconds since 1970 by the leader's clock."""
+    by: str
+    reason: str
+    """Why the cluster itself took values back, "" for a change by an operator."""
+    changes: dict[str, str | None]
+    before: dict[str, str | None]
+
+
+class RestartStatus(Struct, frozen=True, kw_only=True):
+    """The restart of all databases one after the other that is under way, or was last."""
+
+    begun: int
+    """Log index with which it began."""
+    state: str
+    """running, done or failed."""
+    reason: str
+    """Why it did not get to its end."""
+    waits_for: str
+    """Why it does not go on just now; only the leader knows."""
+    only: str
+    primary: str
+    limit: float
+    at: int | None
+    by: str
+    node: int | None
+    """Whose turn it is."""
+    turns: tuple[int, ...]
+    """Whose turn it has been, in this order."""
+
+
+class DatabaseSettingsStatus(Struct, frozen=True, kw_only=True):
+    """The parameters of all databases as they are wanted, and how they came about."""
+
+    version: int
+    """Log index of the last change; 0: the log says nothing."""
+    parameters: dict[str, ParameterStatus]
+    history: list[ChangeStatus]
+    restart: RestartStatus | None
+
+
 class Status(Struct, frozen=True, kw_only=True):
     """Everything at once."""
 
@@ -138,3 +215,5 @@ class Status(Struct, frozen=True, kw_only=True):
     settings: dict[str, str]
     """Replicated settings, key as in config.yaml → text."""
     db_config: dict[str, str]
+    """Parameters of the database that operators set, in the cluster's log or in this node's config.yaml."""
+    database_settings: DatabaseSettingsStatus | None = None

@@ -5,7 +5,7 @@ Must not know what is done with them. A kind of message without an example fails
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from qluster.cluster import commands
+from qluster.cluster import commands, database_settings
 from qluster.cluster import messages as telling
 from qluster.cluster.state import State
 from qluster.cluster.state import encode as encode_state
@@ -35,6 +35,12 @@ COMMANDS: tuple[commands.Body, ...] = (
     commands.NodeExpected("10.0.0.9", "listener"),
     commands.NodeMarked(2, True),
     commands.Guaranteed(2, (commands.Guarantee(2, 1, (2, 3), 1), commands.Guarantee(2, 1, (), 0))),
+    database_settings.DatabaseConfigured(
+        {"work_mem": "8MB", "max_connections": "200"}, 0, 1_790_000_000, "anna", "", database_settings.RestartPlan()
+    ),
+    database_settings.RestartTurn(7, 2, True),
+    database_settings.RestartEnded(7, "node 2 did not come back"),
+    database_settings.RestartWanted(database_settings.RestartPlan("all", "in-place", 60.0), 1_790_000_000, "anna"),
     commands.ValueWritten("backup.last:host", b"\0\xff value", 0),
 )
 

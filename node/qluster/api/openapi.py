@@ -19,6 +19,7 @@ from qluster.api.parameters import (
     HOST_PATTERN,
     KEY_PATTERN,
     NAME_PATTERN,
+    PARAMETER_KEY,
     SETTING_KEY,
     SETTING_LENGTH_MAX,
     SETTING_TEXT,
@@ -85,6 +86,8 @@ def _operation(operation: Operation, content: dict[str, Any], error: dict[str, A
     }
     if operation.body == "settings":
         entry["requestBody"] = {"required": True, "content": {"application/json": {"schema": _SETTINGS}}}
+    elif operation.body == "parameters":
+        entry["requestBody"] = {"required": True, "content": {"application/json": {"schema": _PARAMETERS}}}
     elif operation.body == "value":
         entry["requestBody"] = {"required": False, "content": {"application/octet-stream": _VALUE}}
     return entry
@@ -105,6 +108,24 @@ _SETTINGS: dict[str, Any] = {
         ]
     },
     "examples": [{"cluster.node-timeout": "30s"}],
+}
+
+
+_PARAMETERS: dict[str, Any] = {
+    "type": "object",
+    "description": "Parameter of the database → new value; null: what config.yaml says",
+    "minProperties": 1,
+    "maxProperties": SETTINGS_MAX,
+    "propertyNames": {"pattern": PARAMETER_KEY, "maxLength": 60},
+    "additionalProperties": {
+        "anyOf": [
+            {"type": "string", "maxLength": SETTING_LENGTH_MAX, "pattern": SETTING_TEXT},
+            {"type": "number"},
+            {"type": "boolean"},
+            {"type": "null"},
+        ]
+    },
+    "examples": [{"work_mem": "16MB", "max_connections": 200, "log_min_duration_statement": None}],
 }
 
 

@@ -17,7 +17,11 @@ from qluster import events
 from qluster.api import shapes, views
 from qluster.api.access import Rights
 from qluster.api.parameters import INDEX_MAX, KEY_LENGTH_MAX, NODE_MAX, PORT_MAX, Parameter, Values
+from qluster.cluster.database_settings import RestartPlan
 from qluster.status import Status
+
+LIMIT_MAX = 3600
+"""Seconds that a server may take for its restart: a clean stop of a large one writes for minutes."""
 
 View = Callable[[Status], object]
 Ask = Callable[[int, str, Values, Any], events.ClientRequest]
@@ -41,7 +45,7 @@ class Operation:
     event: Ask | None = None
     file: str = ""
     body: str = ""
-    """What the body is: nothing, an object of "settings", or the bytes of a "value"."""
+    """What the body is: nothing, an object of "settings" or of "parameters", or the bytes of a "value"."""
 
 
 def _node(where: str, summary: str) -> Parameter:
@@ -147,6 +151,36 @@ def _node_down(down: bool) -> Ask:
     return lambda ticket, key, values, _: events.NodeDownRequested(ticket, key, _number(values, "node"), down)
 
 
+_RESTART = (
+    Parameter(
+        "primary",
+        "query",
+        "choice",
+        "switchover: another node takes over before the primary restarts; in-place: it restarts where it is",
+        choices=("switchover", "in-place"),
+        default="switchover",
+    ),
+    Parameter(
+        "limit",
+        "query",
+        "integer",
+        "Seconds for each server to restart, and for the cluster to be whole before the next; else the restart ends",
+        minimum=5,
+        maximum=LIMIT_MAX,
+        default="120",
+    ),
+)
+_BY = Parameter("by", "query", "key", "Who wants it, for the history")
+
+
+def _plan(values: Values) -> RestartPlan:
+    return RestartPlan(
+        _text(values, "only") if "only" in values else "pending",  # type: ignore[arg-type]
+        _text(values, "primary"),  # type: ignore[arg-type]
+        float(_number(values, "limit")),
+    )
+
+
 OPERATIONS: tuple[Operation, ...] = (
     Operation(
         "is_leader",
@@ -207,7 +241,74 @@ OPERATIONS: tuple[Operation, ...] = (
         event=lambda ticket, key, _, changes: events.SettingsChangeRequested(ticket, key, changes),
         body="settings",
     ),
-    _shown("/db-config", "Settings of the database", dict[str, str], views.db_config),
+    _shown(
+        "/db-config",
+        "Parameters of the databases: wanted values and where they come from, what waits for a restart on which node",
+        shapes.DatabaseSettingsAnswer,
+        views.db_config,
+    ),
+    Operation(
+        "change_db_config",
+        "POST",
+        "/db-config",
+        "Change parameters of all databases, once the leader's has judged them; null goes back to config.yaml's",
+        Rights.OPERATE,
+        shapes.DoneAnswer,
+        (*_WRITE, "body-too-large", "body-too-slow", "wrong-content-type", "wrong-value"),
+        (
+            Parameter(
+                "restart",
+                "query",
+                "choice",
+                "rolling: then restart the servers that need it, one after the other",
+                choices=("none", "rolling"),
+                default="none",
+            ),
+            *_RESTART,
+            Parameter(
+                "cas",
+                "query",
+                "integer",
+                "Check and set: only if this is the version, which is the index of the last change; 0: there is none",
+                minimum=0,
+                maximum=INDEX_MAX,
+            ),
+            _BY,
+            _KEY,
+        ),
+        event=lambda ticket, key, values, changes: events.DatabaseChangeRequested(
+            ticket, key, changes, _optional_number(values, "cas"), str(values["by"] or ""),
+            _plan(values) if values["restart"] == "rolling" else None,
+        ),
+        body="parameters",
+    ),
+    _change(
+        "restart_databases",
+        "POST",
+        "/db-restart",
+        "Restart the database servers one after the other: replicas first, then the primary",
+        lambda ticket, key, values, _: events.DatabaseRestartRequested(
+            ticket, key, _plan(values), str(values["by"] or "")
+        ),
+        Parameter(
+            "only",
+            "query",
+            "choice",
+            "pending: those with parameters that wait for a restart; all: each of them",
+            choices=("pending", "all"),
+            default="pending",
+        ),
+        *_RESTART,
+        _BY,
+    ),
+    _change(
+        "cancel_restart",
+        "DELETE",
+        "/db-restart",
+        "Restart no further server",
+        lambda ticket, key, values, _: events.RestartCancelRequested(ticket, key, str(values["by"] or "")),
+        _BY,
+    ),
     _shown("/leader", "Addresses of the leader and of the primary", shapes.LeaderAnswer, views.leader),
     _change(
         "change_leader",

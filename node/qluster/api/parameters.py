@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
 
@@ -32,6 +32,7 @@ SETTING_LENGTH_MAX = 1024
 """Longest text of one setting: a list of peers fits, and the change fits into a log entry."""
 SETTING_TEXT = r"^[ -~]*$"
 """One line; no setting of the cluster needs more than ASCII."""
+_NOT_PLAIN = "holds a line break or another character beyond printable ASCII"
 _HOST_4 = (
     r"([1-9]|[1-9][0-9]|1[0-9][0-9]|2[01][0-9]|22[0-3])"
     r"(\.([0-9]|[1-9][0-9]|1[0-9][0-9]|2[0-4][0-9]|25[0-5])){3}"
@@ -46,6 +47,8 @@ _HOST_6 = (
 """In 2000::/3 and fc00::/7, which is where other hosts can be reached."""
 HOST_PATTERN = rf"^({_HOST_4}|{_HOST_6})$"
 """An address that one host can have: IPv4 in its usual writing (no 0.x, no multicast or beyond), or IPv6."""
+PARAMETER_KEY = r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)?$"
+"""A parameter of the database, of an extension with its prefix."""
 SETTING_KEY = r"^[a-z][a-z0-9]*([.-][a-z0-9]+)*$"
 
 KEY_PATTERN = rf"^[A-Za-z0-9._:-]{{1,{KEY_LENGTH_MAX}}}$"
@@ -57,6 +60,7 @@ _KEY = re.compile(KEY_PATTERN[1:-1])
 _HOST = re.compile(HOST_PATTERN[1:-1])
 _SETTING_TEXT = re.compile(SETTING_TEXT[1:-1])
 _SETTING_KEY = re.compile(SETTING_KEY[1:-1])
+_PARAMETER_KEY = re.compile(PARAMETER_KEY[1:-1])
 _DIGITS = re.compile(r"[0-9]{1,19}")
 
 
@@ -117,6 +121,24 @@ def read_parameters(
 
 def read_settings(body: bytes) -> tuple[dict[str, str], list[FieldFault], str]:
     """The changes of a body, its wrong fields, or why it is no JSON object at all ("" if it is)."""
+    changes, faults, unreadable = _read_object(body, _setting)
+    return {key: text for key, text in changes.items() if text is not None}, faults, unreadable
+
+
+def read_database_parameters(body: bytes) -> tuple[dict[str, str | None], list[FieldFault], str]:
+    """The same for parameters of the database, of which null takes one away; names in lower case."""
+    changes, faults, unreadable = _read_object(body, _database_parameter)
+    lower = {key.lower(): text for key, text in changes.items()}
+    if len(lower) < len(changes):
+        twice = next(key for key in changes if sum(key.lower() == other.lower() for other in changes) > 1)
+        faults.append(FieldFault(field=twice, message="is given twice: upper and lower case are the same"))
+    return lower, faults, unreadable
+
+
+def _read_object(
+    body: bytes, judge: Callable[[str, object], tuple[str | None, str]]
+) -> tuple[dict[str, str | None], list[FieldFault], str]:
+    """Key → text of each field, by ``judge``, which gives the text and what is wrong with the field."""
     try:
         document = json.loads(body.decode(), object_pairs_hook=_object, parse_constant=_no_constant)
     except RecursionError:
@@ -129,10 +151,10 @@ def read_settings(body: bytes) -> tuple[dict[str, str], list[FieldFault], str]:
         return {}, [FieldFault(field="", message="names no setting; name at least one")], ""
     if len(document) > SETTINGS_MAX:
         return {}, [FieldFault(field="", message=f"has {len(document)} settings; at most {SETTINGS_MAX}")], ""
-    changes: dict[str, str] = {}
+    changes: dict[str, str | None] = {}
     faults: list[FieldFault] = []
     for key, value in document.items():
-        text, wrong = _setting(key, value)
+        text, wrong = judge(key, value)
         if wrong:
             faults.append(
                 FieldFault(
@@ -210,12 +232,29 @@ def _setting(key: str, value: object) -> tuple[str, str]:
         if len(value) > SETTING_LENGTH_MAX:
             return "", f"has {len(value)} characters; at most {SETTING_LENGTH_MAX}"
         if not _SETTING_TEXT.fullmatch(value):
-            return "", "holds a line break or another character beyond printable ASCII"
+            return "", _NOT_PLAIN
         return value, ""
     wanted = "text, a whole number, true or false"
     if isinstance(value, dict):
         return "", f"is an object, not {wanted}; write {key}.NAME as one key"
     return "", f"is {_json_kind(value)}, not {wanted}"
+
+
+def _database_parameter(key: str, value: object) -> tuple[str | None, str]:
+    """The text of a parameter (None: taken away), and what is wrong with it ("" when nothing is)."""
+    if not _PARAMETER_KEY.fullmatch(key) or len(key) > SHOWN_LENGTH:
+        return "", "is no name of a parameter of the database, such as work_mem"
+    if value is None:
+        return None, ""
+    if isinstance(value, bool):
+        return ("on" if value else "off"), ""
+    if isinstance(value, float):
+        return repr(value), ""
+    if isinstance(value, (str, int)) and len(text := str(value)) <= SETTING_LENGTH_MAX:
+        return text, "" if _SETTING_TEXT.fullmatch(text) else _NOT_PLAIN
+    if isinstance(value, (str, int)):
+        return "", f"has more than {SETTING_LENGTH_MAX} characters"
+    return "", f"is {_json_kind(value)}, not text, a number, true, false or null"
 
 
 def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:

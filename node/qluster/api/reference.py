@@ -84,6 +84,8 @@ def _section(operation: Operation) -> str:
         lines += [f"- Body: the value, up to {VALUE_SIZE_MAX} bytes"]
     if operation.body == "settings":
         lines += ['- Body: an object of settings, such as `{"cluster.node-timeout": "30s"}`']
+    if operation.body == "parameters":
+        lines += ['- Body: an object of parameters, such as `{"work_mem": "16MB", "max_connections": 200}`']
     lines += [f"- Answer: {_answer(operation)}", f"- Errors: {errors}", ""]
     return "\n".join(lines)
 

@@ -24,7 +24,7 @@ from qluster import events
 from qluster.api import errors, metrics, openapi, views
 from qluster.api.access import Rights
 from qluster.api.operations import OPERATIONS, Operation
-from qluster.api.parameters import Values, read_parameters, read_settings, shown
+from qluster.api.parameters import Values, read_database_parameters, read_parameters, read_settings, shown
 from qluster.api.shapes import DoneAnswer, FieldFault, NodeAddress
 from qluster.cluster.values import VALUE_SIZE_MAX
 from qluster.status import Status
@@ -137,7 +137,8 @@ def reply(request: Request, outcome: events.Outcome, look: Look) -> Reply:
         case events.Busy():
             return _error(request, "busy", places={"reason": outcome.reason})
         case events.Refused():
-            return _error(request, outcome.word, places={"reason": outcome.reason}, field=outcome.field)
+            faults = tuple(FieldFault(field=name, message=text) for name, text in outcome.faults)
+            return _error(request, outcome.word, places={"reason": outcome.reason}, field=outcome.field, faults=faults)
     raise AssertionError(f"no answer is known for the outcome {outcome!r}")
 
 
@@ -210,11 +211,13 @@ def _access(request: Request, operation: Operation) -> Reply | None:
     return _error(request, "read-only-token")
 
 
-def _body(request: Request, operation: Operation) -> dict[str, str] | bytes | Reply:
+def _body(request: Request, operation: Operation) -> Mapping[str, str | None] | bytes | Reply:
     """What the body says: settings, a value, nothing where the operation takes none."""
     match operation.body:
         case "settings":
-            return _settings(request)
+            return _settings(request, read_settings)
+        case "parameters":
+            return _settings(request, read_database_parameters)
         case "value":
             return _value(request)
     return _error(request, "bad-body", places={"reason": "this operation takes none"}) if request.body else {}
@@ -230,13 +233,15 @@ def _value(request: Request) -> bytes | Reply:
     return request.body
 
 
-def _settings(request: Request) -> dict[str, str] | Reply:
+def _settings(
+    request: Request, read: Callable[[bytes], tuple[Mapping[str, str | None], list[FieldFault], str]]
+) -> Mapping[str, str | None] | Reply:
     if len(request.body) > BODY_SIZE_MAX:
         return _error(request, "body-too-large", places={"limit": BODY_SIZE_MAX})
     wrong = _wrong_content(request.headers)
     if wrong:
         return _error(request, "wrong-content-type", places={"found": wrong, "wanted": "plain application/json"})
-    changes, faults, unreadable = read_settings(request.body)
+    changes, faults, unreadable = read(request.body)
     if unreadable:
         return _error(request, "bad-body", places={"reason": unreadable})
     if faults:

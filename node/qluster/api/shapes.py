@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from qluster.status import (
     ClusterStatus,
+    DatabaseSettingsStatus,
     DatabaseStatus,
     NodeStatus,
     OwnStatus,
@@ -103,6 +104,27 @@ class Whole(Struct, frozen=True, kw_only=True):
     nodes: list[NodeAnswer]
     settings: dict[str, str]
     db_config: dict[str, str]
+
+
+class NodeSettingsAnswer(Struct, frozen=True, kw_only=True):
+    """How far the server of a node has come with the parameters."""
+
+    version: int
+    """Version that it was told: every parameter of it that needs no restart is in force."""
+    pending: dict[str, str]
+    """Parameters that wait for a restart, with the value in force until then."""
+    held: tuple[str, ...]
+    """Those of them that wait for the primary's restart as well: a replica needs them as large as the primary has."""
+    overridden: tuple[str, ...]
+    """Parameters to which its config.yaml gives another value than the cluster's log."""
+    refused: str
+    """Why it runs with parameters of before, "" when it does not."""
+
+
+class DatabaseSettingsAnswer(DatabaseSettingsStatus, frozen=True, kw_only=True):
+    """The parameters of all databases, and how far each has come with them."""
+
+    nodes: dict[str, NodeSettingsAnswer]
 
 
 class MemberAddress(NodeAddress, frozen=True, kw_only=True):
@@ -211,6 +233,7 @@ class DoneAnswer(Struct, frozen=True, kw_only=True):
 __all__ = [
     "ClusterAnswer",
     "DatabaseAnswer",
+    "DatabaseSettingsAnswer",
     "DoneAnswer",
     "ErrorAnswer",
     "FieldFault",
@@ -220,6 +243,7 @@ __all__ = [
     "MemberAddress",
     "NodeAddress",
     "NodeAnswer",
+    "NodeSettingsAnswer",
     "PoolStatus",
     "QuorumAnswer",
     "QuorumMember",

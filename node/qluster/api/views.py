@@ -14,12 +14,14 @@ import msgspec
 from qluster.api.shapes import (
     ClusterAnswer,
     DatabaseAnswer,
+    DatabaseSettingsAnswer,
     HealthAnswer,
     LeaderAnswer,
     LeadsAnswer,
     MemberAddress,
     NodeAddress,
     NodeAnswer,
+    NodeSettingsAnswer,
     QuorumAnswer,
     QuorumMember,
     ReignAnswer,
@@ -84,9 +86,21 @@ def settings(status: Status) -> dict[str, str]:
     return status.settings
 
 
-def db_config(status: Status) -> dict[str, str]:
-    """The settings of the database."""
-    return status.db_config
+def db_config(status: Status) -> DatabaseSettingsAnswer:
+    """The parameters of all databases, and how far each has come with them."""
+    known = status.database_settings
+    assert known is not None, "asked only of a node that has joined"
+    nodes = {str(each.node): _node_settings(each.database) for each in status.nodes if each.database is not None}
+    return _extended(DatabaseSettingsAnswer, known, nodes={name: node for name, node in nodes.items() if node})
+
+
+def _node_settings(database: DatabaseStatus) -> NodeSettingsAnswer | None:
+    if database.role in ("none", "absent"):
+        return None
+    return NodeSettingsAnswer(
+        version=database.settings_version, pending=database.pending, held=database.held,
+        overridden=database.overridden, refused=database.refused,
+    )
 
 
 def leader_address(status: Status) -> NodeAddress | None:

@@ -17,7 +17,7 @@ from qluster.cli.exits import EXIT_DONE, EXIT_LEADERLESS, EXIT_TROUBLE
 from qluster.config import Config
 from qluster.config.addresses import place_text
 from qluster.edge.client import ClientError, HttpAnswer, ask
-from qluster.status import GuaranteeStatus
+from qluster.status import GuaranteeStatus, RestartStatus
 
 ASK_SECONDS = 5.0
 """The node on this host answers from memory, so later than this means never."""
@@ -139,17 +139,36 @@ def _lag_text(database: DatabaseAnswer | None) -> str:
 def _remarks(whole: Whole) -> Iterator[str]:
     if whole.own.message:
         yield f"here: {whole.own.message}"
+    if (restart := whole.cluster.database_restart) is not None and restart.state != "done":
+        yield _restart_text(restart)
     for node in whole.nodes:
         if node.database and node.database.error:
             yield f"node {node.node}: {node.database.error}"
         if node.database and node.database.pending_restart:
-            yield f"node {node.node}: its database must restart before all its parameters hold"
+            names = ", ".join(sorted(node.database.pending))
+            yield f"node {node.node}: its database must restart before all its parameters hold" + (
+                f": {names}" if names else ""
+            )
+        if node.database and node.database.refused:
+            yield f"node {node.node}: its database runs with parameters of before: {node.database.refused}"
+        if node.database and node.database.overridden:
+            names = ", ".join(node.database.overridden)
+            yield f"node {node.node}: its config.yaml says otherwise than the cluster's log: {names}"
         if node.pool and node.pool.error:
             yield f"node {node.node}: {node.pool.error}"
     for name, found in (("settings", {node.settings_digest for node in whole.nodes if node.settings_digest}),
                         ("version", {node.version for node in whole.nodes if node.version})):
         if len(found) > 1:
             yield f"nodes differ in their {name}: {', '.join(sorted(found))}"
+
+
+def _restart_text(restart: RestartStatus) -> str:
+    """A restart of all databases that goes on, or did not get to its end."""
+    if restart.state != "running":
+        return f"the restart of the databases (entry {restart.begun}) ended: {restart.reason}"
+    turn = f", now node {restart.node}" if restart.node is not None else ""
+    waits = f", waits: {restart.waits_for}" if restart.waits_for else ""
+    return f"the databases restart one after the other (entry {restart.begun}){turn}{waits}"
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

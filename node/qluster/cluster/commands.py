@@ -9,6 +9,8 @@ from __future__ import annotations
 import msgspec
 from msgspec import Struct
 
+from qluster.cluster import database_settings
+
 
 class MalformedCommand(ValueError):
     """The bytes of a committed entry are no command: the log comes from a newer version, or is damaged."""
@@ -84,7 +86,9 @@ class ValueWritten(Struct, frozen=True, tag="value", array_like=True):
     cas: int | None = None
 
 
-Body = Founded | SettingsChanged | Reign | NodeExpected | NodeMarked | ValueWritten | Guaranteed
+Body = (
+    Founded | SettingsChanged | Reign | NodeExpected | NodeMarked | ValueWritten | Guaranteed | database_settings.Body
+)
 
 
 class Command(Struct, frozen=True, array_like=True):

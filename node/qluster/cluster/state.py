@@ -11,7 +11,7 @@ from itertools import islice
 import msgspec
 from msgspec import Struct, field
 
-from qluster.cluster import commands
+from qluster.cluster import commands, database_settings
 from qluster.cluster.commands import (
     Founded,
     Guarantee,
@@ -22,6 +22,7 @@ from qluster.cluster.commands import (
     SettingsChanged,
     ValueWritten,
 )
+from qluster.cluster.database_settings import DatabaseSettings
 from qluster.cluster.values import Values
 from qluster.config.addresses import lists_peers
 from qluster.events import Done, Entry, Refused
@@ -74,6 +75,8 @@ class State(Struct):
     """The key-value store of operators and their scripts."""
     guarantees: tuple[Guarantee, ...] = ()
     """Each acknowledged transaction is covered by one of these; the last belongs to what is acknowledged now."""
+    database: DatabaseSettings = DatabaseSettings()
+    """What all databases are told of their parameters and restarts."""
 
     @property
     def reign(self) -> Reign | None:
@@ -153,6 +156,13 @@ class State(Struct):
         match body:
             case ValueWritten():
                 return self.store.write(body.name, body.value, body.cas, index)
+            case database_settings.DatabaseConfigured() | database_settings.RestartWanted() | (
+                database_settings.RestartTurn() | database_settings.RestartEnded()
+            ):
+                changed = database_settings.after(self.database, body, index)
+                if isinstance(changed, Refused):
+                    return changed
+                self.database = changed
             case Founded(name, settings):
                 self.name = name
                 self.settings = {key: Setting(value, value) for key, value in sorted(settings.items())}

@@ -76,7 +76,19 @@ class Facts:
     """What the running server was last told; None when unknown."""
     archive_error: str = ""
     """Why finished WAL does not reach the archive (it piles up on the disk meanwhile); "" when it does."""
-    pending_restart: bool = False
+    pending: tuple[tuple[str, str], ...] = ()
+    """Parameters that only a restart brings into force, each with the value that is in force until then."""
+    held: tuple[str, ...] = ()
+    """Those of them that a restart of this standby does not change: it needs them as large as its primary's."""
+    starved: bool = False
+    """Replay stands still: the primary has a parameter larger than this standby. A restart gives it as much."""
+    started: int = 0
+    """Index of the last log entry about restarts that was known when the running server was started."""
+    proven: int = 0
+    """Version of the parameters with which a server last started here."""
+    refused: str = ""
+    """Why the server runs with parameters of before: with those of :attr:`refused_version` it did not start."""
+    refused_version: int = 0
     version: str = ""
     error: str = ""
     """Why no more is known, or what the last look stumbled over; "" when well."""

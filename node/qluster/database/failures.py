@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from math import inf
 
-from qluster.database.orders import Clone, Detach, Follow, Order, Promote, Rewind, StopFast, StopImmediate
+from qluster.database.orders import Clone, Detach, Follow, Order, Promote, Restart, Rewind, StopFast, StopImmediate
 
 DELAY_FIRST = 0.5
 """Seconds after the first failure: a server that just restarts is back by then."""
@@ -21,7 +21,7 @@ REWIND_ATTEMPTS = 2
 """A rewind that failed twice will fail again: the copy is next."""
 START_ATTEMPTS = 3
 """A standby that does not start three times is damaged, or its settings are: it is copied once."""
-ENDLESS: frozenset[type] = frozenset({StopFast, StopImmediate, Detach, Promote, Follow})
+ENDLESS: frozenset[type] = frozenset({StopFast, StopImmediate, Detach, Promote, Follow, Restart})
 """Never given up: a server that should stop must stop, and the others lose nothing by another attempt."""
 
 

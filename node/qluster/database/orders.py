@@ -6,7 +6,7 @@ passwords it has from the configuration.
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from qluster.events import Address
 
@@ -25,6 +25,12 @@ class Terms:
     """How many of them must have confirmed it; 0 waits for nobody."""
     admits: bool = True
     """Clients may connect. A primary that was started again has others see nothing that it may yet lose (I10)."""
+    version: int = 0
+    """Index of the log entry that last changed the parameters of all databases; 0: none has."""
+    parameters: tuple[tuple[str, str], ...] = ()
+    """What the log says of parameters; it goes before config.yaml."""
+    restart: int = field(default=0, compare=False)
+    """Index of the last log entry that asked for a restart: a server that is started with it has had that one."""
 
     @property
     def synchronous(self) -> str:
@@ -105,6 +111,37 @@ class Clone:
 
 
 @dataclass(frozen=True, slots=True)
+class Restart:
+    """Stop a running server cleanly and start it as what it was; not stopped when its settings cannot be started."""
+
+    upstream: Address | None
+    """Whom a standby follows; None on a primary."""
+    reign: int = 0
+    """The reign that a primary serves; 0 on a standby."""
+    terms: Terms = Terms()
+
+
+@dataclass(frozen=True, slots=True)
+class CheckSettings:
+    """Hold changes of parameters (None: back to config.yaml's) against the server here; changes nothing.
+
+    The result is a :class:`Checked`.
+    """
+
+    changes: tuple[tuple[str, str | None], ...]
+    terms: Terms = Terms()
+    """With the parameters in force."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What the server said: what is wrong with which parameter ("" for what concerns all), which need a restart."""
+
+    faults: tuple[tuple[str, str], ...] = ()
+    restart: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class StopFast:
     """Stop cleanly, with a shutdown checkpoint."""
 
@@ -124,6 +161,7 @@ Order = (
     | Adjust
     | Rewind
     | Clone
+    | Restart
     | StopFast
     | StopImmediate
 )

@@ -24,6 +24,7 @@ from qluster.database.orders import (
     Initialise,
     Order,
     Promote,
+    Restart,
     Rewind,
     StartPrimary,
     StartStandby,
@@ -57,6 +58,8 @@ class Wanted:
     since: int | None = None
     """First of the unbroken row of reigns of this node up to ``reign``; None: not told."""
     terms: Terms = field(default_factory=Terms)
+    restart: int = 0
+    """Index of the entry that gave this server its turn to restart; 0: it is not its turn."""
 
 
 def next_order(facts: Facts, wanted: Wanted, failures: Failures, now: float = inf) -> Order | None:
@@ -155,7 +158,7 @@ def _detaching(facts: Facts, wanted: Wanted) -> Order | None:
         return None
     if facts.server == "stopped":
         return StartStandby(None, wanted.terms)
-    if facts.in_recovery is False:
+    if facts.in_recovery is False or facts.starved:
         return StopFast()
     return Detach(wanted.terms) if facts.upstream is not None else None
 
@@ -177,6 +180,10 @@ def _following(facts: Facts, wanted: Wanted, failures: Failures) -> Order | None
         if damaged and not failures.copied:
             return Clone(upstream, wanted.system_id, wanted.terms)
         return StartStandby(upstream, wanted.terms)
+    if facts.starved:
+        return StopFast()
+    if _restart_due(facts, wanted):
+        return Restart(upstream, 0, wanted.terms)
     if facts.upstream != f"{upstream[0]}:{upstream[1]}" or facts.unstreamed > UNSTREAMED_LIMIT:
         return Follow(upstream, wanted.terms)
     return _adjusting(facts, wanted)
@@ -198,7 +205,10 @@ def _reigning(facts: Facts, wanted: Wanted) -> Order | None:
     if facts.in_recovery is None:
         return None
     if not facts.in_recovery:
-        return _adjusting(facts, wanted)
+        due = facts.last_reign == wanted.reign and _restart_due(facts, wanted)
+        return Restart(None, wanted.reign, _closed(wanted.terms)) if due else _adjusting(facts, wanted)
+    if facts.starved:
+        return StopFast()
     if facts.upstream is not None or facts.receiver != "none":
         return Detach(wanted.terms)
     return Promote(wanted.reign, wanted.terms)
@@ -210,6 +220,12 @@ def _run_start(wanted: Wanted) -> int:
     An older one goes through recovery and a timeline of its own instead (invariant I5).
     """
     return max(wanted.since if wanted.since is not None else wanted.reign - 1, 1)
+
+
+def _restart_due(facts: Facts, wanted: Wanted) -> bool:
+    """It is this server's turn, it has not been started since, and nobody knows that it would not start."""
+    known = facts.refused and facts.refused_version == wanted.terms.version
+    return facts.server == "running" and facts.started < wanted.restart and not known
 
 
 def _adjusting(facts: Facts, wanted: Wanted) -> Order | None:

@@ -115,16 +115,42 @@ _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)?")
 
 def refused_parameters(parameters: Mapping[str, str]) -> list[str]:
     """A sentence for each parameter that must not be set by hand."""
-    faults = []
-    for name, value in parameters.items():
-        plain = name.lower()
-        if _PLAIN.fullmatch(name) is None or "\n" in value or "\0" in value:
-            faults.append(f"database.parameters.{name}: {value!r} is no name and value of one line")
-        elif plain in SAFETY:
-            faults.append(f"database.parameters.{name} cannot be set to {value!r}: {SAFETY[plain]}")
-        elif plain in CHOICES and value not in CHOICES[plain]:
-            faults.append(f"database.parameters.{name} is {value!r}: use one of {', '.join(CHOICES[plain])}")
-    return faults
+    faults = ((name, refusal(name, value)) for name, value in parameters.items())
+    return [f"database.parameters.{name}{fault}" for name, fault in faults if fault]
+
+
+def refusal(name: str, value: str) -> str:
+    """What is wrong with setting a parameter so by hand, to be read after its name; "" when nothing is."""
+    plain = name.lower()
+    if _PLAIN.fullmatch(name) is None or "\n" in value or "\0" in value:
+        return f": {value!r} is no name and value of one line"
+    if plain in SAFETY:
+        return f" cannot be set to {value!r}: {SAFETY[plain]}"
+    if plain in CHOICES and value not in CHOICES[plain]:
+        return f" is {value!r}: use one of {', '.join(CHOICES[plain])}"
+    return ""
+
+
+def operator_parameters(database: Database, terms: Terms) -> dict[str, str]:
+    """What operators set: config.yaml, and before it the log of the cluster.
+
+    What this version refuses of the log is passed over: another version's leader took it.
+    """
+    found = {name.lower(): value for name, value in database.parameters.items()}
+    return found | {name: value for name, value in terms.parameters if not refusal(name, value)}
+
+
+def held_back(parameters: Mapping[str, str], least: Sequence[tuple[str, int]]) -> tuple[str, ...]:
+    """Parameters that a standby has larger than it is told, because the primary had them so."""
+    return tuple(name for name, value in least if _lower(parameters.get(name, _own_default(name)), value))
+
+
+def _own_default(name: str) -> str:
+    return DEFAULTS.get(name, STANDBY_DEFAULTS[name])
+
+
+def _lower(value: str, least: int) -> bool:
+    return value.isdecimal() and int(value) < least
 
 
 def server_settings(
@@ -136,11 +162,13 @@ def server_settings(
     primary_conninfo: str = "",
     least: Sequence[tuple[str, int]] = (),
     sync_file_systems: bool = False,
+    parameters: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
     """All settings of ours; ``archive`` is the archive command, "" for no archive.
 
     ``least``: what a standby must at least have, because the primary had it: it would not start with less.
     ``sync_file_systems``: the server knows syncfs, and this system reports its errors.
+    ``parameters``: what operators set, when it is not what file and log say.
     """
     faults = refused_parameters(database.parameters)
     if faults:
@@ -148,11 +176,10 @@ def server_settings(
     settings = dict(DEFAULTS)
     if sync_file_systems:
         settings["recovery_init_sync_method"] = "syncfs"
-    settings.update({name.lower(): value for name, value in database.parameters.items()})
-    for name, value in least:
-        own = settings.get(name, STANDBY_DEFAULTS[name])
-        if own.isdecimal() and int(own) < value:
-            settings[name] = str(value)
+    parameters = operator_parameters(database, terms) if parameters is None else parameters
+    settings.update(parameters)
+    held = held_back(parameters, least)
+    settings.update({name: str(value) for name, value in least if name in held})
     settings.update(
         {
             "listen_addresses": ip,

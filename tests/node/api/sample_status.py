@@ -5,13 +5,17 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 from qluster.status import (
+    ChangeStatus,
     ClusterStatus,
+    DatabaseSettingsStatus,
     DatabaseStatus,
     GuaranteeStatus,
     NodeStatus,
     OwnStatus,
+    ParameterStatus,
     PoolStatus,
     ReignStatus,
+    RestartStatus,
     Status,
 )
 
@@ -68,6 +72,32 @@ def node(number: int, **more: object) -> NodeStatus:
     return replace(plain, **more)
 
 
+def restart() -> RestartStatus:
+    """A restart of the databases that has come to node 3."""
+    return RestartStatus(
+        begun=41, state="running", reason="", waits_for="", only="pending", primary="switchover", limit=120.0,
+        at=1_790_000_000, by="anna", node=3, turns=(2, 3),
+    )  # fmt: skip
+
+
+def database_settings() -> DatabaseSettingsStatus:
+    """One parameter of the log before that of config.yaml, one of config.yaml, one of the daemon."""
+    change = ChangeStatus(
+        index=40, at=1_790_000_000, by="anna", reason="", changes={"max_connections": "100"},
+        before={"max_connections": None},
+    )  # fmt: skip
+    return DatabaseSettingsStatus(
+        version=40,
+        parameters={
+            "max_connections": ParameterStatus(value="100", source="cluster log", file="50", index=40),
+            "shared_buffers": ParameterStatus(value="32MB", source="config.yaml", file="32MB"),
+            "wal_keep_size": ParameterStatus(value="1GB", source="daemon"),
+        },
+        history=[change],
+        restart=restart(),
+    )
+
+
 def healthy(own: int = 1) -> Status:
     """Node 1 leads and is the primary, 2 and 3 follow, 4 holds the pool; seen by node ``own``."""
     return Status(
@@ -100,6 +130,8 @@ def healthy(own: int = 1) -> Status:
             reign=ReignStatus(number=2, node=1, term=3, timeline=2, position=0x3000060),
             guarantee=GuaranteeStatus(standbys=(2,), needed=1, settled=True),
             database_system_id=SYSTEM_ID,
+            database_version=40,
+            database_restart=replace(restart(), state="done", node=None, turns=(2, 3, 1)),
         ),
         nodes=[
             node(1, database=database("primary", 0x1_0500_0100)),
@@ -115,6 +147,7 @@ def healthy(own: int = 1) -> Status:
         ],
         settings=dict(SETTINGS),
         db_config=dict(DB_CONFIG),
+        database_settings=database_settings(),
     )
 
 
@@ -156,6 +189,8 @@ def unjoined() -> Status:
             snapshot_index=0,
             reign=None,
             database_system_id=None,
+            database_version=0,
+            database_restart=None,
         ),
         nodes=[],
         settings={},

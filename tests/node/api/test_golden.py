@@ -52,6 +52,13 @@ ROUTES = {
     "config": (request("GET", "/config"), sample.healthy(), None),
     "change_config": (request("POST", "/config", CHANGE), sample.healthy(), DONE),
     "db_config": (request("GET", "/db-config"), sample.healthy(), None),
+    "change_db_config": (
+        request("POST", "/db-config?restart=rolling&cas=40&by=anna", b'{"work_mem": null, "max_connections": 200}'),
+        sample.healthy(),
+        events.Done(43, {"changed": {"max_connections": "200"}, "needs_restart": ["max_connections"]}),
+    ),
+    "restart_databases": (request("POST", "/db-restart?only=all&primary=in-place"), sample.healthy(), DONE),
+    "cancel_restart": (request("DELETE", "/db-restart?by=anna"), sample.healthy(), DONE),
     "leader": (request("GET", "/leader"), sample.healthy(), None),
     "change_leader": (request("POST", "/leader?node=2"), sample.healthy(), events.Done(0, {"node": 2})),
     "add_node": (request("POST", "/node?ip=10.0.0.5&role=node"), sample.healthy(), DONE),

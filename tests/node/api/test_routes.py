@@ -19,6 +19,7 @@ from qluster.cluster.values import VALUE_SIZE_MAX
 from qluster.status import Status
 
 TICKET = 7
+JSON_BODIES = ("settings", "parameters")
 
 
 def word(sent: Reply | events.ClientRequest) -> str:
@@ -176,7 +177,7 @@ def test_outcome_of_the_store_that_needs_the_status_looks_at_it(outcome: events.
 def test_node_without_a_cluster_says_so(operation) -> None:
     path = operation.path.replace("{node}", "3").replace("{key}", "a")
     query = {"add_node": (("ip", "10.0.0.9"),), "change_leader": (("node", "2"),)}.get(operation.name, ())
-    body, headers = (b'{"a": 1}', {"content-type": "application/json"}) if operation.body == "settings" else (b"", {})
+    body, headers = (b'{"a": 1}', {"content-type": "application/json"}) if operation.body in JSON_BODIES else (b"", {})
     asked = Request(operation.method, path, query, headers, body, Rights.OPERATE)
     sent = decide(asked, lambda: sample.unjoined(), TICKET)
     if not isinstance(sent, Reply):

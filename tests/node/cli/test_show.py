@@ -56,13 +56,20 @@ def test_what_is_wrong_somewhere_stands_below_the_table() -> None:
         msgspec.structs.replace(second, down=True, database=msgspec.structs.replace(
             second.database, streaming=False, state="rewinding", error="pg_rewind failed")),
         msgspec.structs.replace(third, heard_ago=None, database=msgspec.structs.replace(
-            third.database, pending_restart=True)),
+            third.database, pending_restart=True, pending={"max_connections": "100"}, overridden=("work_mem",),
+            refused="no memory")),
         msgspec.structs.replace(pool, pool=msgspec.structs.replace(pool.pool, target=None, error="console closed")),
     ]
-    text = lines(msgspec.structs.replace(whole, nodes=changed))
-    assert text[-5:] == [
+    assert whole.cluster.database_restart is not None
+    restart = msgspec.structs.replace(whole.cluster.database_restart, state="running", node=3, waits_for="a replica")
+    cluster = msgspec.structs.replace(whole.cluster, database_restart=restart)
+    text = lines(msgspec.structs.replace(whole, cluster=cluster, nodes=changed))
+    assert text[-8:] == [
+        "the databases restart one after the other (entry 41), now node 3, waits: a replica",
         "node 2: pg_rewind failed",
-        "node 3: its database must restart before all its parameters hold",
+        "node 3: its database must restart before all its parameters hold: max_connections",
+        "node 3: its database runs with parameters of before: no memory",
+        "node 3: its config.yaml says otherwise than the cluster's log: work_mem",
         "node 4: console closed",
         "nodes differ in their settings: 5f0c, other",
         "nodes differ in their version: 0.1.0, 0.2.0",

@@ -16,6 +16,7 @@ from qluster.database.orders import (
     Follow,
     Initialise,
     Promote,
+    Restart,
     Rewind,
     StartPrimary,
     StartStandby,
@@ -91,6 +92,18 @@ def order(facts: Facts, wanted: Wanted, failures: Failures | None = None, now: f
         pytest.param(
             replace(STREAMING, receiver="waiting", unstreamed=11), FOLLOW, Follow(UP, TERMS), id="and not longer"
         ),
+        pytest.param(STREAMING, replace(FOLLOW, restart=9), Restart(UP, 0, TERMS), id="a standby's turn to restart"),
+        pytest.param(replace(STREAMING, started=9), replace(FOLLOW, restart=9), None, id="it has restarted"),
+        pytest.param(
+            replace(STREAMING, refused="no memory"), replace(FOLLOW, restart=9), None, id="it would not start"
+        ),
+        pytest.param(REIGNING, replace(PRIMARY, restart=9), Restart(None, 4, TERMS), id="a primary's turn to restart"),
+        pytest.param(
+            replace(REIGNING, last_reign=3), replace(PRIMARY, restart=9), Adjust(TERMS, 4), id="the new reign first"
+        ),
+        pytest.param(replace(STREAMING, starved=True), FOLLOW, StopFast(), id="a standby with too little stops"),
+        pytest.param(replace(LONE, starved=True), DETACHED, StopFast(), id="a detached one too"),
+        pytest.param(replace(LONE, starved=True), PRIMARY, StopFast(), id="it is not promoted before"),
         pytest.param(
             replace(STREAMING, terms=Terms(name="node2", members=("10.0.0.3",))),
             FOLLOW,

@@ -13,12 +13,15 @@ from random import Random
 from qluster.database.facts import Facts, Replica
 from qluster.database.orders import (
     Adjust,
+    Checked,
+    CheckSettings,
     Clone,
     Detach,
     Follow,
     Initialise,
     Order,
     Promote,
+    Restart,
     Rewind,
     StartPrimary,
     StartStandby,
@@ -35,9 +38,15 @@ Reach = Callable[[Address], "SimDatabase | None"]
 SECONDS: dict[type, tuple[float, float]] = {
     Initialise: (0.3, 1.0), StartStandby: (0.05, 0.6), StartPrimary: (0.05, 0.6), Promote: (0.05, 0.3),
     Follow: (0.01, 0.1), Detach: (0.01, 0.05), Adjust: (0.01, 0.02), Rewind: (0.2, 1.0), Clone: (0.3, 3.0),
-    StopFast: (0.05, 0.4), StopImmediate: (0.01, 0.1),
+    Restart: (0.2, 1.0), CheckSettings: (0.01, 0.05), StopFast: (0.05, 0.4), StopImmediate: (0.01, 0.1),
 }  # fmt: skip
 """Shortest and longest time of each order, as seen with a small PostgreSQL."""
+
+
+WITH_RESTART = "max_connections"
+"""The one parameter here that only a restart brings into force."""
+UNSTARTABLE = "1000000"
+"""A value of it that the server takes, and with which it does not start."""
 
 
 class Failed(Exception):
@@ -67,6 +76,14 @@ class SimDatabase:
     terms: Terms | None = None
     recovered: int | None = None
     """How far the WAL of a primary reached when it began to serve."""
+    started: int = 0
+    value: str = "100"
+    """What is in force of :data:`WITH_RESTART`."""
+    proven: tuple[int, str] = (0, "100")
+    """Version and value with which the server last started."""
+    refused: tuple[int, str] = (0, "")
+    told: tuple[int, dict[str, str]] = field(default_factory=lambda: (0, {}))
+    """Version and values of the newest terms."""
     served: set[int] = field(default_factory=set)
     """Reigns in which a client could write here; only the checks look at it."""
 
@@ -112,6 +129,8 @@ class SimDatabase:
             upstream=text, receiver="none" if not self.upstream else "streaming" if streaming else "waiting",
             recovered=self.recovered if self.serves else None, unstreamed=0.0 if streaming else self.unstreamed,
             standing=self.standing, terms=self.terms, replicas=tuple(replicas),  # type: ignore[arg-type]
+            pending=((WITH_RESTART, self.value),) if self.running and self.value != self._wanted() else (),
+            started=self.started, proven=self.proven[0], refused=self.refused[1], refused_version=self.refused[0],
         )  # fmt: skip
 
     def fits(self, upstream: SimDatabase) -> bool:
@@ -129,6 +148,13 @@ class SimDatabase:
             self.wal.extend_from(upstream.wal)
         else:
             self.unstreamed += seconds
+
+    def checked(self, order: CheckSettings) -> Checked:
+        """What the server says of changes."""
+        if not self.running:
+            raise Failed("the database did not answer")
+        wrong = tuple((name, "is not known to the database") for name, _ in order.changes if name == "nonsense")
+        return Checked(wrong, tuple(name for name, _ in order.changes if name == WITH_RESTART))
 
     def perform(self, order: Order, reach: Reach, random: Random) -> None:
         """What an order changes at the moment when it does; raises :class:`Failed`."""
@@ -153,17 +179,44 @@ class SimDatabase:
                 self._need_standby()
                 self.upstream, self.terms, self.standing = None, terms, ""
             case Adjust(terms, reign):
-                self.terms = terms
+                self._tell(terms)
                 self.last_reign = reign or self.last_reign
                 self.served |= {reign} if reign else set()
             case Rewind(upstream) | Clone(upstream):
                 self._copy(self._source(upstream, reach), whole=isinstance(order, Clone))
             case StopFast() | StopImmediate():
                 self.running = False
+            case Restart(upstream, reign, terms):
+                if not self.running:
+                    raise Failed("no server runs")
+                if self._wanted(terms) == UNSTARTABLE:
+                    self.refused = (max(terms.version, self.told[0]), "there is not so much memory")
+                    return
+                self.running = False
+                start = StartPrimary(reign, terms) if reign else StartStandby(upstream, terms)
+                self.perform(start, reach, random)
 
     def _start(self, terms: Terms, *, in_recovery: bool) -> None:
         assert self.directory == "initialised" and not self.running, "starts once"
-        self.running, self.in_recovery, self.terms = True, in_recovery, terms
+        self.running, self.in_recovery, self.started = True, in_recovery, terms.restart
+        self._tell(terms)
+        if self._wanted() == UNSTARTABLE:
+            self.value, self.refused = self.proven[1], (self.told[0], "there is not so much memory")
+        else:
+            self.value, self.proven, self.refused = self._wanted(), (self.told[0], self._wanted()), (0, "")
+
+    def _tell(self, terms: Terms) -> None:
+        self.terms = terms
+        if terms.version >= self.told[0]:
+            self.told = (terms.version, dict(terms.parameters))
+        if self.refused[0] != self.told[0]:
+            self.refused = (0, "")
+
+    def _wanted(self, terms: Terms | None = None) -> str:
+        """As the newest terms say that were ever told: a daemon that has just started does not know them yet."""
+        newer = terms is not None and terms.version >= self.told[0]
+        values = dict(terms.parameters) if newer and terms is not None else self.told[1]
+        return values.get(WITH_RESTART, "100")
 
     def _need_standby(self) -> None:
         if not self.running or not self.in_recovery:

@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from qluster.database.orders import (
+    CheckSettings,
     Clone,
     Detach,
     Follow,
     Initialise,
     Order,
     Promote,
+    Restart,
     Rewind,
     StartPrimary,
     StopFast,
@@ -47,6 +49,7 @@ class Running:
     done: bool = False
     """It has taken effect."""
     fault: str = ""
+    result: object = None
 
 
 class Jobs:
@@ -114,7 +117,7 @@ class Jobs:
             case Repoint():
                 host.pool_target, host.pool_reign = order.primary, (order.founding, order.reign)
                 world.checks.repointed(host, order)
-            case FetchSnapshot():
+            case FetchSnapshot() | CheckSettings():
                 pass
             case _:
                 self._order(order)  # type: ignore[arg-type]
@@ -127,7 +130,7 @@ class Jobs:
             world.flush_standbys(host)
         if isinstance(order, Promote) and database.running and database.in_recovery:
             world.checks.before_promotion(host, order.reign)
-        if isinstance(order, StartPrimary):
+        if isinstance(order, StartPrimary) or (isinstance(order, Restart) and order.reign):
             world.checks.before_start(host)
         database.perform(order, lambda address: world.network.server(host, address), world.random)
         world.checks.ordered(host, order)
@@ -143,10 +146,17 @@ class Jobs:
         if isinstance(running.job.order, FetchSnapshot) and not running.fault:
             self._try(running, lambda: None)
             result = self._snapshot(running)
+        if isinstance(running.job.order, CheckSettings) and not running.fault:
+            self._try(running, lambda: setattr(running, "result", self._checked(running.job.order)))
+            result = running.result
         del self._running[number]
         passing = running.fault.startswith("passing: ")
         error = running.fault.removeprefix("passing: ") or None
         self._told(running, JobEnded(number, passing if error else result, error))
+
+    def _checked(self, order: object) -> object:
+        assert isinstance(order, CheckSettings) and self._host.database is not None
+        return self._host.database.checked(order)
 
     def _snapshot(self, running: Running) -> object:
         order = running.job.order

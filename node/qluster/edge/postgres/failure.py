@@ -11,8 +11,10 @@ class PostgresFailed(Exception):
 
     ``passing``: the cause lies on another host (an upstream that does not answer) or shows in the facts
     already (a diverged directory): another attempt is not used up by it.
+    ``refused``: what the server answered to a statement that it did not take; "" when there was no answer.
     """
 
-    def __init__(self, sentence: str, *, passing: bool = False) -> None:
+    def __init__(self, sentence: str, *, passing: bool = False, refused: str = "") -> None:
         super().__init__(sentence)
         self.passing = passing
+        self.refused = refused

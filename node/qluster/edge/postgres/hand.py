@@ -13,18 +13,21 @@ from qluster.config import Database
 from qluster.database.facts import Facts
 from qluster.database.orders import (
     Adjust,
+    CheckSettings,
     Clone,
     Detach,
     Follow,
     Initialise,
     Order,
     Promote,
+    Restart,
     Rewind,
     StartPrimary,
     StartStandby,
     StopFast,
     StopImmediate,
 )
+from qluster.edge.postgres.checking import check_settings
 from qluster.edge.postgres.copying import clone, rewind
 from qluster.edge.postgres.failure import PostgresFailed
 from qluster.edge.postgres.following import adjust, detach, follow
@@ -32,7 +35,7 @@ from qluster.edge.postgres.founding import initialise
 from qluster.edge.postgres.looking import Look
 from qluster.edge.postgres.replacing import finish_interrupted
 from qluster.edge.postgres.site import Site
-from qluster.edge.postgres.starting import promote, start_primary, start_standby, stop
+from qluster.edge.postgres.starting import promote, restart, start_primary, start_standby, stop
 
 WORK: Mapping[type, Callable[[Site, Any], Awaitable[object]]] = {
     Initialise: initialise,
@@ -44,6 +47,7 @@ WORK: Mapping[type, Callable[[Site, Any], Awaitable[object]]] = {
     Adjust: adjust,
     Rewind: rewind,
     Clone: clone,
+    Restart: restart,
 }
 """One piece of work for each order that waits for its turn."""
 
@@ -85,8 +89,10 @@ class Postgres:
         """What is there now; quick, and an answer whatever the server does."""
         return await self._look.facts()
 
-    async def perform(self, order: Order) -> object:
-        """Carry out one order; raises :class:`PostgresFailed`. Stops do not wait for their turn."""
+    async def perform(self, order: Order | CheckSettings) -> object:
+        """Carry out one order; raises :class:`PostgresFailed`. Stops and questions do not wait for their turn."""
+        if isinstance(order, CheckSettings):
+            return await check_settings(self._site, order)
         if isinstance(order, (StopFast, StopImmediate)):
             await stop(self._site, fast=isinstance(order, StopFast))
             return None

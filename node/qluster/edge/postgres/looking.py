@@ -46,11 +46,17 @@ SELECT r.in_recovery,
        w.pid AS receiver_pid,
        w.last_msg_send_time <> w.last_msg_receipt_time AS receiver_heard,
        (SELECT max(wait_event) FROM pg_stat_activity WHERE backend_type = 'startup') AS recovery_waits,
-       EXISTS (SELECT FROM pg_settings WHERE pending_restart) AS pending_restart
+       ARRAY(SELECT ARRAY[s.name, current_setting(s.name)] FROM pg_settings s WHERE s.pending_restart
+                AND (s.sourcefile IS NOT NULL OR s.name IN (SELECT name FROM pg_file_settings WHERE error IS NOT NULL))
+              ORDER BY s.name LIMIT 64) AS pending
   FROM (SELECT pg_is_in_recovery() AS in_recovery) r
  CROSS JOIN pg_control_system() c
   LEFT JOIN pg_stat_wal_receiver w ON true
 """
+
+LARGEST = "SELECT name, setting::bigint AS value FROM pg_settings WHERE name = ANY($1)"
+PAUSED = "RecoveryPause"
+"""What recovery waits for when the primary has a parameter larger than this standby."""
 
 REPLICAS = """
 SELECT application_name AS name, state, flush_lsn::text AS flushed
@@ -107,7 +113,14 @@ class Look:
         except PostgresFailed as failure:
             return await self._silent(str(failure))
         site.served = True
-        return self._running(state, replicas, self._archive_error(archive))
+        facts = self._running(state, replicas, self._archive_error(archive))
+        return replace(facts, starved=await self._starved()) if state["recovery_waits"] == PAUSED else facts
+
+    async def _starved(self) -> bool:
+        """Whether replay stands still because the primary has a parameter larger; a person may have paused it too."""
+        least = dict((await self._site.control()).least)
+        rows = await self._site.session.rows(LARGEST, list(least))
+        return any(row["value"] < least[row["name"]] for row in rows)
 
     def _archive_error(self, rows: list[Any]) -> str:
         """A sentence while the archive command fails, said in the log when that begins and ends."""
@@ -165,6 +178,10 @@ class Look:
             "standing": site.standing,
             "crashes": site.crashes,
             "terms": site.terms if site.server.pid is not None else None,
+            "started": site.started if site.server.pid is not None else 0,
+            "proven": site.proven.version if site.proven is not None else 0,
+            "refused": site.refused[1],
+            "refused_version": site.refused[0],
         }
 
     def _running(self, state: Any, replicas: list[Any], archive_error: str) -> Facts:
@@ -172,6 +189,7 @@ class Look:
         self._answered_at = time.monotonic()
         receiver = receiver_of(site, state)
         position, final = position_in(state)
+        held, least = site.held, {name: str(value) for name, value in site.least}
         if state["in_recovery"] and receiver == "none":
             site.position_final = site.position_final or final
             position = position if site.position_final else None
@@ -196,7 +214,8 @@ class Look:
                 Replica(row["name"], row["state"] or "", _position(row["flushed"])) for row in replicas
             ),
             archive_error=archive_error,
-            pending_restart=state["pending_restart"],
+            pending=tuple(({name: least[name] for name in held} | dict(state["pending"])).items()),
+            held=held,
             version=state["version"],
             **facts,
         )

@@ -48,7 +48,8 @@ class Session:
                 raise PostgresFailed(f"the database did not answer within {limit:g} seconds") from None
             except ERRORS as error:
                 self.drop()
-                raise PostgresFailed(f"the database did not answer: {_sentence(error)}") from error
+                refused = _sentence(error) if isinstance(error, asyncpg.PostgresError) else ""
+                raise PostgresFailed(f"the database did not answer: {_sentence(error)}", refused=refused) from error
             except asyncio.CancelledError:
                 self.drop()
                 raise

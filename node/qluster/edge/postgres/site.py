@@ -10,7 +10,8 @@ import os
 import sys
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -23,7 +24,9 @@ from qluster.database.settings import (
     archive_command,
     connection_text,
     conninfo_in,
+    held_back,
     identity_map,
+    operator_parameters,
     server_settings,
     settings_text,
     upstream_of,
@@ -31,6 +34,7 @@ from qluster.database.settings import (
 from qluster.database.wal import Control, control_of
 from qluster.edge.postgres.directory import DataDirectory, control_file
 from qluster.edge.postgres.failure import PostgresFailed
+from qluster.edge.postgres.noted import Noted, NoteFile, Proven
 from qluster.edge.postgres.programs import QUICK_LIMIT, Programs, system_user
 from qluster.edge.postgres.record import Phase, Record, RecordFile, write_durably
 from qluster.edge.postgres.server import Server
@@ -72,6 +76,14 @@ class Site:
         """A detached standby has read all WAL that lies here; holds until something starts or follows."""
         self.least: tuple[tuple[str, int], ...] = ()
         """Settings that the server here, started as a standby, must at least have."""
+        self.version = 0
+        """Version of the parameters that were last written down."""
+        self.parameters: dict[str, str] = {}
+        """What operators set, by file and log, as it was last written down."""
+        self.started = 0
+        """Index of the last log entry about restarts that was known when the server was started."""
+        self.refused = (0, "")
+        """Version of the parameters with which the server did not start, and why; "" when it does."""
         self.receiver_seen = (0, 0.0)
         """Process id of the WAL receiver, and since when it is seen streaming."""
         self.served = False
@@ -81,6 +93,7 @@ class Site:
         self._crashes: deque[float] = deque(maxlen=CRASHES_KEPT)
         self._exited = exited
         self._records = RecordFile(state_dir)
+        self._note = NoteFile(state_dir)
         self._record: Record | None = None
         self._control: tuple[int, Control] | None = None
 
@@ -148,14 +161,66 @@ class Site:
 
     # --- configuration ---
 
-    async def configure(self, terms: Terms, upstream: Address | None) -> None:
-        """Write all configuration for these terms and this upstream; the next start or reload uses it."""
+    @property
+    def proven(self) -> Proven | None:
+        """What operators set when a server last started here."""
+        return self._note.read().proven
+
+    async def newest(self, terms: Terms) -> Terms:
+        """These terms with the newest parameters: what the log said before this daemon's start may be newer.
+
+        What is newer than the note is noted.
+        """
+        system_id = (await self.control()).system_id
+        noted = self._note.read()
+        if noted.system_id != system_id:
+            noted = Noted(system_id, proven=noted.proven)
+        if terms.version >= noted.version:
+            values = dict(terms.parameters)
+            self._note.write(msgspec.structs.replace(noted, version=terms.version, values=values))
+            return terms
+        return replace(terms, version=noted.version, parameters=tuple(sorted(noted.values.items())))
+
+    def note_started(self) -> None:
+        """A server has started with the parameters in force."""
+        proven = Proven(self.version, self.parameters)
+        self._note.write(msgspec.structs.replace(self._note.read(), proven=proven))
+        self.refused = (0, "")
+
+    @property
+    def held(self) -> tuple[str, ...]:
+        """Parameters that the server here has larger than it is told."""
+        return held_back(self.parameters, self.least)
+
+    async def configure(
+        self, terms: Terms, upstream: Address | None, parameters: Mapping[str, str] | None = None
+    ) -> None:
+        """Write all configuration for these terms and this upstream; the next start or reload uses it.
+
+        ``parameters`` are there in the place of what file and log say.
+        """
         self.configure_secrets()
+        newest = await self.newest(terms)
+        settings = await self.settings(newest, upstream, parameters)
+        self.directory.configure(
+            settings_text(settings),
+            access_rules(self.database, terms.members, admits=terms.admits),
+            identity_map(self.database.superuser, system_user()),
+        )
+        if self.refused[0] != newest.version:
+            self.refused = (0, "")
+        self.terms = terms
+        self.version, self.parameters = newest.version, operator_parameters(self.database, newest)
+
+    async def settings(
+        self, terms: Terms, upstream: Address | None, parameters: Mapping[str, str] | None = None
+    ) -> dict[str, str]:
+        """All settings of ours, as :meth:`configure` writes them."""
         conninfo = ""
         if upstream is not None:
             conninfo = connection_text(upstream, self.database.superuser, terms.name, self.pass_file)
         try:
-            settings = server_settings(
+            return server_settings(
                 self.database,
                 self.ip,
                 terms,
@@ -163,15 +228,10 @@ class Site:
                 primary_conninfo=conninfo,
                 least=self.least,
                 sync_file_systems=await self.programs.syncs_file_systems(),
+                parameters=parameters,
             )
         except ValueError as error:
             raise PostgresFailed(str(error)) from None
-        self.directory.configure(
-            settings_text(settings),
-            access_rules(self.database, terms.members, admits=terms.admits),
-            identity_map(self.database.superuser, system_user()),
-        )
-        self.terms = terms
 
     def _archive_command(self) -> str:
         if not self.database.wal_archive_dir:

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from qluster.database.orders import Promote, StartPrimary, StartStandby, Terms
+from qluster.database.orders import Promote, Restart, StartPrimary, StartStandby, Terms
 from qluster.edge.postgres.failure import PostgresFailed
 from qluster.edge.postgres.following import STREAM_WAIT, compare_with, streams_within
 from qluster.edge.postgres.looking import STATE, position_in, receiver_of, timeline_in
 from qluster.edge.postgres.site import Site
+from qluster.edge.postgres.trial import complaints
 from qluster.edge.process import finished
 from qluster.events import Address
 
@@ -44,8 +46,7 @@ async def start_standby(site: Site, order: StartStandby) -> None:
     await site.server.end_leftovers()
     site.directory.mark(standby=True)
     site.least = control.least
-    await _start(site, order.terms, order.upstream)
-    if not await answers_within(site, STANDBY_WAIT):
+    if not await _started(site, order.terms, order.upstream, STANDBY_WAIT):
         log.info("database-recovering system-id=%d waited=%.0f", control.system_id, STANDBY_WAIT)
         return
     if order.upstream is not None and not await streams_within(site, STREAM_WAIT):
@@ -59,20 +60,68 @@ async def start_primary(site: Site, order: StartPrimary) -> Opened:
     site.note_reign(control.system_id, order.reign)
     site.directory.mark(standby=False)
     site.least = ()
-    await _start(site, order.terms, None)
-    if not await answers_within(site, ANSWER_WAIT):
+    if not await _started(site, order.terms, None, ANSWER_WAIT):
         raise PostgresFailed(
             f"the primary does not answer after {ANSWER_WAIT:g} seconds: it may still be recovering", passing=True
         )
     return await _opened(site)
 
 
-async def _start(site: Site, terms: Terms, upstream: Address | None) -> None:
+async def restart(site: Site, order: Restart) -> None:
+    """Stop cleanly and start again; a server that its settings would keep from starting goes on as it is."""
+    upstream, newest = order.upstream, await site.newest(order.terms)
+    said = await complaints(site, await site.settings(newest, upstream))
+    if said:
+        site.refused = (newest.version, "; ".join(said))
+        log.error("database-not-restarted version=%d reason=%s", newest.version, site.refused[1])
+        return
+    await stop(site, fast=True)
+    if order.reign:
+        await start_primary(site, StartPrimary(order.reign, order.terms))
+    else:
+        await start_standby(site, StartStandby(upstream, order.terms))
+
+
+async def _started(site: Site, terms: Terms, upstream: Address | None, limit: float) -> bool:
+    """Start; True when the server answers in time, False when it still recovers.
+
+    Where it does not start with parameters that are new here, it starts with those it had before: a wrong
+    value must cost no database, whoever restarts when. Raises when it does not start with these either.
+    """
+    newest, proven = await site.newest(terms), site.proven
+    known = site.refused[1] if site.refused[0] == newest.version else ""
+    if not known or proven is None:
+        try:
+            await _start(site, terms, upstream)
+            answered = await answers_within(site, limit)
+        except PostgresFailed as failure:
+            if proven is None or proven.parameters == site.parameters:
+                raise
+            known = "; ".join(await complaints(site, await site.settings(newest, upstream))) or str(failure)
+        else:
+            if answered:
+                site.note_started()
+            return answered
+    await _start(site, terms, upstream, proven.parameters)
+    answered = await answers_within(site, limit)
+    site.refused = (newest.version, known)
+    log.error("database-parameters-refused version=%d kept=%d reason=%s", newest.version, proven.version, known)
+    if answered:
+        # What needs no restart holds nevertheless, and the rest is seen to wait.
+        await site.configure(terms, upstream)
+        site.server.reload()
+    return answered
+
+
+async def _start(
+    site: Site, terms: Terms, upstream: Address | None, parameters: Mapping[str, str] | None = None
+) -> None:
     for name in site.directory.withdraw_altered():
         log.warning("database-altered setting=%s hint=taken back, the daemon decides it", name)
     site.prepare_socket_dir()
     site.position_final = False
-    await site.configure(terms, upstream)
+    await site.configure(terms, upstream, parameters)
+    site.started = terms.restart
     await site.server.start()
 
 
