@@ -84,6 +84,9 @@ class Answer:
         """One sentence for a person, taken from the answer itself where it has one."""
         if isinstance(self.document, dict) and self.document.get("message"):
             said = str(self.document["message"])
+            faults = self.document.get("faults") or []
+            if faults:
+                said += ": " + "; ".join(f"{fault.get('field')} {fault.get('message')}".strip() for fault in faults)
             hint = self.document.get("hint")
             return f"{said} ({hint})" if hint else said
         return MEANINGS.get(self.code, f"HTTP status {self.code}")

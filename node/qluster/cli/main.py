@@ -66,6 +66,18 @@ def _parsers() -> tuple[argparse.ArgumentParser, Commands]:
                          help="a host to try beside those that are found; may be given several times")
     network.add_argument("--json", action="store_true", help="print the counts as JSON")
 
+    databases = _command(commands, "db-config", "show or change parameters of all databases, or restart their servers")
+    _add_config(databases, default=argparse.SUPPRESS)
+    databases.add_argument("parameter", metavar="NAME=VALUE", nargs="*", help="a parameter and its new value")
+    databases.add_argument("--reset", metavar="NAME", action="append", default=[],
+                           help="let config.yaml say again what this parameter is; may be given several times")
+    databases.add_argument("--restart", action="store_true",
+                           help="restart the servers that need it, one after the other, the primary after a switchover")
+    databases.add_argument("--in-place", action="store_true", help="restart the primary where it is")
+    databases.add_argument("--cas", metavar="VERSION", type=int, help="only if this is the version of the parameters")
+    databases.add_argument("--cancel-restart", action="store_true", help="restart no further server")
+    databases.add_argument("--json", action="store_true", help="print the node's answer as it is")
+
     aside = _command(commands, "set-aside", "put the node's state away, so that it joins anew; the daemon is stopped")
     _add_config(aside, default=argparse.SUPPRESS)
     aside.add_argument("--reason", default="asked for by an operator", help="what to note in it")
@@ -142,6 +154,10 @@ def _run(chosen: argparse.Namespace, program: str) -> int:
         from qluster.cli.state import show_state
 
         return show_state(config, chosen.entries)
+    if chosen.command == "db-config":
+        from qluster.cli.databases import show_or_change
+
+        return show_or_change(config, chosen)
     if chosen.command == "check-network":
         return _check_network(config, chosen)
     from qluster.cli.show import show_status

@@ -36,7 +36,7 @@ def show_status(config: Config, as_json: bool) -> int:
         answer = asyncio.run(ask((config.ip, config.api_port), "GET", "/status", ca_file=config.api.ca_file,
                                  token=token, timeout=ASK_SECONDS))
         if answer.code != 200:
-            return _trouble(_refusal(answer))
+            return _trouble(refusal(answer))
         whole = msgspec.json.decode(answer.body, type=Whole)
     except ClientError as error:
         return _trouble(str(error))
@@ -51,10 +51,12 @@ def _trouble(line: str) -> int:
     return EXIT_TROUBLE
 
 
-def _refusal(answer: HttpAnswer) -> str:
+def refusal(answer: HttpAnswer) -> str:
+    """Why a node did not do what it was asked, in its own words."""
     try:
         document = answer.document()
-        return f"the node answers {answer.code}: {document['message']} {document.get('hint', '')}".strip()
+        faults = "".join(f"; {each['field']} {each['message']}" for each in document.get("faults") or ())
+        return f"the node answers {answer.code}: {document['message']}{faults} {document.get('hint', '')}".strip()
     except (ClientError, KeyError, TypeError):
         return f"the node answers {answer.code} without a reason. Is this the port of qluster?"
 

@@ -6,6 +6,7 @@ It must not know who decided on the upstream.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from typing import Any
 
@@ -23,6 +24,8 @@ STREAM_WAIT = 2.0
 """Seconds in which a standby that can follow does stream; the order must not hold up a failover longer."""
 DETACH_LIMIT = 30.0
 """Seconds to end the receiver (35 ms measured) and to read the WAL that lies here."""
+RELOAD_LIMIT = 2.0
+"""Seconds for a reload to reach the session (a few milliseconds); a busy server is looked at again."""
 PAUSE = 0.01
 """Seconds between two questions while a change takes effect."""
 
@@ -48,8 +51,23 @@ async def adjust(site: Site, order: Adjust) -> None:
         if state["in_recovery"]:
             raise PostgresFailed("the server is in recovery: it serves no reign")
         site.note_reign(state["system_id"], order.reign)
+    before = site.terms
     await site.configure(order.terms, _address(site.upstream))
+    if before is not None and before.version == order.terms.version:
+        site.server.reload()
+    else:
+        await _reload_seen(site)
+
+
+async def _reload_seen(site: Site) -> None:
+    """Reload, and wait until the session has read it too: only then does it know what waits for a restart."""
+    question = "SELECT pg_conf_load_time() AS at"
+    before = await site.session.row(question)
     site.server.reload()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(RELOAD_LIMIT):
+            while (await site.session.row(question))["at"] == before["at"]:
+                await asyncio.sleep(PAUSE)
 
 
 def _address(text: str | None) -> Address | None:
