@@ -8,7 +8,7 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 
 .DEFAULT_GOAL := help
 .PHONY: help deploy status destroy test check lint types floors unit edge cluster collection sanity \
-        faults fuzz simulate campaign planted bench-consensus bench-transport lab lab-deploy lab-down lab-test lock clean
+        faults fuzz simulate campaign planted bench-consensus bench-transport bench-failover lab lab-deploy lab-down lab-test lock clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -119,6 +119,13 @@ faults: $(VENV)/dev.stamp ## real daemons under real faults (as root): make faul
 bench-consensus: $(VENV)/bench.stamp ## the product beside etcd and PySyncObj: make bench-consensus CELL=http-64-256
 	@$(BIN)/python -m bench $(if $(QUICK),--quick) $(if $(ROUNDS),--rounds $(ROUNDS)) \
 	  $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SOURCE),--source $(SOURCE)) $(if $(REALTIME),--realtime) $(if $(ADD),--add) $(foreach cell,$(CELL),--cell '$(cell)')
+
+# make bench-failover CELL='kill-* host-quorum-fast' SYSTEM=qluster TRIALS=5 MINUTES=60; QUICK=1 shows whether it works.
+# What is measured is stored and not measured again: an interrupted run goes on. ANEW=1 forgets it.
+bench-failover: $(VENV)/bench.stamp ## how long clients wait when a primary is struck, here and at Patroni (as root)
+	@$(BIN)/python -m bench.database $(if $(TRIALS),--trials $(TRIALS)) $(if $(MINUTES),--minutes $(MINUTES)) \
+	  $(if $(SYSTEM),--system $(SYSTEM)) $(if $(SOURCE),--source $(SOURCE)) $(if $(ANEW),--anew) $(if $(LOGS),--logs) \
+	  $(if $(QUICK),--trials 1 --cell 'kill-quorum-fast' --cell 'switchover-off-fast') $(foreach cell,$(CELL),--cell '$(cell)')
 
 bench-transport: $(VENV)/dev.stamp ## what a datagram costs, with and without the kernel's help, and how pacing holds
 	@PYTHONPATH=node $(BIN)/python bench/transport.py $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(REALTIME),--realtime)

@@ -40,7 +40,7 @@ def obstacle() -> str:
     made = subprocess.run(["ip", "netns", "add", probe], capture_output=True, text=True, timeout=COMMAND_SECONDS)
     if made.returncode != 0:
         return f"ip netns add: {made.stderr.strip()}"
-    _run("ip", "netns", "del", probe)
+    run("ip", "netns", "del", probe)
     return ""
 
 
@@ -59,29 +59,29 @@ class Hosts:
         """Make them; to be undone with :meth:`remove`, also after a failure."""
         middle = f"{self.entering}0"
         self._add(middle)
-        _run("ip", "-n", middle, "link", "add", BRIDGE, "type", "bridge", "mcast_snooping", "0")
-        _run("ip", "-n", middle, "address", "add", f"{NET}.{OWN}/24", "dev", BRIDGE)
-        _run("ip", "-n", middle, "link", "set", BRIDGE, "up")
+        run("ip", "-n", middle, "link", "add", BRIDGE, "type", "bridge", "mcast_snooping", "0")
+        run("ip", "-n", middle, "address", "add", f"{NET}.{OWN}/24", "dev", BRIDGE)
+        run("ip", "-n", middle, "link", "set", BRIDGE, "up")
         for number in range(1, self._count + 1):
             name = f"{self.entering}{number}"
             self._add(name)
-            _run("ip", "-n", middle, "link", "add", f"port{number}", "type", "veth",
+            run("ip", "-n", middle, "link", "add", f"port{number}", "type", "veth",
                  "peer", "name", "eth0", "netns", name)
-            _run("ip", "-n", middle, "link", "set", f"port{number}", "master", BRIDGE, "up")
-            _run("ip", "-n", name, "link", "set", "lo", "up")
-            _run("ip", "-n", name, "address", "add", f"{NET}.{number}/24", "dev", "eth0")
-            _run("ip", "-n", name, "link", "set", "eth0", "up")
-            _run("ip", "-n", name, "route", "add", "default", "dev", "eth0")
+            run("ip", "-n", middle, "link", "set", f"port{number}", "master", BRIDGE, "up")
+            run("ip", "-n", name, "link", "set", "lo", "up")
+            run("ip", "-n", name, "address", "add", f"{NET}.{number}/24", "dev", "eth0")
+            run("ip", "-n", name, "link", "set", "eth0", "up")
+            run("ip", "-n", name, "route", "add", "default", "dev", "eth0")
             self._within(number, _whole_packets)
 
     def _add(self, name: str) -> None:
-        _run("ip", "netns", "add", name)
+        run("ip", "netns", "add", name)
         self._made.append(name)
 
     def sent(self, number: int) -> int:
         """Bytes that a host has sent, with Ethernet headers."""
         counter = "/sys/class/net/eth0/statistics/tx_bytes"
-        return int(_run("ip", "netns", "exec", f"{self.entering}{number}", "cat", counter))
+        return int(run("ip", "netns", "exec", f"{self.entering}{number}", "cat", counter))
 
     def remove(self) -> None:
         """Remove every trace."""
@@ -99,7 +99,7 @@ class Hosts:
 
         def work() -> None:
             try:
-                _enter(f"{self.entering}{number}")
+                enter(f"{self.entering}{number}")
                 results.append(action())
             except BaseException as fault:  # noqa: BLE001 - it is raised again where the thread was started
                 faults.append(fault)
@@ -112,13 +112,13 @@ class Hosts:
         return results[0]
 
 
-def _enter(name: str) -> None:
-    """Bring the calling thread, and no other, into a namespace."""
-    place = os.open(Path("/run/netns") / name, os.O_RDONLY)
+def enter(space: str | int) -> None:
+    """Bring the calling thread, and no other, into a namespace: one of a name, or that of a descriptor."""
+    place = os.open(Path("/run/netns") / space, os.O_RDONLY) if isinstance(space, str) else os.dup(space)
     try:
         libc = ctypes.CDLL(None, use_errno=True)
         if libc.setns(place, 0) != 0:
-            raise OSError(ctypes.get_errno(), f"setns {name}")
+            raise OSError(ctypes.get_errno(), f"setns {space}")
     finally:
         os.close(place)
 
@@ -132,7 +132,8 @@ def _whole_packets() -> None:
             fcntl.ioctl(control, SIOCETHTOOL, struct.pack("16sP", b"eth0", address))
 
 
-def _run(*words: str) -> str:
+def run(*words: str) -> str:
+    """A command that must succeed; what it said."""
     done = subprocess.run(words, capture_output=True, text=True, timeout=COMMAND_SECONDS, check=False)
     if done.returncode != 0:
         raise RuntimeError(f"{' '.join(words)}: {done.stderr.strip()}")

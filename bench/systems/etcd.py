@@ -36,9 +36,12 @@ class Etcd:
         """Start all members and wait until each knows the leader."""
         self.site.make()
         for number in self.site.numbers:
-            log = self.site.place(number) / "log"
-            self.servers[number] = Server(self._words(number), log, self._program.environment)
+            self.servers[number] = self.launch(number)
         wait_for("etcd has a leader", self._led, list(self.servers.values()))
+
+    def launch(self, number: int) -> Server:
+        """Start one member."""
+        return Server(self._words(number), self.site.place(number) / "log", self._program.environment)
 
     def _words(self, number: int) -> list[str]:
         site, ip, timers = self.site, self.site.ip(number), self.site.timers

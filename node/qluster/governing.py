@@ -192,6 +192,7 @@ class Governing:
             system_id=facts.system_id if facts else None, awaits_founding=node.config.database is not None,
             node_timeout=cluster.node_timeout, retry=cluster.replication_retry_interval, mode=cluster.synchronous,
             report=node.reports.last,
+            answering=frozenset(member.node for member in members if node.qraft.answers(member.node)),
         )  # fmt: skip
 
     def _name(self, now: float) -> bool:

@@ -84,6 +84,8 @@ class Scene:
     mode: Synchronous
     """For whom transactions wait."""
     report: Callable[[int], Report | None]
+    answering: frozenset[int] = frozenset()
+    """Members that have answered this leader something."""
 
     @property
     def idle(self) -> bool:
@@ -146,6 +148,8 @@ class Leading:
                 self.reason, self._wake_at = reason, until
             case reigning.Ask():
                 self._wake_at = scene.now + scene.retry
+                if scene.now < self._succession.until:
+                    self._wake_at = min(self._wake_at, self._succession.until)
                 return [Tell(PositionQuery(scene.cluster, scene.me, self.term))]
             case reigning.HandOver(node):
                 self.reason = f"node {node} has the newest database and is to lead"
@@ -195,6 +199,7 @@ class Leading:
             intact=scene.intact,
             system_id=scene.system_id,
             asked=(databases & scene.alive) - {scene.me},
+            deaf=databases - scene.answering,
             patience=scene.node_timeout,
             retry=scene.retry,
             primary_seen=_primary_seen(scene, reign),

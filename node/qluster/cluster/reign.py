@@ -23,6 +23,10 @@ HAND_OVERS_MAX = 3
 """How often leadership is offered to the same node in one term: after that it counts as unfit,
 since a node that cannot be elected three times will not be the fourth time either."""
 
+DEAF_SHARE = 8
+"""Part of the patience for nodes that are heard and have answered this leader nothing at all yet: a former leader
+that hears nobody is no use, and those who hear answer the new one within milliseconds."""
+
 
 @dataclass(frozen=True, slots=True)
 class View:
@@ -54,6 +58,8 @@ class View:
     """For whom the next reign waits."""
     databases: frozenset[int] = frozenset()
     """Nodes that may take over, this one included."""
+    deaf: frozenset[int] = frozenset()
+    """Nodes that have answered nothing in this term."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +101,8 @@ class Succession:
     asked_at: float = -inf
     replies: dict[int, PositionReply] = field(default_factory=dict)
     offered: dict[int, int] = field(default_factory=dict)
+    until: float = inf
+    """When answers that are missing are no longer waited for."""
 
     def receive(self, reply: PositionReply) -> None:
         """Note an answer. Answers to another term's question are dropped."""
@@ -112,7 +120,8 @@ class Succession:
         if reign.node == view.me and view.intact:
             return Begin(_next(view, reign, reign.timeline, reign.position, _standbys_before(view)))
         missing = view.asked - set(self.replies)
-        if missing and view.now < self.began + view.patience:
+        self.until = self.began + (view.patience / DEAF_SHARE if missing <= view.deaf else view.patience)
+        if missing and view.now < self.until:
             return self._ask(view, f"waiting for the position of node {_names(missing)}")
         return self._choose(view, reign)
 
@@ -126,7 +135,8 @@ class Succession:
         if view.now >= self.asked_at + view.retry:
             self.asked_at = view.now
             return Ask()
-        return Wait(reason, min(self.asked_at + view.retry, self.began + view.patience))
+        again = self.asked_at + view.retry
+        return Wait(reason, min(again, self.until) if view.now < self.until else again)
 
     def _choose(self, view: View, reign: Reign) -> Decision:
         answers = dict(self.replies)

@@ -159,6 +159,10 @@ class Looks:
         """Up to where a node's log is known to be equal; only a leader knows."""
         return self._office.replication.match(node) if self._office else None
 
+    def answers(self, node: int) -> bool:
+        """Whether a node has answered anything since this one leads; one that is heard may be deaf."""
+        return self._office is not None and self._office.rounds.answered(node).number > 0
+
     def heard(self, node: int) -> float | None:
         """When a node was last heard."""
         return self._me.heard.get(node)

@@ -13,6 +13,9 @@ from qluster.database.orders import Clone, Detach, Follow, Order, Promote, Resta
 
 DELAY_FIRST = 0.5
 """Seconds after the first failure: a server that just restarts is back by then."""
+PASSING_DELAY_FIRST = 0.05
+"""The same where the cause is elsewhere: an upstream that is just being promoted serves a tenth of a second later,
+and with synchronous replication its clients wait until somebody follows."""
 DELAY_MOST = 30.0
 """Longest pause: an operator who repaired the cause does not wait longer than this."""
 ATTEMPTS_MOST = 6
@@ -48,7 +51,8 @@ class Failures:
         count = self._counts.setdefault(type(order), _Count())
         count.lasting += not passing
         count.all += 1
-        count.again_at = now + min(DELAY_FIRST * 2 ** min(count.all - 1, 10), DELAY_MOST)
+        first = PASSING_DELAY_FIRST if passing else DELAY_FIRST
+        count.again_at = now + min(first * 2 ** min(count.all - 1, 10), DELAY_MOST)
         count.sentence = sentence
 
     def succeeded(self, order: Order) -> None:

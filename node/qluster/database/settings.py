@@ -25,6 +25,11 @@ from qluster.events import Address
 
 FILE_NAME = "qluster.conf"
 
+RETRY = "wal_retrieve_retry_interval"
+RETRY_FOLLOWING = "100ms"
+"""Where there is an upstream: a primary that was started again admits its clients when the standbys are back, so
+they look often. A standby without upstream looks for files only, and logs each look."""
+
 DEFAULTS: Mapping[str, str] = {
     "max_wal_senders": "16",
     "max_replication_slots": "16",
@@ -36,8 +41,7 @@ DEFAULTS: Mapping[str, str] = {
     "wal_sender_timeout": "10s",
     "wal_receiver_timeout": "10s",
     "wal_receiver_status_interval": "1s",
-    # A primary that was started again admits its clients when the standbys are back.
-    "wal_retrieve_retry_interval": "100ms",
+    RETRY: "500ms",
     "hot_standby_feedback": "on",
     # Compiled queries need memory that is writable and executable; the unit forbids it.
     "jit": "off",
@@ -174,6 +178,8 @@ def server_settings(
     if faults:
         raise ValueError("; ".join(faults))
     settings = dict(DEFAULTS)
+    if primary_conninfo:
+        settings[RETRY] = RETRY_FOLLOWING
     if sync_file_systems:
         settings["recovery_init_sync_method"] = "syncfs"
     parameters = operator_parameters(database, terms) if parameters is None else parameters

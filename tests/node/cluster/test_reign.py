@@ -8,7 +8,7 @@ import pytest
 from msgspec import structs
 from qluster.cluster.commands import Reign
 from qluster.cluster.messages import PositionReply
-from qluster.cluster.reign import HAND_OVERS_MAX, Ask, Begin, HandOver, Succession, View, Wait
+from qluster.cluster.reign import DEAF_SHARE, HAND_OVERS_MAX, Ask, Begin, HandOver, Succession, View, Wait
 
 SYSTEM = 77
 LAST = Reign(4, 1, 8, 2, 500, SYSTEM)
@@ -61,6 +61,28 @@ def test_newer_timeline_wins_over_longer_wal() -> None:
 def test_silent_node_is_not_waited_for_without_end() -> None:
     decision = search(reply(3, 800)).decide(replace(VIEW, own=reply(2, 900), now=13.0))
     assert isinstance(decision, Begin)
+
+
+def test_node_that_is_heard_and_never_answered_is_waited_for_an_eighth_of_the_time() -> None:
+    succession, view = search(reply(3, 800)), replace(VIEW, own=reply(2, 900), deaf=frozenset({1}))
+    limit = 10.0 + VIEW.patience / DEAF_SHARE
+    assert succession.decide(view) == Ask()
+    assert succession.decide(replace(view, now=10.1)) == Wait("waiting for the position of node 1", limit)
+    assert isinstance(succession.decide(replace(view, now=limit)), Begin)
+
+
+def test_deaf_node_shortens_nobody_elses_time() -> None:
+    late = replace(VIEW, own=reply(2, 900), deaf=frozenset({1}), now=10.0 + VIEW.patience / DEAF_SHARE)
+    assert search().decide(late) == Ask(), "node 3 answers, but not yet with its position"
+    assert search(reply(1, 950)).decide(replace(late, deaf=frozenset())) == Ask()
+
+
+def test_question_is_repeated_when_nobody_is_able_and_the_time_is_over() -> None:
+    succession = search(reply(1, 1, fit=False), reply(3, 1, fit=False))
+    late = replace(VIEW, now=20.0)
+    assert succession.decide(late) == Ask()
+    waiting = succession.decide(late)
+    assert isinstance(waiting, Wait) and waiting.until == late.now + late.retry
 
 
 def test_unfit_and_foreign_databases_do_not_take_over() -> None:

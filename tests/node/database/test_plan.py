@@ -8,7 +8,14 @@ from typing import Any, get_args
 
 import pytest
 from qluster.database.facts import Directory, Facts, Receiver, Replica, Server, Standing
-from qluster.database.failures import ATTEMPTS_MOST, DELAY_FIRST, DELAY_MOST, START_ATTEMPTS, Failures
+from qluster.database.failures import (
+    ATTEMPTS_MOST,
+    DELAY_FIRST,
+    DELAY_MOST,
+    PASSING_DELAY_FIRST,
+    START_ATTEMPTS,
+    Failures,
+)
 from qluster.database.orders import (
     Adjust,
     Clone,
@@ -315,6 +322,16 @@ def test_attempts_are_spaced_and_have_an_end() -> None:
     )
     failures.forget()
     assert order(EMPTY, FOLLOW, failures, now) == Clone(UP, ID, TERMS)
+
+
+def test_an_upstream_that_is_being_promoted_is_asked_again_within_a_twentieth_of_a_second() -> None:
+    failures, now, asked = Failures(), 0.0, []
+    while now < 0.3:
+        asked.append(now)
+        failures.failed(Follow(UP, TERMS), "is not the primary yet", now, passing=True)
+        now = failures.next_at
+    assert asked[1] == PASSING_DELAY_FIRST <= 0.05 and len(asked) >= 3
+    assert now - asked[-1] > asked[-1] - asked[-2], "and more and more seldom"
 
 
 def test_an_upstream_that_is_away_is_waited_for_without_end() -> None:

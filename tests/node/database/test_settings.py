@@ -10,6 +10,8 @@ from qluster.config import PROGRAMS, Database
 from qluster.database.orders import Terms
 from qluster.database.settings import (
     DEFAULTS,
+    RETRY,
+    RETRY_FOLLOWING,
     SAFETY,
     access_rules,
     archive_command,
@@ -69,7 +71,16 @@ def test_every_default_can_be_changed() -> None:
 def test_standby_and_primary_differ_in_the_upstream_only() -> None:
     primary = server_settings(DATABASE, "10.0.0.1", Terms())
     standby = server_settings(DATABASE, "10.0.0.1", Terms(), primary_conninfo="host=10.0.0.2")
-    assert {key for key in primary if primary[key] != standby[key]} == {"primary_conninfo"}
+    assert {key for key in primary if primary[key] != standby[key]} == {"primary_conninfo", RETRY}
+
+
+def test_a_standby_looks_more_often_for_an_upstream_than_for_files_unless_told_otherwise() -> None:
+    def interval(database: Database, conninfo: str) -> str:
+        return server_settings(database, "10.0.0.1", Terms(), primary_conninfo=conninfo)[RETRY]
+
+    assert interval(DATABASE, "host=10.0.0.2") == RETRY_FOLLOWING and interval(DATABASE, "") == DEFAULTS[RETRY]
+    told = with_parameters(Wal_Retrieve_Retry_Interval="3s")
+    assert interval(told, "host=10.0.0.2") == interval(told, "") == "3s"
 
 
 def test_without_archive_directory_nothing_is_archived() -> None:
