@@ -125,6 +125,7 @@ bench-consensus: $(VENV)/bench.stamp ## the product beside etcd and PySyncObj: m
 bench-failover: $(VENV)/bench.stamp ## how long clients wait when a primary is struck, here and at Patroni (as root)
 	@$(BIN)/python -m bench.database $(if $(TRIALS),--trials $(TRIALS)) $(if $(MINUTES),--minutes $(MINUTES)) \
 	  $(if $(SYSTEM),--system $(SYSTEM)) $(if $(SOURCE),--source $(SOURCE)) $(if $(ANEW),--anew) $(if $(LOGS),--logs) \
+	  $(if $(REALTIME),--realtime) $(if $(MEMORY),--memory) \
 	  $(if $(QUICK),--trials 1 --cell 'kill-quorum-fast' --cell 'switchover-off-fast') $(foreach cell,$(CELL),--cell '$(cell)')
 
 bench-transport: $(VENV)/dev.stamp ## what a datagram costs, with and without the kernel's help, and how pacing holds

@@ -63,6 +63,8 @@ def main(words: list[str]) -> int:
     if reason := obstacle():
         print(f"no hosts can be made here: {reason}", file=sys.stderr)
         return 2
+    if chosen.realtime:
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))  # whatever is started inherits it
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     folder = programs.CACHE / f"run-{os.getpid()}"
     try:
@@ -93,6 +95,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--block", type=int, default=BLOCK, help="trials of a cell at one system, then the other")
     parser.add_argument("--minutes", type=float, default=0.0, help="begin nothing new after so many; 0: no limit")
     parser.add_argument("--anew", action="store_true", help="forget what was measured of these cells and systems")
+    parser.add_argument("--realtime", action="store_true",
+                        help="run everything before all else on this machine, when it is not calm")
     parser.add_argument("--memory", action="store_true", help="databases in memory instead of on this disk")
     parser.add_argument("--logs", action="store_true", help="keep what the hosts said in each trial")
     parser.add_argument("--source", type=Path, default=programs.ROOT / "node", help="folder of the daemon's package")
@@ -148,6 +152,7 @@ def _block(run: Run, hosts: DatabaseHosts, kind: tuple[str, str], name: str, res
             sample: dict[str, Any] = {
                 "cell": one.name, "system": name, "trial": len(_done(results, one, name)) + 1,
                 "revision": results["machine"]["revision"], "load": os.getloadavg()[0],
+                "realtime": results["plan"]["realtime"], "memory": results["plan"]["memory"],
             }  # fmt: skip
             try:
                 if system is None:
@@ -225,7 +230,7 @@ def _machine(run: Run) -> dict[str, Any]:
 
 def _plan(chosen: argparse.Namespace) -> dict[str, Any]:
     return {
-        "memory": chosen.memory, "qluster": {setting: times(setting) for setting in cell.SETTINGS}, "patroni": TIMES,
+        "memory": chosen.memory, "realtime": chosen.realtime, "qluster": {setting: times(setting) for setting in cell.SETTINGS}, "patroni": TIMES,
         "client": CLIENT,
     }  # fmt: skip
 
