@@ -12,6 +12,7 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from qluster.cluster.messages import PositionReply
+from qluster.cluster.reign import DEAF_SHARE
 from qluster.cluster.state import encode
 from qluster.cluster.synchronous import waits_for
 from qluster.database.orders import Adjust, Promote, StartPrimary
@@ -243,7 +244,10 @@ class Checks:
         return next((reign.node for reign in node.state.reigns if reign.number == number), 0)
 
     def all_were_asked(self, host: Host, node: Node) -> None:
-        """I7: before another node than the last primary reigns, all living databases answered, or had their time."""
+        """I7: before another node than the last primary reigns, all living databases answered, or had their time.
+
+        Who has answered nothing at all to this leader hears nothing, or is gone: it has less of it.
+        """
         leading, reign = node.governing._leading, node.state.reign
         if leading is None or not leading._begun or node.qraft is None:
             return
@@ -253,11 +257,13 @@ class Checks:
         replies = self._choices[key] = dict(leading._succession.replies)
         begun = reign is not None and reign.number == leading._begun
         last = (node.state.reigns[-2] if len(node.state.reigns) > 1 else None) if begun else reign
-        if last is None or last.node == node.me or host.clock() >= leading.began + node.config.cluster.node_timeout:
+        patience, waited = node.config.cluster.node_timeout, host.clock() - leading.began
+        if last is None or last.node == node.me or waited >= patience:
             return
         for member in node.settled:
             asked = member.voter and member.db_port is not None and member.node not in (node.me, *node.state.down)
             asked = asked and node.qraft.members.get(member.node) is not None
+            asked = asked and (node.qraft.answers(member.node) or waited < patience / DEAF_SHARE)
             if asked and node.alive(member.node, host.clock()) and member.node not in replies:
                 raise Violated(f"I7: {host.name} begins reign {leading._begun} without asking node {member.node}")
 
