@@ -230,8 +230,8 @@ def _machine(run: Run) -> dict[str, Any]:
 
 def _plan(chosen: argparse.Namespace) -> dict[str, Any]:
     return {
-        "memory": chosen.memory, "realtime": chosen.realtime, "qluster": {setting: times(setting) for setting in cell.SETTINGS}, "patroni": TIMES,
-        "client": CLIENT,
+        "memory": chosen.memory, "realtime": chosen.realtime, "client": CLIENT, "patroni": TIMES,
+        "qluster": {setting: times(setting) for setting in cell.SETTINGS},
     }  # fmt: skip
 
 

@@ -174,14 +174,15 @@ def _stated(system: System, values: dict[str, Any]) -> dict[str, Any]:
 def judged(lines: list[Acknowledged], struck: float, until: float, former: int, present: set[int]) -> dict[str, Any]:
     """The figures that follow from what clients were told.
 
-    The outage ends with the longest time without any acknowledgement, and begins with the fault. Of two
-    primaries: what the former one acknowledged between the first and the last row of the other one.
+    The outage begins with the fault, and ends with the first row that is acknowledged by a connection that had
+    none acknowledged before: the former primary's connections may go on for a while. Of two primaries: what the
+    former one acknowledged between the first and the last row of the other one.
     """
     before = [one for one in lines if one.at <= struck]
     after = [one for one in lines if struck < one.at <= until]
-    row = [before[-1], *after]
-    gap, place = max((later.at - one.at, number) for number, (one, later) in enumerate(pairwise(row), 1))
-    first = row[place]
+    gap = max(later.at - one.at for one, later in pairwise([before[-1], *after]))
+    known = {one.connection for one in before}
+    first = next(one for one in after if one.connection not in known)
     lost = [one for one in lines if one.row not in present]
     others = [one.at for one in lines if one.node != former and one.at > struck]
     both = [one for one in lines if others and one.node == former and min(others) < one.at < max(others)]
