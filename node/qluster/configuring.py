@@ -33,6 +33,7 @@ from qluster.events import (
 )
 from qluster.leading import best_successor
 from qluster.status import ChangeStatus, DatabaseSettingsStatus, ParameterStatus, RestartStatus
+from qluster.switching import Wish
 
 if TYPE_CHECKING:
     from qluster.node import Node
@@ -175,7 +176,7 @@ class Configuring:
 
     def _date(self, now: float) -> int:
         """Seconds since 1970, as the clock of this host went at the daemon's start."""
-        return max(0, int(self._node.wall + now - self._node.started))
+        return max(0, int(self._node.wall(now)))
 
     # --- what a leader does -----------------------------------------------------------
 
@@ -183,7 +184,7 @@ class Configuring:
         """Do what is due on a leader; True when something was proposed."""
         node = self._node
         self.waits_for = ""
-        if not node.hosting.reigns() or node.governing.handing_over or self._uncommitted():
+        if not node.hosting.reigns() or node.governing.handing.under_way or self._uncommitted():
             return False
         view = self._view(now)
         step = rolling.withdrawal(view, self._date(now)) or rolling.next_step(view)
@@ -247,7 +248,8 @@ class Configuring:
             return
         self._hand_overs = restart.turn, times + 1 if turn == restart.turn else 1, now
         log.info("restart-hands-over target=%d", target)
-        node.governing.ask_hand_over(target, now)
+        # Whatever is open at the pools has had its time then: the restart was asked for, and goes on.
+        node.governing.handing.begin(Wish(target, force=True), now)
 
     # --- what is shown ------------------------------------------------------------------
 

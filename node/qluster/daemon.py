@@ -25,6 +25,7 @@ from qluster.cluster.state import MalformedState
 from qluster.config import Config, Database, Pool
 from qluster.consensus.journal import JournalDamaged
 from qluster.database.facts import Facts
+from qluster.database.orders import Look
 from qluster.edge import client, clock
 from qluster.edge.disk import Disk, DiskTrouble
 from qluster.edge.guard import Guard, GuardFailed
@@ -40,6 +41,7 @@ from qluster.events import (
     DatagramReceived,
     FactsRead,
     FetchSnapshot,
+    HoldPool,
     Job,
     JobEnded,
     Leave,
@@ -48,6 +50,7 @@ from qluster.events import (
     SaveEnded,
     SpaceChanged,
     StopRequested,
+    WallClockRead,
 )
 from qluster.node import Node
 from qluster.opening import FULL_RETRY, open_state
@@ -74,6 +77,10 @@ ALIVE_INTERVAL = 0.5
 
 SPACE_INTERVAL = 2.0
 """Seconds between two looks for space while the disk is full."""
+
+CLOCK_DRIFT = 0.1
+"""Seconds by which the wall clock may go otherwise than the monotonic one before the node is told: what operators
+date, they date to the second."""
 
 EXIT_CLEAN, EXIT_REFUSED = 0, 1
 
@@ -222,6 +229,13 @@ class Daemon:
             self._watchdog.alive(headline(node, now))
         self._mind_group(node, now)
         self._mind_space(node, now)
+        self._mind_clock(node, now)
+
+    def _mind_clock(self, node: Node, now: float) -> None:
+        """Say when somebody has set the wall clock."""
+        wall = clock.wall()
+        if abs(wall - node.wall(now)) > CLOCK_DRIFT:
+            self._turns.put(WallClockRead(wall))
 
     def _mind_space(self, node: Node, now: float) -> None:
         """Say when the disk is full, and look now and then whether it still is."""
@@ -285,7 +299,7 @@ class Daemon:
         task.add_done_callback(lambda done: self._job_ended(job, done, clock.monotonic() - began))
 
     async def _run_job(self, job: Job) -> JobEnded:
-        log.info("job-started number=%d order=%s", job.number, job.order)
+        log.log(_loudness(job), "job-started number=%d order=%s", job.number, job.order)
         try:
             return JobEnded(job.number, await self._do(job.order))
         except PostgresFailed as failure:
@@ -301,7 +315,7 @@ class Daemon:
             log.error("job-broke number=%d", job.number, exc_info=fault)
         whole = not task.cancelled() and fault is None
         ended = task.result() if whole else JobEnded(job.number, error="it was cancelled", result=True)
-        log.info("job-ended number=%d seconds=%.2f error=%s", job.number, took, ended.error)
+        log.log(_loudness(job), "job-ended number=%d seconds=%.2f error=%s", job.number, took, ended.error)
         self._jobs.pop(job.number, None)
         self._endings += 1
         self._turns.put(ended)
@@ -314,9 +328,16 @@ class Daemon:
                 cluster = self._node.cluster if self._node else 0
                 fetched = await client.fetch_snapshot(address, token, self._config.api.ca_file, index)
                 return await asyncio.to_thread(parcel.unpack, fetched, cluster, index)
-            case Repoint(primary, reign, founding):
+            case Repoint(primary, reign, founding, replicas):
                 assert self._pooler is not None, "only a pool host repoints"
-                await self._pooler.repoint(primary, reign, founding)
+                await self._pooler.repoint(primary, reign, founding, replicas)
+                return None
+            case HoldPool(_, patience):
+                assert self._pooler is not None, "only a pool host holds one"
+                await self._pooler.hold(patience)
+                return None
+            case Look(seconds):
+                await asyncio.sleep(seconds)
                 return None
         assert self._postgres is not None, "only a database host is ordered about its database"
         return await self._postgres.perform(order)  # type: ignore[arg-type]
@@ -418,6 +439,11 @@ class Daemon:
         if self._node is not None:
             self._node.link.rekey(keys)
             log.info("reloaded sending-key=%d keys=%s", keys[0].id, ",".join(str(key.id) for key in keys))
+
+
+def _loudness(job: Job) -> int:
+    """Looks at the database follow each other for as long as a switchover takes."""
+    return logging.DEBUG if isinstance(job.order, Look) else logging.INFO
 
 
 def _pooler(pool: Pool) -> Pooler:

@@ -147,6 +147,17 @@ class Repoint:
     reign: int
     founding: int
     """Reigns are counted anew in each founding."""
+    replicas: tuple[Address, ...] = ()
+    """Whom clients may read from, where the pool offers a database for that."""
+
+
+@dataclass(frozen=True, slots=True)
+class HoldPool:
+    """Let what is open at the pool on this host end, and nothing new begin; ends well once nothing is open."""
+
+    number: int
+    """Of the switchover for which it is."""
+    patience: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +233,13 @@ class SpaceChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class WallClockRead:
+    """What the wall clock says, in seconds since 1970: it went on otherwise than the monotonic one did."""
+
+    wall: float
+
+
+@dataclass(frozen=True, slots=True)
 class DatagramReceived:
     """A datagram came in, still sealed."""
 
@@ -273,11 +291,27 @@ class SettingsChangeRequested:
 
 @dataclass(frozen=True, slots=True)
 class LeaderChangeRequested:
-    """Hand leadership, and with it the primary, to ``node``."""
+    """Hand leadership, and with it the primary, to ``node`` (None: to the best), at ``at`` (None: now).
+
+    What is not said is None, so that the request keeps its fingerprint from version to version.
+    """
 
     ticket: int
     key: str
-    node: int
+    node: int | None
+    at: float | None = None
+    """Seconds since 1970."""
+    force: bool | None = None
+    patience: float | None = None
+    """Seconds that open transactions get at the pools."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlanDropRequested:
+    """Cancel the switchover that is scheduled."""
+
+    ticket: int
+    key: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -394,6 +428,7 @@ ClientRequest = (
     | ValueWriteRequested
     | SettingsChangeRequested
     | LeaderChangeRequested
+    | PlanDropRequested
     | NodeAddRequested
     | NodePromoteRequested
     | NodeRemoveRequested
@@ -404,7 +439,15 @@ ClientRequest = (
 )
 
 Event = (
-    TimePassed | SaveEnded | SpaceChanged | DatagramReceived | FactsRead | JobEnded | StopRequested | ClientRequest
+    TimePassed
+    | SaveEnded
+    | SpaceChanged
+    | WallClockRead
+    | DatagramReceived
+    | FactsRead
+    | JobEnded
+    | StopRequested
+    | ClientRequest
 )
 
 

@@ -8,7 +8,6 @@ asks, when the daemon stops.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -16,7 +15,9 @@ from qluster.cluster import commands, messages
 from qluster.cluster.messages import PositionReply
 from qluster.config import shared
 from qluster.consensus.refusals import Refusal
+from qluster.handing import Handing
 from qluster.leading import Change, Duty, Leading, Propose, Scene, Tell, Transfer, best_successor
+from qluster.switching import Wish
 
 if TYPE_CHECKING:
     from qluster.node import Node
@@ -37,20 +38,13 @@ STOP_PATIENCE = 5.0
 """Seconds a stopping leader waits for its successor before it goes without, and then again for its disk."""
 
 
-@dataclass(slots=True)
-class _HandOver:
-    target: int
-    until: float
-    transferred: bool = False
-
-
 class Governing:
     """The leader's duties on this node, as long as it leads."""
 
     def __init__(self, node: Node) -> None:
         self._node = node
         self._leading: Leading | None = None
-        self._hand_over: _HandOver | None = None
+        self.handing = Handing(node)
         self._transfer_until = -inf
         self._unwritable_since: float | None = None
         self._named: int = 0
@@ -65,7 +59,7 @@ class Governing:
     @property
     def handing_over(self) -> bool:
         """The primary here is to stop so that another node can take over."""
-        return self._hand_over is not None
+        return self.handing.stops_primary
 
     @property
     def reason(self) -> str:
@@ -75,7 +69,7 @@ class Governing:
     @property
     def wake_at(self) -> float:
         """When something here is due without an event."""
-        times = [self._hand_over.until if self._hand_over else inf]
+        times = [self.handing.wake_at]
         if self._leading is not None and not self._busy:
             times.append(self._leading.wake_at)
         if self._busy:
@@ -110,8 +104,8 @@ class Governing:
             self._leading.hello(hello)
 
     def ask_hand_over(self, target: int, now: float) -> None:
-        """An operator wants ``target`` to lead. The primary here stops cleanly first."""
-        self._hand_over = _HandOver(target, now + 2 * max(self._node.config.cluster.node_timeout, RESTART_PATIENCE))
+        """``target`` is to lead, at once: the primary here, which stops cleanly first, is of no use any more."""
+        self.handing.begin(Wish(target, at_once=True), now)
 
     def stop(self, now: float) -> None:
         """The daemon is to stop."""
@@ -129,8 +123,9 @@ class Governing:
             self._depart(now)
             return False
         if node.qraft.role != "leader":
-            self._leading, self._hand_over, self._unwritable_since = None, None, None
+            self._leading, self._unwritable_since = None, None
             self._busy = False
+            self.handing.step(None, now)
             return self._release(now)
         self._released = False
         if self._leading is None or self._leading.term != node.qraft.term:
@@ -149,7 +144,9 @@ class Governing:
         configured = not self._busy and node.configuring.step(now)
         self._watch_primary(scene, now)
         self._give_way(scene, now)
-        self._hand_leadership_over(now)
+        for duty in self.handing.step(scene, now):
+            duties.append(duty)
+            self._perform(duty, now)
         return configured or any(isinstance(duty, (Propose, Change)) for duty in duties)
 
     def _guarantee(self, leading: Leading, scene: Scene) -> list[Duty]:
@@ -191,8 +188,9 @@ class Governing:
             own=node.hosting.position(now), intact=node.keeper.intact(node.state.system_id, now),
             system_id=facts.system_id if facts else None, awaits_founding=node.config.database is not None,
             node_timeout=cluster.node_timeout, retry=cluster.replication_retry_interval, mode=cluster.synchronous,
-            report=node.reports.last,
             answering=frozenset(member.node for member in members if node.qraft.answers(member.node)),
+            report=node.reports.last, own_database=node.keeper.status() if node.config.database is not None else None,
+            given_up=node.state.reign is not None and self.handing.given_up(node.state.reign.number),
         )  # fmt: skip
 
     def _name(self, now: float) -> bool:
@@ -281,18 +279,6 @@ class Governing:
         self._gave_way_at = now
         log.warning("gives-way node=%d successor=%d reason=%s", node.me, target, node.short)
         self.ask_hand_over(target, now)
-
-    def _hand_leadership_over(self, now: float) -> None:
-        """The lease is laid down only after the database here has stopped."""
-        hand_over, node = self._hand_over, self._node
-        if hand_over is None:
-            return
-        if now >= hand_over.until:
-            log.warning("hand-over-failed target=%d", hand_over.target)
-            self._hand_over = None
-        elif node.hosting.no_primary and not hand_over.transferred:
-            hand_over.transferred = True
-            self._perform(Transfer(hand_over.target), now)
 
     # --- stopping ----------------------------------------------------------------------------
 

@@ -21,9 +21,10 @@ from qluster.cluster.database_settings import DatabaseSettings
 from qluster.cluster.messages import PositionReply
 from qluster.cluster.synchronous import standby_name, waits_for
 from qluster.consensus.members import Members
-from qluster.database.orders import Terms
+from qluster.database.orders import Look, Terms
 from qluster.database.plan import Wanted
-from qluster.events import Address, Repoint
+from qluster.events import Address, Job, JobEnded, Repoint
+from qluster.pointing import Hold, Reading
 from qluster.status import DatabaseStatus
 
 if TYPE_CHECKING:
@@ -32,6 +33,12 @@ if TYPE_CHECKING:
 
 OVERRIDDEN_MAX = 64
 """Parameters named in a report that stand otherwise in config.yaml: nobody reads more."""
+CLOSE_INTERVAL = 0.02
+"""Seconds between two looks at the database of a node that is to take over: the stop of the primary before takes
+several times that."""
+
+CLOSE_SECONDS = 60.0
+"""For so long at most, beside the patience of the switchover: then nothing will come of it."""
 
 
 class Hosting:
@@ -41,6 +48,9 @@ class Hosting:
         self._node = node
         self._asked = 0
         self._known_terms: tuple[Members, tuple[Guarantee, ...], DatabaseSettings, Terms] | None = None
+        self._look: int | None = None
+        self._looked_for = 0
+        self._look_until = -inf
 
     def asked(self, term: int) -> None:
         """The leader of ``term`` asked for the position of the database here."""
@@ -63,6 +73,7 @@ class Hosting:
             and reign is not None
             and reign.node == node.me
             and reign.term == qraft.term
+            and not node.governing.handing.given_up(reign.number)
         )
 
     def may_write(self, now: float) -> bool:
@@ -102,8 +113,29 @@ class Hosting:
         self._answer(now)
         self._point(now)
         report = self.report(now)
-        if node.reports.due(report, now):
+        if node.reports.due(report, now, closely=self._look_closely(now)):
             node.tell(report, None, now)
+
+    def _look_closely(self, now: float) -> bool:
+        """Whether this node is to take over just now: then its database is looked at all the time."""
+        node, under_way = self._node, self._node.state.switching.under_way
+        if under_way is None or under_way.node != node.me or node.config.database is None:
+            return False
+        if under_way.number != self._looked_for:
+            self._looked_for, self._look_until = under_way.number, now + under_way.patience + CLOSE_SECONDS
+        if now >= self._look_until or node.stopping:
+            return False
+        if self._look is None:
+            self._look = node.job_number()
+            node.start(Job(self._look, Look(CLOSE_INTERVAL)))
+        return True
+
+    def ended(self, event: JobEnded, now: float) -> bool:
+        """Take the end of a job; False when it was not one of these."""
+        if event.number != self._look:
+            return False
+        self._look = None
+        return True
 
     # --- the database ----------------------------------------------------------------
 
@@ -122,6 +154,9 @@ class Hosting:
             kind = "primary" if held else "stopped"
             turn = self._turn()
             return Wanted(kind, reign.number, None, reign.system_id, self._since(), terms, turn)  # type: ignore[arg-type]
+        if reign.node == node.me and node.governing.handing.given_up(reign.number) and self._asked != qraft.term:
+            # It was shut down in order for another node: as it lies there it will follow that node soonest.
+            return Wanted("stopped", reign.number, None, reign.system_id, None, terms)
         upstream = self._database_of(reign.node)
         if reign.term == qraft.term and reign.node != node.me and upstream is not None:
             return Wanted("follow", reign.number, upstream, reign.system_id, None, terms, self._turn())
@@ -174,13 +209,30 @@ class Hosting:
     # --- the pool and the report --------------------------------------------------------
 
     def _point(self, now: float) -> None:
-        node, reign = self._node, self._node.state.reign
-        if node.config.pool is None or reign is None:
+        node, reign, pool = self._node, self._node.state.reign, self._node.config.pool
+        if pool is None or reign is None:
             return
         report = node.reports.last(reign.node)
         ready = report is not None and report.writable and report.reign >= reign.number
         primary = self._database_of(reign.node) if ready else None
-        node.start(node.pointing.step(Repoint(primary, reign.number, node.cluster), node.job_number(), now))
+        replicas = self._readers(primary, now) if pool.read_only_database else ()
+        under_way = node.state.switching.under_way
+        hold = Hold(under_way.number, under_way.patience) if under_way is not None else None
+        order = Repoint(primary, reign.number, node.cluster, replicas)
+        node.start(node.pointing.step(order, hold, node.job_number(), now))
+
+    def _readers(self, primary: Address | None, now: float) -> tuple[Address, ...]:
+        """Whom clients may read from."""
+        node, pool = self._node, self._node.config.pool
+        assert pool is not None and node.state.reign is not None
+        candidates = {}
+        for member in node.settled:
+            address, report = self._database_of(member.node), node.reports.last(member.node)
+            heard = node.alive(member.node, now) and member.node not in node.state.down
+            if address is not None and heard and report is not None and report.database is not None:
+                candidates[address] = report.database
+        seen = Reading(candidates, primary, self._database_of(node.state.reign.node))
+        return node.pointing.readers(seen, pool.read_only_maximum_lag, fallback=pool.read_only_fallback)
 
     def report(self, now: float) -> messages.Report:
         """What this node says of itself now."""

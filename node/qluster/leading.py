@@ -23,6 +23,7 @@ from qluster.config import Synchronous, differences
 from qluster.consensus.members import MEMBERS_MAX, Member, Members
 from qluster.database.facts import Facts
 from qluster.events import Address
+from qluster.status import DatabaseStatus
 
 HELLOS_MAX = 64
 """Hellos remembered between two steps; a joining node repeats its own anyway."""
@@ -86,6 +87,10 @@ class Scene:
     report: Callable[[int], Report | None]
     answering: frozenset[int] = frozenset()
     """Members that have answered this leader something."""
+    own_database: DatabaseStatus | None = None
+    """The database of this node."""
+    given_up: bool = False
+    """The reign in force was declared over by this node, which may not go on with it."""
 
     @property
     def idle(self) -> bool:
@@ -203,6 +208,8 @@ class Leading:
             patience=scene.node_timeout,
             retry=scene.retry,
             primary_seen=_primary_seen(scene, reign),
+            yielded=scene.state.switching.yielded,
+            given_up=scene.given_up,
         )
 
     def _admit(self, hello: Hello, scene: Scene) -> Duty | None:

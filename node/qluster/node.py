@@ -45,6 +45,7 @@ from qluster.events import (
     TimePassed,
     ValueReadRequested,
     ValueWriteRequested,
+    WallClockRead,
 )
 from qluster.governing import Governing
 from qluster.hearing import CLUSTER, CONSENSUS, Hearing
@@ -56,7 +57,7 @@ from qluster.overview import overview
 from qluster.pointing import Pointing
 from qluster.reporting import Reports
 from qluster.requests import Requests
-from qluster.status import Status
+from qluster.status import PoolStatus, Status
 from qluster.transport.link import Link
 
 log = logging.getLogger("qluster.node")
@@ -96,7 +97,7 @@ class Node:
         now: float,
         founding: int = 0,
     ) -> None:
-        """``wall`` is seconds since 1970, for the number of a founding and the dates that people read;
+        """``wall`` is seconds since 1970, for the number of a founding and the dates that people read and give;
         ``founding`` is that number when it is decided already: the state before it has been set aside.
         """
         self.file = config
@@ -104,7 +105,8 @@ class Node:
         self.digest = shared_digest(config)
         self.random = random
         self.uid = saved.uid
-        self.started, self.wall = now, wall
+        self.started = now
+        self._wall_ahead = wall - now
         self.link = link
         self.state = State()
         self.settled = Members(())
@@ -181,8 +183,13 @@ class Node:
                 self.keeper.look(facts, now)
             case SpaceChanged(reason):
                 self.short = reason
+            case WallClockRead(wall):
+                self._wall_ahead = wall - now
             case JobEnded():
-                hands = (self.keeper.ended, self.pointing.ended, self.configuring.ended)
+                hands = (
+                    self.keeper.ended, self.pointing.ended, self.configuring.ended, self.governing.handing.ended,
+                    self.hosting.ended,
+                )  # fmt: skip
                 if not any(ended(event, now) for ended in hands):
                     self.applying.fetched(event, now)
             case StopRequested():
@@ -307,6 +314,26 @@ class Node:
         """Where datagrams for a node go."""
         member = self.qraft.members.get(node) if self.qraft else None
         return (member.ip, member.udp_port) if member else self.hearing.source(node)
+
+    def wall(self, now: float) -> float:
+        """Seconds since 1970 by this host's clock: for what operators have dated, and nothing that safety needs."""
+        return now + self._wall_ahead
+
+    def monotonic_of(self, wall: float) -> float:
+        """When the wall clock will say that, if nobody sets it."""
+        return wall - self._wall_ahead
+
+    @property
+    def leads(self) -> bool:
+        """This node leads, and an entry of its term is committed."""
+        return self.qraft is not None and self.qraft.role == "leader" and self.qraft.ready
+
+    def pool_of(self, node: int) -> PoolStatus | None:
+        """What is known of the pool on a host."""
+        report = self.reports.last(node)
+        if node == self.me:
+            return self.pointing.status
+        return report.pool if report is not None else None
 
     def alive(self, node: int, now: float) -> bool:
         """Heard from within node-timeout, or this node itself."""

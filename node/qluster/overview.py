@@ -10,10 +10,21 @@ from typing import TYPE_CHECKING
 
 from qluster import __version__
 from qluster.cluster.commands import Guarantee
+from qluster.cluster.switchover import Switching
 from qluster.config import Config, shared
 from qluster.consensus.members import Member
 from qluster.consensus.settings import Settings
-from qluster.status import ClusterStatus, GuaranteeStatus, NodeStatus, OwnStatus, ReignStatus, Status
+from qluster.status import (
+    ClusterStatus,
+    EndedStatus,
+    GuaranteeStatus,
+    NodeStatus,
+    OwnStatus,
+    PlanStatus,
+    ReignStatus,
+    Status,
+    SwitchoverStatus,
+)
 from qluster.transport.limits import LinkSettings
 
 if TYPE_CHECKING:
@@ -146,7 +157,21 @@ def _cluster(node: Node, now: float) -> ClusterStatus:
         database_system_id=node.state.system_id,
         database_version=node.state.database.version,
         database_restart=node.configuring.restart(),
+        switchover=_switchover(node.state.switching),
     )
+
+
+def _switchover(switching: Switching) -> SwitchoverStatus:
+    planned, under_way, last = switching.planned, switching.under_way, switching.last
+    return SwitchoverStatus(
+        planned=None if planned is None else PlanStatus(
+            node=planned.node or None, at=planned.at, force=planned.force, patience=planned.patience
+        ),
+        under_way=under_way.node if under_way is not None else None,
+        last=None if last is None else EndedStatus(
+            node=last.node or None, reign=last.reign, at=last.at, reason=last.reason
+        ),
+    )  # fmt: skip
 
 
 def _guarantee(guarantees: tuple[Guarantee, ...]) -> GuaranteeStatus | None:

@@ -57,9 +57,9 @@ class Reports:
         heard = self.heard.get(node)
         return heard.report if heard else None
 
-    def due(self, report: Report, now: float) -> bool:
-        """True when ``report`` is to be sent now."""
-        changed = self._sent is None or _lasting(report) != _lasting(self._sent)
+    def due(self, report: Report, now: float, *, closely: bool = False) -> bool:
+        """True when ``report`` is to be sent now; ``closely``: somebody waits for what changes all the time, too."""
+        changed = self._sent is None or _lasting(report) != _lasting(self._sent) or (closely and report != self._sent)
         if now < self._sent_at + (CHANGE_INTERVAL if changed else REPORT_INTERVAL):
             self._waiting = changed
             return False

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from qluster import wishes
 from qluster.cluster import commands
 from qluster.config import ConfigErrors, needs_restart, with_changes
 from qluster.consensus.members import Members
@@ -31,6 +32,7 @@ from qluster.events import (
     NotJoined,
     NotLeader,
     Outcome,
+    PlanDropRequested,
     ReadRequested,
     Refused,
     RestartCancelRequested,
@@ -41,7 +43,6 @@ from qluster.events import (
     ValueWriteRequested,
 )
 from qluster.leading import best_successor
-from qluster.requests import CONFIRM_TIMEOUT
 
 if TYPE_CHECKING:
     from qluster.node import Node
@@ -52,7 +53,14 @@ RULE_KEYS = ("cluster.quorum-replication", "cluster.replication-factor")
 FINGERPRINT_SIZE = 8
 """Bytes of a request's fingerprint, which tells a mistake from a repetition: nobody attacks by his own key."""
 
-Proposal = SettingsChangeRequested | NodeAddRequested | NodeDownRequested | ValueWriteRequested
+Proposal = (
+    SettingsChangeRequested
+    | NodeAddRequested
+    | NodeDownRequested
+    | ValueWriteRequested
+    | LeaderChangeRequested
+    | PlanDropRequested
+)
 """Requests that become a command in the log."""
 
 _encoder = msgspec.msgpack.Encoder(order="deterministic")
@@ -117,8 +125,8 @@ def _take(node: Node, request: ClientRequest, now: float) -> Outcome | None:
             return node.configuring.take(request, fingerprint(request), now)
         case SettingsChangeRequested():
             return _change_settings(node, request, now)
-        case LeaderChangeRequested(ticket, _, target):
-            return _change_leader(node, ticket, target, now)
+        case LeaderChangeRequested() | PlanDropRequested():
+            return _change_leader(node, request, now)
         case NodeAddRequested(_, _, ip, role):
             return _propose(node, request, commands.NodeExpected(ip, role), now)
         case NodePromoteRequested():
@@ -225,63 +233,17 @@ def _change_settings(node: Node, request: SettingsChangeRequested, now: float) -
     return outcome
 
 
-def _change_leader(node: Node, ticket: int, target: int, now: float) -> Outcome | None:
-    member = node.settled.get(target)
-    if member is None:
-        return _unknown(target)
-    if target == node.me:
-        return Done(0, {"leader": target, "changed": False})
-    if node.governing.handing_over:
-        return Refused("node", "leadership is being handed over already; wait for its end")
-    fault = _unfit(node, target, now)
-    if fault:
-        return Refused("node", f"node {target} cannot lead: {fault}")
-    node.governing.ask_hand_over(target, now)
-    deadline = now + CONFIRM_TIMEOUT + 2 * node.config.cluster.node_timeout
-    node.requests.watch(ticket, deadline, _arrival(node, target))
-    return None
-
-
-def _arrival(node: Node, target: int) -> Callable[[], Outcome | None]:
-    """Who took over after now, once somebody has: with a new reign, or, without databases, in a later term."""
-    assert node.qraft is not None
-    began, term = node.state.reign, node.qraft.term
-
-    def arrived() -> Outcome | None:
-        reign, qraft = node.state.reign, node.qraft
-        assert qraft is not None
-        if reign is None and qraft.term > term:
-            return taken_over(qraft.leader, {})
-        if reign is not None and (began is None or reign.number > began.number):
-            return taken_over(reign.node, {"reign": reign.number})
-        return None
-
-    def taken_over(leader: int | None, detail: dict[str, object]) -> Outcome | None:
-        if leader is None:
-            return None
-        if leader == target:
-            return Done(node.state.applied, {"leader": target, "changed": True, **detail})
-        return Refused("node", f"node {leader} took over instead of node {target}")
-
-    return arrived
-
-
-def _unfit(node: Node, target: int, now: float) -> str:
-    """Why a node cannot take over by plan, "" when it can."""
-    member = node.settled.get(target)
-    if member is None or not member.voter:
-        return "it is a listener"
-    if not node.alive(target, now):
-        return "it is not heard"
-    if target in node.state.down:
-        return "it is marked down"
-    if node.config.database is None:
-        return ""
-    report = node.reports.last(target)
-    database = report.database if report else None
-    if database is None or database.role != "replica" or not database.streaming:
-        return f"its database is {database.role if database else 'unknown'} and does not stream from the primary"
-    return database.error
+def _change_leader(node: Node, request: LeaderChangeRequested | PlanDropRequested, now: float) -> Outcome | None:
+    if isinstance(request, PlanDropRequested):
+        dropped = wishes.drop(node, now)
+        return dropped if isinstance(dropped, Done) else _propose(node, request, dropped, now, {"changed": True})
+    if request.at is None:
+        return wishes.begin(node, request, now)
+    planned = wishes.plan(node, request, now)
+    if isinstance(planned, Refused):
+        return planned
+    detail: dict[str, object] = {"leader": request.node, "scheduled": True, "changed": True}
+    return _propose(node, request, planned, now, detail)
 
 
 def _promote(node: Node, request: NodePromoteRequested, now: float) -> Outcome | None:

@@ -1,7 +1,7 @@
 """What a node knows of itself and its cluster, as plain values.
 
 Filled by ``node.py``, turned into JSON by ``api/views.py``; nothing here decides anything.
-Times are seconds (durations or ages, never dates); positions and sizes are bytes.
+Times are seconds (durations or ages; dates only where an operator gave one); positions and sizes are bytes.
 """
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
@@ -53,6 +53,10 @@ class PoolStatus(Struct, frozen=True, kw_only=True):
     target: str | None = None
     reign: int = 0
     error: str = ""
+    held: int = 0
+    """The switchover for which clients wait here, nothing of theirs being open; 0: they do not."""
+    replicas: tuple[str, ...] = ()
+    """Whom the database for reading points at; empty where none is offered."""
 
 
 class NodeStatus(Struct, frozen=True, kw_only=True):
@@ -101,6 +105,38 @@ class GuaranteeStatus(Struct, frozen=True, kw_only=True):
     """False while it takes the place of another one, which a new primary must satisfy as well."""
 
 
+class PlanStatus(Struct, frozen=True, kw_only=True):
+    """A switchover that is scheduled."""
+
+    node: int | None
+    """None: whoever is fittest then."""
+    at: float
+    """Seconds since 1970: an operator's date."""
+    force: bool
+    patience: float
+
+
+class EndedStatus(Struct, frozen=True, kw_only=True):
+    """How the last switchover ended."""
+
+    node: int | None
+    reign: int
+    """The reign that came of it; 0: it did not begin."""
+    at: float
+    """Seconds since 1970, by the clock of who carried it out."""
+    reason: str
+    """Why it came to nothing, "" when ``node`` took over."""
+
+
+class SwitchoverStatus(Struct, frozen=True, kw_only=True):
+    """Planned changes of leader, as the log has them."""
+
+    planned: PlanStatus | None = None
+    under_way: int | None = None
+    """The node that is just about to take over; clients of the pools wait."""
+    last: EndedStatus | None = None
+
+
 class ClusterStatus(Struct, frozen=True, kw_only=True):
     """The cluster as this node sees it."""
 
@@ -126,6 +162,7 @@ class ClusterStatus(Struct, frozen=True, kw_only=True):
     """Version of the parameters that the log wants of all databases."""
     database_restart: RestartStatus | None = None
     """The restart of all databases that is under way, or was last."""
+    switchover: SwitchoverStatus = SwitchoverStatus()
 
 
 class OwnStatus(Struct, frozen=True, kw_only=True):

@@ -80,9 +80,25 @@ def test_who_asks_for_another_leader_is_told_when_it_leads(databases: bool) -> N
     assert world.now < began + CONFIRM_TIMEOUT, "it is told of the change, not at the end of its patience"
 
 
-@pytest.mark.parametrize("databases", [True, False], ids=["with databases", "without"])
-def test_who_asks_for_a_leader_that_dies_is_told_who_leads_instead(databases: bool) -> None:
-    world = running(databases=databases)
+def test_who_asks_for_a_leader_that_dies_is_told_that_the_primary_is_back_where_it_was() -> None:
+    world = running(databases=True)
+    target = follower(world)
+    dying = next(host for host in world.hosts.values() if host.node is not None and host.node.me == target)
+    first = leader(world)
+    world.clients.ask(first, LeaderChangeRequested(TICKET, "", target))
+    assert world.run(10, lambda: first.node is not None and first.node.governing.handing_over, every=0.0)
+    dying.crash(held=True)
+    outcome = told(world)
+    assert isinstance(outcome, Refused) and f"node {target} did not show" in outcome.reason, outcome
+    assert leader(world) is first and first.node is not None
+    assert world.run(5, lambda: world.primary() is first)
+    assert first.node.state.reign is not None and first.node.state.reign.number == 1
+    last = first.node.state.switching.last
+    assert last is not None and (last.node, last.reason) == (target, outcome.reason)
+
+
+def test_who_asks_for_a_leader_that_dies_is_told_who_leads_instead() -> None:
+    world = running(databases=False)
     target = follower(world)
     dying = next(host for host in world.hosts.values() if host.node is not None and host.node.me == target)
     first = leader(world)

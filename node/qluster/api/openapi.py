@@ -27,6 +27,7 @@ from qluster.api.parameters import (
     Parameter,
 )
 from qluster.api.shapes import ErrorAnswer
+from qluster.api.times import TIME_PATTERN
 from qluster.cluster.values import VALUE_SIZE_MAX
 
 _REFERENCE = "#/components/schemas/{name}"
@@ -179,6 +180,8 @@ def _parameter_schema(parameter: Parameter) -> dict[str, Any]:
             schema = {"type": "string", "pattern": HOST_PATTERN}
         case "name":
             schema = {"type": "string", "pattern": NAME_PATTERN}
+        case "time":
+            schema = {"type": "string", "format": "date-time", "pattern": TIME_PATTERN}
         case _:
             schema = {"type": "string", "pattern": KEY_PATTERN}
     if parameter.default is not None:

@@ -17,8 +17,10 @@ from qluster import events
 from qluster.api import shapes, views
 from qluster.api.access import Rights
 from qluster.api.parameters import INDEX_MAX, KEY_LENGTH_MAX, NODE_MAX, PORT_MAX, Parameter, Values
+from qluster.api.times import seconds_of
 from qluster.cluster.database_settings import RestartPlan
 from qluster.status import Status
+from qluster.switching import TRANSACTION_PATIENCE, TRANSACTION_PATIENCE_MAX
 
 LIMIT_MAX = 3600
 """Seconds that a server may take for its restart: a clean stop of a large one writes for minutes."""
@@ -145,6 +147,15 @@ def _text(values: Values, name: str) -> str:
     value = values[name]
     assert isinstance(value, str), f"{name} was checked to be text"
     return value
+
+
+def _change_leader(ticket: int, key: str, values: Values, body: object) -> events.ClientRequest:
+    at = None if values["at"] is None else seconds_of(_text(values, "at"))
+    force, patience = values["force"] == "true", _number(values, "patience")
+    return events.LeaderChangeRequested(
+        ticket, key, _optional_number(values, "node"), at, force or None,
+        patience if patience != TRANSACTION_PATIENCE else None,
+    )  # fmt: skip
 
 
 def _node_down(down: bool) -> Ask:
@@ -309,14 +320,32 @@ OPERATIONS: tuple[Operation, ...] = (
         lambda ticket, key, values, _: events.RestartCancelRequested(ticket, key, str(values["by"] or "")),
         _BY,
     ),
-    _shown("/leader", "Addresses of the leader and of the primary", shapes.LeaderAnswer, views.leader),
+    _shown(
+        "/leader",
+        "Addresses of the leader and of the primary; the change of leader that is scheduled, under way, past",
+        shapes.LeaderAnswer,
+        views.leader,
+    ),
     _change(
         "change_leader",
         "POST",
         "/leader",
-        "Hand leadership, and with it the primary, to a node",
-        lambda ticket, key, values, _: events.LeaderChangeRequested(ticket, key, _number(values, "node")),
-        _node("query", "Number of the node that is to lead"),
+        "Hand leadership, and with it the primary, to a node; clients of the pools wait meanwhile",
+        _change_leader,
+        Parameter("node", "query", "integer", "Number of the node that is to lead; without it the fittest one",
+                  maximum=NODE_MAX),
+        Parameter("at", "query", "time", "When: a time with its zone; without it now. One can be scheduled at a time"),
+        Parameter("force", "query", "choice", "Whether transactions that do not end in time are broken off",
+                  choices=("false", "true"), default="false"),
+        Parameter("patience", "query", "integer", "Seconds that open transactions get at the pools",
+                  maximum=TRANSACTION_PATIENCE_MAX, default=f"{TRANSACTION_PATIENCE:.0f}"),
+    ),
+    _change(
+        "cancel_switchover",
+        "DELETE",
+        "/leader",
+        "Cancel the change of leader that is scheduled",
+        lambda ticket, key, values, _: events.PlanDropRequested(ticket, key),
     ),
     _change(
         "add_node",

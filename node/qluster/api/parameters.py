@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 
 from qluster.api.shapes import FieldFault
+from qluster.api.times import seconds_of
 from qluster.cluster.values import NAME_LENGTH_MAX
 
 NODE_MAX = 2**31 - 1
@@ -68,7 +69,7 @@ _DIGITS = re.compile(r"[0-9]{1,19}")
 class Parameter:
     """A parameter of an operation: where it stands and what it may be.
 
-    ``kind`` is one of integer, choice, address, key, name.
+    ``kind`` is one of integer, choice, address, key, name, time.
     """
 
     name: str
@@ -204,6 +205,8 @@ def _value(parameter: Parameter, text: str) -> Value:
             return text if _KEY.fullmatch(text) else None
         case "name":
             return text if _NAME.fullmatch(text) else None
+        case "time":
+            return text if seconds_of(text) is not None else None
     raise AssertionError(f"parameter {parameter.name} is of no known kind: {parameter.kind}")
 
 
@@ -217,6 +220,8 @@ def _wanted(parameter: Parameter) -> str:
             return "the IPv4 address of one host, such as 10.0.0.4, or its IPv6 address, such as fd00::4"
         case "name":
             return f"1 to {NAME_LENGTH_MAX} letters, digits and characters of . _ : -"
+        case "time":
+            return "a time with its zone (RFC 3339), such as 2030-01-31T02:30:00Z or 2030-01-31T05:30:00+03:00"
     return f"1 to {KEY_LENGTH_MAX} letters, digits and characters of . _ : -"
 
 

@@ -18,8 +18,10 @@ from qluster.status import (
     ClusterStatus,
     DatabaseSettingsStatus,
     DatabaseStatus,
+    EndedStatus,
     NodeStatus,
     OwnStatus,
+    PlanStatus,
     PoolStatus,
     ReignStatus,
 )
@@ -90,10 +92,31 @@ class ReignAnswer(ReignStatus, frozen=True, kw_only=True):
     position_text: str
 
 
+class PlanAnswer(PlanStatus, frozen=True, kw_only=True):
+    """A change of leader that is scheduled; ``node`` null: to whoever is fittest then."""
+
+    at: str  # type: ignore[assignment]
+
+
+class EndedAnswer(EndedStatus, frozen=True, kw_only=True):
+    """How the last change of leader by plan ended: ``reason`` is empty when ``node`` took over in ``reign``."""
+
+    at: str  # type: ignore[assignment]
+
+
+class SwitchoverAnswer(Struct, frozen=True, kw_only=True):
+    """Changes of leader by plan: one that is scheduled, the node to which one is under way, and the last one."""
+
+    planned: PlanAnswer | None
+    under_way: int | None
+    last: EndedAnswer | None
+
+
 class ClusterAnswer(ClusterStatus, frozen=True, kw_only=True):
     """The cluster as this node sees it."""
 
     reign: ReignAnswer | None
+    switchover: SwitchoverAnswer  # type: ignore[assignment]
 
 
 class Whole(Struct, frozen=True, kw_only=True):
@@ -148,6 +171,7 @@ class LeaderAnswer(NodeAddress, frozen=True, kw_only=True):
     """The leader's address and, once a reign is in force, the primary's."""
 
     primary: NodeAddress | None
+    switchover: SwitchoverAnswer
 
 
 class LeadsAnswer(Struct, frozen=True, kw_only=True):
@@ -235,6 +259,7 @@ __all__ = [
     "DatabaseAnswer",
     "DatabaseSettingsAnswer",
     "DoneAnswer",
+    "EndedAnswer",
     "ErrorAnswer",
     "FieldFault",
     "HealthAnswer",
@@ -244,6 +269,7 @@ __all__ = [
     "NodeAddress",
     "NodeAnswer",
     "NodeSettingsAnswer",
+    "PlanAnswer",
     "PoolStatus",
     "QuorumAnswer",
     "QuorumMember",
@@ -251,5 +277,6 @@ __all__ = [
     "ReplicationAnswer",
     "ReplicationNode",
     "StartInformation",
+    "SwitchoverAnswer",
     "Whole",
 ]

@@ -15,6 +15,7 @@ from qluster.api.shapes import (
     ClusterAnswer,
     DatabaseAnswer,
     DatabaseSettingsAnswer,
+    EndedAnswer,
     HealthAnswer,
     LeaderAnswer,
     LeadsAnswer,
@@ -22,15 +23,18 @@ from qluster.api.shapes import (
     NodeAddress,
     NodeAnswer,
     NodeSettingsAnswer,
+    PlanAnswer,
     QuorumAnswer,
     QuorumMember,
     ReignAnswer,
     ReplicationAnswer,
     ReplicationNode,
     StartInformation,
+    SwitchoverAnswer,
     Whole,
 )
-from qluster.status import DatabaseStatus, NodeStatus, OwnStatus, ReignStatus, Status
+from qluster.api.times import text_of
+from qluster.status import DatabaseStatus, NodeStatus, OwnStatus, ReignStatus, Status, SwitchoverStatus
 
 _DECIMALS = 2
 _NO_DATABASE = DatabaseAnswer()
@@ -55,7 +59,9 @@ def whole(status: Status) -> Whole:
     reign = status.cluster.reign
     return Whole(
         own=_own(status.own),
-        cluster=_extended(ClusterAnswer, status.cluster, reign=_reign(reign)),
+        cluster=_extended(
+            ClusterAnswer, status.cluster, reign=_reign(reign), switchover=switchover(status.cluster.switchover)
+        ),
         nodes=[_node(status, each) for each in status.nodes],
         settings=status.settings,
         db_config=status.db_config,
@@ -114,7 +120,20 @@ def leader(status: Status) -> LeaderAnswer | None:
     if found is None:
         return None
     reign = status.cluster.reign
-    return _extended(LeaderAnswer, found, primary=_address(status, reign.node if reign else None))
+    return _extended(
+        LeaderAnswer, found, primary=_address(status, reign.node if reign else None),
+        switchover=switchover(status.cluster.switchover),
+    )  # fmt: skip
+
+
+def switchover(found: SwitchoverStatus) -> SwitchoverAnswer:
+    """Changes of leader by plan, with their dates as text."""
+    planned, last = found.planned, found.last
+    return SwitchoverAnswer(
+        planned=None if planned is None else _extended(PlanAnswer, planned, at=text_of(planned.at)),
+        under_way=found.under_way,
+        last=None if last is None else _extended(EndedAnswer, last, at=text_of(last.at)),
+    )
 
 
 def leads(status: Status) -> LeadsAnswer:

@@ -86,8 +86,63 @@ class ValueWritten(Struct, frozen=True, tag="value", array_like=True):
     cas: int | None = None
 
 
+class SwitchoverPlanned(Struct, frozen=True, tag="switchover-planned", array_like=True):
+    """Leadership is to go to ``node`` (0: whoever is best then) at ``at``, seconds since 1970."""
+
+    node: int
+    at: float
+    patience: float
+    """Seconds that open transactions get at the pools."""
+    force: bool = False
+
+
+class SwitchoverBegun(Struct, frozen=True, tag="switchover-begun", array_like=True):
+    """Reign ``reign`` is to end for ``node``: the pools let transactions end and let no new ones begin.
+
+    ``plan`` is the number of the plan that is carried out, 0 for none; ``at`` seconds since 1970, for people.
+    """
+
+    node: int
+    reign: int
+    patience: float
+    plan: int = 0
+    at: float = 0.0
+
+
+class Yielded(Struct, frozen=True, tag="yielded", array_like=True):
+    """The primary of ``reign`` was shut down in order: its last record, a checkpoint, begins at ``position``.
+
+    ``node`` has it. Who reigned writes nothing any more before there is another reign.
+    """
+
+    reign: int
+    node: int
+    timeline: int
+    position: int
+
+
+class SwitchoverEnded(Struct, frozen=True, tag="switchover-ended", array_like=True):
+    """Switchover ``number`` came to nothing (0: it had not begun), plan ``plan`` is dropped (0: none); why."""
+
+    number: int
+    plan: int
+    reason: str
+    at: float = 0.0
+
+
 Body = (
-    Founded | SettingsChanged | Reign | NodeExpected | NodeMarked | ValueWritten | Guaranteed | database_settings.Body
+    Founded
+    | SettingsChanged
+    | Reign
+    | NodeExpected
+    | NodeMarked
+    | ValueWritten
+    | Guaranteed
+    | SwitchoverPlanned
+    | SwitchoverBegun
+    | Yielded
+    | SwitchoverEnded
+    | database_settings.Body
 )
 
 

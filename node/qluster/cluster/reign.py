@@ -7,6 +7,8 @@ with the newest WAL. Why it loses nothing that was replicated: whoever answers h
 of an earlier term any more, so what it holds is final; and the best of all answers goes on.
 With synchronous replication so many must answer that one of them has whatever was acknowledged.
 Why the last primary need not ask: nobody else was allowed to write since.
+Why one need not ask to whom the last primary handed over in order: it has that primary's last record, and the log
+says that this primary writes no more before there is another reign.
 """
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
@@ -14,7 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from math import inf
 
-from qluster.cluster.commands import Guarantee, Reign
+from qluster.cluster.commands import Guarantee, Reign, Yielded
 from qluster.cluster.messages import PositionReply
 from qluster.cluster.synchronous import needed_of, shortfall
 from qluster.config import Synchronous
@@ -60,6 +62,10 @@ class View:
     """Nodes that may take over, this one included."""
     deaf: frozenset[int] = frozenset()
     """Nodes that have answered nothing in this term."""
+    yielded: Yielded | None = None
+    """To whom the last primary handed over, and where its WAL ended."""
+    given_up: bool = False
+    """This node's own reign in force was declared over: it goes on with another one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,10 +121,15 @@ class Succession:
         reign = view.reign
         if reign is None:
             return self._found(view)
-        if reign.node == view.me and reign.term == view.term:
+        if reign.node == view.me and reign.term == view.term and not view.given_up:
             return Wait("this node reigns")
         if reign.node == view.me and view.intact:
             return Begin(_next(view, reign, reign.timeline, reign.position, _standbys_before(view)))
+        if view.yielded is not None and (view.yielded.reign, view.yielded.node) == (reign.number, view.me):
+            if view.own is None and view.now < self.began + view.patience:
+                return Wait("the database here lets go of its upstream", self.began + view.patience)
+            if view.own is not None and _has_all(view.own, view.yielded, reign):
+                return Begin(_next(view, reign, view.own.timeline, view.own.position, _standbys_left(view, reign)))
         missing = view.asked - set(self.replies)
         self.until = self.began + (view.patience / DEAF_SHARE if missing <= view.deaf else view.patience)
         if missing and view.now < self.until:
@@ -163,6 +174,12 @@ class Succession:
             and answer.system_id == reign.system_id
             and self.offered.get(answer.node, 0) < HAND_OVERS_MAX
         )
+
+
+def _has_all(own: PositionReply, yielded: Yielded, reign: Reign) -> bool:
+    """Whether the standby here has the last record of the primary that handed over to it."""
+    same = own.system_id == reign.system_id and own.timeline == yielded.timeline and not own.served
+    return own.fit and same and own.position > yielded.position
 
 
 def _of_newest_line(able: list[PositionReply], reigns: tuple[Reign, ...]) -> list[PositionReply]:
@@ -220,6 +237,17 @@ def _first_standbys(able: list[PositionReply], view: View) -> tuple[int, ...]:
 def _standbys_before(view: View) -> tuple[int, ...]:
     """The last primary goes on with those who followed it."""
     return view.guarantees[-1].standbys if view.guarantees else ()
+
+
+def _standbys_left(view: View, reign: Reign) -> tuple[int, ...]:
+    """With whom a reign begins that was handed over: who has just stopped is let in when it streams.
+
+    Unless there is nobody else: never with nobody, as above.
+    """
+    others = view.databases - {view.me}
+    if view.mode == "all":
+        others = (view.asked & others) - {reign.node} or others
+    return tuple(sorted(others))
 
 
 def _lost(best: PositionReply, answers: dict[int, PositionReply], view: View) -> int:

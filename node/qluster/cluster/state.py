@@ -20,9 +20,14 @@ from qluster.cluster.commands import (
     NodeMarked,
     Reign,
     SettingsChanged,
+    SwitchoverBegun,
+    SwitchoverEnded,
+    SwitchoverPlanned,
     ValueWritten,
+    Yielded,
 )
 from qluster.cluster.database_settings import DatabaseSettings
+from qluster.cluster.switchover import Switching
 from qluster.cluster.values import Values
 from qluster.config.addresses import lists_peers
 from qluster.events import Done, Entry, Refused
@@ -77,6 +82,8 @@ class State(Struct):
     """Each acknowledged transaction is covered by one of these; the last belongs to what is acknowledged now."""
     database: DatabaseSettings = DatabaseSettings()
     """What all databases are told of their parameters and restarts."""
+    switching: Switching = Switching()
+    """Switchovers: planned, under way, the last one."""
 
     @property
     def reign(self) -> Reign | None:
@@ -167,11 +174,7 @@ class State(Struct):
                 self.name = name
                 self.settings = {key: Setting(value, value) for key, value in sorted(settings.items())}
             case SettingsChanged(changes):
-                for key, value in sorted(changes.items()):
-                    founded = self.settings[key].founded if key in self.settings else value
-                    self.settings[key] = Setting(value, founded)
-                if changes.get(SYNCHRONOUS) == "off":
-                    self.guarantees = ()
+                self._change_settings(changes)
             case Reign():
                 self._begin(body)
             case Guaranteed(reign, guarantees):
@@ -181,6 +184,33 @@ class State(Struct):
                 self.expected[ip] = role
             case NodeMarked(node, down):
                 self.down = sorted({*self.down, node} if down else {*self.down} - {node})
+            case SwitchoverPlanned() | SwitchoverBegun() | Yielded() | SwitchoverEnded():
+                return self._switch(body, index)
+        return None
+
+    def _change_settings(self, changes: dict[str, str]) -> None:
+        for key, value in sorted(changes.items()):
+            founded = self.settings[key].founded if key in self.settings else value
+            self.settings[key] = Setting(value, founded)
+        if changes.get(SYNCHRONOUS) == "off":
+            self.guarantees = ()
+
+    def _switch(
+        self, body: SwitchoverPlanned | SwitchoverBegun | Yielded | SwitchoverEnded, index: int
+    ) -> Refused | None:
+        reign = self.reign.number if self.reign is not None else 0
+        match body:
+            case SwitchoverPlanned():
+                changed = self.switching.plan(body, index)
+            case SwitchoverBegun():
+                changed = self.switching.begin(body, index, reign)
+            case Yielded():
+                changed = self.switching.yields(body, reign)
+            case SwitchoverEnded():
+                changed = self.switching.end(body)
+        if isinstance(changed, Refused):
+            return changed
+        self.switching = changed
         return None
 
     def _begin(self, reign: Reign) -> None:
@@ -189,6 +219,7 @@ class State(Struct):
         if last is not None and (reign.number <= last.number or reign.system_id != last.system_id):
             return
         self.reigns = [*self.reigns, reign][-REIGNS_MAX:]
+        self.switching = self.switching.reigned(reign)
         if reign.standbys is None:
             self.guarantees = ()
         elif not self.guarantees or self.guarantees[-1].primary != reign.node:

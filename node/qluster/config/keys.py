@@ -63,6 +63,8 @@ PACING_RATE_MAX = 12_500_000_000
 """100 Gbit/s."""
 NODES_MAX = 100
 """No cluster is larger: every entry goes to every node."""
+LAG_MAX = 2**50
+"""A pebibyte: any lag at all."""
 SOCKET_DIR_SIZE_MAX = 107 - len("/.s.PGSQL.65535")
 """A Unix socket's path has at most 107 bytes, and the database adds its file name."""
 
@@ -202,6 +204,12 @@ _POOL = (
     Key("pool.admin-password-file", Path(), f"{_ETC}/pool.password", "File with that user's password."),
     Key("pool.application-database", Text("database name", _SQL_NAME, _SQL_NAME_RULE), "application",
         "Database that the pool offers."),
+    Key("pool.read-only-database", Text("database name", rf"({_SQL_NAME})?", _SQL_NAME_RULE), "",
+        "Name under which the pool offers the same database for reading, at the replicas; empty: it does not."),
+    Key("pool.read-only-maximum-lag", Whole(0, LAG_MAX, "bytes"), "16777216",
+        "WAL by which a replica may be behind the primary before nobody reads from it."),
+    Key("pool.read-only-fallback", Flag(), "true",
+        "Whether clients read from the primary while no replica keeps up; else they wait."),
 )
 
 KEYS: tuple[Key, ...] = _NODE + _UDP + _CLUSTER + _API + _DATABASE + _POOL

@@ -134,7 +134,16 @@ def _roles(config: Config) -> Iterator[Fault]:
             f"{database.superuser} begins with pg_, which the database keeps for itself. Use another name."))
 
 
-RULES: tuple[Rule, ...] = (_timers, _copies, _wire, _addresses, _ports, _directories, _roles)
+def _pool(config: Config) -> Iterator[Fault]:
+    """The pool offers its two databases under two names."""
+    pool = config.pool
+    if pool and pool.read_only_database == pool.application_database:
+        yield Fault("pool.read-only-database", (
+            f"{pool.read_only_database} is also pool.application-database: the pool could not tell who only reads. "
+            f"Use another name, such as {pool.application_database}_ro."))
+
+
+RULES: tuple[Rule, ...] = (_timers, _copies, _wire, _addresses, _ports, _directories, _roles, _pool)
 
 
 def faults(config: Config) -> list[Fault]:

@@ -114,6 +114,10 @@ class Pool(Struct, rename="kebab", frozen=True, kw_only=True, forbid_unknown_fie
     admin_user: str
     admin_password_file: str
     application_database: str
+    read_only_database: str = ""
+    """Name of the database for reading; empty: none is offered."""
+    read_only_maximum_lag: int = 16 << 20
+    read_only_fallback: bool = True
 
 
 class Config(Struct, rename="kebab", frozen=True, kw_only=True, forbid_unknown_fields=True):

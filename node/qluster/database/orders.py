@@ -151,6 +151,18 @@ class StopImmediate:
     """Stop at once, without a checkpoint."""
 
 
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """Write what is in memory to the disk while clients go on. Waits for no other order, and none for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Look at the database again after so many seconds, instead of when it is time."""
+
+    seconds: float
+
+
 Order = (
     Initialise
     | StartStandby
@@ -164,4 +176,5 @@ Order = (
     | Restart
     | StopFast
     | StopImmediate
+    | Checkpoint
 )

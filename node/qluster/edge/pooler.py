@@ -7,6 +7,9 @@ starts later points the same way. A running pool is told by its admin console. W
 point at, the pool is paused: clients wait, nothing is tried and nothing is logged; the file then
 names an address where nobody listens, so that a pool that starts meanwhile reaches no former primary.
 
+Who only reads may have a database entry of his own, which names several replicas: the pool goes to one after the
+other and skips none that is away, so only those are named that stream.
+
 The console speaks only the simple query protocol and answers some commands with text alone,
 hence ``execute`` and the looks at messages.
 """
@@ -18,6 +21,7 @@ import contextlib
 import logging
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 
@@ -43,11 +47,15 @@ NOBODY: Address = ("127.0.0.1", 1)
 
 _HEADER = re.compile(
     r"; qluster founding=(?P<founding>[0-9]{1,20}) reign=(?P<reign>[0-9]{1,20}) "
-    r"target=(?P<target>none|\S+:[0-9]{1,5})")
+    r"target=(?P<target>none|\S+:[0-9]{1,5})(?: readers=(?P<readers>none|\S+:[0-9]{1,5}))?")
 
 
 class PoolerFailed(OSError):
     """The pool was not told; the message says what is wrong, where, and what to do."""
+
+
+class _NotRunning(PoolerFailed):
+    """Nobody listens where the pool should."""
 
 
 class _NoSuchDatabase(Exception):
@@ -61,10 +69,15 @@ class Target:
     founding: int
     reign: int
     primary: Address | None
+    readers: tuple[Address, ...] = ()
 
     @property
     def text(self) -> str | None:
         return place_text(*self.primary) if self.primary else None
+
+    @property
+    def readers_text(self) -> str:
+        return ",".join(place_text(*address) for address in self.readers) or "none"
 
 
 class Pooler:
@@ -82,26 +95,54 @@ class Pooler:
             found = self._read()
         except PoolerFailed as failure:
             return PoolStatus(error=str(failure))
-        return PoolStatus(target=found.text, reign=found.reign) if found else PoolStatus()
+        readers = tuple(place_text(*address) for address in found.readers) if found else ()
+        return PoolStatus(target=found.text, reign=found.reign, replicas=readers) if found else PoolStatus()
 
-    async def repoint(self, primary: Address | None, reign: int, founding: int = 0) -> None:
-        """Point the pool at ``primary`` (None: at nobody). Doing it twice does nothing.
+    async def hold(self, patience: float) -> None:
+        """Let what is open end within ``patience``, and nothing new begin, until the pool is pointed anew.
+
+        Raises PoolerFailed when something is still open then. A pool that does not run holds nobody up.
+        """
+        async with self._lock:
+            told, self._told = self._told, None
+            try:
+                for name in self._written_to(told):
+                    await self._commands(f"PAUSE {name}", limit=patience)
+            except _NotRunning:
+                log.warning("pool-away place=%s hint=it holds nobody up, and is pointed when it is back", self._place)
+            except _NoSuchDatabase:
+                raise PoolerFailed(self._not_offered) from None
+
+    def _written_to(self, told: Target | None) -> list[str]:
+        """The databases whose clients may be at the primary; who reads elsewhere need not wait."""
+        names = [self._pool.application_database]
+        if told is None or told.primary in told.readers:
+            names += self._reading
+        return names
+
+    @property
+    def _reading(self) -> list[str]:
+        return [self._pool.read_only_database] if self._pool.read_only_database else []
+
+    async def repoint(
+        self, primary: Address | None, reign: int, founding: int = 0, readers: tuple[Address, ...] = ()
+    ) -> None:
+        """Point the pool at ``primary`` (None: at nobody), and who only reads at ``readers``. Twice does nothing.
 
         ``founding`` is the number of the cluster's founding, because reigns begin anew with each;
         a decision that is older than the one in the file is refused. 0: not known, not compared.
         Raises PoolerFailed; the file may then be written already, and it is safe to try again.
         """
-        wanted = Target(founding, reign, primary)
+        wanted = Target(founding, reign, primary, readers if self._reading else ())
         async with self._lock:
             kept = await asyncio.to_thread(self._read)
             self._refuse_older(wanted, kept)
             if wanted == kept == self._told:
                 return
-            before = self._told.primary if self._told else None
-            self._told = None
+            before, self._told = self._told, None
             if wanted != kept:
                 await asyncio.to_thread(self._write, wanted)
-            await self._tell_repeatedly(wanted, changed=before != primary)
+            await self._tell_repeatedly(wanted, before)
             self._told = wanted
             log.info("pool-pointed target=%s reign=%d", wanted.text or "none", reign)
 
@@ -128,18 +169,19 @@ class Pooler:
         found = _HEADER.fullmatch(first)
         if found is None:
             return None
-        host, _, port = found["target"].rpartition(":")
-        primary = (host.strip("[]"), int(port)) if host else None
-        return Target(int(found["founding"]), int(found["reign"]), primary)
+        primary, readers = _addresses(found["target"]), _addresses(found["readers"] or "none")
+        return Target(
+            int(found["founding"]), int(found["reign"]), primary[0] if primary else None, tuple(readers))
 
     def _write(self, target: Target) -> None:
-        host, port = target.primary or NOBODY
-        assert str(ip_address(host)) == host and 0 < port < 65536, target
+        reading = f" readers={target.readers_text}" if self._reading else ""
         text = (
-            f"; qluster founding={target.founding} reign={target.reign} target={target.text or 'none'}\n"
+            f"; qluster founding={target.founding} reign={target.reign} target={target.text or 'none'}{reading}\n"
             f"; Written by the node daemon; changes by hand do not last.\n"
             f"[databases]\n"
-            f"{self._pool.application_database} = host={host} port={port}\n")
+            f"{self._pool.application_database} = {_place([target.primary or NOBODY])}\n")
+        for name in self._reading:
+            text += f"{name} = {_place(target.readers or [NOBODY])} dbname={self._pool.application_database}\n"
         path = self._pool.databases_file
         try:
             _replace(path, text.encode())
@@ -150,53 +192,76 @@ class Pooler:
 
     # --- the console ------------------------------------------------------------
 
-    async def _tell_repeatedly(self, target: Target, changed: bool) -> None:
+    async def _tell_repeatedly(self, target: Target, before: Target | None) -> None:
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                await self._tell(target, changed)
+                await self._tell(target, before)
                 return
             except _NoSuchDatabase:
-                raise PoolerFailed(
-                    f"the pool at {self._place} does not offer the database {self._pool.application_database}. "
-                    f"Let its configuration include {self._pool.databases_file} (%include).") from None
+                raise PoolerFailed(self._not_offered) from None
             except PoolerFailed:
                 if attempt == ATTEMPTS:
                     raise
                 await asyncio.sleep(ATTEMPT_PAUSE)
 
-    async def _tell(self, target: Target, changed: bool) -> None:
-        database = self._pool.application_database
-        if target.primary is None:
-            try:
-                await self._commands(f"PAUSE {database}", unanswered=PAUSE_SECONDS)
-                await self._commands("RELOAD")
-            except _NoSuchDatabase:
-                await self._commands("RELOAD")
-                await self._commands(f"PAUSE {database}", unanswered=PAUSE_SECONDS)
-            return
-        await self._commands("RELOAD", f"RESUME {database}", *([f"RECONNECT {database}"] if changed else []))
+    @property
+    def _not_offered(self) -> str:
+        names = " and ".join([self._pool.application_database, *self._reading])
+        return (
+            f"the pool at {self._place} does not offer the database {names}. "
+            f"Let its configuration include {self._pool.databases_file} (%include).")
 
-    async def _commands(self, *texts: str, unanswered: float | None = None) -> None:
+    async def _tell(self, target: Target, before: Target | None) -> None:
+        """Clients that are to wait are told so before the file is read, unless it is the file that brings them."""
+        waiting, going, moved = self._parts(target, before)
+        pauses = [f"PAUSE {name}" for name in waiting]
+        # In this order: a connection that is made just after RESUME would be closed again by RECONNECT, and the
+        # pool makes the next one only after its pause for failed logins.
+        goes_on = [f"RECONNECT {name}" for name in moved] + [f"RESUME {name}" for name in going]
+        try:
+            for pause in pauses:
+                await self._commands(pause, unanswered=PAUSE_SECONDS)
+            await self._commands("RELOAD", *goes_on)
+        except _NoSuchDatabase:
+            await self._commands("RELOAD", *goes_on)
+            for pause in pauses:
+                await self._commands(pause, unanswered=PAUSE_SECONDS)
+
+    def _parts(self, target: Target, before: Target | None) -> tuple[list[str], list[str], list[str]]:
+        """The databases whose clients wait, whose clients go on, and of these whose connections lead elsewhere."""
+        offers: list[tuple[str, object, object]] = [
+            (self._pool.application_database, target.primary, before.primary if before else None)
+        ]
+        offers += [(name, target.readers, before.readers if before else ()) for name in self._reading]
+        waiting = [name for name, now, _ in offers if not now]
+        going = [name for name, now, _ in offers if now]
+        return waiting, going, [name for name, now, was in offers if now and now != was]
+
+    async def _commands(
+        self, *texts: str, unanswered: float | None = None, limit: float = CONSOLE_SECONDS
+    ) -> None:
         """Commands on one connection: clients wait meanwhile, and each connection costs a password exchange.
 
-        ``unanswered``: so long without an answer is fine.
+        ``unanswered``: so long without an answer is fine; else ``limit`` is the end of patience.
         """
         connection = await self._connect()
         try:
             for text in texts:
-                await self._command(connection, text, unanswered)
+                await self._command(connection, text, unanswered, limit)
         finally:
             connection.terminate()
 
-    async def _command(self, connection: asyncpg.Connection, text: str, unanswered: float | None) -> None:
+    async def _command(
+        self, connection: asyncpg.Connection, text: str, unanswered: float | None, limit: float
+    ) -> None:
         running = asyncio.ensure_future(connection.execute(text))
         try:
-            done, _ = await asyncio.wait({running}, timeout=unanswered or CONSOLE_SECONDS)
+            done, _ = await asyncio.wait({running}, timeout=unanswered or limit)
             if done:
                 running.result()
             elif unanswered is None:
                 raise PoolerFailed(f"the pool's console at {self._place} did not answer {text} within "
-                                   f"{CONSOLE_SECONDS:g} seconds. Look at the pool's log.")
+                                   f"{limit:g} seconds. Look at the pool's log.")
         except asyncpg.PostgresError as error:
             self._judge(text, error)
         except (asyncpg.InterfaceError, OSError) as error:
@@ -216,7 +281,7 @@ class Pooler:
 
     def _judge(self, text: str, error: asyncpg.PostgresError) -> None:
         message = str(error)
-        if "not paused" in message:
+        if "not paused" in message or "already paused" in message:
             return
         if "no such database" in message:
             raise _NoSuchDatabase from error
@@ -233,17 +298,37 @@ class Pooler:
                 CONSOLE_SECONDS)
         except TimeoutError:
             reason, remedy = f"no answer within {CONSOLE_SECONDS:g} seconds", "Look at the pool's log."
+        except (ConnectionRefusedError, FileNotFoundError) as error:
+            raise _NotRunning(self._unusable(error.strerror or str(error), "Start the pool's service.")) from error
         except OSError as error:
             reason, remedy = error.strerror or str(error), "Start the pool's service."
         except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             reason, remedy = str(error), (
                 f"Make {pool.admin_user} one of the pool's admin_users, with the password in "
                 f"{pool.admin_password_file}.")
-        raise PoolerFailed(f"the pool's console at {self._place} cannot be used ({reason}). {remedy}")
+        raise PoolerFailed(self._unusable(reason, remedy))
+
+    def _unusable(self, reason: str, remedy: str) -> str:
+        return f"the pool's console at {self._place} cannot be used ({reason}). {remedy}"
 
     @property
     def _place(self) -> str:
         return place_text(self._pool.host, self._pool.port)
+
+
+def _addresses(text: str) -> list[Address]:
+    """Places as the file's first line has them; none for "none"."""
+    places = [place.rpartition(":") for place in text.split(",") if place != "none"]
+    return [(host.strip("[]"), int(port)) for host, _, port in places]
+
+
+def _place(addresses: Sequence[Address]) -> str:
+    """Host and port for the pool, which takes several hosts in turn, all with one port."""
+    hosts, ports = [host for host, _ in addresses], {port for _, port in addresses}
+    assert len(ports) == 1 and all(str(ip_address(host)) == host for host in hosts), addresses
+    [port] = ports
+    assert 0 < port < 65536, addresses
+    return f"host={','.join(hosts)} port={port}"
 
 
 def _first_line(path: str) -> str:

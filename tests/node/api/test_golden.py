@@ -40,6 +40,11 @@ def answered(request: Request, status, outcome=None) -> Reply:
 
 DONE = events.Done(43)
 KEYS = events.Done(43, {"keys": [{"key": "a.b", "index": 41, "size": 3}], "more": False})
+PHASES = ("checkpoint", "pause", "stop", "proof", "commit", "transfer", "promote", "resume")
+SWITCHED = events.Done(0, {
+    "leader": 2, "changed": True, "reign": 4, "write_gap_ms": 246,
+    "phases_ms": dict(zip(PHASES, (31, 24, 104, 0, 4, 12, 90, 24), strict=True)),
+})  # fmt: skip
 CHANGE = b'{"cluster.node-timeout": "20s"}'
 ROUTES = {
     "is_leader": (request("GET", "/is-leader"), sample.healthy(), None),
@@ -60,7 +65,8 @@ ROUTES = {
     "restart_databases": (request("POST", "/db-restart?only=all&primary=in-place"), sample.healthy(), DONE),
     "cancel_restart": (request("DELETE", "/db-restart?by=anna"), sample.healthy(), DONE),
     "leader": (request("GET", "/leader"), sample.healthy(), None),
-    "change_leader": (request("POST", "/leader?node=2"), sample.healthy(), events.Done(0, {"node": 2})),
+    "change_leader": (request("POST", "/leader?node=2"), sample.healthy(), SWITCHED),
+    "cancel_switchover": (request("DELETE", "/leader"), sample.healthy(), events.Done(43, {"changed": True})),
     "add_node": (request("POST", "/node?ip=10.0.0.5&role=node"), sample.healthy(), DONE),
     "promote_node": (request("PATCH", "/node/4?db-port=5432"), sample.healthy(), DONE),
     "remove_node": (request("DELETE", "/node/3"), sample.healthy(), DONE),

@@ -88,11 +88,11 @@ def kin(pid: int) -> list[int]:
 class Hosts(Site):
     """Three hosts, their daemons and databases, and the place outside where the clients are."""
 
-    def __init__(self) -> None:
+    def __init__(self, hosts: int = 3) -> None:
         root = Path(tempfile.mkdtemp(prefix="qf-", dir=MEMORY if os.access(MEMORY, os.W_OK) else "/tmp"))
         root.chmod(0o755)
         self.prefix = f"qf{os.getpid()}"
-        super().__init__(root, "239.19.78.1:7500", f"10.{78 + os.getpid() % 100}.1")
+        super().__init__(root, "239.19.78.1:7500", f"10.{78 + os.getpid() % 100}.1", hosts=hosts)
         self.daemons: dict[int, subprocess.Popen[str]] = {}
         self._home = os.open("/proc/self/ns/net", os.O_RDONLY)
         self._namespaces: list[str] = []
@@ -122,14 +122,15 @@ class Hosts(Site):
 
     def _build(self) -> None:
         out = ["ip", "-n", self.outside]
-        for name in (self.outside, *(self.namespace(number) for number in (1, 2, 3))):
+        numbers = range(1, self.hosts + 1)
+        for name in (self.outside, *map(self.namespace, numbers)):
             run("ip", "netns", "add", name)
             self._namespaces.append(name)
             run("ip", "-n", name, "link", "set", "lo", "up")
         run(*out, "link", "add", "br0", "type", "bridge", "mcast_snooping", "0")
         run(*out, "addr", "add", f"{self.net}.254/24", "dev", "br0")
         run(*out, "link", "set", "br0", "up")
-        for number in (1, 2, 3):
+        for number in numbers:
             host = ["ip", "-n", self.namespace(number)]
             cable = ["type", "veth", "peer", "name", "eth0", "netns", self.namespace(number)]
             run(*out, "link", "add", f"v{number}", *cable)
@@ -180,11 +181,15 @@ class Hosts(Site):
             "application-database": "app", "client-networks": [f"{self.net}.0/24"],
             "parameters": {"shared_buffers": "16MB", "max_connections": "40"},
         }
-        self.configure(number, **{
-            "database": database, "udp__socket__interface": "eth0", "udp__socket__loopback": False,
+        self.configure(number, **{"database": database, **self.network(), **changes})
+
+    def network(self) -> dict[str, object]:
+        """What the configurations of all hosts say of network and timers."""
+        return {
+            "udp__socket__interface": "eth0", "udp__socket__loopback": False,
             "cluster__node_timeout": "3s", "cluster__heartbeat_interval": "500ms",
-            "cluster__pre_voting_timeout": "500ms", "cluster__leader_voting_timeout": "500ms", **changes,
-        })
+            "cluster__pre_voting_timeout": "500ms", "cluster__leader_voting_timeout": "500ms",
+        }
 
     def start(self, number: int) -> subprocess.Popen[str]:
         """Start a daemon on its host."""

@@ -132,7 +132,7 @@ async def test_saying_it_twice_tells_the_pool_once(bouncer: PgBouncer, databases
     pooler = Pooler(pool_of(bouncer))
     for _ in range(3):
         await pooler.repoint(at(databases[0]), 1)
-    assert bouncer.commands() == ["RELOAD", "RESUME 'application'", "RECONNECT 'application'"]
+    assert bouncer.commands() == ["RELOAD", "RECONNECT 'application'", "RESUME 'application'"]
 
 
 @needs_pgbouncer
@@ -187,7 +187,7 @@ async def test_pool_that_is_restarting_is_told_once_it_is_back(
     told = asyncio.create_task(Pooler(pool_of(bouncer)).repoint(at(databases[0]), 1))
     await asyncio.to_thread(bouncer.start)
     await told
-    assert bouncer.commands()[-3:] == ["RELOAD", "RESUME 'application'", "RECONNECT 'application'"]
+    assert bouncer.commands()[-3:] == ["RELOAD", "RECONNECT 'application'", "RESUME 'application'"]
 
 
 @needs_pgbouncer

@@ -11,6 +11,7 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING
 
+from qluster.cluster.commands import Yielded
 from qluster.cluster.messages import PositionReply
 from qluster.cluster.reign import DEAF_SHARE
 from qluster.cluster.state import encode
@@ -85,6 +86,7 @@ class Checks:
         self.committed_is_durable(host, node)
         self.one_claims_to_be_written_to(host, node)
         self.all_were_asked(host, node)
+        self.pool_is_let_go(host, node)
 
     def identity_is_unique(self, host: Host, node: Node) -> None:
         """S15: a node's number belongs to one uid for ever; who has ``add_node`` never founds."""
@@ -255,6 +257,10 @@ class Checks:
         if key in self._choices:
             return
         replies = self._choices[key] = dict(leading._succession.replies)
+        yielded = node.state.switching.yielded
+        if not replies and yielded is not None and (yielded.reign + 1, yielded.node) == (leading._begun, node.me):
+            self.last_record_is_here(host, yielded)
+            return
         begun = reign is not None and reign.number == leading._begun
         last = (node.state.reigns[-2] if len(node.state.reigns) > 1 else None) if begun else reign
         patience, waited = node.config.cluster.node_timeout, host.clock() - leading.began
@@ -266,6 +272,22 @@ class Checks:
             asked = asked and (node.qraft.answers(member.node) or waited < patience / DEAF_SHARE)
             if asked and node.alive(member.node, host.clock()) and member.node not in replies:
                 raise Violated(f"I7: {host.name} begins reign {leading._begun} without asking node {member.node}")
+
+    def last_record_is_here(self, host: Host, yielded: Yielded) -> None:
+        """Who begins to reign without asking has the last record of the primary that handed over to it."""
+        last, database = self._line.get(host.node.cluster), host.database  # type: ignore[union-attr]
+        assert database is not None
+        if len(database.wal) <= yielded.position:
+            raise Violated(f"{host.name} reigns by a record at {yielded.position}, and has {len(database.wal)}")
+        if last is not None and database.wal.common(last) < len(last):
+            raise Violated(f"{host.name} was handed {len(last)} rows and has {database.wal.common(last)} of them")
+        self._world.count("reign handed over in order", fault=False)
+
+    def pool_is_let_go(self, host: Host, node: Node) -> None:
+        """A pool is not held for ever: its hold has an end of its own."""
+        held = self._world.now - max(host.pool_held_since, host.up_since)
+        if node.config.pool is not None and held > HELD_MAX and not host.frozen:
+            raise Violated(f"the pool on {host.name} is held for {held:.1f} s")
 
     def after_event(self, host: Host, node: Node) -> None:
         """What is wanted of a database here fits what this node knows of term, reign and lease."""
@@ -358,8 +380,11 @@ def entry_of(node: Node, index: int) -> Entry | None:
     return journal.between(index - 1, index)[0] if journal.base_index < index <= journal.last_index else None
 
 
-JOBS_MAX = 4
-"""One order for the database, one for the pool, one snapshot, and one that is being cancelled."""
+JOBS_MAX = 6
+"""One order for the database, one for the pool, one snapshot, one that is being cancelled, one look, one checkpoint."""
+
+HELD_MAX = 60.0
+"""Longer than any hold and the job that ends it, also when that one hangs."""
 
 
 def converged(world: World) -> str:

@@ -14,6 +14,7 @@ from qluster.database.facts import Facts, Replica
 from qluster.database.orders import (
     Adjust,
     Checked,
+    Checkpoint,
     CheckSettings,
     Clone,
     Detach,
@@ -33,12 +34,15 @@ from qluster.events import Address
 
 from sim.wal import Wal
 
+SHUTDOWN = 0
+"""The value of a record with which a primary ends; rows of clients are positive, promotions negative."""
 Reach = Callable[[Address], "SimDatabase | None"]
 
 SECONDS: dict[type, tuple[float, float]] = {
     Initialise: (0.3, 1.0), StartStandby: (0.05, 0.6), StartPrimary: (0.05, 0.6), Promote: (0.05, 0.3),
     Follow: (0.01, 0.1), Detach: (0.01, 0.05), Adjust: (0.01, 0.02), Rewind: (0.2, 1.0), Clone: (0.3, 3.0),
     Restart: (0.2, 1.0), CheckSettings: (0.01, 0.05), StopFast: (0.05, 0.4), StopImmediate: (0.01, 0.1),
+    Checkpoint: (0.01, 2.0),
 }  # fmt: skip
 """Shortest and longest time of each order, as seen with a small PostgreSQL."""
 
@@ -84,6 +88,8 @@ class SimDatabase:
     refused: tuple[int, str] = (0, "")
     told: tuple[int, dict[str, str]] = field(default_factory=lambda: (0, {}))
     """Version and values of the newest terms."""
+    clean: bool = False
+    """Shut down in order as a primary: the last record is that of the shutdown."""
     served: set[int] = field(default_factory=set)
     """Reigns in which a client could write here; only the checks look at it."""
 
@@ -100,6 +106,12 @@ class SimDatabase:
     def kill(self) -> None:
         """The server is gone at once."""
         self.running = False
+
+    def shut_down(self) -> None:
+        """A primary writes a last record before it ends in order."""
+        if self.writable:
+            self.wal.append((self.timeline, SHUTDOWN))
+            self.clean = True
 
     @property
     def waits_for(self) -> tuple[int, frozenset[str]]:
@@ -120,12 +132,14 @@ class SimDatabase:
         streaming = self.running and self.in_recovery and upstream is not None and self.fits(upstream)
         text = f"{self.upstream[0]}:{self.upstream[1]}" if self.upstream else None
         whole = self.directory == "initialised"
+        ended = self.clean and not self.running
         return Facts(
             directory=self.directory,  # type: ignore[arg-type]
             system_id=self.system_id, server="running" if self.running else "stopped",
             in_recovery=self.in_recovery if self.running else None, standby=self.standby, fresh=self.fresh,
             last_reign=self.last_reign, timeline=self.timeline if whole else None,
-            position=len(self.wal) if whole else None, replayed=len(self.wal) if whole else None,
+            position=len(self.wal) - ended if whole else None, replayed=len(self.wal) if whole else None,
+            control_state="shut down" if ended else "",
             upstream=text, receiver="none" if not self.upstream else "streaming" if streaming else "waiting",
             recovered=self.recovered if self.serves else None, unstreamed=0.0 if streaming else self.unstreamed,
             standing=self.standing, terms=self.terms, replicas=tuple(replicas),  # type: ignore[arg-type]
@@ -186,19 +200,26 @@ class SimDatabase:
                 self._copy(self._source(upstream, reach), whole=isinstance(order, Clone))
             case StopFast() | StopImmediate():
                 self.running = False
-            case Restart(upstream, reign, terms):
+            case Restart():
+                self._restart(order, reach, random)
+            case Checkpoint():
                 if not self.running:
-                    raise Failed("no server runs")
-                if self._wanted(terms) == UNSTARTABLE:
-                    self.refused = (max(terms.version, self.told[0]), "there is not so much memory")
-                    return
-                self.running = False
-                start = StartPrimary(reign, terms) if reign else StartStandby(upstream, terms)
-                self.perform(start, reach, random)
+                    raise Failed("the database did not answer")
+
+    def _restart(self, order: Restart, reach: Reach, random: Random) -> None:
+        terms = order.terms
+        if not self.running:
+            raise Failed("no server runs")
+        if self._wanted(terms) == UNSTARTABLE:
+            self.refused = (max(terms.version, self.told[0]), "there is not so much memory")
+            return
+        self.running = False
+        start = StartPrimary(order.reign, terms) if order.reign else StartStandby(order.upstream, terms)
+        self.perform(start, reach, random)
 
     def _start(self, terms: Terms, *, in_recovery: bool) -> None:
         assert self.directory == "initialised" and not self.running, "starts once"
-        self.running, self.in_recovery, self.started = True, in_recovery, terms.restart
+        self.running, self.in_recovery, self.clean, self.started = True, in_recovery, False, terms.restart
         self._tell(terms)
         if self._wanted() == UNSTARTABLE:
             self.value, self.refused = self.proven[1], (self.told[0], "there is not so much memory")
@@ -259,4 +280,5 @@ class SimDatabase:
             raise Failed("the source is in recovery", passing=True)
         self.wal, self.timeline, self.system_id = source.wal.copy(), source.timeline, source.system_id
         self.directory, self.running, self.standby, self.fresh = "initialised", False, True, False
+        self.clean = False
         self.last_reign, self.upstream, self.standing = 0, None, ""

@@ -62,6 +62,8 @@ class Host:
         self.jobs = Jobs(self)
         self.pool_target: Address | None = None
         self.pool_reign = (0, 0)
+        self.pool_held_since = inf
+        """Since when clients of the pool here wait for a switchover."""
         self.left = ""
         self.held = False
         """Kept down until it is started on purpose."""

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 from typing import TYPE_CHECKING
 
 from qluster.database.orders import (
+    Checkpoint,
     CheckSettings,
     Clone,
     Detach,
     Follow,
     Initialise,
+    Look,
     Order,
     Promote,
     Restart,
@@ -24,7 +27,7 @@ from qluster.database.orders import (
     StopFast,
     StopImmediate,
 )
-from qluster.events import CancelJob, FetchSnapshot, Job, JobEnded, Repoint
+from qluster.events import CancelJob, FetchSnapshot, HoldPool, Job, JobEnded, Repoint
 from qluster.node import Node
 
 from sim.database import SECONDS, Failed
@@ -74,6 +77,8 @@ class Jobs:
         host, world = self._host, self._host.world
         running = self._running[job.number] = Running(job, node)
         seconds = world.random.uniform(*SECONDS.get(type(job.order), OTHER_SECONDS))
+        if isinstance(job.order, Look):
+            seconds = job.order.seconds
         chance = world.random.random()
         if chance < world.faults.job_hang:
             seconds, running.fault = world.random.uniform(*HANG_SECONDS), "it did not end in time"
@@ -116,8 +121,11 @@ class Jobs:
         match order:
             case Repoint():
                 host.pool_target, host.pool_reign = order.primary, (order.founding, order.reign)
+                host.pool_held_since = inf
                 world.checks.repointed(host, order)
-            case FetchSnapshot() | CheckSettings():
+            case HoldPool():
+                host.pool_held_since = min(host.pool_held_since, world.now)
+            case FetchSnapshot() | CheckSettings() | Look():
                 pass
             case _:
                 self._order(order)  # type: ignore[arg-type]
@@ -127,6 +135,7 @@ class Jobs:
         database = host.database
         assert database is not None, "only a database host is ordered about its database"
         if isinstance(order, StopFast) and database.running:
+            database.shut_down()
             world.flush_standbys(host)
         if isinstance(order, Promote) and database.running and database.in_recovery:
             world.checks.before_promotion(host, order.reign)
@@ -134,7 +143,7 @@ class Jobs:
             world.checks.before_start(host)
         database.perform(order, lambda address: world.network.server(host, address), world.random)
         world.checks.ordered(host, order)
-        if not isinstance(order, (StopFast, StopImmediate, Detach, Follow)):
+        if not isinstance(order, (StopFast, StopImmediate, Detach, Follow, Checkpoint)):
             host.server_started()
 
     def _end(self, number: int, running: Running) -> None:

@@ -9,8 +9,10 @@ from qluster.events import (
     NodeAddRequested,
     NodePromoteRequested,
     NodeRemoveRequested,
+    PlanDropRequested,
     StopRequested,
 )
+from qluster.switching import Phase
 
 from sim.database import SimDatabase
 from sim.world import Host, World, configuration
@@ -188,6 +190,52 @@ def hand_over(world: World) -> None:
         world.clients.ask(first, LeaderChangeRequested(world.clients.ticket(), "", target))
 
 
+def hand_over_later(world: World) -> None:
+    """An operator schedules a switchover, or cancels the one that is scheduled; some name nobody."""
+    first = world.leader()
+    if first is None or first.node is None or first.node.qraft is None:
+        return
+    clients, ticket = world.clients, world.clients.ticket()
+    if world.random.random() < 0.2:
+        clients.ask(first, PlanDropRequested(ticket, ""))
+        return
+    target = world.random.choice([None, *sorted(first.node.qraft.members.voters)])
+    at = first.node.wall(first.clock()) + world.random.uniform(0.5, 10.0)
+    world.tell(f"node {target or 'whoever is best'} is to lead later")
+    clients.ask(first, LeaderChangeRequested(ticket, "", target, at, world.random.random() < 0.3, 2.0))
+
+
+def strike_a_switchover(world: World) -> None:
+    """A switchover is begun, and struck in one of its phases."""
+    first = world.leader()
+    if first is None or first.node is None:
+        return
+    world.clients.ask(first, LeaderChangeRequested(world.clients.ticket(), "", None))
+    node, phase = first.node, world.random.choice(list(Phase)[:-3])
+    world.run(6.0, lambda: (one := node.governing.handing._one) is not None and one.phase == phase, every=0.0)
+    one = node.governing.handing._one
+    if one is None or one.phase != phase or first.node is not node:
+        return
+    world.count(f"switchover struck in {phase}")
+    target = world.host_of(node.cluster, one.wish.node)
+    pools = [host for host in world.hosts.values() if host.database is None]
+    struck = world.random.choice([first, first, target, *pools])
+    how = world.random.choice(["crash", "cut", "freeze", "database"])
+    if struck is None or struck.node is None:
+        return
+    if how == "crash":
+        struck.crash()
+    elif how == "cut":
+        world.disturbed()
+        world.network.isolate(struck)
+    elif how == "database" and struck.database is not None:
+        struck.database.kill()
+        struck.look()
+    else:
+        world.disturbed()
+        struck.freeze(world.random.choice([0.5, 3.0, 6.0]), whole=world.random.random() < 0.5)
+
+
 def hand_over_twice(world: World) -> None:
     """Two operators, two targets."""
     hand_over(world)
@@ -344,6 +392,8 @@ STRIKES: list[tuple[str, float, Strike]] = [
     ("clean stop", 2, stop_cleanly),
     ("switchover", 4, hand_over),
     ("two switchovers", 1, hand_over_twice),
+    ("switchover scheduled", 2, hand_over_later),
+    ("switchover struck", 4, strike_a_switchover),
     ("replica lags", 3, lag),
     ("all who confirmed are lost", 2, lose_who_confirmed),
     ("what was shown is lost", 2, lose_what_was_shown),

@@ -11,9 +11,10 @@ from pathlib import Path
 
 from qluster.database.orders import Clone, Rewind
 from qluster.database.settings import connection_text
+from qluster.database.wal import Course
 from qluster.edge.postgres.directory import STANDBY_SIGNAL
 from qluster.edge.postgres.failure import PostgresFailed
-from qluster.edge.postgres.following import check_same_database, upstream_session
+from qluster.edge.postgres.following import await_primary, check_same_database, read_course, upstream_session
 from qluster.edge.postgres.record import Record, write_durably
 from qluster.edge.postgres.replacing import take_place
 from qluster.edge.postgres.site import Site
@@ -75,7 +76,12 @@ async def _sync_arguments(site: Site) -> list[str]:
 async def rewind(site: Site, order: Rewind) -> None:
     """Take back what the upstream does not have."""
     async with upstream_session(site, order.upstream) as connection:
-        await check_same_database(connection, order.system_id)
+        await await_primary(connection, order.system_id)
+        if await _ends_before(site, await read_course(connection)):
+            await _save_segments(site)
+            _become_standby(site, order)
+            log.info("database-rejoins upstream=%s:%d rewind=not-needed", *order.upstream)
+            return
         # Before its first checkpoint a new primary's control file names the old timeline, and a
         # rewind would see nothing to do.
         await connection.row("CHECKPOINT", limit=CHECKPOINT_LIMIT)
@@ -92,10 +98,28 @@ async def rewind(site: Site, order: Rewind) -> None:
     await site.programs.check("pg_rewind", ["--dry-run", *arguments], time_limit=REWIND_LIMIT)
     site.note_phase("rewind")
     ended = await site.programs.check("pg_rewind", arguments, time_limit=REWIND_LIMIT)
+    _become_standby(site, order)
+    log.info("database-rewound to=%s:%d said=%s", *order.upstream, ended.complaint)
+
+
+async def _ends_before(site: Site, upstream: Course) -> bool:
+    """Whether a primary that was shut down in order ends before the place where its successor went its own way.
+
+    Its last record begins at the position of its control file. That place lies between two records: if the record
+    begins before it, all of it does, and the successor has replayed it.
+    """
+    if site.server.pid is not None or site.server.leftover() is not None:
+        return False
+    control = await site.control()
+    if control.state != "shut down":
+        return False
+    return any(fork.timeline == control.timeline and control.position < fork.position for fork in upstream.history)
+
+
+def _become_standby(site: Site, order: Rewind) -> None:
     site.directory.mark(standby=True)
     site.remember(Record(system_id=order.system_id))
     site.standing = ""
-    log.info("database-rewound to=%s:%d said=%s", *order.upstream, ended.complaint)
 
 
 async def _stop_cleanly(site: Site, order: Rewind) -> None:

@@ -22,6 +22,9 @@ log = logging.getLogger(__name__)
 
 STREAM_WAIT = 2.0
 """Seconds in which a standby that can follow does stream; the order must not hold up a failover longer."""
+PROMOTION_WAIT = 2.0
+"""Seconds that a promotion may take while somebody waits to follow: 0.05 on a quiet host. Whoever fails here tries
+again only after a pause, and the first transactions may wait for just this standby."""
 DETACH_LIMIT = 30.0
 """Seconds to end the receiver (35 ms measured) and to read the WAL that lies here."""
 RELOAD_LIMIT = 2.0
@@ -161,7 +164,7 @@ async def compare_with(site: Site, upstream: Address) -> None:
     """Set ``site.standing``; raises when this directory cannot follow that upstream."""
     timeline, position = await _own_end(site)
     async with upstream_session(site, upstream) as connection:
-        await check_same_database(connection, (await site.control()).system_id)
+        await await_primary(connection, (await site.control()).system_id)
         course = await read_course(connection)
     site.standing = compare(timeline, position, course)
     if site.standing == "fits":
@@ -193,6 +196,15 @@ async def _own_end(site: Site) -> tuple[int, int]:
 def upstream_session(site: Site, upstream: Address) -> Any:
     """A connection to the upstream as superuser."""
     return remote(upstream, site.database.superuser, site.password)
+
+
+async def await_primary(connection: Remote, system_id: int | None) -> None:
+    """The same, and give an upstream that is just being promoted the moment that it takes."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(PROMOTION_WAIT):
+            while (await connection.row(COURSE))["in_recovery"]:
+                await asyncio.sleep(PAUSE)
+    await check_same_database(connection, system_id)
 
 
 async def check_same_database(connection: Remote, system_id: int | None) -> None:

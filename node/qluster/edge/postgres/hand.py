@@ -13,6 +13,7 @@ from qluster.config import Database
 from qluster.database.facts import Facts
 from qluster.database.orders import (
     Adjust,
+    Checkpoint,
     CheckSettings,
     Clone,
     Detach,
@@ -35,7 +36,7 @@ from qluster.edge.postgres.founding import initialise
 from qluster.edge.postgres.looking import Look
 from qluster.edge.postgres.replacing import finish_interrupted
 from qluster.edge.postgres.site import Site
-from qluster.edge.postgres.starting import promote, restart, start_primary, start_standby, stop
+from qluster.edge.postgres.starting import checkpoint, promote, restart, start_primary, start_standby, stop
 
 WORK: Mapping[type, Callable[[Site, Any], Awaitable[object]]] = {
     Initialise: initialise,
@@ -90,11 +91,14 @@ class Postgres:
         return await self._look.facts()
 
     async def perform(self, order: Order | CheckSettings) -> object:
-        """Carry out one order; raises :class:`PostgresFailed`. Stops and questions do not wait for their turn."""
+        """Carry out one order; raises :class:`PostgresFailed`. Stops, checkpoints, questions wait for no turn."""
         if isinstance(order, CheckSettings):
             return await check_settings(self._site, order)
         if isinstance(order, (StopFast, StopImmediate)):
             await stop(self._site, fast=isinstance(order, StopFast))
+            return None
+        if isinstance(order, Checkpoint):
+            await checkpoint(self._site)
             return None
         async with self._turn:
             try:

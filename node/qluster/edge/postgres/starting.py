@@ -15,6 +15,7 @@ from qluster.database.orders import Promote, Restart, StartPrimary, StartStandby
 from qluster.edge.postgres.failure import PostgresFailed
 from qluster.edge.postgres.following import STREAM_WAIT, compare_with, streams_within
 from qluster.edge.postgres.looking import STATE, position_in, receiver_of, timeline_in
+from qluster.edge.postgres.session import Session
 from qluster.edge.postgres.site import Site
 from qluster.edge.postgres.trial import complaints
 from qluster.edge.process import finished
@@ -28,6 +29,8 @@ STANDBY_WAIT = 4.0
 """The same for a standby, shorter: a failover may need it for something else."""
 PROMOTE_LIMIT = 60.0
 """Seconds for a promotion (0.1 s measured); what lies here was read before, when the standby was detached."""
+CHECKPOINT_LIMIT = 600.0
+"""Seconds for a checkpoint: with much memory and a slow disk it takes minutes."""
 PAUSE = 0.02
 """Seconds between two questions to a server that starts."""
 
@@ -207,6 +210,15 @@ async def _opened(site: Site) -> Opened:
     position, _ = position_in(state)
     assert position is not None
     return Opened(timeline_in(state), position)
+
+
+async def checkpoint(site: Site) -> None:
+    """Write what is in memory, on a session of its own: looks go on meanwhile."""
+    session = Session(site.database.socket_dir, site.database.port, site.database.superuser)
+    try:
+        await session.rows("CHECKPOINT", limit=CHECKPOINT_LIMIT)
+    finally:
+        session.drop()
 
 
 async def stop(site: Site, *, fast: bool) -> None:

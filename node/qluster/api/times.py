@@ -1,0 +1,33 @@
+"""Decides how a moment is written: RFC 3339, in seconds since 1970 inside.
+
+It must not know what time it is.
+"""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+
+TIME_PATTERN = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?(Z|[+-][0-9]{2}:[0-9]{2})$"
+"""With a zone: a time without one means another moment on another host."""
+
+_TIME = re.compile(TIME_PATTERN[1:-1])
+
+
+def seconds_of(text: str) -> float | None:
+    """Seconds since 1970; None for what is no such time.
+
+    In a query ``+`` stands for a blank, and who forgets that means a ``+`` all the same.
+    """
+    given = text.replace(" ", "+")
+    if not _TIME.fullmatch(given):
+        return None
+    try:
+        return datetime.fromisoformat(given).timestamp()
+    except (ValueError, OverflowError):
+        return None
+
+
+def text_of(seconds: float) -> str:
+    """The moment, in UTC, to the second."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
