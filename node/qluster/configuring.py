@@ -10,8 +10,6 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from qluster import rolling
 from qluster.cluster import commands, database_settings
 from qluster.cluster.database_settings import DatabaseConfigured, RestartEnded, RestartPlan, RestartWanted
@@ -32,7 +30,7 @@ from qluster.events import (
     RestartCancelRequested,
 )
 from qluster.leading import best_successor
-from qluster.status import ChangeStatus, DatabaseSettingsStatus, ParameterStatus, RestartStatus
+from qluster.status import ChangeStatus, DatabaseSettingsStatus, DatabaseStatus, ParameterStatus, RestartStatus
 from qluster.switching import Wish
 
 if TYPE_CHECKING:
@@ -187,7 +185,8 @@ class Configuring:
         if not node.hosting.reigns() or node.governing.handing.under_way or self._uncommitted():
             return False
         view = self._view(now)
-        step = rolling.withdrawal(view, self._date(now)) or rolling.next_step(view)
+        date = self._date(now)
+        step = rolling.withdrawal(view, date) or rolling.next_step(view, date)
         match step:
             case None:
                 return False
@@ -230,9 +229,10 @@ class Configuring:
         report = node.reports.last(number)
         status = report.database if report is not None else None
         if status is None:
-            return rolling.Server(False, msgspec.structs.replace(node.keeper.status(), error="it is not heard"))
-        well = node.alive(number, now) and status.role == "replica" and status.streaming
-        return rolling.Server(well, status, waited_for is None or number in waited_for)
+            return rolling.Server(False, DatabaseStatus(role="unknown", error="it is not heard"), alive=False)
+        alive = node.alive(number, now)
+        well = alive and status.role == "replica" and status.streaming
+        return rolling.Server(well, status, waited_for is None or number in waited_for, alive)
 
     def _hand_over(self, now: float) -> None:
         """The primary stops, another node takes over, and what was the primary starts as a replica."""

@@ -26,6 +26,9 @@ from qluster.database.plan import Wanted, needs_reinit, next_order, reason
 from qluster.events import CancelJob, Job, JobEnded
 from qluster.status import DatabaseStatus
 
+REFUSED_MAX = 1000
+"""Characters reported of why a server does not start: the rest is in its log."""
+
 UNFIT_TIME = 30.0
 """Seconds for which a node whose primary would not start is passed over, unless its
 database is seen well before: long enough for another node to take over."""
@@ -213,7 +216,7 @@ class Keeper:
             settings_version=facts.terms.version if facts.terms is not None else 0,
             started=facts.started,
             proven=facts.proven,
-            refused=facts.refused,
+            refused=facts.refused[:REFUSED_MAX],
             refused_version=facts.refused_version,
             version=facts.version,
             error=self.fault,

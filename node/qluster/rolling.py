@@ -36,6 +36,8 @@ class Server:
     status: DatabaseStatus
     covered: bool = True
     """It is waited for, where the cluster waits for replicas."""
+    alive: bool = True
+    """Its daemon is heard."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,15 +83,27 @@ def withdrawal(view: View, at: int) -> DatabaseConfigured | RestartEnded | None:
     return None
 
 
-def next_step(view: View) -> Step | HandOver | Wait | None:
-    """The next step of the restart that is under way; None when none is."""
+def _given_back(view: View, restart: Restarting, reason: str, at: int) -> DatabaseConfigured | None:
+    """Former values, when a server whose turn it was does not answer while its daemon does: it hangs in its start."""
+    server = view.servers.get(restart.node)
+    if server is None or not server.alive or server.status.role != "stopped":
+        return None
+    changed = view.settings.changed_since(server.status.proven)
+    pending = frozenset(name for other in view.servers.values() for name in other.status.pending)
+    changes = view.settings.former(server.status.proven, changed & pending or changed)
+    return DatabaseConfigured(changes, view.settings.version, at, "qluster", reason[:1000]) if changes else None
+
+
+def next_step(view: View, at: int = 0) -> Step | HandOver | Wait | None:
+    """The next step of the restart that is under way; None when none is. ``at`` is the date for the history."""
     restart = view.settings.restart
     if restart is None or not restart.running:
         return None
     obstacle = _unfinished(view, restart) or _unwell(view)
     if obstacle:
         if view.waited >= restart.plan.limit:
-            return RestartEnded(restart.begun, f"stopped after {restart.plan.limit:g} seconds: {obstacle}")
+            reason = f"stopped after {restart.plan.limit:g} seconds: {obstacle}"
+            return _given_back(view, restart, reason, at) or RestartEnded(restart.begun, reason)
         mine = restart.node == view.primary and restart.hand_over
         return HandOver() if mine and not _restarted(view, restart) else Wait(obstacle)
     node = _next(view, restart)

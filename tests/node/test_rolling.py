@@ -129,6 +129,19 @@ def test_refused_value_goes_back_to_what_it_was_and_others_stay() -> None:
     assert withdrawal(View(1, withdrawn, {2: Server(True, old)}, True, 0.0), 0) is None, "of a version that is over"
 
 
+@pytest.mark.parametrize(("alive", "role", "back"), [(True, "stopped", True), (False, "stopped", False),
+                                                      (True, "replica", False)])  # fmt: skip
+def test_value_with_which_a_server_hangs_is_taken_back_at_the_end_of_its_time(
+    alive: bool, role: str, back: bool
+) -> None:
+    hangs = Server(False, DatabaseStatus(settings_version=VERSION, role=role), alive=alive)
+    step = next_step(view({1: WAITING, 2: hangs}, turn(2), waited=120.0), 77)
+    expected = DatabaseConfigured if back else RestartEnded
+    assert isinstance(step, expected) and "120 seconds" in step.reason
+    if isinstance(step, DatabaseConfigured):
+        assert step.changes == {"max_connections": None} and step.cas == VERSION
+
+
 def test_refusal_that_no_change_in_the_log_explains_ends_the_restart() -> None:
     refused = server(refused="no library", refused_version=VERSION, proven=VERSION)
     assert isinstance(withdrawal(view({1: refused}), 0), RestartEnded)

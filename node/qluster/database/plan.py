@@ -184,6 +184,8 @@ def _following(facts: Facts, wanted: Wanted, failures: Failures) -> Order | None
         return StopFast()
     if _restart_due(facts, wanted):
         return Restart(upstream, 0, wanted.terms)
+    if _told_otherwise(facts, wanted):
+        return StopFast()
     if facts.upstream != f"{upstream[0]}:{upstream[1]}" or facts.unstreamed > UNSTREAMED_LIMIT:
         return Follow(upstream, wanted.terms)
     return _adjusting(facts, wanted)
@@ -220,6 +222,15 @@ def _run_start(wanted: Wanted) -> int:
     An older one goes through recovery and a timeline of its own instead (invariant I5).
     """
     return max(wanted.since if wanted.since is not None else wanted.reign - 1, 1)
+
+
+def _told_otherwise(facts: Facts, wanted: Wanted) -> bool:
+    """A standby that does not answer yet was started with parameters that were changed since: perhaps they hang it.
+
+    Version 0 says nothing: a daemon that has just started does not know yet what the log says.
+    """
+    told = facts.terms.version if facts.terms is not None else 0
+    return facts.server == "starting" and facts.in_recovery is None and 0 < told < wanted.terms.version
 
 
 def _restart_due(facts: Facts, wanted: Wanted) -> bool:

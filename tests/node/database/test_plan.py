@@ -109,6 +109,14 @@ def order(facts: Facts, wanted: Wanted, failures: Failures | None = None, now: f
             replace(REIGNING, last_reign=3), replace(PRIMARY, restart=9), Adjust(TERMS, 4), id="the new reign first"
         ),
         pytest.param(replace(STREAMING, starved=True), FOLLOW, StopFast(), id="a standby with too little stops"),
+        pytest.param(
+            replace(STANDBY, server="starting", upstream="10.0.0.1:5432", terms=replace(TERMS, version=3)),
+            replace(FOLLOW, terms=replace(TERMS, version=5)), StopFast(), id="other parameters for one that hangs",
+        ),
+        pytest.param(
+            replace(STANDBY, server="starting", upstream="10.0.0.1:5432", terms=TERMS),
+            replace(FOLLOW, terms=replace(TERMS, version=5)), None, id="one that recovers while the log is read",
+        ),
         pytest.param(replace(LONE, starved=True), DETACHED, StopFast(), id="a detached one too"),
         pytest.param(replace(LONE, starved=True), PRIMARY, StopFast(), id="it is not promoted before"),
         pytest.param(
