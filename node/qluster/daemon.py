@@ -181,7 +181,8 @@ class Daemon:
         from qluster.edge.postgres.hand import Postgres
 
         return Postgres(
-            database, self._config.ip, self._config.state_dir, started=guard.server, exited=self._database_exited
+            database, self._config.ip, self._config.state_dir, started=guard.server, exited=self._database_exited,
+            backup=self._config.backup,
         )
 
     def _make_node(self, saved: Saved, founding: int = 0) -> Node:

@@ -81,6 +81,8 @@ interrupted can go on."""
 ARCHIVE_NAME = re.compile(
     r"(\.?[0-9A-F]{8}([0-9A-F]{16})?(\.history|\.partial|\.[0-9A-F]{8}\.backup)?(\.gz|\.lz4|\.zst)?"
     r"([.~-][A-Za-z0-9_.-]*)?|\..*|lost\+found)")
+SYSTEM_ID = re.compile(r"[0-9]{10,20}")
+"""A database's folder in the archive."""
 SHOWN_MAX = 5
 """Names in a message; more would hide its point."""
 
@@ -109,10 +111,24 @@ def check_kind(path, kind, names, check):
             raise Refusal(f"{path} does not look like a database directory (it has {some(names)}). "
                           f"Look at it, and empty it by hand if that is right.")
         return
-    strange = [name for name in names if ARCHIVE_NAME.fullmatch(name) is None]
+    strange = [name for name in names if ARCHIVE_NAME.fullmatch(name) is None and SYSTEM_ID.fullmatch(name) is None]
+    for name in names:
+        if SYSTEM_ID.fullmatch(name):
+            strange += [f"{name}/{inside}" for inside in names_in(os.path.join(path, name))
+                        if ARCHIVE_NAME.fullmatch(inside) is None]
     if strange:
         raise Refusal(f"{path} has more than archived WAL ({some(strange)}). "
                       f"Look at it, and move what does not belong there.")
+
+
+def names_in(path):
+    """What a database's folder of the archive holds; another host may just have removed it."""
+    try:
+        return os.listdir(path)
+    except FileNotFoundError:
+        return []
+    except NotADirectoryError:
+        return ["is no directory"]
 
 
 def some(names):

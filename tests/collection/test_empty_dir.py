@@ -116,6 +116,18 @@ def test_archive_with_something_else_is_refused(tmp_path: Path) -> None:
     assert len(list((tmp_path / "wal").iterdir())) == 2
 
 
+def test_archive_has_a_folder_for_each_database(tmp_path: Path) -> None:
+    folder = tmp_path / "wal" / "7312345678901234567"
+    folder.mkdir(parents=True)
+    (folder / "000000010000000000000003").touch()
+    (folder / "dump.sql").touch()
+    with pytest.raises(Refusal, match=r"more than archived WAL \(7312345678901234567/dump.sql\)"):
+        empty(str(tmp_path / "wal"), "archive", False)
+    (folder / "dump.sql").unlink()
+    assert empty(str(tmp_path / "wal"), "archive", False)["entries"] == 1
+    assert not folder.exists()
+
+
 def test_archive_that_several_hosts_empty_at_once_is_emptied(tmp_path: Path) -> None:
     """It is a network directory: each of the hosts is told to empty it."""
     path = tmp_path / "wal"

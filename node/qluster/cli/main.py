@@ -81,7 +81,37 @@ def _parsers() -> tuple[argparse.ArgumentParser, Commands]:
     aside = _command(commands, "set-aside", "put the node's state away, so that it joins anew; the daemon is stopped")
     _add_config(aside, default=argparse.SUPPRESS)
     aside.add_argument("--reason", default="asked for by an operator", help="what to note in it")
+
+    _add_backup_commands(commands)
     return parser, commands
+
+
+def _add_backup_commands(commands: Commands) -> None:
+    backup = _command(commands, "backup", "take a base backup of the database on this host, and remove old ones")
+    _add_config(backup, default=argparse.SUPPRESS)
+    backup.add_argument("--if-chosen", action="store_true", help="only when the cluster's rule names this node")
+    backup.add_argument("--if-due", choices=("replica", "primary"), default="",
+                        help="only when the schedule wants one, of a node that is this")
+    backup.add_argument("--json", action="store_true", help="print the outcome as JSON")
+
+    backups = _command(commands, "backups", "show the backups, and whether the archive has what they need")
+    _add_config(backups, default=argparse.SUPPRESS)
+    backups.add_argument("--check", metavar="LABEL", default="",
+                         help='read every file of this backup, or of "all", and compare it with what was written')
+    backups.add_argument("--json", action="store_true", help="print what was found as JSON")
+
+    restore = _command(commands, "restore", "recover the database of this host from a backup; the daemon is stopped")
+    _add_config(restore, default=argparse.SUPPRESS)
+    restore.add_argument("--target", metavar="WHERE",
+                         help='"time 2026-01-31T12:00:00Z", "lsn 0/3000060" or "name NAME"; without it the newest')
+    restore.add_argument("--backup", metavar="LABEL", default="",
+                         help="the backup to begin with; without it the newest before the target")
+    restore.add_argument("--system-id", metavar="ID", type=int, help="the database, where there are backups of several")
+    restore.add_argument("--accept-gap", action="store_true",
+                         help="recover the newest that can be had although the archive is not complete")
+    restore.add_argument("--confirm", metavar="CLUSTER",
+                         help="the cluster's name: do it; without it, say what would be done")
+    restore.add_argument("--json", action="store_true", help="print the outcome as JSON")
 
 
 def _add_config(parser: argparse.ArgumentParser, default: str | None = None) -> None:
@@ -160,6 +190,8 @@ def _run(chosen: argparse.Namespace, program: str) -> int:
         return show_or_change(config, chosen)
     if chosen.command == "check-network":
         return _check_network(config, chosen)
+    if chosen.command in ("backup", "backups", "restore"):
+        return _mind_backups(config, chosen)
     from qluster.cli.show import show_status
 
     return show_status(config, as_json=chosen.json)
@@ -236,6 +268,19 @@ def _check_network(config: Config, chosen: argparse.Namespace) -> int:
         return check_network(config, chosen.seconds, chosen.host, chosen.json)
     except Unusable as unusable:
         raise Refused(EXIT_TROUBLE, str(unusable)) from None
+
+
+def _mind_backups(config: Config, chosen: argparse.Namespace) -> int:
+    from qluster.cli import backups
+
+    if chosen.command == "backup":
+        return backups.take(config, if_chosen=chosen.if_chosen, if_due=chosen.if_due, as_json=chosen.json)
+    if chosen.command == "backups":
+        return backups.show(config, check=chosen.check, as_json=chosen.json)
+    return backups.recover(
+        config, target=chosen.target, label=chosen.backup, system_id=chosen.system_id, confirm=chosen.confirm,
+        accept_gap=chosen.accept_gap, as_json=chosen.json,
+    )  # fmt: skip
 
 
 def _set_aside(config: Config, reason: str) -> int:

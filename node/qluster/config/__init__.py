@@ -10,12 +10,13 @@ from .keys import PROGRAMS
 from .kinds import duration_text
 from .parse import parse
 from .shared import changeable, differences, digest, needs_restart, shared, shared_digest, with_changes
-from .structure import Address, Api, Cluster, Config, Database, Pool, Synchronous, Udp, UdpSocket
+from .structure import Address, Api, Backup, Cluster, Config, Database, Pool, Synchronous, Udp, UdpSocket
 
 __all__ = [
     "PROGRAMS",
     "Address",
     "Api",
+    "Backup",
     "Cluster",
     "Config",
     "ConfigErrors",

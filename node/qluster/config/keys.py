@@ -42,8 +42,8 @@ class Key:
 PROGRAMS = ("initdb", "pg_ctl", "postgres", "pg_basebackup", "pg_rewind", "pg_controldata")
 """The database programs that the daemon starts; another build may have them under other names."""
 
-SECTIONS = ("udp", "udp.socket", "cluster", "api", "database", "pool")
-OPTIONAL_SECTIONS = ("database", "pool")
+SECTIONS = ("udp", "udp.socket", "cluster", "api", "database", "backup", "pool")
+OPTIONAL_SECTIONS = ("database", "backup", "pool")
 
 BUFFER_SIZE_MIN = 16 * 1024
 """A datagram of 1.5 kB is charged with 2.3 kB; fewer than seven of them make no useful buffer."""
@@ -191,6 +191,33 @@ _DATABASE = (
         "Further parameters of the database. Those that safety depends on are refused."),
 )
 
+_BACKUP = (
+    Key("backup.dir", Path(), "/opt/qhb-backup/base",
+        "Directory of the base backups, as a rule on the network, the same on all nodes."),
+    Key("backup.interval", Duration("0s", "8760h"), "24h",
+        "Pause between the beginnings of two base backups, which a replica takes by itself; 0s: none is taken by "
+        "itself."),
+    Key("backup.keep", Whole(1, 10_000, "backups"), "7", "So many of the newest backups are kept, however old."),
+    Key("backup.keep-for", Duration("0s", "87600h"), "168h",
+        "To each moment of this span the database can be recovered: what that needs is kept."),
+    Key("backup.compression", Whole(0, 9), "1", "Level of gzip; 0: not compressed."),
+    Key("backup.found-from",
+        Text("backup", r"newest|[0-9]{8}T[0-9]{6}Z", "newest, or the label of a backup such as 20260131T020000Z"), None,
+        "Backup that the founder recovers its database from; not given: it makes a new one.", optional=True),
+    Key("backup.found-target",
+        Text("target of a recovery",
+             r"time [0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?(Z|[+-][0-9]{2}:[0-9]{2})"
+             r"|lsn [0-9A-Fa-f]{1,8}/[0-9A-Fa-f]{1,8}|name \S.{0,62}",
+             "time 2026-01-31T12:00:00Z (with its zone), lsn 0/3000060 or name NAME", size_max=80), None,
+        "Where that recovery ends; not given: at the newest WAL of the archive.", optional=True),
+    Key("backup.found-system-id", Whole(1, (1 << 64) - 1), None,
+        "System id of the database to recover, where the directory has backups of several.", optional=True),
+    Key("backup.found-dir", Path(), None,
+        "Directory of those backups; not given: `backup.dir`.", optional=True),
+    Key("backup.found-archive-dir", Path(), None,
+        "Archive that goes with them; not given: `database.wal-archive-dir`.", optional=True),
+)
+
 _POOL = (
     Key("pool.databases-file", Path(), "/etc/pgbouncer/qluster-databases.ini",
         "File that the daemon writes with the pool's target; the pool's configuration includes it."),
@@ -212,5 +239,5 @@ _POOL = (
         "Whether clients read from the primary while no replica keeps up; else they wait."),
 )
 
-KEYS: tuple[Key, ...] = _NODE + _UDP + _CLUSTER + _API + _DATABASE + _POOL
+KEYS: tuple[Key, ...] = _NODE + _UDP + _CLUSTER + _API + _DATABASE + _BACKUP + _POOL
 BY_PATH: dict[str, Key] = {key.path: key for key in KEYS}

@@ -101,12 +101,14 @@ def _ports(config: Config) -> Iterator[Fault]:
 
 
 def _directories(config: Config) -> Iterator[Fault]:
-    """State, database and WAL archive lie apart from each other, and none is the root directory."""
+    """State, database, WAL archive and backups lie apart from each other, and none is the root directory."""
     places = [("state-dir", config.state_dir)]
     if config.database:
         places.append(("database.data-dir", config.database.data_dir))
     if config.database and config.database.wal_archive_dir:
         places.append(("database.wal-archive-dir", config.database.wal_archive_dir))
+    if config.backup:
+        places.append(("backup.dir", config.backup.dir))
     for key, path in places:
         if path == "/":
             yield Fault(key, "is the root of the file system. Use a directory of its own.")
@@ -143,7 +145,30 @@ def _pool(config: Config) -> Iterator[Fault]:
             f"Use another name, such as {pool.application_database}_ro."))
 
 
-RULES: tuple[Rule, ...] = (_timers, _copies, _wire, _addresses, _ports, _directories, _roles, _pool)
+def _backups(config: Config) -> Iterator[Fault]:
+    """A section `backup` stands beside a section `database` with a `wal-archive-dir`; a target, a system id or another
+    place to found from goes with `found-from`."""
+    backup, database = config.backup, config.database
+    if backup is None:
+        return
+    if database is None:
+        yield Fault("backup.dir", "is given, and there is no section database: this host has nothing to back up. "
+                                  "Remove the section backup.")
+    elif not database.wal_archive_dir:
+        yield Fault("database.wal-archive-dir", (
+            "is empty, and there is a section backup: without archived WAL a backup brings back only its own moment. "
+            "Name the archive's directory."))
+    others = [("found-target", backup.found_target), ("found-system-id", backup.found_system_id),
+              ("found-dir", backup.found_dir), ("found-archive-dir", backup.found_archive_dir)]
+    for key, value in others:
+        if value is not None and backup.found_from is None:
+            yield Fault(f"backup.{key}", (
+                f"{value} is given, and found-from is not. Say found-from: newest, or remove it."))
+    if (backup.found_dir is None) != (backup.found_archive_dir is None):
+        yield Fault("backup.found-dir", "and found-archive-dir belong together: name both, or none of them.")
+
+
+RULES: tuple[Rule, ...] = (_timers, _copies, _wire, _addresses, _ports, _directories, _roles, _pool, _backups)
 
 
 def faults(config: Config) -> list[Fault]:

@@ -105,6 +105,23 @@ class Database(Struct, rename="kebab", frozen=True, kw_only=True, forbid_unknown
     parameters: dict[str, str]
 
 
+class Backup(Struct, rename="kebab", frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base backups of this cluster's database, and what it is founded from."""
+
+    dir: str
+    interval: float
+    """Seconds between two backups; 0: none is taken by itself."""
+    keep: int
+    keep_for: float
+    compression: int
+    found_from: str | None
+    """"newest" or a backup's label; None: the founder makes a new database."""
+    found_target: str | None
+    found_system_id: int | None
+    found_dir: str | None
+    found_archive_dir: str | None
+
+
 class Pool(Struct, rename="kebab", frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The connection pool of this host."""
 
@@ -134,3 +151,4 @@ class Config(Struct, rename="kebab", frozen=True, kw_only=True, forbid_unknown_f
     api: Api
     database: Database | None = None
     pool: Pool | None = None
+    backup: Backup | None = None

@@ -42,6 +42,8 @@ DEFAULTS: Mapping[str, str] = {
     "wal_receiver_timeout": "10s",
     "wal_receiver_status_interval": "1s",
     RETRY: "500ms",
+    # What a quiet database has written is in the archive after so long: what the loss of all hosts may cost.
+    "archive_timeout": "300s",
     "hot_standby_feedback": "on",
     # Compiled queries need memory that is writable and executable; the unit forbids it.
     "jit": "off",
@@ -236,6 +238,11 @@ def connection_text(upstream: Address, user: str, name: str, pass_file: str) -> 
         "keepalives_interval": "2",
         "keepalives_count": "3",
     }
+    return conninfo_text(fields)
+
+
+def conninfo_text(fields: Mapping[str, str]) -> str:
+    """Fields of a connection as libpq reads them."""
     return " ".join(f"{key}={_conninfo_quoted(value)}" for key, value in fields.items() if value)
 
 
@@ -262,10 +269,16 @@ def conninfo_in(text: str) -> str:
     return match[1].replace("''", "'").replace("\\\\", "\\") if match else ""
 
 
-def archive_command(program: Sequence[str], directory: str) -> str:
-    """``archive_command`` for a program that takes the file's path, its name and the directory."""
-    words = [shlex.quote(word.replace("%", "%%")) for word in (*program, directory)]
+def archive_command(program: Sequence[str], directory: str, system_id: int) -> str:
+    """``archive_command`` for a program that takes directory, system id, the file's path and its name."""
+    words = [shlex.quote(word.replace("%", "%%")) for word in (*program, directory, str(system_id))]
     return f'{" ".join(words)} "%p" "%f"'
+
+
+def restore_command(program: Sequence[str], directory: str) -> str:
+    """``restore_command`` for a program that takes the database's folder of the archive, a name and a path."""
+    words = [shlex.quote(word.replace("%", "%%")) for word in (*program, directory)]
+    return f'{" ".join(words)} "%f" "%p"'
 
 
 def access_rules(database: Database, members: Sequence[str], *, admits: bool = True) -> str:

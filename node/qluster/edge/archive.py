@@ -1,7 +1,10 @@
 """Copies one finished WAL file into the archive directory: the program behind ``archive_command``.
 
 It must not import anything of the daemon: the server starts it for every segment, with
-``python -I -S archive.py DIRECTORY PATH NAME``, and it has to be quick.
+``python -I -S archive.py DIRECTORY SYSTEM_ID PATH NAME``, and it has to be quick.
+
+Each database has a folder of its own in the archive, named by its system id: the WAL of a cluster that was
+founded anew never meets that of the one before.
 
 A file appears under its name only when it is whole and durable. A file that is there already is
 never overwritten: the same content is a success (the server asks again after a crash), other content
@@ -18,12 +21,15 @@ CHUNK = 1024 * 1024
 """Bytes read at once."""
 
 
-def archive(directory: str, path: str, name: str) -> str:
+def archive(directory: str, system_id: str, path: str, name: str) -> str:
     """Copy; the answer is "" or why it cannot be done."""
     if not os.path.isdir(directory):
         return f"the archive directory {directory} is not there: create it or mount it"
     if "/" in name or name.startswith("."):
         return f"{name!r} is no name of a WAL file"
+    if not system_id.isdecimal():
+        return f"{system_id!r} is no system id"
+    directory = _folder(directory, system_id)
     target = os.path.join(directory, name)
     if os.path.exists(target):
         return _compare(path, target)
@@ -38,6 +44,18 @@ def archive(directory: str, path: str, name: str) -> str:
             os.unlink(part)
     _sync_directory(directory)
     return ""
+
+
+def _folder(archive: str, system_id: str) -> str:
+    """The folder of this database; made when it is missing, but never the archive itself, which may be a mount."""
+    folder = os.path.join(archive, system_id)
+    if not os.path.isdir(folder):
+        try:
+            os.mkdir(folder, 0o750)
+        except FileExistsError:
+            return folder
+        _sync_directory(archive)
+    return folder
 
 
 def _writer() -> str:
@@ -92,12 +110,12 @@ def _sync_directory(directory: str) -> None:
 
 def main(arguments: list[str]) -> int:
     """Exit code 1 makes the server keep the file and ask again."""
-    if len(arguments) != 3:
-        print("usage: archive.py DIRECTORY PATH NAME", file=sys.stderr)
+    if len(arguments) != 4:
+        print("usage: archive.py DIRECTORY SYSTEM_ID PATH NAME", file=sys.stderr)
         return 1
-    directory, path, name = arguments
+    directory, system_id, path, name = arguments
     try:
-        refusal = archive(directory, path, name)
+        refusal = archive(directory, system_id, path, name)
     except OSError as error:
         refusal = f"{name} cannot be archived into {directory}: {error.strerror or error}"
     if refusal:

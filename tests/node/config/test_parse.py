@@ -400,7 +400,7 @@ def test_any_value_of_any_key_ends_in_faults_or_a_configuration(path: str, value
 
 
 def test_every_key_is_in_the_structure() -> None:
-    found = parse(SMALLEST + "database: {bin-dir: /usr/bin}\npool: {}\n", "test")
+    found = parse(SMALLEST + "database: {bin-dir: /usr/bin}\nbackup: {}\npool: {}\n", "test")
     for path in BY_PATH:
         place: object = found
         for word in path.split("."):
@@ -427,3 +427,32 @@ def test_one_address_family_for_all(path: str) -> None:
     text = with_value(path, IPV6[path], SMALLEST)
     with pytest.raises(ConfigErrors, match=r"udp\.socket\.group: .* is IPv[46], ip .* is IPv[46]: the nodes speak one"):
         parse(text, "config.yaml")
+
+
+BACKED_UP = SMALLEST + "database: {bin-dir: /usr/bin}\n"
+
+
+@pytest.mark.parametrize(
+    ("section", "said"),
+    [
+        ("{found-target: 'lsn 0/3'}", "found-from is not"),
+        ("{found-from: newest, found-target: 'time 2026-01-31 12:00:00'}", "with its zone"),
+        ("{found-from: newest, found-target: 'when it was well'}", "is no target of a recovery"),
+        ("{found-from: yesterday}", "newest, or the label"),
+        ("{found-from: newest, found-dir: /other}", "belong together"),
+        ("{dir: /opt/qhb-backup}", "lie in one another"),
+        ("{keep: 0}", "Use 1 to"),
+    ],
+)
+def test_a_wrong_section_of_backups_is_refused(section: str, said: str) -> None:
+    with pytest.raises(ConfigErrors, match=said):
+        parse(f"{BACKED_UP}backup: {section}\n", "c")
+
+
+def test_backups_need_a_database_and_an_archive() -> None:
+    with pytest.raises(ConfigErrors, match="there is no section database"):
+        parse(SMALLEST + "backup: {}\n", "c")
+    with pytest.raises(ConfigErrors, match="without archived WAL a backup brings back only its own moment"):
+        parse(SMALLEST + "database: {bin-dir: /usr/bin, wal-archive-dir: ''}\nbackup: {}\n", "c")
+    found = parse(BACKED_UP + "backup: {found-from: newest, found-target: 'time 2026-01-31T12:00:00+03:00'}\n", "c")
+    assert found.backup is not None and found.backup.interval == 86400 and found.backup.found_dir is None

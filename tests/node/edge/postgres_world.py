@@ -141,6 +141,10 @@ class World:
         self.archive.mkdir()
         self.hosts: list[Host] = []
 
+    def archived(self, name: str) -> bool:
+        """Whether a WAL file is in the archive, in whichever database's folder."""
+        return any(self.archive.glob(f"*/{name}"))
+
     def host(self, **changes: Any) -> Host:
         """One more host."""
         made = Host(self.root, len(self.hosts) + 1, self.archive, **changes)

@@ -8,14 +8,15 @@ import sys
 from pathlib import Path
 
 import pytest
-from qluster.edge import archive
+from qluster.edge import archive, unarchive
 
 NAME = "000000010000000000000003"
+SYSTEM = "7312345678901234567"
 
 
 @pytest.fixture
 def segment(tmp_path: Path) -> Path:
-    (tmp_path / "wal").mkdir()
+    (tmp_path / "wal" / SYSTEM).mkdir(parents=True)
     path = tmp_path / NAME
     path.write_bytes(os.urandom(3_000_000))
     return path
@@ -28,42 +29,42 @@ def program(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_segment_is_copied_whole(segment: Path) -> None:
-    wal = segment.parent / "wal"
-    assert program(str(wal), str(segment), NAME).returncode == 0
+    wal = segment.parent / "wal" / SYSTEM
+    assert program(str(wal.parent), SYSTEM, str(segment), NAME).returncode == 0
     assert [path.name for path in wal.iterdir()] == [NAME]
     assert (wal / NAME).read_bytes() == segment.read_bytes()
 
 
 def test_the_same_content_again_is_a_success(segment: Path) -> None:
-    wal = segment.parent / "wal"
+    wal = segment.parent / "wal" / SYSTEM
     for _ in range(2):
-        assert program(str(wal), str(segment), NAME).returncode == 0
+        assert program(str(wal.parent), SYSTEM, str(segment), NAME).returncode == 0
 
 
 @pytest.mark.parametrize("other", [b"", b"something else"])
 def test_other_content_is_never_overwritten(segment: Path, other: bytes) -> None:
-    wal = segment.parent / "wal"
+    wal = segment.parent / "wal" / SYSTEM
     (wal / NAME).write_bytes(other)
-    end = program(str(wal), str(segment), NAME)
+    end = program(str(wal.parent), SYSTEM, str(segment), NAME)
     assert end.returncode == 1 and "is there with other content" in end.stderr
     assert (wal / NAME).read_bytes() == other
 
 
 def test_a_longer_file_of_the_same_beginning_is_other_content(segment: Path) -> None:
-    wal = segment.parent / "wal"
+    wal = segment.parent / "wal" / SYSTEM
     (wal / NAME).write_bytes(segment.read_bytes() + b"more")
-    assert program(str(wal), str(segment), NAME).returncode == 1
+    assert program(str(wal.parent), SYSTEM, str(segment), NAME).returncode == 1
 
 
 def test_a_part_that_a_crash_left_does_no_harm(segment: Path) -> None:
-    wal = segment.parent / "wal"
+    wal = segment.parent / "wal" / SYSTEM
     (wal / f".{NAME}.{archive._writer()}.part").write_bytes(b"half")
-    assert archive.archive(str(wal), str(segment), NAME) == ""
+    assert archive.archive(str(wal.parent), SYSTEM, str(segment), NAME) == ""
     assert [path.name for path in wal.iterdir()] == [NAME]
 
 
 def test_a_missing_directory_is_named_with_the_remedy(segment: Path) -> None:
-    end = program("/no/such/wal", str(segment), NAME)
+    end = program("/no/such/wal", SYSTEM, str(segment), NAME)
     assert end.returncode == 1
     assert end.stderr == (
         "qluster archive: the archive directory /no/such/wal is not there: create it or mount it\n"
@@ -72,10 +73,34 @@ def test_a_missing_directory_is_named_with_the_remedy(segment: Path) -> None:
 
 def test_a_missing_segment_and_a_strange_name_are_failures(segment: Path) -> None:
     wal = str(segment.parent / "wal")
-    assert "cannot be archived" in program(wal, str(segment) + "x", NAME).stderr
-    assert "no name of a WAL file" in program(wal, str(segment), "../x").stderr
+    assert "cannot be archived" in program(wal, SYSTEM, str(segment) + "x", NAME).stderr
+    assert "no name of a WAL file" in program(wal, SYSTEM, str(segment), "../x").stderr
     assert "usage" in program(wal).stderr
-    assert os.listdir(wal) == []
+    assert "no system id" in program(wal, "../y", str(segment), NAME).stderr
+    assert os.listdir(wal) == [SYSTEM]
+
+
+def test_the_folder_of_a_database_is_made_in_an_archive_that_is_there(segment: Path) -> None:
+    wal = segment.parent / "wal"
+    assert program(str(wal), "42", str(segment), NAME).returncode == 0
+    assert (wal / "42" / NAME).read_bytes() == segment.read_bytes()
+
+
+@pytest.mark.parametrize(("name", "code"), [(NAME, 0), ("00000002.history", 1), ("../x", 200)])
+def test_what_is_archived_comes_back_and_what_is_not_is_said(segment: Path, name: str, code: int) -> None:
+    wal, target = segment.parent / "wal", segment.parent / "target"
+    program(str(wal), SYSTEM, str(segment), NAME)
+    end = subprocess.run([sys.executable, "-I", "-S", unarchive.__file__, str(wal / SYSTEM), name, str(target)],
+                         capture_output=True, text=True, timeout=60)  # fmt: skip
+    assert end.returncode == code
+    assert target.exists() == (code == 0) and (code or target.read_bytes() == segment.read_bytes())
+
+
+@pytest.mark.parametrize("directory", ["away", "wal"])
+def test_an_archive_that_is_away_or_empty_does_not_look_like_the_end_of_the_wal(segment: Path, directory: str) -> None:
+    place = segment.parent / directory / (SYSTEM if directory == "wal" else "")
+    code, reason = unarchive.fetch(str(place), NAME, str(segment.parent / "target"))
+    assert code > 125 and reason
 
 
 def test_without_links_the_file_is_renamed(segment: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,8 +108,8 @@ def test_without_links_the_file_is_renamed(segment: Path, monkeypatch: pytest.Mo
         raise PermissionError(1, "Operation not permitted")
 
     monkeypatch.setattr(os, "link", refuse)
-    wal = segment.parent / "wal"
-    assert archive.archive(str(wal), str(segment), NAME) == ""
+    wal = segment.parent / "wal" / SYSTEM
+    assert archive.archive(str(wal.parent), SYSTEM, str(segment), NAME) == ""
     assert (wal / NAME).read_bytes() == segment.read_bytes()
     (wal / NAME).write_bytes(b"other")
-    assert "other content" in archive.archive(str(wal), str(segment), NAME)
+    assert "other content" in archive.archive(str(wal.parent), SYSTEM, str(segment), NAME)

@@ -88,6 +88,13 @@ class Disk:
             self._failure = failure
             raise
 
+    def hold(self) -> None:
+        """Keep daemons away from the directory; raises :class:`StateLocked` when one runs. :meth:`close` ends it."""
+        try:
+            self._lock_directory()
+        except OSError as error:
+            raise self._trouble(error) from error
+
     def _lock_directory(self) -> None:
         if self._lock >= 0:
             return

@@ -7,17 +7,17 @@ What is here is given up when the new content is whole, and only for a copy of t
 from __future__ import annotations
 
 import logging
-from pathlib import Path
+import os
 
 from qluster.database.orders import Clone, Rewind
-from qluster.database.settings import connection_text
+from qluster.database.settings import connection_text, restore_command, settings_text
 from qluster.database.wal import Course
 from qluster.edge.postgres.directory import STANDBY_SIGNAL
 from qluster.edge.postgres.failure import PostgresFailed
 from qluster.edge.postgres.following import await_primary, check_same_database, read_course, upstream_session
 from qluster.edge.postgres.record import Record, write_durably
 from qluster.edge.postgres.replacing import take_place
-from qluster.edge.postgres.site import Site
+from qluster.edge.postgres.site import ARCHIVE_WORDS, UNARCHIVE_WORDS, Site
 from qluster.edge.postgres.starting import ANSWER_WAIT, answers_within, stop
 from qluster.edge.process import CommandFailed, run
 from qluster.events import Address
@@ -91,7 +91,7 @@ async def rewind(site: Site, order: Rewind) -> None:
     arguments = [
         "--target-pgdata", str(site.directory.path),
         "--source-server", _source(site, order.upstream, f"{order.terms.name}-rewind", "postgres"),
-        *await _archive_arguments(site),
+        *await _archive_arguments(site, order.system_id),
         *await _sync_arguments(site),
     ]  # fmt: skip
     # The trial finds out whether all that is needed is there, and changes nothing.
@@ -142,10 +142,11 @@ async def _stop_cleanly(site: Site, order: Rewind) -> None:
 
 async def _save_segments(site: Site) -> None:
     """A rewind removes WAL files that the upstream does not have, also those not yet archived."""
+    system_id = (await site.control()).system_id
     for segment in site.directory.waiting_segments():
         if not site.database.wal_archive_dir or not segment.exists():
             continue
-        words = [*site.archive_words(), site.database.wal_archive_dir, str(segment), segment.name]
+        words = [*ARCHIVE_WORDS, site.database.wal_archive_dir, str(system_id), str(segment), segment.name]
         try:
             ended = await run(
                 words,
@@ -160,14 +161,14 @@ async def _save_segments(site: Site) -> None:
             log.error("wal-not-saved file=%s error=%s", segment.name, ended.complaint)
 
 
-async def _archive_arguments(site: Site) -> list[str]:
+async def _archive_arguments(site: Site, system_id: int) -> list[str]:
     """Let the rewind read this node's own past from the archive when it is no longer here."""
     if not site.database.wal_archive_dir or await site.programs.major() < ARCHIVING_VERSION:
         return []
     path = site.state_dir / "rewind.conf"
-    source = str(Path(site.database.wal_archive_dir)).replace("%", "%%").replace("\\", "\\\\")
-    command = f'cp "{source}/%f" "%p"'.replace("'", "''")
-    write_durably(path, f"restore_command = '{command}'\n".encode())
+    folder = os.path.join(site.database.wal_archive_dir, str(system_id))
+    settings = {"restore_command": restore_command(UNARCHIVE_WORDS, folder)}
+    write_durably(path, settings_text(settings).encode())
     return ["--restore-target-wal", f"--config-file={path}"]
 
 

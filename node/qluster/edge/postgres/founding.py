@@ -1,4 +1,4 @@
-"""Make a new database: roles, passwords, the application's database.
+"""Make a new database: roles, passwords, the application's database; or found from a backup.
 
 It must not start a server: everything is done in single-user mode, before anybody could connect.
 """
@@ -12,14 +12,14 @@ from qluster.database.orders import Initialise
 from qluster.edge.postgres.failure import PostgresFailed
 from qluster.edge.postgres.record import Record
 from qluster.edge.postgres.replacing import take_place
+from qluster.edge.postgres.restoring import found_from
+from qluster.edge.postgres.single import single_user
 from qluster.edge.postgres.site import Site, secret
 
 log = logging.getLogger(__name__)
 
 INITIALISE_LIMIT = 300.0
 """Seconds for initdb (0.8 s measured): slow disks sync for minutes."""
-SINGLE_USER_LIMIT = 120.0
-"""Seconds for creating a role and a database."""
 BUILTIN_VERSION = 17
 """First version with a locale provider of its own, and with programs that flush a file system at once."""
 
@@ -29,6 +29,8 @@ async def initialise(site: Site, order: Initialise) -> int:
     directory, error = site.directory.state(site.record.phase)
     if directory not in ("absent", "empty"):
         raise PostgresFailed(f"no database is made in a directory that is {directory} {error}".strip())
+    if site.backup is not None and site.backup.found_from is not None:
+        return await found_from(site, site.backup)
     secret(site.database.application_password_file)
     staging = site.directory.prepare_staging()
     await _make(site, staging)
@@ -69,7 +71,7 @@ def _locales(major: int) -> list[list[str]]:
 
 
 async def _furnish(site: Site, staging: Path) -> None:
-    """The application's role and database. No statement is ever logged: one holds a password."""
+    """The application's role and database."""
     database = site.database
     role, name = f'"{database.application_user}"', f'"{database.application_database}"'
     password = secret(database.application_password_file).replace("'", "''")
@@ -78,17 +80,6 @@ async def _furnish(site: Site, staging: Path) -> None:
         statements.append(f"CREATE ROLE {role} LOGIN PASSWORD '{password}'")
     if database.application_database != "postgres":
         statements.append(f"CREATE DATABASE {name} OWNER {role}")
-    quiet = ["log_statement=none", "log_min_error_statement=panic", "log_min_duration_statement=-1"]
-    settings = [*quiet, "password_encryption=scram-sha-256", "standard_conforming_strings=on"]
-    options = [word for setting in settings for word in ("-c", setting)]
-    ended = await site.programs.run(
-        "postgres",
-        ["--single", "-D", str(staging), *options, "postgres"],
-        time_limit=SINGLE_USER_LIMIT,
-        given="".join(f"{statement}\n" for statement in statements).encode(),
-    )
-    # Single-user mode ends well even when a statement failed: its words tell.
-    faults = [line for line in ended.errors.splitlines() if "ERROR:" in line or "FATAL:" in line]
-    if ended.code != 0 or faults:
-        said = faults[0] if faults else ended.complaint
-        raise PostgresFailed(f"role and database of the application cannot be made: {said.replace(password, '***')}")
+    fault = await single_user(site, staging, statements)
+    if fault:
+        raise PostgresFailed(f"role and database of the application cannot be made: {fault.replace(password, '***')}")

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from qluster.config import Database
+from qluster.config import Backup, Database
 from qluster.database.facts import Facts
 from qluster.database.orders import (
     Adjust,
@@ -67,8 +67,9 @@ class Postgres:
         *,
         started: Callable[[int], None] = lambda pid: None,
         exited: Callable[[int], None] = lambda code: None,
+        backup: Backup | None = None,
     ) -> None:
-        self._site = Site(database, ip, state_dir, started, exited)
+        self._site = Site(database, ip, state_dir, started, exited, backup)
         self._look = Look(self._site)
         self._turn = asyncio.Lock()
 

@@ -9,13 +9,16 @@ import importlib.util
 import os
 import pwd
 import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from qluster.config import Database
+from qluster.database.wal import Control, control_of
 from qluster.edge.postgres.failure import PostgresFailed
 from qluster.edge.process import CommandFailed, Ended, run
 
+TIED = str(Path(__file__).with_name("tied.py"))
 QUICK_LIMIT = 10.0
 """Seconds for a program that only reads a small file."""
 OOM_NAMES = ("PG_OOM_ADJUST_FILE", "PG_OOM_ADJUST_VALUE")
@@ -54,11 +57,13 @@ class Programs:
         time_limit: float,
         given: bytes = b"",
         pass_file: str = "",
+        tied: bool = False,
     ) -> Ended:
-        """Run a program to its end, whatever its exit code."""
+        """Run a program to its end, whatever its exit code; ``tied``: it ends when this process does."""
+        tie = tie_words() if tied else []
         try:
             return await run(
-                [self.path(program), *arguments],
+                [*tie, self.path(program), *arguments],
                 environment=self.environment(pass_file),
                 time_limit=time_limit,
                 given=given,
@@ -74,12 +79,21 @@ class Programs:
         *,
         time_limit: float,
         pass_file: str = "",
+        tied: bool = False,
     ) -> Ended:
         """Run a program that must succeed."""
-        ended = await self.run(program, arguments, time_limit=time_limit, pass_file=pass_file)
+        ended = await self.run(program, arguments, time_limit=time_limit, pass_file=pass_file, tied=tied)
         if ended.code != 0:
             raise PostgresFailed(f"{self._names.get(program, program)} failed: {ended.complaint}")
         return ended
+
+    async def control(self, path: Path) -> Control:
+        """Control data of a data directory."""
+        ended = await self.check("pg_controldata", ["-D", str(path)], time_limit=QUICK_LIMIT)
+        try:
+            return control_of(ended.output)
+        except ValueError as error:
+            raise PostgresFailed(str(error)) from None
 
     async def major(self) -> int:
         """Major version; 0 when the program does not say one that PostgreSQL could have."""
@@ -89,7 +103,6 @@ class Programs:
             self._major = int(found[1]) if found else 0
         return self._major
 
-
     async def syncs_file_systems(self) -> bool:
         """Whether the server can flush whole file systems before recovery, and hears of errors then.
 
@@ -98,6 +111,11 @@ class Programs:
         release = re.match(r"(\d+)\.(\d+)", os.uname().release)
         hears = release is not None and (int(release[1]), int(release[2])) >= (5, 8)
         return hears and await self.major() >= 14
+
+
+def tie_words() -> list[str]:
+    """What stands before a program's own words, so that it ends when this process does."""
+    return [sys.executable, "-I", "-S", TIED, str(os.getpid())]
 
 
 def system_user() -> str:

@@ -12,18 +12,16 @@ import logging
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from qluster.database.settings import FILE_NAME
 from qluster.edge.postgres.failure import PostgresFailed
-from qluster.edge.postgres.programs import Programs
+from qluster.edge.postgres.programs import Programs, tie_words
 from qluster.edge.process import ended, start_ticks, watch
 
 log = logging.getLogger(__name__)
 
-TIED = str(Path(__file__).with_name("tied.py"))
 FAST_LIMIT = 30.0
 """Seconds for a clean stop: long enough for the shutdown checkpoint to reach the replicas."""
 IMMEDIATE_LIMIT = 3.0
@@ -77,7 +75,7 @@ class Server:
             if not os.access(program, os.X_OK):
                 raise OSError("it is not there or may not be run")
             process = subprocess.Popen(
-                [sys.executable, "-I", "-S", TIED, str(os.getpid()), program, "-D", self._data_dir, "-c", config],
+                [*tie_words(), program, "-D", self._data_dir, "-c", config],
                 stdin=subprocess.DEVNULL,
                 env=self._programs.environment(),
                 cwd="/",

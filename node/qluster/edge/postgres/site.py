@@ -16,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from qluster.config import Database
+from qluster.config import Backup, Database
 from qluster.database.facts import Standing
 from qluster.database.orders import Terms
 from qluster.database.settings import (
@@ -31,11 +31,11 @@ from qluster.database.settings import (
     settings_text,
     upstream_of,
 )
-from qluster.database.wal import Control, control_of
+from qluster.database.wal import Control
 from qluster.edge.postgres.directory import DataDirectory, control_file
 from qluster.edge.postgres.failure import PostgresFailed
 from qluster.edge.postgres.noted import Noted, NoteFile, Proven
-from qluster.edge.postgres.programs import QUICK_LIMIT, Programs, system_user
+from qluster.edge.postgres.programs import Programs, system_user
 from qluster.edge.postgres.record import Phase, Record, RecordFile, write_durably
 from qluster.edge.postgres.server import Server
 from qluster.edge.postgres.session import Session
@@ -46,7 +46,10 @@ log = logging.getLogger(__name__)
 CRASH_WINDOW = 300.0
 """Seconds for which a crash counts: a server that lives longer is not in a loop."""
 CRASHES_KEPT = 100
-ARCHIVE_PROGRAM = str(Path(__file__).parents[1] / "archive.py")
+ARCHIVE_WORDS = (sys.executable, "-I", "-S", str(Path(__file__).parents[1] / "archive.py"))
+"""The program that archives a WAL file."""
+UNARCHIVE_WORDS = (sys.executable, "-I", "-S", str(Path(__file__).parents[1] / "unarchive.py"))
+"""The program that brings one back."""
 
 
 class Site:
@@ -59,8 +62,10 @@ class Site:
         state_dir: str,
         started: Callable[[int], None],
         exited: Callable[[int], None],
+        backup: Backup | None = None,
     ) -> None:
         self.database = database
+        self.backup = backup
         self.ip = ip
         self.state_dir = Path(state_dir)
         self.programs = Programs(database)
@@ -150,11 +155,7 @@ class Site:
         stamp = file.stat().st_mtime_ns
         if path == self.directory.path and self._control is not None and self._control[0] == stamp:
             return self._control[1]
-        ended = await self.programs.check("pg_controldata", ["-D", str(path)], time_limit=QUICK_LIMIT)
-        try:
-            control = control_of(ended.output)
-        except ValueError as error:
-            raise PostgresFailed(str(error)) from None
+        control = await self.programs.control(path)
         if path == self.directory.path:
             self._control = (stamp, control)
         return control
@@ -224,7 +225,7 @@ class Site:
                 self.database,
                 self.ip,
                 terms,
-                archive=self._archive_command(),
+                archive=await self.archive_command(self.directory.path),
                 primary_conninfo=conninfo,
                 least=self.least,
                 sync_file_systems=await self.programs.syncs_file_systems(),
@@ -233,15 +234,11 @@ class Site:
         except ValueError as error:
             raise PostgresFailed(str(error)) from None
 
-    def _archive_command(self) -> str:
+    async def archive_command(self, path: Path) -> str:
+        """The command that archives the WAL of the database in a directory; "" when it is not archived."""
         if not self.database.wal_archive_dir:
             return ""
-        return archive_command(self.archive_words(), self.database.wal_archive_dir)
-
-    @staticmethod
-    def archive_words() -> list[str]:
-        """The archive program, without its arguments."""
-        return [sys.executable, "-I", "-S", ARCHIVE_PROGRAM]
+        return archive_command(ARCHIVE_WORDS, self.database.wal_archive_dir, (await self.control(path)).system_id)
 
     @property
     def upstream(self) -> str | None:

@@ -1,0 +1,66 @@
+"""One look at backups and archive, as plain values that a process can hand to another.
+
+It must not decide anything by it.
+"""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from msgspec import Struct
+
+from qluster.config import Config
+from qluster.database.archive import Completeness
+from qluster.database.backups import Backup, Shelf
+from qluster.edge import clock
+from qluster.edge.postgres.plain_repository import PlainRepository
+from qluster.edge.postgres.repository import Repository, RepositoryFailed
+from qluster.edge.postgres.site import Site
+
+
+class Survey(Struct, frozen=True, kw_only=True):
+    """What was seen, and when."""
+
+    at: float
+    system_id: int
+    shelf: Shelf
+    completeness: Completeness
+    waiting: int = 0
+    """Finished WAL files of this host that are not archived yet."""
+    segment_size: int = 0
+
+
+class Taken(Struct, frozen=True, kw_only=True):
+    """What came of the wish for a backup."""
+
+    taken: Backup | None = None
+    reason: str = ""
+    """Why none was taken, when none was."""
+    expired: tuple[str, ...] = ()
+    wal_removed: int = 0
+    survey: Survey | None = None
+
+
+def site_of(config: Config) -> Site:
+    """This host's database for a program beside the daemon, which starts no server."""
+    assert config.database is not None, "asked only where there is one"
+    return Site(config.database, config.ip, config.state_dir, lambda pid: None, lambda code: None, config.backup)
+
+
+async def own_repository(site: Site, node: str) -> Repository:
+    """The repository of the database that lies here."""
+    if site.backup is None:
+        raise RepositoryFailed("the configuration has no section backup: nothing is backed up")
+    control = await site.control()
+    return PlainRepository(site.backup, site.database, control.system_id, node=node)
+
+
+async def survey(site: Site, repository: Repository) -> Survey:
+    """Look."""
+    shelf = await repository.shelf()
+    return Survey(
+        at=clock.wall(),
+        system_id=repository.system_id,
+        shelf=shelf,
+        completeness=await repository.completeness(shelf),
+        waiting=len(site.directory.waiting_segments()),
+        segment_size=(await site.control()).segment_size,
+    )
