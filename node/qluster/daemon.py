@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from qluster.api import routes
+from qluster.api import routes, views
 from qluster.api.routes import Reply, Request
+from qluster.api.shapes import Whole
 from qluster.cluster import parcel
 from qluster.cluster.state import MalformedState
 from qluster.config import Config, Database, Pool
@@ -62,6 +63,7 @@ from qluster.turns import Hands, Turns
 
 if TYPE_CHECKING:
     from qluster.edge.pooler import Pooler
+    from qluster.edge.postgres.duty import BackupDuty
     from qluster.edge.postgres.hand import Postgres
 
 log = logging.getLogger("qluster.daemon")
@@ -89,10 +91,10 @@ class Trouble(Exception):
     """The daemon cannot start or go on; the message is for the operator."""
 
 
-def run(config: Config) -> int:
-    """Run a node until it is asked to stop; the exit code."""
+def run(config: Config, file: str = "") -> int:
+    """Run a node until it is asked to stop; the exit code. ``file`` is where the configuration was read."""
     try:
-        return asyncio.run(Daemon(config).run())
+        return asyncio.run(Daemon(config, file).run())
     except (Trouble, DiskTrouble, NetworkUnusable, RestUnavailable, GuardFailed, PostgresFailed) as trouble:
         log.error("%s", trouble)
         return EXIT_REFUSED
@@ -101,8 +103,10 @@ def run(config: Config) -> int:
 class Daemon:
     """One node with its hands."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, file: str = "") -> None:
         self._config = config
+        self._file = file
+        self._backups: BackupDuty | None = None
         self._jobs: dict[int, asyncio.Task[JobEnded]] = {}
         self._tickets: dict[int, asyncio.Future[Answer | None]] = {}
         self._over = False
@@ -173,8 +177,23 @@ class Daemon:
         stack.push_async_callback(postgres.close)
         await postgres.adopt()
         self._postgres = postgres
+        self._begin_backups(stack)
         watching = asyncio.create_task(self._watch_database(postgres))
         stack.callback(watching.cancel)
+
+    def _begin_backups(self, stack: contextlib.AsyncExitStack) -> None:
+        if self._config.backup is None or not self._file:
+            return
+        from qluster.edge.postgres.duty import BackupDuty
+
+        duty = BackupDuty(self._config, self._file, self._seen)
+        task = asyncio.create_task(duty.run())
+        stack.push_async_callback(_end, task)
+        self._backups = duty
+
+    def _seen(self) -> Whole | None:
+        """The cluster as a reader of the REST interface sees it."""
+        return views.whole(self._status()) if self._node is not None and self._node.qraft is not None else None
 
     def _make_postgres(self, database: Database, guard: Guard) -> Postgres:
         # With the driver of PostgreSQL it takes 4 MiB of memory, which a host without a database spares.
@@ -421,7 +440,9 @@ class Daemon:
         assert self._node is not None, "the server starts after the node"
         status = self._node.status(clock.monotonic())
         counters = {**status.own.counters, **self._network.counters, "events_dropped": self._turns.dropped}
-        return msgspec.structs.replace(status, own=msgspec.structs.replace(status.own, counters=counters))
+        backups = self._backups.status() if self._backups is not None else None
+        own = msgspec.structs.replace(status.own, counters=counters)
+        return msgspec.structs.replace(status, own=own, backups=backups)
 
     async def _snapshot(self, index: int) -> bytes | None:
         node = self._node
@@ -445,6 +466,11 @@ class Daemon:
 def _loudness(job: Job) -> int:
     """Looks at the database follow each other for as long as a switchover takes."""
     return logging.DEBUG if isinstance(job.order, Look) else logging.INFO
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 def _pooler(pool: Pool) -> Pooler:

@@ -181,6 +181,7 @@ class Governing:
         cluster = node.config.cluster
         members = node.qraft.members
         facts = node.keeper.facts
+        recovered = facts.timeline if facts and facts.timeline and facts.timeline > 1 else None
         return Scene(
             now=now, me=node.me, cluster=node.cluster, term=node.qraft.term, state=node.state,
             members=members, settled=node.settled,
@@ -191,6 +192,7 @@ class Governing:
             answering=frozenset(member.node for member in members if node.qraft.answers(member.node)),
             report=node.reports.last, own_database=node.keeper.status() if node.config.database is not None else None,
             given_up=node.state.reign is not None and self.handing.given_up(node.state.reign.number),
+            found_at=(recovered, facts.position or 0) if facts and recovered else (1, 0),
         )  # fmt: skip
 
     def _name(self, now: float) -> bool:

@@ -27,6 +27,8 @@ on a network that a cluster could live on."""
 
 EMPTY = ("none", "absent", "empty")
 """States of a database directory over which a cluster may be founded, or another one joined."""
+FOUNDABLE = (*EMPTY, "fresh")
+"""States with which a cluster may be founded: nobody has ever written to a fresh database."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +121,8 @@ class Joining:
 
     def step(self, now: float, directory: str) -> Step:
         """What to do now. ``directory`` is the state of the database directory:
-        "unknown" (not looked at yet), "none" (host without database), "absent", "empty" or another word.
+        "unknown" (not looked at yet), "none" (host without database), "absent", "empty", "fresh" (made or
+        recovered here for a founding) or another word.
         """
         if self._refusal:
             return GiveUp(f"the cluster refuses this node: {self._refusal}")
@@ -129,14 +132,14 @@ class Joining:
             return Found(self._founding)
         if self._welcome is not None:
             return self._welcome
-        if self._anew is not None and directory not in EMPTY:
+        if self._anew is not None and directory not in FOUNDABLE:
             return GiveUp(
                 "the file add_node is missing, which means: found this cluster anew; but the database directory is not "
                 "empty. Empty it to found anew, or put the file add_node back to go on as before"
             )
         if now < self._hello_at:
             return Stay(self._hello_at, self._reason(now, directory))
-        if self._may_found and self._hellos >= FOUNDING_HELLOS and not self._answered(now) and directory in EMPTY:
+        if self._may_found and self._hellos >= FOUNDING_HELLOS and not self._answered(now) and directory in FOUNDABLE:
             return Found(self._number)
         self._hellos = self._hellos + 1 if not self._answered(now) else 0
         self._hello_at = now + self._retry
@@ -150,7 +153,7 @@ class Joining:
             if self._anew is not None:
                 return "a cluster of this name is running; stop all its nodes to found anew, or wait to be admitted"
             return "waiting to be admitted by the leader"
-        if self._may_found and directory not in EMPTY:
+        if self._may_found and directory not in FOUNDABLE:
             return (
                 f"no member of the cluster answers, and a cluster is not founded over a database directory that is "
                 f"{directory}; start the other nodes, or empty it to found"

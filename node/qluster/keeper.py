@@ -74,8 +74,11 @@ class Keeper:
 
     @property
     def directory(self) -> str:
-        """State of the database directory, "unknown" before the first look."""
-        return self.facts.directory if self.facts else "unknown"
+        """State of the database directory, "unknown" before the first look; "fresh": it waits for its founding."""
+        facts = self.facts
+        if facts is None:
+            return "unknown"
+        return "fresh" if facts.directory == "initialised" and facts.fresh and not facts.standby else facts.directory
 
     @property
     def settled(self) -> bool:

@@ -91,6 +91,8 @@ class Scene:
     """The database of this node."""
     given_up: bool = False
     """The reign in force was declared over by this node, which may not go on with it."""
+    found_at: tuple[int, int] = (1, 0)
+    """Timeline and position of a database that was recovered for a founding."""
 
     @property
     def idle(self) -> bool:
@@ -210,6 +212,7 @@ class Leading:
             primary_seen=_primary_seen(scene, reign),
             yielded=scene.state.switching.yielded,
             given_up=scene.given_up,
+            found_at=scene.found_at,
         )
 
     def _admit(self, hello: Hello, scene: Scene) -> Duty | None:

@@ -151,6 +151,39 @@ def _target(row):
     return f"{host}:{row.get('db_port')}"
 
 
+def _backup_age(view, wanted):
+    """`wanted` is seconds: the newest base backup is no older, as some host sees it."""
+    seen = list(_backups(view))
+    ages = [found["newest_age"] for _url, found in seen if found.get("newest_age") is not None]
+    if ages and min(ages) <= wanted:
+        return
+    if ages:
+        yield f"the newest backup is {min(ages):.0f} seconds old", view["reported_by"]
+    for url, found in seen:
+        reason = found.get("error") or found.get("failure")
+        if reason:
+            yield reason, url
+    if not ages and not any(found.get("error") or found.get("failure") for _url, found in seen):
+        yield "no backup" if seen else "no host that keeps backups", view["reported_by"]
+
+
+def _archive_complete(view, wanted):
+    seen = [(url, found) for url, found in _backups(view) if found.get("archive_complete") is not None]
+    if not seen:
+        yield "unknown: no host has seen the archive", view["reported_by"]
+    for url, found in seen:
+        if found["archive_complete"] != wanted:
+            yield "; ".join(found.get("archive_faults") or ["complete"]), url
+
+
+def _backups(view):
+    """What each host that keeps backups says of them."""
+    for answer in view["answers"]:
+        found = (answer.get("map") or {}).get("backups")
+        if found is not None:
+            yield answer["url"], found
+
+
 MEMBER_RULES = {
     "alive": _alive,
     "replicas_streaming": _replicas_streaming,
@@ -160,4 +193,6 @@ MEMBER_RULES = {
     "no_pending_restart": _no_pending_restart,
     "version": _version,
     "pool": _pool,
+    "backup_age": _backup_age,
+    "archive_complete": _archive_complete,
 }

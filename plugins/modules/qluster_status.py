@@ -97,6 +97,14 @@ options:
         description: V(primary) when every pool must point at the primary, and there must be one.
         type: str
         choices: [primary]
+      backup_age:
+        description:
+          - Seconds since the newest base backup ended, at most.
+          - A cluster in which no host keeps backups does not meet it.
+        type: int
+      archive_complete:
+        description: Whether the archive must have all WAL that the backups need.
+        type: bool
       key_sending:
         description: Number of the cluster key that every node must send with.
         type: int
@@ -305,6 +313,8 @@ EXPECT = {
     "no_pending_restart": {"type": "bool"},
     "version": {"type": "str"},
     "pool": {"type": "str", "choices": ["primary"]},
+    "backup_age": {"type": "int"},
+    "archive_complete": {"type": "bool"},
     "key_sending": {"type": "int", "no_log": False},
     "key_newest": {"type": "int", "no_log": False},
     "keys_known": {"type": "int", "no_log": False},

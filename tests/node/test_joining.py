@@ -93,6 +93,14 @@ def test_founder_that_lost_its_state_does_not_found_over_its_database() -> None:
     assert isinstance(last, Stay) or last == Hello()
 
 
+def test_founder_founds_with_a_database_that_was_recovered_for_it() -> None:
+    assert Found(1000) in steps(joining(founder=True), 20, "fresh")
+    assert Found(1000) not in steps(joining(founder=False), 20, "fresh")
+    # Its cluster is to be founded anew: it looks for others first, and no longer refuses the directory.
+    assert joining(founder=True, anew=900).step(0.0, "fresh") == Hello()
+    assert isinstance(meets_later_founding(900, 1000, "fresh"), GiveUp)
+
+
 def test_cluster_that_is_led_does_not_end_because_another_was_founded() -> None:
     assert meets_later_founding(5, 6, "initialised", led=True) is False
     assert meets_later_founding(5, 6, "none", led=True) is False

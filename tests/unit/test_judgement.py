@@ -22,6 +22,7 @@ WELL = {
     "voters": 3, "listeners": 1, "alive": "all", "replicas_streaming": "2", "max_lag_bytes": 216,
     "same_settings": True, "no_errors": True, "no_pending_restart": True, "version": "0.1.0", "pool": "primary",
     "founding_above": 0, "reign_above": 1, "key_sending": 1, "key_newest": 2, "keys_known": 2,
+    "backup_age": 3600, "archive_complete": True,
 }
 KEYS = {"key_sending": 1, "key_newest": 2, "keys_known": 2}
 """Counters of a node in the middle of a change of the cluster's key."""
@@ -34,6 +35,8 @@ class Cluster:
         self.maps = {number: map_seen_by(number) for number in (1, 2, 3)}
         for document in self.maps.values():
             document["own"]["counters"].update(KEYS)
+            document["backups"] = {**golden("backups"), "newest_age": 3600.0, "archive_complete": True,
+                                   "archive_faults": []}
         self.codes = {1: 200, 2: 417, 3: 417}
         self.outside = {}
         self.silent = {}
@@ -298,6 +301,26 @@ def test_lag_over_the_limit_is_named(cluster):
 def test_unknown_lag_is_over_every_limit(cluster):
     cluster.everywhere(2, "database", timeline=1)
     assert cluster.found(max_lag_bytes=10**15) == {("node 2 (10.0.0.2): lag unknown (replica)", "2")}
+
+
+def test_the_newest_backup_that_any_host_sees_is_held_against_the_age():
+    cluster = Cluster()
+    cluster.maps[2]["backups"]["newest_age"] = 99.0
+    assert cluster.judged(backup_age=99) == []
+    assert cluster.found(backup_age=98) == {("the newest backup is 99 seconds old", "1")}
+    for document in cluster.maps.values():
+        document["backups"].update(newest_age=None, failure="10.0.0.2: no space left")
+    assert {found for found, _ in cluster.found(backup_age=98)} == {"10.0.0.2: no space left"}
+    for document in cluster.maps.values():
+        document["backups"] = None
+    assert cluster.found(backup_age=98) == {("no host that keeps backups", "1")}
+    assert cluster.found(archive_complete=True) == {("unknown: no host has seen the archive", "1")}
+
+
+def test_a_gap_in_the_archive_is_told_in_its_own_words():
+    cluster = Cluster()
+    cluster.maps[3]["backups"].update(archive_complete=False, archive_faults=["segment 7 is missing"])
+    assert cluster.found(archive_complete=True) == {("segment 7 is missing", "3")}
 
 
 @pytest.mark.parametrize("digest", ["other", ""])

@@ -36,6 +36,7 @@ class _Collector(Collector):
         yield from _cluster(self._status)
         yield from _nodes(self._status)
         yield from _databases(self._status)
+        yield from _backups(self._status)
 
 
 def _gauge(name: str, text: str, value: float | None) -> Iterator[Metric]:
@@ -120,3 +121,20 @@ def _databases(status: Status) -> Iterator[Metric]:
         if node.lag_bytes is not None:
             lag.add_metric(values, node.lag_bytes)
     yield from (role, position, lag, streaming)
+
+
+def _backups(status: Status) -> Iterator[Metric]:
+    found = status.backups
+    if found is None:
+        return
+    yield from _gauge("backups_seen", "1 when this host can see backups and archive.", not found.error)
+    yield from _gauge("backups_looked_seconds", "Seconds since it saw them.", views.duration(found.looked_ago))
+    yield from _gauge("backups", "Base backups there are.", found.count)
+    yield from _gauge("backup_age_seconds", "Seconds since the newest ended.", views.duration(found.newest_age))
+    yield from _gauge("backup_failed", "1 when the last attempt to take one failed.", found.failed_ago is not None)
+    yield from _gauge("backup_taking", "1 while this node takes one.", found.taking)
+    yield from _gauge("archive_complete", "1 when the archive has what all backups need.", found.archive_complete)
+    yield from _gauge(
+        "archive_age_seconds", "Seconds since WAL was last archived.", views.duration(found.archive_age)
+    )
+    yield from _gauge("archive_waiting_bytes", "Finished WAL of this host that is not archived.", found.waiting_bytes)

@@ -19,7 +19,7 @@ from qluster.api.access import Rights
 from qluster.api.parameters import INDEX_MAX, KEY_LENGTH_MAX, NODE_MAX, PORT_MAX, Parameter, Values
 from qluster.api.times import seconds_of
 from qluster.cluster.database_settings import RestartPlan
-from qluster.status import Status
+from qluster.status import BackupsStatus, Status
 from qluster.switching import TRANSACTION_PATIENCE, TRANSACTION_PATIENCE_MAX
 
 LIMIT_MAX = 3600
@@ -238,6 +238,12 @@ OPERATIONS: tuple[Operation, ...] = (
         "Role, timeline, position and lag of every database",
         shapes.ReplicationAnswer,
         views.replication,
+    ),
+    _shown(
+        "/backups",
+        "Base backups, and whether the archive has what they need, as this host last saw them",
+        BackupsStatus,
+        views.backups,
     ),
     _shown("/config", "Replicated settings of the cluster", dict[str, str], views.settings),
     Operation(

@@ -15,6 +15,7 @@ from typing import Any
 from msgspec import Struct
 
 from qluster.status import (
+    BackupsStatus,
     ClusterStatus,
     DatabaseSettingsStatus,
     DatabaseStatus,
@@ -127,6 +128,7 @@ class Whole(Struct, frozen=True, kw_only=True):
     nodes: list[NodeAnswer]
     settings: dict[str, str]
     db_config: dict[str, str]
+    backups: BackupsStatus | None = None
 
 
 class NodeSettingsAnswer(Struct, frozen=True, kw_only=True):

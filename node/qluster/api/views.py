@@ -34,7 +34,15 @@ from qluster.api.shapes import (
     Whole,
 )
 from qluster.api.times import text_of
-from qluster.status import DatabaseStatus, NodeStatus, OwnStatus, ReignStatus, Status, SwitchoverStatus
+from qluster.status import (
+    BackupsStatus,
+    DatabaseStatus,
+    NodeStatus,
+    OwnStatus,
+    ReignStatus,
+    Status,
+    SwitchoverStatus,
+)
 
 _DECIMALS = 2
 _NO_DATABASE = DatabaseAnswer()
@@ -65,7 +73,21 @@ def whole(status: Status) -> Whole:
         nodes=[_node(status, each) for each in status.nodes],
         settings=status.settings,
         db_config=status.db_config,
+        backups=backups(status) if status.backups is not None else None,
     )
+
+
+def backups(status: Status) -> BackupsStatus:
+    """Backups and archive, as this host last saw them."""
+    found = status.backups
+    if found is None:
+        return BackupsStatus(error="this host keeps no backups: its configuration has no section backup")
+    ages = {name: duration(getattr(found, name)) for name in ("looked_ago", "newest_age", "failed_ago", "archive_age")}
+    rounded = tuple(
+        msgspec.structs.replace(each, age=round(each.age, _DECIMALS), took=round(each.took, _DECIMALS))
+        for each in found.backups
+    )
+    return msgspec.structs.replace(found, backups=rounded, **ages)
 
 
 def start_information(status: Status) -> StartInformation:

@@ -258,7 +258,7 @@ def _run_node(chosen: argparse.Namespace, program: str) -> int:
         raise Refused(EXIT_TROUBLE, *(f"{path}: {line}" for line in found))
     from qluster.daemon import run as run_daemon
 
-    return run_daemon(config)
+    return run_daemon(config, os.path.abspath(path))
 
 
 def _check_network(config: Config, chosen: argparse.Namespace) -> int:

@@ -66,6 +66,8 @@ class View:
     """To whom the last primary handed over, and where its WAL ended."""
     given_up: bool = False
     """This node's own reign in force was declared over: it goes on with another one."""
+    found_at: tuple[int, int] = (1, 0)
+    """Timeline and position with which the first reign begins: later ones in a database that was recovered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +142,7 @@ class Succession:
         if view.system_id is None or not view.intact:
             return Wait("the database is being founded")
         standbys, needed = _guaranteed_by((), view)
-        return Begin(Reign(1, view.me, view.term, 1, 0, view.system_id, 0, standbys, needed))
+        return Begin(Reign(1, view.me, view.term, *view.found_at, view.system_id, 0, standbys, needed))
 
     def _ask(self, view: View, reason: str) -> Decision:
         if view.now >= self.asked_at + view.retry:

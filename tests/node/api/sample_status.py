@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 from qluster.status import (
+    BackupEntry,
+    BackupsStatus,
     ChangeStatus,
     ClusterStatus,
     DatabaseSettingsStatus,
@@ -196,3 +198,20 @@ def unjoined() -> Status:
         settings={},
         db_config={},
     )
+
+
+def backed_up(own: int = 1) -> Status:
+    """A host that keeps backups, and an archive with a gap."""
+    entries = (
+        BackupEntry(label="20260130T020000Z", node="10.0.0.2", timeline=1, start=0x2000028, stop=0x2000120,
+                    age=90000.123, took=61.5, size=123456789),
+        BackupEntry(label="20260131T020000Z", node="10.0.0.3", timeline=2, start=0x5000028, stop=0x5000120,
+                    age=3600.456, took=62.0, size=133456789),
+    )  # fmt: skip
+    found = BackupsStatus(
+        looked_ago=12.345, count=2, newest_age=3600.456, backups=entries, archive_complete=False,
+        archive_faults=("000000020000000000000006 is missing: 1 of the archive's segments; no recovery goes beyond",),
+        archive_newest="000000020000000000000008", archive_reaches="000000020000000000000005", archive_age=44.444,
+        waiting_files=2, waiting_bytes=33554432,
+    )  # fmt: skip
+    return replace(healthy(own), backups=found)

@@ -54,6 +54,7 @@ ROUTES = {
     "info": (request("GET", "/info"), sample.healthy(), None),
     "quorum": (request("GET", "/quorum"), sample.healthy(), None),
     "replication": (request("GET", "/replication"), sample.healthy(), None),
+    "backups": (request("GET", "/backups"), sample.backed_up(), None),
     "config": (request("GET", "/config"), sample.healthy(), None),
     "change_config": (request("POST", "/config", CHANGE), sample.healthy(), DONE),
     "db_config": (request("GET", "/db-config"), sample.healthy(), None),

@@ -184,3 +184,9 @@ def test_reign_that_only_goes_on_with_the_one_before_does_not_overtake_its_own_p
     # Node 1 served in reign 2; reign 3 was its own too and never served; node 2 followed reign 2 and is behind.
     reigns = line((1, 1, 0), (1, 1, 0), (1, 1, 0))
     assert choose(reigns, reply(2, 102), served(reply(1, 126), 2)) == HandOver(1)
+
+
+def test_the_first_reign_of_a_recovered_database_begins_on_its_timeline() -> None:
+    begun = Succession(VIEW.term, 0.0).decide(replace(VIEW, reign=None, intact=True, found_at=(3, 0x5000028)))
+    assert isinstance(begun, Begin)
+    assert (begun.reign.number, begun.reign.timeline, begun.reign.position) == (1, 3, 0x5000028)

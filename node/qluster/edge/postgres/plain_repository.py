@@ -15,8 +15,8 @@ import fcntl
 import os
 import re
 import shutil
-import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -135,7 +135,7 @@ class PlainRepository:
         with self._locked():
             await asyncio.to_thread(self._clear)
             began = clock.wall()
-            label = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(began))
+            label = datetime.fromtimestamp(began, UTC).strftime("%Y%m%dT%H%M%SZ")
             part = self._path / f"{PART}{label}"
             try:
                 if (self._path / label).exists():
