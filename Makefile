@@ -8,7 +8,7 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 
 .DEFAULT_GOAL := help
 .PHONY: help deploy status destroy test check lint types floors unit edge cluster collection sanity \
-        faults fuzz simulate campaign planted bench-consensus bench-transport bench-failover lab lab-deploy lab-down lab-test lock clean
+        faults fuzz simulate campaign planted bench-consensus bench-transport bench-failover bench-switchover lab lab-deploy lab-down lab-test lock clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -130,6 +130,10 @@ bench-failover: $(VENV)/bench.stamp ## how long clients wait when a primary is s
 
 bench-transport: $(VENV)/dev.stamp ## what a datagram costs, with and without the kernel's help, and how pacing holds
 	@PYTHONPATH=node $(BIN)/python bench/transport.py $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(REALTIME),--realtime)
+
+bench-switchover: $(VENV)/dev.stamp ## how long clients wait when the primary moves by plan (as root): ROUNDS=12 MODE=quorum
+	@PYTHONPATH=node:tests:tests/node $(BIN)/python -m edge.switchover_figures \
+	  $(if $(ROUNDS),--rounds $(ROUNDS)) $(foreach mode,$(MODE),--mode $(mode))
 
 fuzz: $(VENV)/fuzz.stamp ## bad input guided by coverage: make fuzz SECONDS=600 TARGET=node (decode link log routes config; all)
 	@PYTHONPATH=node:tests:tests/node nice $(BIN)/python -m fuzz $(or $(TARGET),all) --seconds $(or $(SECONDS),60)

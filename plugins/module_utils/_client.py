@@ -149,6 +149,25 @@ class Client:
         """What this very node says to a GET, whatever its code."""
         return self._exchange("GET", url, path, params, None, self._headers, deadline)
 
+    def ask_leader_once(self, method, path, params=None, limit=None):
+        """What the leader says to one request, which is not sent again: what becomes of it may take ``limit`` seconds.
+
+        Its answer may be lost although it happens; then the failure is not refused.
+        """
+        leader = self.ask("GET", "/leader").document
+        url = self._leader_url(Answer(self.urls[0], NOT_LEADER, {"leader": leader}))
+        if url is None:
+            raise Unanswered(self.urls[0], "the leader that it names cannot be used", refused=True)
+        before, self.request_timeout = self.request_timeout, limit or self.request_timeout
+        try:
+            headers = {**self._headers, "Idempotency-Key": uuid.uuid4().hex}
+            answer = self._exchange(method, url, path, params, None, headers, None)
+        finally:
+            self.request_timeout = before
+        if answer.code not in ANSWERED:
+            raise Unanswered(url, f"HTTP {answer.code}, {answer.meaning}", answer.code, refused=answer.code != 420)
+        return answer
+
     def ask(self, method, path, params=None, body=None):
         """What the cluster says: the next node is asked when one cannot answer.
 

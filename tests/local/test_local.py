@@ -104,6 +104,23 @@ def _replicated(local: Local, values: list[int]) -> bool:
     return True
 
 
+def test_operator_moves_the_primary_by_a_module_and_clients_of_the_pool_wait(local: Local) -> None:
+    first = local.leader()
+    assert first is not None
+    second = next(name for name in NODES if name != first)
+    number = {node["ip"]: node["node"] for node in local.get(NODES[first], "/map").json()["nodes"]}  # type: ignore[union-attr]
+    wanted = number[NODES[second]]
+    checked = local.module("qluster_switchover", {"node": wanted}, check=True)
+    assert checked["changed"] and local.leader() == first
+    done = local.module("qluster_switchover", {"node": wanted})
+    assert done["changed"] and local.leader() == second, done
+    assert local.writes(next(VALUES)), "the pool points at the new primary when the module says that it is done"
+    print(f"nobody could write for {done['write_gap_ms']} ms: {done['phases_ms']}")
+    assert not local.module("qluster_switchover", {"node": wanted})["changed"]
+    wait_for("the former primary follows", local.whole, RECOVERY_LIMIT)
+    assert local.sql("select count(*) > 0 from ledger", database="application_ro") == [True]
+
+
 def test_status_says_what_is_missing_and_who_says_so(local: Local) -> None:
     verdict = local.judge({"voters": 5})
     assert verdict["failed"]

@@ -109,6 +109,23 @@ class Local:
         assert found, done.stdout
         return {"failed": done.returncode != 0, **json.loads(found.group(1))}
 
+    def module(self, name: str, options: dict[str, object], *, check: bool = False) -> dict[str, object]:
+        """Run a module that may operate, on the controller; its result. Fails when it does."""
+        arguments = {
+            "nodes": [f"https://{ip}:{API_PORT}" for ip in NODES.values()],
+            "ca_file": str(self.prefix / "secrets/ca.crt"),
+            "token_file": str(self.prefix / "secrets/operate.token"), **options,
+        }  # fmt: skip
+        done = self.command(
+            str(BIN / "ansible"), "-i", str(self.inventory), "localhost", "-c", "local", "-o",
+            *(["--check"] if check else []), "-e", f"ansible_python_interpreter={BIN / 'python'}",
+            "-m", f"qhb.qluster.{name}", "-a", json.dumps(arguments),
+        )  # fmt: skip
+        found = re.search(r"=> (\{.*\})\s*$", done.stdout, re.S)
+        assert found and done.returncode == 0, done.stdout
+        result: dict[str, object] = json.loads(found.group(1))
+        return result
+
     # --- what it says ------------------------------------------------------------------
 
     def token(self, name: str) -> str:
@@ -150,15 +167,17 @@ class Local:
 
     # --- clients -------------------------------------------------------------------------
 
-    def sql(self, statement: str, host: str = POOL["pool1"], port: int = POOL_PORT) -> list[object]:
+    def sql(
+        self, statement: str, host: str = POOL["pool1"], port: int = POOL_PORT, database: str = "application"
+    ) -> list[object]:
         """Run a statement through the pool; the first column of its rows."""
-        return asyncio.run(self._sql(statement, host, port))
+        return asyncio.run(self._sql(statement, host, port, database))
 
-    async def _sql(self, statement: str, host: str, port: int) -> list[object]:
+    async def _sql(self, statement: str, host: str, port: int, database: str) -> list[object]:
         password = (self.prefix / "secrets/application.password").read_text().strip()
         connection = await asyncio.wait_for(
             asyncpg.connect(
-                host=host, port=port, user="application", password=password, database="application",
+                host=host, port=port, user="application", password=password, database=database,
                 statement_cache_size=0,
             ),
             5,

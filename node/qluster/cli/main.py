@@ -66,6 +66,15 @@ def _parsers() -> tuple[argparse.ArgumentParser, Commands]:
                          help="a host to try beside those that are found; may be given several times")
     network.add_argument("--json", action="store_true", help="print the counts as JSON")
 
+    switch = _command(commands, "switchover", "hand leadership, and with it the primary, to a node, now or later")
+    _add_config(switch, default=argparse.SUPPRESS)
+    switch.add_argument("--node", metavar="N", type=int, help="the node that is to lead; without it the fittest one")
+    switch.add_argument("--at", metavar="TIME", help="when: a time with its zone, such as 2030-01-31T02:30:00Z")
+    switch.add_argument("--patience", metavar="SECONDS", type=int, help="what open transactions get; 5 without it")
+    switch.add_argument("--force", action="store_true", help="break off transactions that do not end in time")
+    switch.add_argument("--cancel", action="store_true", help="cancel what is scheduled")
+    switch.add_argument("--json", action="store_true", help="print the node's answer as it is")
+
     databases = _command(commands, "db-config", "show or change parameters of all databases, or restart their servers")
     _add_config(databases, default=argparse.SUPPRESS)
     databases.add_argument("parameter", metavar="NAME=VALUE", nargs="*", help="a parameter and its new value")
@@ -184,6 +193,10 @@ def _run(chosen: argparse.Namespace, program: str) -> int:
         from qluster.cli.state import show_state
 
         return show_state(config, chosen.entries)
+    if chosen.command == "switchover":
+        from qluster.cli.switchover import switch_over
+
+        return switch_over(config, chosen)
     if chosen.command == "db-config":
         from qluster.cli.databases import show_or_change
 

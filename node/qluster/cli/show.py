@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from qluster.api.shapes import DatabaseAnswer, NodeAnswer, Whole
+from qluster.api.shapes import DatabaseAnswer, NodeAnswer, SwitchoverAnswer, Whole
 from qluster.cli.exits import EXIT_DONE, EXIT_LEADERLESS, EXIT_TROUBLE
 from qluster.config import Config
 from qluster.config.addresses import place_text
@@ -92,10 +92,22 @@ def _summary(whole: Whole) -> Iterator[tuple[str, str]]:
                               f"{_waits_for(cluster.guarantee)}")
         else:
             yield "primary", "none yet"
+    yield from _switchovers(cluster.switchover)
     name = f"node {own.node}" if own.node is not None else own.ip
     lease = f", lease {own.lease_left:.2f} s" if own.lease_left is not None else ""
     stopping = ", stopping" if own.stopping else ""
     yield "here", f"{name}, {own.consensus_role}{lease}, version {own.version}, up {span_text(own.uptime)}{stopping}"
+
+
+def _switchovers(found: SwitchoverAnswer) -> Iterator[tuple[str, str]]:
+    """What is to be said of changes of leader by plan."""
+    if found.planned is not None:
+        target = f"node {found.planned.node}" if found.planned.node is not None else "the fittest node"
+        yield "scheduled", f"leadership goes to {target} at {found.planned.at}"
+    if found.under_way is not None:
+        yield "switching", f"to node {found.under_way}; clients of the pools wait"
+    if found.last is not None and found.last.reason:
+        yield "switchover", f"the last one, at {found.last.at}, came to nothing: {found.last.reason}"
 
 
 def _waits_for(guarantee: GuaranteeStatus | None) -> str:
@@ -122,7 +134,8 @@ def _row(whole: Whole, node: NodeAnswer) -> tuple[str, ...]:
 
 def _database_text(node: NodeAnswer) -> str:
     if node.pool is not None:
-        return f"pool: {node.pool.target or 'nobody'}"
+        readers = f", reading: {', '.join(node.pool.replicas)}" if node.pool.replicas else ""
+        return f"pool: {node.pool.target or 'nobody'}{readers}"
     database = node.database
     if database is None or database.role == "none":
         return "-"

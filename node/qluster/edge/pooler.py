@@ -58,6 +58,10 @@ class _NotRunning(PoolerFailed):
     """Nobody listens where the pool should."""
 
 
+class _Unanswered(PoolerFailed):
+    """A command took too long."""
+
+
 class _NoSuchDatabase(Exception):
     """The console does not know the application's database."""
 
@@ -108,6 +112,10 @@ class Pooler:
             try:
                 for name in self._written_to(told):
                     await self._commands(f"PAUSE {name}", limit=patience)
+            except _Unanswered:
+                raise PoolerFailed(
+                    f"something is open at the pool {self._place}: a transaction, or, with pool_mode = session, a "
+                    f"client that stays connected") from None
             except _NotRunning:
                 log.warning("pool-away place=%s hint=it holds nobody up, and is pointed when it is back", self._place)
             except _NoSuchDatabase:
@@ -260,8 +268,8 @@ class Pooler:
             if done:
                 running.result()
             elif unanswered is None:
-                raise PoolerFailed(f"the pool's console at {self._place} did not answer {text} within "
-                                   f"{limit:g} seconds. Look at the pool's log.")
+                raise _Unanswered(f"the pool's console at {self._place} did not answer {text} within "
+                                  f"{limit:g} seconds. Look at the pool's log.")
         except asyncpg.PostgresError as error:
             self._judge(text, error)
         except (asyncpg.InterfaceError, OSError) as error:

@@ -11,7 +11,17 @@ from pathlib import Path
 
 import asyncpg
 import pytest
-from edge.pool_world import ADMIN, ADMIN_PASSWORD, PGBOUNCER, PgBouncer, Server, database
+from edge.pool_world import (
+    ADMIN,
+    ADMIN_PASSWORD,
+    PASSWORD,
+    PGBOUNCER,
+    USER,
+    PgBouncer,
+    Server,
+    database,
+    wait_until,
+)
 from qluster.config import Pool
 from qluster.edge.pooler import NOBODY, Pooler, PoolerFailed
 
@@ -125,6 +135,152 @@ async def test_open_transaction_does_not_hold_up_the_next_primary(
     assert await port_behind(busy) == databases[1].port
     await busy.close()
     await other.close()
+
+
+async def paused(bouncer: PgBouncer) -> None:
+    """The pool was told to pause."""
+    await asyncio.to_thread(wait_until, lambda: "PAUSE 'application'" in bouncer.commands(), "a pause")
+
+
+@needs_pgbouncer
+async def test_held_pool_is_at_rest_once_transactions_have_ended_and_goes_on_elsewhere(
+    bouncer: PgBouncer, databases: tuple[Server, Server]
+) -> None:
+    pooler = Pooler(pool_of(bouncer))
+    await pooler.repoint(at(databases[0]), 1)
+    busy, idle = await bouncer.client(), await bouncer.client()
+    transaction = busy.transaction()
+    await transaction.start()
+    assert await port_behind(busy) == databases[0].port == await port_behind(idle)
+    holding = asyncio.create_task(pooler.hold(10.0))
+    await paused(bouncer)
+    waiting = asyncio.create_task(port_behind(idle))
+    done, _ = await asyncio.wait({holding, waiting}, timeout=0.5)
+    assert not done, "a transaction is open, and nothing new begins"
+    assert await port_behind(busy) == databases[0].port, "what is open goes on"
+    await transaction.commit()
+    await asyncio.wait_for(holding, 5)
+    assert not waiting.done()
+    databases[0].stop()
+    began = time.monotonic()
+    await pooler.repoint(at(databases[1]), 2)
+    assert await asyncio.wait_for(waiting, 5) == databases[1].port
+    assert time.monotonic() - began < 0.5, "the first connection that is made stays"
+    assert await port_behind(busy) == databases[1].port
+    await busy.close()
+    await idle.close()
+
+
+@needs_pgbouncer
+async def test_pool_that_does_not_come_to_rest_in_time_says_so_and_is_let_go(
+    bouncer: PgBouncer, databases: tuple[Server, Server]
+) -> None:
+    pooler = Pooler(pool_of(bouncer))
+    await pooler.repoint(at(databases[0]), 1)
+    busy = await bouncer.client()
+    await busy.execute("begin")
+    with pytest.raises(PoolerFailed, match="something is open"):
+        await pooler.hold(0.3)
+    await pooler.repoint(at(databases[0]), 1)
+    other = await bouncer.client()
+    assert await asyncio.wait_for(port_behind(other), 5) == databases[0].port
+    await busy.execute("commit")
+    for client in (busy, other):
+        await client.close()
+
+
+@needs_pgbouncer
+async def test_hold_that_is_cancelled_leaves_a_pool_that_can_be_told_again(
+    bouncer: PgBouncer, databases: tuple[Server, Server]
+) -> None:
+    pooler = Pooler(pool_of(bouncer))
+    await pooler.repoint(at(databases[0]), 1)
+    busy = await bouncer.client()
+    await busy.execute("begin")
+    holding = asyncio.create_task(pooler.hold(10.0))
+    await paused(bouncer)
+    holding.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await holding
+    await pooler.repoint(at(databases[0]), 1)
+    assert await asyncio.wait_for(port_behind(busy), 5) == databases[0].port
+    await busy.execute("commit")
+    await busy.close()
+
+
+@needs_pgbouncer
+async def test_pool_that_does_not_run_holds_nobody_up(bouncer: PgBouncer, databases: tuple[Server, Server]) -> None:
+    bouncer.stop()
+    await Pooler(pool_of(bouncer)).hold(1.0)
+
+
+@needs_pgbouncer
+async def test_held_twice_and_then_pointed_at_nobody_clients_still_wait(
+    bouncer: PgBouncer, databases: tuple[Server, Server]
+) -> None:
+    pooler = Pooler(pool_of(bouncer))
+    await pooler.repoint(at(databases[0]), 1)
+    client = await bouncer.client()
+    for _ in range(2):
+        await pooler.hold(2.0)
+    await pooler.repoint(None, 1)
+    waiting = asyncio.create_task(port_behind(client))
+    done, _ = await asyncio.wait({waiting}, timeout=0.3)
+    assert not done
+    await pooler.repoint(at(databases[1]), 2)
+    assert await asyncio.wait_for(waiting, 5) == databases[1].port
+    await client.close()
+
+
+# --- reading ----------------------------------------------------------------------
+
+
+READING = {"read_only_database": "application_ro"}
+
+
+async def behind_readers(bouncer: PgBouncer, number: int) -> set[int]:
+    """The databases that so many clients at once, who only read, come to."""
+    clients = [
+        await asyncpg.connect(host="127.0.0.1", port=bouncer.port, user=USER, password=PASSWORD,
+                              database="application_ro", statement_cache_size=0, timeout=20)
+        for _ in range(number)
+    ]  # fmt: skip
+    try:
+        for client in clients:
+            await client.execute("begin")
+        return {await port_behind(client) for client in clients}
+    finally:
+        for client in clients:
+            client.terminate()
+
+
+@needs_pgbouncer
+async def test_who_reads_is_spread_over_the_replicas_and_follows_their_list(
+    bouncer: PgBouncer, databases: tuple[Server, Server]
+) -> None:
+    pooler = Pooler(pool_of(bouncer, **READING))
+    # All of a list share one port: two addresses of this host stand for two hosts.
+    port = databases[1].port
+    await pooler.repoint(at(databases[0]), 1, 0, (("127.0.0.1", port), ("127.0.0.1", port)))
+    assert await behind_readers(bouncer, 3) == {port}
+    assert pooler.read().replicas == (f"127.0.0.1:{port}", f"127.0.0.1:{port}")
+    await pooler.repoint(at(databases[0]), 1, 0, (at(databases[0]),))
+    assert await behind_readers(bouncer, 3) == {databases[0].port}
+    client = await bouncer.client()
+    assert await port_behind(client) == databases[0].port
+    await client.close()
+
+
+@needs_pgbouncer
+async def test_who_reads_goes_on_while_who_writes_is_held(
+    bouncer: PgBouncer, databases: tuple[Server, Server]
+) -> None:
+    pooler = Pooler(pool_of(bouncer, **READING))
+    await pooler.repoint(at(databases[0]), 1, 0, (at(databases[1]),))
+    await pooler.hold(2.0)
+    assert await asyncio.wait_for(behind_readers(bouncer, 2), 5) == {databases[1].port}
+    await pooler.repoint(None, 1, 0, (at(databases[1]),))
+    assert await asyncio.wait_for(behind_readers(bouncer, 2), 5) == {databases[1].port}
 
 
 @needs_pgbouncer
