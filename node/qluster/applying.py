@@ -75,9 +75,14 @@ class Applying:
                 self.take_settings(now)
             case commands.Reign(number, node, term, timeline, position):
                 log.info(
-                    "reign number=%d node=%d term=%d timeline=%d position=%X/%X lost-bytes=%d",
+                    "reign number=%d node=%d term=%d timeline=%d position=%X/%X lost-bytes=%d bound-bytes=%s%s",
                     number, node, term, timeline, position >> 32, position & 0xFFFFFFFF, body.lost_bytes,
+                    body.bound_bytes, " loss-accepted" if body.accepted else "",
                 )  # fmt: skip
+            case commands.LossAccepted(reign):
+                log.warning("loss-accepted reign=%d hint=an operator would rather lose something than wait", reign)
+            case commands.LossMeasured(reign, left):
+                log.info("loss-measured reign=%d left-bytes=%d", reign, left)
             case commands.Guaranteed(reign, guarantees) if guarantees == self._node.state.guarantees:
                 log.info("guarantee reign=%d %s", reign, " then ".join(map(_text, guarantees)) or "none")
 

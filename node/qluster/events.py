@@ -315,6 +315,22 @@ class PlanDropRequested:
 
 
 @dataclass(frozen=True, slots=True)
+class FailoverShown:
+    """Say who would take over now, why not the others, and what could be lost."""
+
+    ticket: int
+
+
+@dataclass(frozen=True, slots=True)
+class FailoverRequested:
+    """Let the best database that is left take over from ``reign``, whatever it may lack."""
+
+    ticket: int
+    key: str
+    reign: int
+
+
+@dataclass(frozen=True, slots=True)
 class NodeAddRequested:
     """Expect a node at this address; ``role`` is what it may become: node or listener."""
 
@@ -429,6 +445,8 @@ ClientRequest = (
     | SettingsChangeRequested
     | LeaderChangeRequested
     | PlanDropRequested
+    | FailoverShown
+    | FailoverRequested
     | NodeAddRequested
     | NodePromoteRequested
     | NodeRemoveRequested

@@ -62,6 +62,11 @@ class Governing:
         return self.handing.stops_primary
 
     @property
+    def leading(self) -> Leading | None:
+        """The duties of the term in which this node leads."""
+        return self._leading
+
+    @property
     def reason(self) -> str:
         """Why there is no primary yet, "" when there is."""
         return self._leading.reason if self._leading else ""
@@ -189,6 +194,8 @@ class Governing:
             own=node.hosting.position(now), intact=node.keeper.intact(node.state.system_id, now),
             system_id=facts.system_id if facts else None, awaits_founding=node.config.database is not None,
             node_timeout=cluster.node_timeout, retry=cluster.replication_retry_interval, mode=cluster.synchronous,
+            strict=cluster.synchronous_strict, maximum_lag=cluster.maximum_lag,
+            heard=node.reports.heard_at, wal_rate=node.reports.wal_rate,
             answering=frozenset(member.node for member in members if node.qraft.answers(member.node)),
             report=node.reports.last, own_database=node.keeper.status() if node.config.database is not None else None,
             given_up=node.state.reign is not None and self.handing.given_up(node.state.reign.number),

@@ -64,6 +64,8 @@ class Keeper:
 
     wanted: Wanted = field(default_factory=Wanted)
     facts: Facts | None = None
+    left_behind: tuple[int, int] | None = None
+    """To follow this reign, so many bytes of WAL were given up here; None: none, since the daemon runs."""
     primary_possible: bool = False
     """A primary runs here, or was ordered to: then, and only then, the lease bounds its life."""
     _failures: Failures = field(default_factory=Failures)
@@ -151,6 +153,8 @@ class Keeper:
         self._job, self._stale = None, True
         if event.error is None:
             self._failures.succeeded(order)
+            if isinstance(order, Rewind) and isinstance(event.result, int):
+                self.left_behind = self.wanted.reign, event.result
         else:
             self._failures.failed(order, event.error, now, passing=event.result is True)
         return True
@@ -224,6 +228,7 @@ class Keeper:
             version=facts.version,
             error=self.fault,
             archive_error=facts.archive_error,
+            left_behind=self.left_behind,
         )
 
     def _state(self) -> str:

@@ -14,7 +14,7 @@ import msgspec
 
 from qluster.cluster import reign as reigning
 from qluster.cluster import synchronous
-from qluster.cluster.commands import Body, Guaranteed, Reign
+from qluster.cluster.commands import Body, Guaranteed, LossMeasured, Reign
 from qluster.cluster.messages import Hello, Message, PositionQuery, PositionReply, Refusal, Report, Welcome
 from qluster.cluster.reign import Succession
 from qluster.cluster.state import State
@@ -84,6 +84,11 @@ class Scene:
     retry: float
     mode: Synchronous
     """For whom transactions wait."""
+    strict: bool
+    maximum_lag: int
+    heard: Callable[[int], float | None]
+    """When a node last reported."""
+    wal_rate: Callable[[int], float]
     report: Callable[[int], Report | None]
     answering: frozenset[int] = frozenset()
     """Members that have answered this leader something."""
@@ -114,6 +119,8 @@ class Leading:
     _proposed: tuple[Guaranteed, float] | None = None
     """The last change of the guarantees, and when it was proposed."""
     _begun: int = 0
+    _measured: int = 0
+    """The reign for which it was proposed to note what was left behind."""
     _wake_at: float = inf
 
     def __post_init__(self) -> None:
@@ -127,6 +134,11 @@ class Leading:
     def position(self, reply: PositionReply) -> None:
         """A database node answered the question for its position."""
         self._succession.receive(reply)
+
+    @property
+    def succession(self) -> Succession:
+        """The search for a primary in this term."""
+        return self._succession
 
     def put_off(self, node: int, *, voter: bool) -> None:
         """Leadership could not be offered just now, while members change: to a voter that was no attempt."""
@@ -146,11 +158,24 @@ class Leading:
             duty = self._admit(hello, scene)
             if duty is not None:
                 duties.append(duty)
-        return duties
+        return duties + self._measure(scene)
+
+    def _measure(self, scene: Scene) -> list[Duty]:
+        """A former primary that came back knows what it gave up for the reign in force."""
+        reign = scene.state.reign
+        if reign is None or reign.left_bytes is not None or self._measured == reign.number:
+            return []
+        for member in scene.settled:
+            report = scene.report(member.node)
+            found = report.database.left_behind if report is not None and report.database is not None else None
+            if found is not None and found[0] == reign.number:
+                self._measured = reign.number
+                return [Propose(LossMeasured(*found))]
+        return []
 
     def _seek_primary(self, scene: Scene) -> list[Duty]:
         self._wake_at = inf
-        match self._succession.decide(self._view(scene)):
+        match self._succession.decide(self.view(scene)):
             case reigning.Wait(reason, until):
                 self.reason, self._wake_at = reason, until
             case reigning.Ask():
@@ -178,8 +203,9 @@ class Leading:
         reign = scene.state.reign
         assert reign is not None and reign.node == scene.me, "asked only while this node reigns"
         changed = self._synchrony.step(synchronous.Scene(
-            now=scene.now, mode=scene.mode, me=scene.me, reign=reign.number, guarantees=scene.state.guarantees,
-            databases=databases_of(scene), standbys=_standbys(facts), position=facts.position,
+            now=scene.now, mode=scene.mode, strict=scene.strict, me=scene.me, reign=reign.number,
+            guarantees=scene.state.guarantees, databases=databases_of(scene), standbys=_standbys(facts),
+            position=facts.position,
             told=(facts.terms.standbys, facts.terms.needed) if facts.terms is not None else None,
             patience=scene.node_timeout,
         ))  # fmt: skip
@@ -191,7 +217,7 @@ class Leading:
         self._proposed = body, scene.now
         return Propose(body)
 
-    def _view(self, scene: Scene) -> reigning.View:
+    def view(self, scene: Scene) -> reigning.View:
         reign, databases = scene.state.reign, databases_of(scene)
         return reigning.View(
             now=scene.now,
@@ -213,6 +239,10 @@ class Leading:
             yielded=scene.state.switching.yielded,
             given_up=scene.given_up,
             found_at=scene.found_at,
+            maximum_lag=scene.maximum_lag,
+            accepted=reign is not None and scene.state.loss_accepted == reign.number,
+            unseen=_unseen(scene, reign),
+            wal_rate=scene.wal_rate(reign.node) if reign is not None else 0.0,
         )
 
     def _admit(self, hello: Hello, scene: Scene) -> Duty | None:
@@ -315,6 +345,12 @@ def _updated(member: Member, hello: Hello) -> Member:
         db_port=hello.db_port,
         pool=hello.pool,
     )
+
+
+def _unseen(scene: Scene, reign: Reign | None) -> float | None:
+    """Seconds since the former primary last said where its WAL ends."""
+    heard = scene.heard(reign.node) if reign is not None else None
+    return None if heard is None else scene.now - heard
 
 
 def _primary_seen(scene: Scene, reign: Reign | None) -> tuple[int, int] | None:

@@ -6,6 +6,7 @@ overwritten by newer ones, and a node that restarts hears all of them again with
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
 from math import inf
 
@@ -16,6 +17,12 @@ from qluster.consensus.members import MEMBERS_MAX
 
 REPORT_INTERVAL = 1.0
 """Seconds between two reports while nothing changes: what an operator's screen needs."""
+
+RATE_SPAN_MIN = 0.1
+"""Seconds between two positions at least, to take a rate from them: datagrams come late now and then."""
+
+RATE_WINDOW = 300.0
+"""Seconds for which the fastest rate counts."""
 
 HEARD_MAX = 4 * MEMBERS_MAX
 """Nodes whose last report is kept: members, former ones and those that join."""
@@ -33,10 +40,36 @@ class Heard:
 
 
 @dataclass(slots=True)
+class WalRate:
+    """How fast a primary writes WAL, by what it reports."""
+
+    _position: int = 0
+    _at: float | None = None
+    _rates: deque[tuple[float, float]] = field(default_factory=deque)
+
+    def note(self, position: int, now: float) -> None:
+        """It has written up to here."""
+        if self._at is not None and now < self._at + RATE_SPAN_MIN:
+            return
+        if self._at is not None and position >= self._position:
+            rate = (position - self._position) / (now - self._at)
+            while self._rates and (self._rates[-1][1] <= rate or self._rates[0][0] < now - RATE_WINDOW):
+                self._rates.pop() if self._rates[-1][1] <= rate else self._rates.popleft()
+            self._rates.append((now, rate))
+        self._position, self._at = position, now
+
+    @property
+    def fastest(self) -> float:
+        """Bytes a second, of the last minutes."""
+        return self._rates[0][1] if self._rates else 0.0
+
+
+@dataclass(slots=True)
 class Reports:
     """What every member last said of itself."""
 
     heard: dict[int, Heard] = field(default_factory=dict)
+    _rates: dict[int, WalRate] = field(default_factory=dict)
     _sent: Report | None = None
     _sent_at: float = -inf
     _waiting: bool = False
@@ -44,13 +77,28 @@ class Reports:
     def receive(self, report: Report, now: float) -> None:
         """Keep a report of another member."""
         self.heard.pop(report.node, None)
+        database = report.database
+        if database is not None and database.role == "primary" and database.position is not None:
+            self._rates.setdefault(report.node, WalRate()).note(database.position, now)
         self.heard[report.node] = Heard(report, now)
         if len(self.heard) > HEARD_MAX:
-            del self.heard[next(iter(self.heard))]
+            self._rates.pop(forgotten := next(iter(self.heard)), None)
+            del self.heard[forgotten]
 
     def forget(self, members: set[int]) -> None:
         """Drop the reports of nodes that are no members any more."""
         self.heard = {node: heard for node, heard in self.heard.items() if node in members}
+        self._rates = {node: rate for node, rate in self._rates.items() if node in members}
+
+    def heard_at(self, node: int) -> float | None:
+        """When a member's last report came."""
+        heard = self.heard.get(node)
+        return heard.at if heard else None
+
+    def wal_rate(self, node: int) -> float:
+        """Most bytes of WAL a second that a primary was lately seen to write."""
+        rates = self._rates.get(node)
+        return rates.fastest if rates is not None else 0.0
 
     def last(self, node: int) -> Report | None:
         """The last report of a member."""

@@ -23,6 +23,8 @@ from qluster.events import (
     DatabaseChangeRequested,
     DatabaseRestartRequested,
     Done,
+    FailoverRequested,
+    FailoverShown,
     LeaderChangeRequested,
     NodeAddRequested,
     NodeDownRequested,
@@ -42,6 +44,7 @@ from qluster.events import (
     ValuesListRequested,
     ValueWriteRequested,
 )
+from qluster.explaining import explain
 from qluster.leading import best_successor
 
 if TYPE_CHECKING:
@@ -54,7 +57,8 @@ FINGERPRINT_SIZE = 8
 """Bytes of a request's fingerprint, which tells a mistake from a repetition: nobody attacks by his own key."""
 
 Proposal = (
-    SettingsChangeRequested
+    FailoverRequested
+    | SettingsChangeRequested
     | NodeAddRequested
     | NodeDownRequested
     | ValueWriteRequested
@@ -62,6 +66,9 @@ Proposal = (
     | PlanDropRequested
 )
 """Requests that become a command in the log."""
+
+Reading = ReadRequested | ValueReadRequested | ValuesListRequested | FailoverShown
+"""Requests that change nothing."""
 
 _encoder = msgspec.msgpack.Encoder(order="deterministic")
 
@@ -104,6 +111,8 @@ def _gate(node: Node, request: ClientRequest) -> Outcome | None:
         return None
     if node.qraft.role != "leader":
         return _elsewhere(node)
+    if isinstance(request, FailoverShown):
+        return None
     if request.key in node.state.keys:
         return node.state.happened(request.key, fingerprint(request))
     if not isinstance(request, LeaderChangeRequested) and (reason := node.governing.no_room()):
@@ -115,18 +124,16 @@ def _take(node: Node, request: ClientRequest, now: float) -> Outcome | None:
     match request:
         case ValueWriteRequested(_, _, name, value, cas):
             return _propose(node, request, commands.ValueWritten(name, value, cas), now)
-        case ValueReadRequested(ticket, name, consistency):
-            return _read(node, ticket, consistency, lambda: _value(node, name), now)
-        case ValuesListRequested(ticket, prefix, after, consistency):
-            return _read(node, ticket, consistency, lambda: _values(node, prefix, after), now)
-        case ReadRequested(ticket, consistency):
-            return _read(node, ticket, consistency, lambda: Done(node.state.applied), now)
+        case ValueReadRequested() | ValuesListRequested() | ReadRequested() | FailoverShown():
+            return _take_reading(node, request, now)
         case DatabaseChangeRequested() | DatabaseRestartRequested() | RestartCancelRequested():
             return node.configuring.take(request, fingerprint(request), now)
         case SettingsChangeRequested():
             return _change_settings(node, request, now)
         case LeaderChangeRequested() | PlanDropRequested():
             return _change_leader(node, request, now)
+        case FailoverRequested():
+            return _accept_loss(node, request, now)
         case NodeAddRequested(_, _, ip, role):
             return _propose(node, request, commands.NodeExpected(ip, role), now)
         case NodePromoteRequested():
@@ -139,13 +146,25 @@ def _take(node: Node, request: ClientRequest, now: float) -> Outcome | None:
             return _propose(node, request, commands.NodeMarked(number, down), now)
 
 
+def _take_reading(node: Node, request: Reading, now: float) -> Outcome | None:
+    match request:
+        case ValueReadRequested(ticket, name, consistency):
+            return _read(node, ticket, consistency, lambda: _value(node, name), now)
+        case ValuesListRequested(ticket, prefix, after, consistency):
+            return _read(node, ticket, consistency, lambda: _values(node, prefix, after), now)
+        case ReadRequested(ticket, consistency):
+            return _read(node, ticket, consistency, lambda: Done(node.state.applied), now)
+        case FailoverShown():
+            return Done(node.state.applied, explain(node, now))
+
+
 def fingerprint(request: ClientRequest) -> bytes:
     """What is asked for, in few bytes; b"" without an idempotency key.
 
     What a request leaves open (None) is left out, so that a version which knows one more parameter
     still recognises a request that was sent first to the version before.
     """
-    if isinstance(request, ReadRequested | ValueReadRequested | ValuesListRequested) or not request.key:
+    if isinstance(request, Reading) or not request.key:
         return b""
     given = {each.name: getattr(request, each.name) for each in fields(request) if each.name not in ("ticket", "key")}
     asked = {name: value for name, value in given.items() if value is not None}
@@ -244,6 +263,16 @@ def _change_leader(node: Node, request: LeaderChangeRequested | PlanDropRequeste
         return planned
     detail: dict[str, object] = {"leader": request.node, "scheduled": True, "changed": True}
     return _propose(node, request, planned, now, detail)
+
+
+def _accept_loss(node: Node, request: FailoverRequested, now: float) -> Outcome | None:
+    if node.keeper.serving:
+        return Refused("reign", f"node {node.me} serves reign {request.reign}; POST /leader changes the primary")
+    found = explain(node, now)
+    if found["reign"] == request.reign and found["successor"] is None:
+        return Refused("reign", f"nobody could take over: {found['reason']}")
+    detail = {name: found[name] for name in ("successor", "known_loss_bytes", "worst_loss_bytes")}
+    return _propose(node, request, commands.LossAccepted(request.reign), now, detail)
 
 
 def _promote(node: Node, request: NodePromoteRequested, now: float) -> Outcome | None:

@@ -45,6 +45,8 @@ class DatabaseStatus(Struct, frozen=True, kw_only=True):
     """Last failure as a sentence, "" when well."""
     archive_error: str = ""
     """Why WAL is not archived, "" when it is: the database runs, but its disk fills."""
+    left_behind: tuple[int, int] | None = None
+    """To follow the reign of this number, so many bytes of its own WAL were given up here."""
 
 
 class PoolStatus(Struct, frozen=True, kw_only=True):
@@ -93,6 +95,12 @@ class ReignStatus(Struct, frozen=True, kw_only=True):
     position: int
     lost_bytes: int = 0
     """WAL known to have been left behind by this change of primary."""
+    bound_bytes: int | None = None
+    """So much at most can have been left behind that was acknowledged; None: nobody could tell."""
+    accepted: bool = False
+    """An operator accepted that something is lost."""
+    left_bytes: int | None = None
+    """What the former primary gave up when it came back; None: it did not yet, or was copied anew."""
 
 
 class GuaranteeStatus(Struct, frozen=True, kw_only=True):

@@ -41,6 +41,8 @@ COMMANDS: tuple[commands.Body, ...] = (
     database_settings.RestartTurn(7, 2, True),
     database_settings.RestartEnded(7, "node 2 did not come back"),
     database_settings.RestartWanted(database_settings.RestartPlan("all", "in-place", 60.0), 1_790_000_000, "anna"),
+    commands.LossAccepted(3),
+    commands.LossMeasured(3, 4096),
     commands.ValueWritten("backup.last:host", b"\0\xff value", 0),
     commands.SwitchoverPlanned(2, 1_900_000_000.0, 5.0),
     commands.SwitchoverBegun(2, 3, 5.0, 0, 1_800_000_000.0),

@@ -116,6 +116,8 @@ def _ask(source: Source, lone: Lone) -> None:
         events.ReadRequested(ticket, consistency),
         events.SettingsChangeRequested(ticket, key, changes),
         events.LeaderChangeRequested(ticket, key, number),
+        events.FailoverShown(ticket),
+        events.FailoverRequested(ticket, key, number),
         events.NodeAddRequested(ticket, key, f"10.0.0.{number % 200 + 1}", source.one_of(("node", "listener"))),
         events.NodePromoteRequested(ticket, key, number, source.one_of((None, 5433)), source.one_of((None, 8081))),
         events.NodeRemoveRequested(ticket, key, number),

@@ -59,6 +59,39 @@ class KeysAnswer(Struct, frozen=True, kw_only=True):
     more: bool
 
 
+class CandidateAnswer(Struct, frozen=True, kw_only=True):
+    """A node with a database: whether it could take over, and why not."""
+
+    node: int
+    able: bool
+    reason: str
+    timeline: int | None
+    position: int | None
+
+
+class FailoverAnswer(Struct, frozen=True, kw_only=True):
+    """Who would be the next primary if the present one were gone now."""
+
+    reign: int
+    """The reign in force; who forces a failover names it."""
+    primary: int | None
+    serves: bool
+    """The primary serves: nobody takes over."""
+    synchronous: str
+    maximum_lag: int
+    nodes: list[CandidateAnswer]
+    successor: int | None
+    """Who has the best database of those that answer; null: nobody could take over."""
+    by_itself: bool
+    """It takes over without an operator."""
+    reason: str
+    """What stands against that."""
+    known_loss_bytes: int | None
+    """WAL that is known to be missing there; with synchronous replication not all of it was acknowledged."""
+    worst_loss_bytes: int | None
+    """What can be missing there at most; null: nobody can tell."""
+
+
 class ErrorAnswer(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What is wrong, in one word and one sentence, and what to do."""
 

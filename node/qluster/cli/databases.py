@@ -18,8 +18,9 @@ import msgspec
 
 from qluster.api.parameters import KEY_LENGTH_MAX
 from qluster.api.shapes import DatabaseSettingsAnswer
+from qluster.cli.asking import refusal
 from qluster.cli.exits import EXIT_DONE, EXIT_TROUBLE, EXIT_USAGE
-from qluster.cli.show import refusal, table
+from qluster.cli.show import table
 from qluster.config import Config
 from qluster.edge.client import ClientError, HttpAnswer, ask
 from qluster.status import ChangeStatus, RestartStatus

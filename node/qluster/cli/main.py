@@ -55,6 +55,13 @@ def _parsers() -> tuple[argparse.ArgumentParser, Commands]:
     _add_config(status, default=argparse.SUPPRESS)
     status.add_argument("--json", action="store_true", help="print the node's answer as it is")
 
+    failover = _command(commands, "failover", "show who would take over from the primary, and what could be lost")
+    _add_config(failover, default=argparse.SUPPRESS)
+    failover.add_argument("--json", action="store_true", help="print the leader's answer as it is")
+    failover.add_argument("--reign", metavar="N", type=int, help="the reign that is to end, as this command shows it")
+    failover.add_argument("--accept-data-loss", action="store_true",
+                          help="let the best database that is left take over, whatever it lacks; with --reign")
+
     state = _command(commands, "show-state", "show what the node's state directory holds; changes nothing in it")
     _add_config(state, default=argparse.SUPPRESS)
     state.add_argument("--entries", metavar="FIRST", type=int, help="show the log's entries from this index on as well")
@@ -187,6 +194,8 @@ def _run(chosen: argparse.Namespace, program: str) -> int:
     if chosen.command == "check-config":
         return _check_config(chosen, program)
     config = read_config(config_path(chosen.config, program))
+    if chosen.command == "failover":
+        return _failover(config, chosen)
     if chosen.command == "set-aside":
         return _set_aside(config, chosen.reason)
     if chosen.command == "show-state":
@@ -294,6 +303,14 @@ def _mind_backups(config: Config, chosen: argparse.Namespace) -> int:
         config, target=chosen.target, label=chosen.backup, system_id=chosen.system_id, confirm=chosen.confirm,
         accept_gap=chosen.accept_gap, as_json=chosen.json,
     )  # fmt: skip
+
+
+def _failover(config: Config, chosen: argparse.Namespace) -> int:
+    if (chosen.reign is not None) != chosen.accept_data_loss:
+        raise Refused(EXIT_USAGE, "a failover is forced with --reign N and --accept-data-loss together, or not at all")
+    from qluster.cli.failover import failover
+
+    return failover(config, chosen.reign, as_json=chosen.json)
 
 
 def _set_aside(config: Config, reason: str) -> int:

@@ -13,10 +13,11 @@ from pathlib import Path
 import msgspec
 
 from qluster.api.shapes import DatabaseAnswer, NodeAnswer, SwitchoverAnswer, Whole
+from qluster.cli.asking import refusal
 from qluster.cli.exits import EXIT_DONE, EXIT_LEADERLESS, EXIT_TROUBLE
 from qluster.config import Config
 from qluster.config.addresses import place_text
-from qluster.edge.client import ClientError, HttpAnswer, ask
+from qluster.edge.client import ClientError, ask
 from qluster.status import GuaranteeStatus, RestartStatus
 
 ASK_SECONDS = 5.0
@@ -49,16 +50,6 @@ def show_status(config: Config, as_json: bool) -> int:
 def _trouble(line: str) -> int:
     print(line, file=sys.stderr)
     return EXIT_TROUBLE
-
-
-def refusal(answer: HttpAnswer) -> str:
-    """Why a node did not do what it was asked, in its own words."""
-    try:
-        document = answer.document()
-        faults = "".join(f"; {each['field']} {each['message']}" for each in document.get("faults") or ())
-        return f"the node answers {answer.code}: {document['message']}{faults} {document.get('hint', '')}".strip()
-    except (ClientError, KeyError, TypeError):
-        return f"the node answers {answer.code} without a reason. Is this the port of qluster?"
 
 
 # --- text -----------------------------------------------------------------------

@@ -35,6 +35,9 @@ class Reign(Struct, frozen=True, tag="reign", array_like=True):
     ``timeline`` and ``position`` say from where in the WAL (bytes) it goes on;
     ``lost_bytes`` is what is known to have been left behind elsewhere.
     ``standbys`` and ``needed`` begin the reign's first guarantee; None: it acknowledges without waiting.
+    ``bound_bytes``: so much WAL at most may be missing here that was acknowledged; None: nobody can tell.
+    ``accepted``: an operator would rather lose something than wait; what was guaranteed before is void.
+    ``left_bytes``: how much of its own WAL the former primary gave up when it came back; None: not yet known.
     """
 
     number: int
@@ -46,6 +49,9 @@ class Reign(Struct, frozen=True, tag="reign", array_like=True):
     lost_bytes: int = 0
     standbys: tuple[int, ...] | None = None
     needed: int = 0
+    bound_bytes: int | None = None
+    accepted: bool = False
+    left_bytes: int | None = None
 
 
 class Guarantee(Struct, frozen=True, array_like=True):
@@ -130,6 +136,19 @@ class SwitchoverEnded(Struct, frozen=True, tag="switchover-ended", array_like=Tr
     at: float = 0.0
 
 
+class LossAccepted(Struct, frozen=True, tag="loss", array_like=True):
+    """The reign after ``reign`` may begin although it may lack something that was acknowledged."""
+
+    reign: int
+
+
+class LossMeasured(Struct, frozen=True, tag="left", array_like=True):
+    """A former primary has given up so many bytes of WAL to follow reign ``reign``."""
+
+    reign: int
+    left_bytes: int
+
+
 Body = (
     Founded
     | SettingsChanged
@@ -142,6 +161,8 @@ Body = (
     | SwitchoverBegun
     | Yielded
     | SwitchoverEnded
+    | LossAccepted
+    | LossMeasured
     | database_settings.Body
 )
 

@@ -16,10 +16,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from math import inf
 
+from msgspec.structs import replace
+
 from qluster.cluster.commands import Guarantee, Reign, Yielded
 from qluster.cluster.messages import PositionReply
 from qluster.cluster.synchronous import needed_of, shortfall
 from qluster.config import Synchronous
+
+RATE_MARGIN = 2.0
+"""The fastest second that was seen may have been less than the fastest there was."""
+
+BURST = 16 << 20
+"""Bytes of WAL that an idle primary may write before anybody sees it: one file of WAL."""
 
 HAND_OVERS_MAX = 3
 """How often leadership is offered to the same node in one term: after that it counts as unfit,
@@ -58,6 +66,14 @@ class View:
     """Whose answers prove that they have all that was acknowledged."""
     mode: Synchronous = "off"
     """For whom the next reign waits."""
+    maximum_lag: float = inf
+    """Bytes of WAL that a new primary may lack by itself, where nothing is guaranteed."""
+    accepted: bool = False
+    """An operator would rather lose something than wait."""
+    unseen: float | None = None
+    """Seconds since the former primary was last heard; None: never, by this node."""
+    wal_rate: float = 0.0
+    """Most bytes of WAL a second that it was seen to write."""
     databases: frozenset[int] = frozenset()
     """Nodes that may take over, this one included."""
     deaf: frozenset[int] = frozenset()
@@ -98,6 +114,20 @@ class Begin:
 
 
 Decision = Wait | Ask | HandOver | Begin
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Who would be the next primary, and at what price."""
+
+    best: PositionReply | None
+    against: str
+    """Why it does not become it by itself; "" when it does."""
+    standbys: tuple[int, ...] = ()
+    lost: int = 0
+    """Bytes of WAL that are known to be missing there."""
+    bound: int | None = None
+    """Bytes of WAL that can be missing there at most; None: nobody can tell."""
 
 
 @dataclass(slots=True)
@@ -152,23 +182,41 @@ class Succession:
         return Wait(reason, min(again, self.until) if view.now < self.until else again)
 
     def _choose(self, view: View, reign: Reign) -> Decision:
+        choice = self.choice(view, reign)
+        best = choice.best
+        if best is None or (choice.against and not view.accepted):
+            return self._ask(view, choice.against)
+        if best.node != view.me:
+            self.offered[best.node] = self.offered.get(best.node, 0) + 1
+            return HandOver(best.node)
+        begun = _next(view, reign, best.timeline, best.position, choice.standbys)
+        accepted = bool(choice.against)
+        return Begin(replace(begun, lost_bytes=choice.lost, bound_bytes=choice.bound, accepted=accepted))
+
+    def choice(self, view: View, reign: Reign) -> Choice:
+        """Who would follow ``reign`` by the answers that are here, and what stands against it."""
         answers = dict(self.replies)
         if view.own is not None:
             answers[view.me] = view.own
         able = [answer for answer in answers.values() if self._able(answer, reign)]
         if not able:
-            return self._ask(view, "no node has a database that can take over: " + _faults(answers, reign))
+            return Choice(None, "no node has a database that can take over: " + _faults(answers, reign))
         reigns = {one.number: one.node for one in view.reigns}
         unproven = shortfall(view.guarantees, {answer.node: answer for answer in able}, reigns)
-        if unproven:
-            return self._ask(view, f"nobody is known to have all that was acknowledged: {unproven}")
         line = _of_newest_line(able, view.reigns)
         best = max(line, key=lambda answer: (answer.timeline, answer.position, answer.node == view.me, -answer.node))
-        if best.node != view.me:
-            self.offered[best.node] = self.offered.get(best.node, 0) + 1
-            return HandOver(best.node)
-        standbys = _first_standbys(able, view)
-        return Begin(_next(view, reign, best.timeline, best.position, standbys, _lost(best, answers, view)))
+        lost = _lost(best, answers, view)
+        against = ""
+        if unproven:
+            against = f"nobody is known to have all that was acknowledged: {unproven}"
+        elif not view.guarantees and lost > view.maximum_lag:
+            against = (
+                f"node {best.node} has the newest database and lacks {lost} bytes of WAL that there were; "
+                f"cluster.maximum-lag allows {view.maximum_lag:.0f}"
+            )
+        proven = bool(view.guarantees) and not unproven
+        bound = 0 if proven else _bound(lost, final=_answered(answers, reign), view=view)
+        return Choice(best, against, _first_standbys(able, view), lost, bound)
 
     def _able(self, answer: PositionReply, reign: Reign) -> bool:
         return (
@@ -209,12 +257,10 @@ def _has_something_of(answer: PositionReply, reign: Reign) -> bool:
     return answer.served >= reign.number if answer.served else answer.timeline > reign.timeline
 
 
-def _next(
-    view: View, reign: Reign, timeline: int, position: int, standbys: tuple[int, ...], lost: int = 0
-) -> Reign:
+def _next(view: View, reign: Reign, timeline: int, position: int, standbys: tuple[int, ...]) -> Reign:
     guaranteed, needed = _guaranteed_by(standbys, view)
     return Reign(
-        reign.number + 1, view.me, view.term, timeline, position, reign.system_id, lost, guaranteed, needed
+        reign.number + 1, view.me, view.term, timeline, position, reign.system_id, 0, guaranteed, needed, 0
     )  # fmt: skip
 
 
@@ -258,6 +304,23 @@ def _lost(best: PositionReply, answers: dict[int, PositionReply], view: View) ->
     if view.primary_seen is not None:
         known.append(view.primary_seen)
     return max(0, *(position - best.position for timeline, position in known if timeline >= best.timeline), 0)
+
+
+def _answered(answers: dict[int, PositionReply], reign: Reign) -> bool:
+    """Whether the former primary's own directory has said where its WAL ends: then nothing is unknown."""
+    return any(answer.fit and answer.served == reign.number for answer in answers.values())
+
+
+def _bound(lost: int, *, final: bool, view: View) -> int | None:
+    """What can be missing at most: what is known, and what was written since the former primary was last heard.
+
+    It could write until its lease ended, which is over by now.
+    """
+    if final:
+        return lost
+    if view.unseen is None:
+        return None
+    return lost + max(BURST, int(RATE_MARGIN * view.wal_rate * view.unseen))
 
 
 def _names(nodes: frozenset[int]) -> str:

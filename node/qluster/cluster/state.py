@@ -16,6 +16,8 @@ from qluster.cluster.commands import (
     Founded,
     Guarantee,
     Guaranteed,
+    LossAccepted,
+    LossMeasured,
     NodeExpected,
     NodeMarked,
     Reign,
@@ -84,6 +86,9 @@ class State(Struct):
     """What all databases are told of their parameters and restarts."""
     switching: Switching = Switching()
     """Switchovers: planned, under way, the last one."""
+
+    loss_accepted: int = 0
+    """The reign after which the next one may lack what was acknowledged, because an operator said so; 0: none."""
 
     @property
     def reign(self) -> Reign | None:
@@ -175,17 +180,36 @@ class State(Struct):
                 self.settings = {key: Setting(value, value) for key, value in sorted(settings.items())}
             case SettingsChanged(changes):
                 self._change_settings(changes)
-            case Reign():
-                self._begin(body)
-            case Guaranteed(reign, guarantees):
-                if self.reign is not None and self.reign.number == reign:
-                    self.guarantees = guarantees
+            case Reign() | Guaranteed() | LossAccepted() | LossMeasured():
+                return self._rule(body)
             case NodeExpected(ip, role):
                 self.expected[ip] = role
             case NodeMarked(node, down):
                 self.down = sorted({*self.down, node} if down else {*self.down} - {node})
             case SwitchoverPlanned() | SwitchoverBegun() | Yielded() | SwitchoverEnded():
                 return self._switch(body, index)
+        return None
+
+    def _rule(self, body: Reign | Guaranteed | LossAccepted | LossMeasured) -> Refused | None:
+        match body:
+            case Reign():
+                self._begin(body)
+            case Guaranteed(reign, guarantees):
+                if self.reign is not None and self.reign.number == reign:
+                    self.guarantees = guarantees
+            case LossAccepted(reign):
+                return self._accept_loss(reign)
+            case LossMeasured(reign, left):
+                self.reigns = [
+                    msgspec.structs.replace(one, left_bytes=left) if one.number == reign else one for one in self.reigns
+                ]
+        return None
+
+    def _accept_loss(self, reign: int) -> Refused | None:
+        if self.reign is None or self.reign.number != reign:
+            now = self.reign.number if self.reign is not None else 0
+            return Refused("reign", f"reign {reign} is not in force, {now} is: look at GET /failover again")
+        self.loss_accepted = reign
         return None
 
     def _change_settings(self, changes: dict[str, str]) -> None:
@@ -220,6 +244,9 @@ class State(Struct):
             return
         self.reigns = [*self.reigns, reign][-REIGNS_MAX:]
         self.switching = self.switching.reigned(reign)
+        self.loss_accepted = 0
+        if reign.accepted:
+            self.guarantees = ()
         if reign.standbys is None:
             self.guarantees = ()
         elif not self.guarantees or self.guarantees[-1].primary != reign.node:

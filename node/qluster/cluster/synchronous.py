@@ -99,6 +99,8 @@ class Scene:
 
     now: float
     mode: Synchronous
+    strict: bool
+    """Rather nothing is acknowledged than by the primary alone."""
     me: int
     reign: int
     guarantees: tuple[Guarantee, ...]
@@ -159,6 +161,8 @@ class Synchrony:
         streams = {node for node, standby in scene.standbys.items() if standby.streaming}
         missed = {node for node in before if scene.now < self._streamed_at.get(node, -inf) + scene.patience}
         standbys = tuple(sorted(eligible & (streams | missed)))
+        if not standbys and scene.strict and eligible:
+            return Guarantee(scene.reign, scene.me, tuple(sorted(eligible)), 1)
         needed = needed_of(scene.mode, len(standbys), len(scene.databases))
         return Guarantee(scene.reign, scene.me, standbys, needed)
 

@@ -61,6 +61,8 @@ PACING_RATE_MIN = 64 * 1024
 """Below 64 KiB/s one entry of the usual largest size takes longer than a second."""
 PACING_RATE_MAX = 12_500_000_000
 """100 Gbit/s."""
+MAXIMUM_LAG_MAX = 1 << 50
+"""More than any disk holds: whoever is left takes over."""
 NODES_MAX = 100
 """No cluster is larger: every entry goes to every node."""
 LAG_MAX = 2**50
@@ -145,6 +147,12 @@ _CLUSTER = (
     Key("cluster.synchronous", Choice(get_args(Synchronous)), "off",
         "For whom a transaction waits before the database acknowledges it: nobody, so many replicas that with the "
         "primary they are a majority, or every replica that streams.", Change.LIVE),
+    Key("cluster.synchronous-strict", Flag(), "false",
+        "Whether transactions rather wait for ever than be acknowledged while no replica has them, when "
+        "`synchronous` is not `off`.", Change.LIVE),
+    Key("cluster.maximum-lag", Whole(0, MAXIMUM_LAG_MAX, "bytes"), "16777216",
+        "With `synchronous: off`: how much WAL a replica may lack, by all that is known, and take over by itself.",
+        Change.LIVE),
 )
 
 _API = (

@@ -72,6 +72,8 @@ class Cluster(Struct, rename="kebab", frozen=True, kw_only=True, forbid_unknown_
     autoremove_minimum: int
     remove_interval: float
     synchronous: Synchronous
+    synchronous_strict: bool
+    maximum_lag: int
 
 
 class Api(Struct, rename="kebab", frozen=True, kw_only=True, forbid_unknown_fields=True):

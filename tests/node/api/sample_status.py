@@ -25,7 +25,9 @@ SYSTEM_ID = 7300000000000000001
 SETTINGS = {
     "cluster.autoremove-enabled": "false",
     "cluster.autoremove-minimum": "3",
+    "cluster.maximum-lag": "16777216",
     "cluster.synchronous": "off",
+    "cluster.synchronous-strict": "false",
     "cluster.heartbeat-interval": "10s",
     "cluster.leader-voting-timeout": "10s",
     "cluster.node-timeout": "30s",

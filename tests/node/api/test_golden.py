@@ -45,6 +45,18 @@ SWITCHED = events.Done(0, {
     "leader": 2, "changed": True, "reign": 4, "write_gap_ms": 246,
     "phases_ms": dict(zip(PHASES, (31, 24, 104, 0, 4, 12, 90, 24), strict=True)),
 })  # fmt: skip
+FAILOVER = events.Done(43, {
+    "reign": 3, "primary": 1, "serves": True, "synchronous": "quorum", "maximum_lag": 16777216,
+    "nodes": [
+        {"node": 1, "able": False, "reason": "it is the primary", "timeline": None, "position": None},
+        {"node": 2, "able": True, "reason": "", "timeline": 2, "position": 83886080},
+        {"node": 3, "able": False, "reason": "it is not heard", "timeline": None, "position": None},
+    ],
+    "successor": 2, "by_itself": False, "reason": "nobody is known to have all that was acknowledged: only node 1 has "
+    "all that it acknowledged in reign 3, or 2 of nodes 2, 3 together, of which 1 can take over",
+    "known_loss_bytes": 0, "worst_loss_bytes": 16777216,
+})
+FORCED = events.Done(43, {"successor": 2, "known_loss_bytes": 0, "worst_loss_bytes": 16777216})
 CHANGE = b'{"cluster.node-timeout": "20s"}'
 ROUTES = {
     "is_leader": (request("GET", "/is-leader"), sample.healthy(), None),
@@ -68,6 +80,8 @@ ROUTES = {
     "leader": (request("GET", "/leader"), sample.healthy(), None),
     "change_leader": (request("POST", "/leader?node=2"), sample.healthy(), SWITCHED),
     "cancel_switchover": (request("DELETE", "/leader"), sample.healthy(), events.Done(43, {"changed": True})),
+    "failover": (request("GET", "/failover"), sample.healthy(), FAILOVER),
+    "force_failover": (request("POST", "/failover?reign=3&accept=data-loss"), sample.healthy(), FORCED),
     "add_node": (request("POST", "/node?ip=10.0.0.5&role=node"), sample.healthy(), DONE),
     "promote_node": (request("PATCH", "/node/4?db-port=5432"), sample.healthy(), DONE),
     "remove_node": (request("DELETE", "/node/3"), sample.healthy(), DONE),

@@ -64,6 +64,8 @@ def keyed(method: str, target: str, key: str = "k-1", body: bytes = b"") -> Requ
         (request("GET", "/kv/a?consistency=leader"), events.ValueReadRequested(TICKET, "a", "leader")),
         (request("GET", "/kv"), events.ValuesListRequested(TICKET, "", "", "local")),
         (request("GET", "/kv?prefix=a&after=ab"), events.ValuesListRequested(TICKET, "a", "ab", "local")),
+        (request("GET", "/failover"), events.FailoverShown(TICKET)),
+        (request("POST", "/failover?reign=7&accept=data-loss"), events.FailoverRequested(TICKET, "", 7)),
         (request("GET", "/map?consistency=leader"), events.ReadRequested(TICKET, "leader")),
         (request("GET", "/config?consistency=lease"), events.ReadRequested(TICKET, "lease")),
     ],
@@ -176,7 +178,11 @@ def test_outcome_of_the_store_that_needs_the_status_looks_at_it(outcome: events.
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda each: each.name)
 def test_node_without_a_cluster_says_so(operation) -> None:
     path = operation.path.replace("{node}", "3").replace("{key}", "a")
-    query = {"add_node": (("ip", "10.0.0.9"),), "change_leader": (("node", "2"),)}.get(operation.name, ())
+    needed = {
+        "add_node": (("ip", "10.0.0.9"),), "change_leader": (("node", "2"),),
+        "force_failover": (("reign", "1"), ("accept", "data-loss")),
+    }  # fmt: skip
+    query = needed.get(operation.name, ())
     body, headers = (b'{"a": 1}', {"content-type": "application/json"}) if operation.body in JSON_BODIES else (b"", {})
     asked = Request(operation.method, path, query, headers, body, Rights.OPERATE)
     sent = decide(asked, lambda: sample.unjoined(), TICKET)

@@ -114,6 +114,14 @@ def test_wrong_words_are_a_wrong_command_line(words: list[str], capsys: pytest.C
     assert "usage: qluster" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("words", [["--reign", "3"], ["--accept-data-loss"]])
+def test_half_a_word_forces_no_failover(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["failover", "--config", written(tmp_path / "config.yaml"), *words]) == EXIT_USAGE
+    assert "--reign N and --accept-data-loss together" in capsys.readouterr().err
+
+
 def test_help_names_every_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == EXIT_DONE
     text = capsys.readouterr().out

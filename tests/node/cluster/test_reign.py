@@ -101,7 +101,7 @@ def test_loss_that_is_known_is_told() -> None:
 
 def test_last_primary_goes_on_without_asking() -> None:
     decision = search().decide(replace(VIEW, me=1))
-    assert decision == Begin(Reign(5, 1, 9, 2, 500, SYSTEM))
+    assert decision == Begin(Reign(5, 1, 9, 2, 500, SYSTEM, bound_bytes=0))
 
 
 def test_last_primary_whose_database_is_gone_asks() -> None:

@@ -128,6 +128,7 @@ class Cluster:
     streaming: set[int] = field(default_factory=set)
     positions: dict[int, int] = field(default_factory=dict)
     written: int = 10
+    strict: bool = False
     told: Guarantee | None = None
     """What the server was last told."""
     obeys: Guarantee | None = None
@@ -144,7 +145,8 @@ class Cluster:
         }  # fmt: skip
         return self.synchrony.step(
             Scene(
-                now=self.now, mode=self.mode, me=1, reign=1, guarantees=self.guarantees, databases=self.databases,
+                now=self.now, mode=self.mode, strict=self.strict, me=1, reign=1,
+                guarantees=self.guarantees, databases=self.databases,
                 standbys=standbys, told=waits_for(self.told), position=self.written, patience=PATIENCE,
             )
         )  # fmt: skip
@@ -185,6 +187,21 @@ def test_standbys_are_let_in_when_they_stream_and_taken_out_when_they_are_away_t
     cluster.streaming = set()
     none = Guarantee(1, 1, (), 0)
     assert cluster.follow() == [(one, none), (none,)]
+
+
+def test_strict_never_waits_for_nobody_once_there_is_somebody() -> None:
+    alone = Cluster(databases=frozenset({1}), strict=True)
+    assert alone.follow() == [(Guarantee(1, 1, (), 0),)], "it could not be founded otherwise"
+    cluster = Cluster(strict=True, streaming={2, 3}, positions={2: 10, 3: 10})
+    cluster.follow()
+    cluster.streaming = set()
+    cluster.follow()
+    assert cluster.guarantees[-1] == Guarantee(1, 1, (2, 3), 1), "whoever comes back first"
+    cluster.databases = frozenset({1, 2})
+    cluster.follow()
+    assert cluster.guarantees[-1] == Guarantee(1, 1, (2,), 1)
+    cluster.strict = False
+    assert cluster.follow()[-1] == (Guarantee(1, 1, (), 0),)
 
 
 def test_nobody_is_let_in_who_may_not_take_over() -> None:
@@ -291,7 +308,7 @@ def _nothing_is_lost(cluster: Cluster) -> None:
 
 def walk(seed: int, nodes: int, steps: int = 300) -> Cluster:
     """A primary's life in which anything happens; its loss is thought of at each moment."""
-    random, cluster = Random(seed), Cluster(databases=frozenset(range(1, nodes + 1)))
+    random, cluster = Random(seed), Cluster(databases=frozenset(range(1, nodes + 1)), strict=seed % 3 == 0)
     cluster.guarantees = (Guarantee(1, 1, (), 0),)
     cluster.told = cluster.obeys = cluster.guarantees[0]
     for _ in range(steps):

@@ -125,6 +125,13 @@ class Site:
             return {}
         return answer.json() if answer.status_code == 200 else {}
 
+    def get(self, number: int, path: str) -> requests.Response:
+        """A reading."""
+        return requests.get(
+            f"https://{self.ip(number)}:8080{path}", timeout=5, verify=str(self.root / "ca.crt"),
+            headers={"Authorization": "Bearer read-token-of-the-test"},
+        )  # fmt: skip
+
     def post(self, number: int, path: str, body: object = None) -> requests.Response:
         """A write."""
         return requests.post(

@@ -75,3 +75,11 @@ def test_former_primary_acknowledges_nothing_once_another_does(hosts: Hosts, str
     [successor] = hosts.writable()
     lost = [row for row in ledger.missing(successor) if row[1] != primary]
     assert not lost, f"the new primary never failed, and misses rows of its own: {lost[:3]}"
+    wait_for("what the former primary took back", lambda: reign(hosts, successor)["left_bytes"] is not None, 20)
+    after = reign(hosts, successor)
+    assert after["left_bytes"] <= after["bound_bytes"] and not after["accepted"], after
+
+
+def reign(hosts: Hosts, number: int) -> dict[str, int]:
+    """The reign in force as a host shows it."""
+    return hosts.map(number)["cluster"]["reign"]  # type: ignore[index, no-any-return]

@@ -54,6 +54,17 @@ def test_nothing_acknowledged_is_missing_after_a_failover(hosts: Hosts, strike: 
     assert len(ledger.acknowledged) > 50 and ledger.missing(successor) == []
 
 
+def test_leader_says_who_would_take_over_and_forces_nothing_while_it_serves(hosts: Hosts) -> None:
+    wait_for("a guarantee", lambda: hosts.whole() and covered(hosts, 2), 60)
+    [primary] = hosts.writable()
+    found = hosts.get(primary, "/failover").json()
+    assert found["by_itself"] and found["successor"] and found["worst_loss_bytes"] == 0, found
+    refused = hosts.post(primary, f"/failover?reign={found['reign']}&accept=data-loss")
+    assert refused.status_code == 409 and "POST /leader" in refused.json()["message"], refused.text
+    elsewhere = hosts.get(next(number for number in NUMBERS if number != primary), "/failover")
+    assert elsewhere.status_code == 417
+
+
 def test_nothing_acknowledged_is_missing_after_the_database_died(hosts: Hosts) -> None:
     wait_for("a guarantee", lambda: hosts.whole() and covered(hosts, 2), 60)
     [primary] = hosts.writable()

@@ -324,7 +324,7 @@ class Checks:
         """D2: whoever serves has every transaction that was acknowledged under a guarantee."""
         node, database = host.node, host.database
         assert node is not None and database is not None
-        if node.state.reign is not None and node.state.reign.standbys is None:
+        if node.state.reign is not None and (node.state.reign.standbys is None or node.state.reign.accepted):
             self._promised.pop(node.cluster, None)  # somebody gave up the guarantee
         position, digest = self._promised.get(node.cluster, (0, 0))
         if position and database.wal.digest(position) != digest:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from qluster.events import (
+    FailoverRequested,
     LeaderChangeRequested,
     NodeAddRequested,
     NodePromoteRequested,
@@ -109,7 +110,19 @@ def lose_who_confirmed(world: World) -> None:
             host.database.kill()
             host.look()
     primary.crash(held=True)
+    if world.random.random() < 0.3:
+        world.at(world.now + 3.0, lambda: accept_loss(world))
     world.at(world.now + world.random.uniform(4.0, 12.0), lambda: start_again(primary))
+
+
+def accept_loss(world: World) -> None:
+    """An operator would rather lose something than wait for those who are away."""
+    host = world.leader()
+    reign = host.node.state.reign if host is not None and host.node is not None else None
+    if host is not None and reign is not None and world.primary() is None:
+        world.tell(f"loss is accepted after reign {reign.number}")
+        world.count("loss accepted")
+        world.clients.ask(host, FailoverRequested(world.clients.ticket(), "", reign.number))
 
 
 def lose_what_was_shown(world: World) -> None:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 
 from qluster.database.orders import Clone, Rewind
 from qluster.database.settings import connection_text, restore_command, settings_text
-from qluster.database.wal import Course
+from qluster.database.wal import Course, position_of
 from qluster.edge.postgres.directory import STANDBY_SIGNAL
 from qluster.edge.postgres.failure import PostgresFailed
 from qluster.edge.postgres.following import await_primary, check_same_database, read_course, upstream_session
@@ -73,19 +74,20 @@ async def _sync_arguments(site: Site) -> list[str]:
     return []
 
 
-async def rewind(site: Site, order: Rewind) -> None:
-    """Take back what the upstream does not have."""
+async def rewind(site: Site, order: Rewind) -> int:
+    """Take back what the upstream does not have: so many bytes of WAL."""
     async with upstream_session(site, order.upstream) as connection:
         await await_primary(connection, order.system_id)
         if await _ends_before(site, await read_course(connection)):
             await _save_segments(site)
             _become_standby(site, order)
             log.info("database-rejoins upstream=%s:%d rewind=not-needed", *order.upstream)
-            return
+            return 0
         # Before its first checkpoint a new primary's control file names the old timeline, and a
         # rewind would see nothing to do.
         await connection.row("CHECKPOINT", limit=CHECKPOINT_LIMIT)
     await _stop_cleanly(site, order)
+    end = (await site.control()).position
     await _save_segments(site)
     site.configure_secrets()
     arguments = [
@@ -99,7 +101,9 @@ async def rewind(site: Site, order: Rewind) -> None:
     site.note_phase("rewind")
     ended = await site.programs.check("pg_rewind", arguments, time_limit=REWIND_LIMIT)
     _become_standby(site, order)
-    log.info("database-rewound to=%s:%d said=%s", *order.upstream, ended.complaint)
+    left = given_up(ended.complaint, end)
+    log.info("database-rewound to=%s:%d left-bytes=%d said=%s", *order.upstream, left, ended.complaint)
+    return left
 
 
 async def _ends_before(site: Site, upstream: Course) -> bool:
@@ -120,6 +124,12 @@ def _become_standby(site: Site, order: Rewind) -> None:
     site.directory.mark(standby=True)
     site.remember(Record(system_id=order.system_id))
     site.standing = ""
+
+
+def given_up(said: str, end: int) -> int:
+    """Bytes of WAL between the place where both parted, as pg_rewind says it, and the end of what was here."""
+    parted = re.search(r"diverged at WAL location ([0-9A-F]+/[0-9A-F]+)", said)
+    return max(0, end - position_of(parted[1])) if parted else 0
 
 
 async def _stop_cleanly(site: Site, order: Rewind) -> None:

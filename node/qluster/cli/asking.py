@@ -1,0 +1,58 @@
+"""Asks the node on this host, or the leader that it names, on behalf of a command.
+
+It must not know what is asked, nor print.
+"""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from qluster.config import Config
+from qluster.edge.client import ClientError, HttpAnswer, ask
+
+ASK_SECONDS = 15.0
+"""A write is confirmed within ten seconds, or the leader says that it is not."""
+
+ELSEWHERE = 417
+"""The code of a node that does not lead."""
+
+
+class Unanswered(Exception):
+    """There is no answer to go on with; the sentence says why, and what to do."""
+
+
+def ask_leader(config: Config, method: str, path: str) -> HttpAnswer:
+    """The leader's answer of code 200; raises :class:`Unanswered` with the reason for any other."""
+    file = config.api.read_token_file if method == "GET" else config.api.operate_token_file
+    try:
+        token = Path(file).read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise Unanswered(f"{file} cannot be read ({error}). Run this as the user of the service.") from None
+    try:
+        answer = asyncio.run(_ask(config, method, path, token))
+    except ClientError as error:
+        raise Unanswered(str(error)) from None
+    if answer.code != 200:
+        raise Unanswered(refusal(answer))
+    return answer
+
+
+async def _ask(config: Config, method: str, path: str, token: str) -> HttpAnswer:
+    place = (config.ip, config.api_port)
+    answer = await ask(place, method, path, ca_file=config.api.ca_file, token=token, timeout=ASK_SECONDS)
+    leader = answer.document().get("leader") if answer.code == ELSEWHERE else None
+    if not isinstance(leader, dict):
+        return answer
+    place = (str(leader["ip"]), int(leader["api_port"]))
+    return await ask(place, method, path, ca_file=config.api.ca_file, token=token, timeout=ASK_SECONDS)
+
+
+def refusal(answer: HttpAnswer) -> str:
+    """An answer that is none of code 200, for people."""
+    try:
+        document = answer.document()
+        faults = "".join(f"; {each['field']} {each['message']}" for each in document.get("faults") or ())
+        return f"the node answers {answer.code}: {document['message']}{faults} {document.get('hint', '')}".strip()
+    except (ClientError, KeyError, TypeError):
+        return f"the node answers {answer.code} without a reason. Is this the port of qluster?"
