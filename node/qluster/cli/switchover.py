@@ -11,8 +11,8 @@ import uuid
 from argparse import Namespace
 from pathlib import Path
 
+from qluster.cli.asking import refusal
 from qluster.cli.exits import EXIT_DONE, EXIT_TROUBLE, EXIT_USAGE
-from qluster.cli.show import refusal
 from qluster.config import Config
 from qluster.edge.client import ClientError, HttpAnswer, ask
 
