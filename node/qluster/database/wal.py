@@ -38,6 +38,12 @@ def segment_start(name: str, segment_size: int) -> int:
     return int(match[2], 16) * (1 << 32) + int(match[3], 16) * segment_size
 
 
+def segment_name(timeline: int, position: int, segment_size: int) -> str:
+    """The file of a timeline that has this position."""
+    high, low = divmod(position // segment_size, (1 << 32) // segment_size)
+    return f"{timeline:08X}{high:08X}{low:08X}"
+
+
 @dataclass(frozen=True, slots=True)
 class Fork:
     """The way left this timeline at this position."""
@@ -76,6 +82,22 @@ class Course:
     history: tuple[Fork, ...] = ()
     oldest: int | None = None
     """Where its oldest WAL segment begins; None when unknown."""
+    cut: frozenset[int] = frozenset()
+    """Older timelines whose end it cannot send any more, see :func:`last_segments`."""
+
+
+def last_segments(timeline: int, history: tuple[Fork, ...], segment_size: int) -> dict[int, str]:
+    """Older timeline → the file from which a server sends the end of it.
+
+    That is a file of the next timeline, which began with a copy. When that one is left within the same segment,
+    its file is renamed for the archive (``.partial``), and a standby that is still on the older one, and was
+    away for two promotions, would be refused for ever: "requested WAL segment has already been removed".
+    """
+    following = [fork.timeline for fork in history[1:]] + [timeline] * bool(history)
+    return {
+        fork.timeline: segment_name(later, fork.position, segment_size)
+        for fork, later in zip(history, following, strict=True)
+    }
 
 
 def compare(timeline: int, position: int, upstream: Course) -> Literal["fits", "diverged", "outrun"]:
@@ -93,6 +115,9 @@ def compare(timeline: int, position: int, upstream: Course) -> Literal["fits", "
     if position > limit:
         return "diverged"
     if upstream.oldest is not None and position < upstream.oldest:
+        return "outrun"
+    ahead = (fork for fork in upstream.history if fork.timeline >= timeline and fork.position > position)
+    if any(fork.timeline in upstream.cut for fork in ahead):
         return "outrun"
     return "fits"
 

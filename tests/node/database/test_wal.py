@@ -10,6 +10,7 @@ from qluster.database.wal import (
     control_of,
     history_name,
     history_of,
+    last_segments,
     position_of,
     position_text,
     segment_start,
@@ -89,6 +90,28 @@ HISTORY = (Fork(1, 1000), Fork(3, 2000))
 )
 def test_whether_a_standby_can_follow(timeline: int, position: int, verdict: str) -> None:
     assert compare(timeline, position, Course(5, 3000, HISTORY, oldest=500)) == verdict
+
+
+@pytest.mark.parametrize(
+    ("timeline", "position", "cut", "verdict"),
+    [
+        pytest.param(1, 900, {1}, "outrun", id="the end of its timeline cannot be sent"),
+        pytest.param(1, 900, {3}, "outrun", id="nor the end of one on its way"),
+        pytest.param(1, 1000, {1}, "fits", id="it has that end"),
+        pytest.param(3, 1500, {1}, "fits", id="what it has behind it does not matter"),
+        pytest.param(5, 2500, {1, 3}, "fits", id="it is on the upstream's own"),
+    ],
+)
+def test_whether_the_ends_of_older_timelines_can_be_sent(
+    timeline: int, position: int, cut: set[int], verdict: str
+) -> None:
+    assert compare(timeline, position, Course(5, 3000, HISTORY, oldest=500, cut=frozenset(cut))) == verdict
+
+
+def test_the_end_of_a_timeline_lies_in_a_file_of_the_next_one() -> None:
+    history = (Fork(1, 0x5000060), Fork(3, 0x1_02000000))
+    assert last_segments(11, history, 16 * MEBI) == {1: "000000030000000000000005", 3: "0000000B0000000100000002"}
+    assert last_segments(1, (), 16 * MEBI) == {}
 
 
 def test_unknown_oldest_wal_outruns_nobody() -> None:

@@ -15,7 +15,7 @@ import pytest
 import pytest_asyncio
 from edge.postgres_world import Host, World, until, worlds
 from qluster.database.failures import Failures
-from qluster.database.orders import Clone, StopFast
+from qluster.database.orders import Clone, Promote, StartStandby, StopFast, StopImmediate
 from qluster.database.plan import Wanted, next_order, reason
 from qluster.edge.guard import Guard
 from qluster.edge.postgres import PostgresFailed
@@ -159,6 +159,23 @@ async def test_a_standby_that_lost_its_wal_upstream_is_copied_anew(world: World)
     given = await settle(second, follow(first, 1, system_id))
     assert given[0] == "StartStandby" and given[-2:] == ["Clone", "StartStandby"]
     await until(lambda: _counts(second, 106))
+
+
+async def test_a_standby_that_missed_two_promotions_within_one_wal_file_is_copied_anew(world: World) -> None:
+    """The primary cannot send the end of the standby's timeline any more, and the server never heals by itself."""
+    system_id, (first, second) = await cluster(world)
+    await first.sql("CREATE TABLE t AS SELECT generate_series(1, 100) AS n")
+    await until(lambda: _counts(second, 100))
+    await second.hand.perform(StopFast())
+    await first.sql("INSERT INTO t VALUES (0)")
+    for number in (2, 3):
+        await first.hand.perform(StopImmediate())
+        await first.hand.perform(StartStandby(None, first.terms))
+        await first.hand.perform(Promote(number, first.terms))
+        await first.sql("INSERT INTO t VALUES (0)")
+    given = await settle(second, follow(first, 3, system_id))
+    assert given[-2:] == ["Clone", "StartStandby"], given
+    await until(lambda: _counts(second, 103))
 
 
 async def test_a_clone_that_is_cancelled_begins_again(world: World) -> None:

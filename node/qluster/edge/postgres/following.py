@@ -11,7 +11,7 @@ import logging
 from typing import Any
 
 from qluster.database.orders import Adjust, Detach, Follow, Terms
-from qluster.database.wal import Course, compare, history_name, history_of, position_of
+from qluster.database.wal import Course, compare, history_name, history_of, last_segments, position_of
 from qluster.edge.postgres.failure import PostgresFailed
 from qluster.edge.postgres.looking import STATE, position_in, receiver_of, timeline_in
 from qluster.edge.postgres.session import Remote, remote
@@ -45,6 +45,8 @@ OLDEST = """
 SELECT min(substr(name, 9)) AS segment, pg_size_bytes(current_setting('wal_segment_size')) AS segment_size
   FROM pg_ls_waldir() WHERE name ~ '^[0-9A-F]{24}$'
 """
+
+THERE = "SELECT array_agg(name) AS names FROM pg_ls_waldir() WHERE name = ANY($1::text[])"
 
 
 async def adjust(site: Site, order: Adjust) -> None:
@@ -231,6 +233,10 @@ async def read_course(connection: Remote) -> Course:
     oldest = await connection.row(OLDEST)
     number = int(oldest["segment"][:8], 16) * (1 << 32) + int(oldest["segment"][8:], 16) * oldest["segment_size"]
     try:
-        return Course(timeline, position_of(row["flushed"]), history_of(history), number)
+        forks = history_of(history)
+        sources = last_segments(timeline, forks, oldest["segment_size"])
+        there = (await connection.row(THERE, list(sources.values())))["names"] or ()
+        cut = frozenset(older for older, name in sources.items() if name not in there)
+        return Course(timeline, position_of(row["flushed"]), forks, number, cut)
     except ValueError as error:
         raise PostgresFailed(f"the database at {connection.where}: {error}") from None
