@@ -152,8 +152,10 @@ class Hosting:
             # Without a lease the guard ends what runs; what is not yet running must not be started after that.
             held = qraft.lease_until > now and not node.governing.handing_over
             kind = "primary" if held else "stopped"
-            turn = self._turn()
-            return Wanted(kind, reign.number, None, reign.system_id, self._since(), terms, turn)  # type: ignore[arg-type]
+            return Wanted(
+                kind,  # type: ignore[arg-type]
+                reign.number, None, reign.system_id, self._since(), terms, self._turn(), reign.branch,
+            )  # fmt: skip
         if reign.node == node.me and node.governing.handing.given_up(reign.number) and self._asked != qraft.term:
             # It was shut down in order for another node: as it lies there it will follow that node soonest.
             return Wanted("stopped", reign.number, None, reign.system_id, None, terms)

@@ -38,6 +38,8 @@ class Reign(Struct, frozen=True, tag="reign", array_like=True):
     ``bound_bytes``: so much WAL at most may be missing here that was acknowledged; None: nobody can tell.
     ``accepted``: an operator would rather lose something than wait; what was guaranteed before is void.
     ``left_bytes``: how much of its own WAL the former primary gave up when it came back; None: not yet known.
+    ``branch`` is the timeline that a promotion in this reign begins: no other reign has the same. 0: a version
+    decided that left the number to the server.
     """
 
     number: int
@@ -52,6 +54,7 @@ class Reign(Struct, frozen=True, tag="reign", array_like=True):
     bound_bytes: int | None = None
     accepted: bool = False
     left_bytes: int | None = None
+    branch: int = 0
 
 
 class Guarantee(Struct, frozen=True, array_like=True):

@@ -172,7 +172,10 @@ class Succession:
         if view.system_id is None or not view.intact:
             return Wait("the database is being founded")
         standbys, needed = _guaranteed_by((), view)
-        return Begin(Reign(1, view.me, view.term, *view.found_at, view.system_id, 0, standbys, needed))
+        timeline, position = view.found_at
+        return Begin(Reign(
+            1, view.me, view.term, timeline, position, view.system_id, 0, standbys, needed, branch=timeline
+        ))  # fmt: skip
 
     def _ask(self, view: View, reason: str) -> Decision:
         if view.now >= self.asked_at + view.retry:
@@ -237,10 +240,9 @@ def _of_newest_line(able: list[PositionReply], reigns: tuple[Reign, ...]) -> lis
 
     A line is an unbroken row of reigns of one node: nobody else wrote in between.
 
-    Timeline and position alone do not tell branches apart: two servers promoted from the same timeline give
-    the new one the same number, and a former primary that was cut off may have written far on its own. But
-    the log says from which timeline each reign began. Its primary knows that it served in it; a standby
-    that followed it past the promotion is on a later timeline. A line that left no trace with anybody who
+    Position alone does not tell branches apart: a former primary that was cut off may have written far on its
+    own. But the log says which timeline each reign began. Its primary knows that it served in it; a standby
+    that followed it past the promotion is on that timeline or a later one. A line that left no trace with anybody who
     answered has no row that could still be lost: the one before it counts.
     """
     for place in range(len(reigns) - 1, -1, -1):
@@ -254,14 +256,20 @@ def _of_newest_line(able: list[PositionReply], reigns: tuple[Reign, ...]) -> lis
 def _has_something_of(answer: PositionReply, reign: Reign) -> bool:
     if reign.number == 1:
         return True  # it began with the database itself: every standby was cloned from it
-    return answer.served >= reign.number if answer.served else answer.timeline > reign.timeline
+    return answer.served >= reign.number if answer.served else answer.timeline >= _begun_by(reign)
 
 
 def _next(view: View, reign: Reign, timeline: int, position: int, standbys: tuple[int, ...]) -> Reign:
     guaranteed, needed = _guaranteed_by(standbys, view)
     return Reign(
-        reign.number + 1, view.me, view.term, timeline, position, reign.system_id, 0, guaranteed, needed, 0
+        reign.number + 1, view.me, view.term, timeline, position, reign.system_id, 0, guaranteed, needed, 0,
+        branch=max(timeline, _begun_by(reign)) + 1,
     )  # fmt: skip
+
+
+def _begun_by(reign: Reign) -> int:
+    """The timeline that this reign began, if it was promoted and not only started again."""
+    return reign.branch or reign.timeline + 1
 
 
 def _guaranteed_by(standbys: tuple[int, ...], view: View) -> tuple[tuple[int, ...] | None, int]:

@@ -63,10 +63,15 @@ class StartPrimary:
 
 @dataclass(frozen=True, slots=True)
 class Promote:
-    """Make a running, detached standby the primary of this reign, on a timeline of its own."""
+    """Make a running, detached standby the primary of this reign, on a timeline of its own.
+
+    ``timeline`` is its number, at least: left to itself a server takes the next one that it does not know of, and
+    so does another that is promoted because nobody could follow the first.
+    """
 
     reign: int
     terms: Terms = Terms()
+    timeline: int = 0
 
 
 @dataclass(frozen=True, slots=True)

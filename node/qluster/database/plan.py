@@ -60,6 +60,8 @@ class Wanted:
     terms: Terms = field(default_factory=Terms)
     restart: int = 0
     """Index of the entry that gave this server its turn to restart; 0: it is not its turn."""
+    branch: int = 0
+    """The timeline that a promotion begins; 0: the next one."""
 
 
 def next_order(facts: Facts, wanted: Wanted, failures: Failures, now: float = inf) -> Order | None:
@@ -213,7 +215,7 @@ def _reigning(facts: Facts, wanted: Wanted) -> Order | None:
         return StopFast()
     if facts.upstream is not None or facts.receiver != "none":
         return Detach(wanted.terms)
-    return Promote(wanted.reign, wanted.terms)
+    return Promote(wanted.reign, wanted.terms, wanted.branch)
 
 
 def _run_start(wanted: Wanted) -> int:

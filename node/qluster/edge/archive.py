@@ -17,6 +17,8 @@ import os
 import sys
 import zlib
 
+RESERVED = b"# reserved by qluster"
+"""How a timeline history begins that only keeps its number from being taken."""
 CHUNK = 1024 * 1024
 """Bytes read at once."""
 
@@ -31,12 +33,19 @@ def archive(directory: str, system_id: str, path: str, name: str) -> str:
         return f"{system_id!r} is no system id"
     directory = _folder(directory, system_id)
     target = os.path.join(directory, name)
-    if os.path.exists(target):
-        return _compare(path, target)
+    known = os.path.exists(target)
+    if known and _reserved(path):
+        return ""
+    if known and not _reserved(target):
+        refusal = _compare(path, target)
+        return refusal and _beside(directory, path, name, refusal)
     part = os.path.join(directory, f".{name}.{_writer()}.part")
     try:
         _copy(path, part)
-        _publish(part, target)
+        if known:
+            os.replace(part, target)
+        else:
+            _publish(part, target)
     except FileExistsError:
         return _compare(path, target)
     finally:
@@ -56,6 +65,28 @@ def _folder(archive: str, system_id: str) -> str:
             return folder
         _sync_directory(archive)
     return folder
+
+
+def _beside(directory: str, path: str, name: str, refusal: str) -> str:
+    """The rest of a timeline that several servers left, each at a place of its own, is kept of each of them.
+
+    Nothing is restored from such a file, but the server would ask for ever, and keep all WAL meanwhile.
+    """
+    if not name.endswith(".partial"):
+        return refusal
+    part = os.path.join(directory, f".{name}.{_writer()}.part")
+    _copy(path, part)
+    os.replace(part, os.path.join(directory, f"{name}.{_writer()}"))
+    _sync_directory(directory)
+    return ""
+
+
+def _reserved(path: str) -> bool:
+    """A real history may take the place of such a file, and not the reverse."""
+    if not path.endswith(".history"):
+        return False
+    with open(path, "rb") as file:
+        return file.read(len(RESERVED)) == RESERVED
 
 
 def _writer() -> str:

@@ -13,7 +13,7 @@ from qluster.cluster.state import State, decode, encode
 from qluster.events import Entry
 
 SYSTEM = 77
-FIRST = Reign(1, 1, 3, 1, 0, SYSTEM, 0, (), 0)
+FIRST = Reign(1, 1, 3, 1, 0, SYSTEM, 0, (), 0, branch=1)
 BOTH = Guarantee(1, 1, (2, 3), 1)
 
 
@@ -75,13 +75,13 @@ def search(*replies: PositionReply) -> Succession:
 
 def test_reign_begins_when_the_answers_prove_that_nothing_is_missing() -> None:
     decision = search(reply(3, 800)).decide(replace(VIEW, own=reply(2, 900)))
-    assert decision == Begin(Reign(2, 2, 9, 1, 900, SYSTEM, 0, (1, 3), 1, bound_bytes=0))
+    assert decision == Begin(Reign(2, 2, 9, 1, 900, SYSTEM, 0, (1, 3), 1, bound_bytes=0, branch=2))
 
 
 def test_who_must_confirm_is_never_nobody_or_a_node_that_never_served_would_have_to_come_back() -> None:
     alone = replace(VIEW, guarantees=(Guarantee(1, 1, (2, 3), 2),), own=reply(2, 900), now=1000.0, mode="all")
     decision = search().decide(alone)
-    assert decision == Begin(Reign(2, 2, 9, 1, 900, SYSTEM, 0, (1, 3), 2, bound_bytes=0))
+    assert decision == Begin(Reign(2, 2, 9, 1, 900, SYSTEM, 0, (1, 3), 2, bound_bytes=0, branch=2))
 
 
 def test_nobody_reigns_without_the_proof_however_long_it_takes() -> None:
@@ -115,9 +115,9 @@ def test_new_reign_waits_for_those_who_answered(mode: str, standbys: tuple[int, 
 
 def test_last_primary_goes_on_with_those_who_followed_it() -> None:
     decision = search().decide(replace(VIEW, me=1))
-    assert decision == Begin(Reign(2, 1, 9, 1, 0, SYSTEM, 0, (2, 3), 1, bound_bytes=0))
+    assert decision == Begin(Reign(2, 1, 9, 1, 0, SYSTEM, 0, (2, 3), 1, bound_bytes=0, branch=2))
 
 
 def test_founding_waits_for_nobody_yet() -> None:
     decision = search().decide(replace(VIEW, reign=None, reigns=(), guarantees=(), me=1))
-    assert decision == Begin(Reign(1, 1, 9, 1, 0, SYSTEM, 0, (), 0))
+    assert decision == Begin(Reign(1, 1, 9, 1, 0, SYSTEM, 0, (), 0, branch=1))

@@ -45,7 +45,7 @@ def test_leader_waits_for_every_living_node() -> None:
 
 def test_best_position_here_begins_a_reign() -> None:
     decision = search(reply(1, 900), reply(3, 800)).decide(replace(VIEW, own=reply(2, 900)))
-    assert decision == Begin(Reign(5, 2, 9, 2, 900, SYSTEM))
+    assert decision == Begin(Reign(5, 2, 9, 2, 900, SYSTEM, branch=4))
 
 
 def test_best_position_elsewhere_is_handed_the_leadership() -> None:
@@ -101,7 +101,7 @@ def test_loss_that_is_known_is_told() -> None:
 
 def test_last_primary_goes_on_without_asking() -> None:
     decision = search().decide(replace(VIEW, me=1))
-    assert decision == Begin(Reign(5, 1, 9, 2, 500, SYSTEM, bound_bytes=0))
+    assert decision == Begin(Reign(5, 1, 9, 2, 500, SYSTEM, bound_bytes=0, branch=4))
 
 
 def test_last_primary_whose_database_is_gone_asks() -> None:
@@ -134,7 +134,7 @@ def test_founder_reigns_when_its_database_is_founded(system_id: int | None) -> N
     if system_id is None:
         assert isinstance(decision, Wait)
     else:
-        assert decision == Begin(Reign(1, 2, 9, 1, 0, SYSTEM))
+        assert decision == Begin(Reign(1, 2, 9, 1, 0, SYSTEM, branch=1))
 
 
 def served(answer: PositionReply, reign: int) -> PositionReply:
@@ -165,7 +165,7 @@ def test_standby_of_the_first_line_takes_over_from_the_founder_when_it_has_as_mu
     # The founder was stopped by plan: its standby has all of it, on the timeline that both began with.
     reigns = line((1, 1, 0), (1, 1, 0))
     decision = choose(reigns, reply(2, 402, timeline=1), served(reply(1, 402, timeline=1), 1))
-    assert decision == Begin(Reign(3, 2, 9, 1, 402, SYSTEM))
+    assert decision == Begin(Reign(3, 2, 9, 1, 402, SYSTEM, branch=3))
     assert choose(reigns, reply(2, 402, timeline=1), served(reply(1, 403, timeline=1), 1)) == HandOver(1)
 
 
@@ -190,3 +190,20 @@ def test_the_first_reign_of_a_recovered_database_begins_on_its_timeline() -> Non
     begun = Succession(VIEW.term, 0.0).decide(replace(VIEW, reign=None, intact=True, found_at=(3, 0x5000028)))
     assert isinstance(begun, Begin)
     assert (begun.reign.number, begun.reign.timeline, begun.reign.position) == (1, 3, 0x5000028)
+
+
+def test_standby_of_a_reign_that_was_passed_over_has_nothing_of_the_later_one() -> None:
+    # Nodes 3 and 1 were promoted from timeline 1, one after the other; node 2 had followed the first, far.
+    first = structs.replace(line((1, 1, 0))[0], branch=1)
+    passed_over = Reign(2, 3, 4, 1, 480, SYSTEM, branch=2)
+    later = Reign(3, 1, 6, 1, 480, SYSTEM, branch=3)
+    decision = choose((first, passed_over, later), reply(2, 9000, timeline=2), served(reply(1, 500, timeline=3), 3))
+    assert decision == HandOver(1)
+
+
+def test_every_reign_begins_a_timeline_that_no_other_has() -> None:
+    before = Reign(7, 1, 8, 3, 500, SYSTEM, branch=9)
+    decision = choose((before,), reply(2, 900, timeline=3), served(reply(3, 100, timeline=3), 0))
+    assert isinstance(decision, Begin) and decision.reign.branch == 10, decision
+    restored = choose((before,), reply(2, 900, timeline=40), served(reply(3, 100, timeline=40), 0))
+    assert isinstance(restored, Begin) and restored.reign.branch == 41, restored

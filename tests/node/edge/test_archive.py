@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from qluster.edge import archive, unarchive
+from qluster.edge.postgres import reserving
 
 NAME = "000000010000000000000003"
 SYSTEM = "7312345678901234567"
@@ -113,3 +114,31 @@ def test_without_links_the_file_is_renamed(segment: Path, monkeypatch: pytest.Mo
     assert (wal / NAME).read_bytes() == segment.read_bytes()
     (wal / NAME).write_bytes(b"other")
     assert "other content" in archive.archive(str(wal.parent), SYSTEM, str(segment), NAME)
+
+
+def test_a_history_takes_the_place_of_its_reserved_number_and_not_the_reverse(segment: Path) -> None:
+    wal, name = segment.parent / "wal" / SYSTEM, "0000000E.history"
+    real, reserved = segment.with_name("real.history"), segment.with_name("reserved.history")
+    real.write_bytes(b"13\t0/B467770\tno recovery target specified\n")
+    reserved.write_bytes(reserving.TEXT)
+    for path in (reserved, reserved, real, reserved, real):
+        assert program(str(wal.parent), SYSTEM, str(path), name).returncode == 0
+    assert (wal / name).read_bytes() == real.read_bytes()
+    real.write_bytes(b"13\t0/B4677B0\tno recovery target specified\n")
+    refused = program(str(wal.parent), SYSTEM, str(real), name)
+    assert refused.returncode == 1 and "other content" in refused.stderr
+
+
+def test_rests_of_a_timeline_that_several_servers_left_are_all_kept(segment: Path) -> None:
+    wal, name = segment.parent / "wal" / SYSTEM, f"{NAME}.partial"
+    other = segment.with_name("other")
+    other.write_bytes(b"another end")
+    for path in (segment, other, other):
+        assert program(str(wal.parent), SYSTEM, str(path), name).returncode == 0
+    kept = sorted(path for path in wal.iterdir() if not path.name.startswith("."))
+    assert [path.read_bytes() for path in kept] == [segment.read_bytes(), b"another end"]
+    assert kept[0].name == name and kept[1].name.startswith(f"{name}.")
+
+
+def test_both_programs_know_the_same_mark() -> None:
+    assert archive.RESERVED == reserving.MARK

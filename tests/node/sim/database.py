@@ -185,8 +185,8 @@ class SimDatabase:
                 self._start(terms, in_recovery=False)
                 self.fresh, self.last_reign, self.upstream, self.recovered = False, reign, None, len(self.wal)
                 self.served.add(reign)
-            case Promote(reign, terms):
-                self._promote(reign, terms)
+            case Promote(reign, terms, timeline):
+                self._promote(reign, terms, timeline)
             case Follow(upstream, terms):
                 self._follow(upstream, terms, reach)
             case Detach(terms):
@@ -243,11 +243,11 @@ class SimDatabase:
         if not self.running or not self.in_recovery:
             raise Failed("the server is not running as a standby")
 
-    def _promote(self, reign: int, terms: Terms) -> None:
+    def _promote(self, reign: int, terms: Terms, timeline: int) -> None:
         self._need_standby()
         assert self.upstream is None, "only a detached standby is promoted"
         self.recovered = len(self.wal)
-        self.timeline += 1
+        self.timeline = max(self.timeline + 1, timeline)
         self.wal.append((self.timeline, -reign))
         self.in_recovery, self.standby, self.terms = False, False, terms
         self.last_reign = reign

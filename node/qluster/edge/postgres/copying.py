@@ -18,6 +18,7 @@ from qluster.edge.postgres.failure import PostgresFailed
 from qluster.edge.postgres.following import await_primary, check_same_database, read_course, upstream_session
 from qluster.edge.postgres.record import Record, write_durably
 from qluster.edge.postgres.replacing import take_place
+from qluster.edge.postgres.reserving import withdraw
 from qluster.edge.postgres.site import ARCHIVE_WORDS, UNARCHIVE_WORDS, Site
 from qluster.edge.postgres.starting import ANSWER_WAIT, answers_within, stop
 from qluster.edge.process import CommandFailed, run
@@ -140,6 +141,7 @@ async def _stop_cleanly(site: Site, order: Rewind) -> None:
         return
     site.least = control.least
     site.directory.withdraw_altered()
+    withdraw(site.directory.path)
     site.directory.mark(standby=True)
     site.prepare_socket_dir()
     await site.configure(order.terms, None)

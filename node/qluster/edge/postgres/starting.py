@@ -15,6 +15,7 @@ from qluster.database.orders import Promote, Restart, StartPrimary, StartStandby
 from qluster.edge.postgres.failure import PostgresFailed
 from qluster.edge.postgres.following import STREAM_WAIT, compare_with, streams_within
 from qluster.edge.postgres.looking import STATE, position_in, receiver_of, timeline_in
+from qluster.edge.postgres.reserving import have_archived, reserve, withdraw
 from qluster.edge.postgres.session import Session
 from qluster.edge.postgres.site import Site
 from qluster.edge.postgres.trial import complaints
@@ -121,6 +122,7 @@ async def _start(
 ) -> None:
     for name in site.directory.withdraw_altered():
         log.warning("database-altered setting=%s hint=taken back, the daemon decides it", name)
+    withdraw(site.directory.path)
     site.prepare_socket_dir()
     site.position_final = False
     await site.configure(terms, upstream, parameters)
@@ -170,6 +172,7 @@ async def promote(site: Site, order: Promote) -> Opened:
         async with asyncio.timeout(PROMOTE_LIMIT):
             while await _waits_for(site) != order.terms.synchronous:
                 await asyncio.sleep(PAUSE / 4)  # before the first client, or it would be told too early (I9)
+            await asyncio.to_thread(reserve, site.directory.path, state["control_timeline"], order.timeline)
             await site.session.rows("SELECT pg_promote(false)")
             while not await _left_recovery(site):
                 await asyncio.sleep(PAUSE / 4)
@@ -179,7 +182,13 @@ async def promote(site: Site, order: Promote) -> Opened:
     except asyncio.CancelledError:
         await _revoke(site)
         raise
-    return await _opened(site)
+    opened = await _opened(site)
+    if opened.timeline < order.timeline:
+        log.error("promotion-elsewhere timeline=%d wanted=%d hint=another server may have begun one of this number",
+                  opened.timeline, order.timeline)  # fmt: skip
+    if site.database.wal_archive_dir:
+        await asyncio.to_thread(have_archived, site.directory.path)
+    return opened
 
 
 async def _waits_for(site: Site) -> str:

@@ -1,0 +1,110 @@
+"""Two servers that are promoted from the same place, because the second could not follow the first."""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+from edge.postgres_world import Host, World, until, worlds
+from qluster.database.orders import (
+    Clone,
+    Detach,
+    Follow,
+    Initialise,
+    Promote,
+    Rewind,
+    StartPrimary,
+    StartStandby,
+    StopImmediate,
+)
+from qluster.edge.postgres import PostgresFailed
+from qluster.edge.postgres.reserving import reserve
+
+pytestmark = pytest.mark.unprivileged
+
+
+@pytest_asyncio.fixture
+async def world() -> AsyncIterator[World]:
+    async for made in worlds():
+        yield made
+
+
+async def founded(world: World, replicas: int) -> list[Host]:
+    """A primary with a table, and replicas that have it."""
+    hosts = [world.host() for _ in range(replicas + 1)]
+    first = hosts[0]
+    await first.hand.adopt()
+    await first.hand.perform(Initialise(first.terms))
+    await first.hand.perform(StartPrimary(1, first.terms))
+    await first.sql("CREATE TABLE t AS SELECT 1 AS n")
+    for host in hosts[1:]:
+        await host.hand.adopt()
+        await host.hand.perform(Clone(first.address, None, host.terms))
+        await host.hand.perform(StartStandby(first.address, host.terms))
+        await host.facts_when(lambda facts: facts.receiver == "streaming")
+    return hosts
+
+
+async def has(host: Host, *rows: int) -> bool:
+    return [row["n"] for row in await host.sql("SELECT n FROM t ORDER BY n")] == list(rows)
+
+
+async def archived(world: World, pattern: str) -> bool:
+    return any(world.archive.rglob(pattern))
+
+
+async def test_their_timelines_differ_so_that_all_come_back(world: World) -> None:
+    first, second, third, fourth = await founded(world, 3)
+    await first.hand.perform(StopImmediate())
+    for host in (second, third, fourth):
+        await host.hand.perform(Detach(host.terms))
+    assert (await second.hand.perform(Promote(2, second.terms, 2))).timeline == 2
+    await fourth.hand.perform(Follow(second.address, fourth.terms))
+    await second.sql("INSERT INTO t SELECT generate_series(100, 2000)")
+    await until(lambda: archived(world, "00000002.history"))
+    behind = (await second.hand.read_facts()).position
+    await fourth.facts_when(lambda facts: (facts.position or 0) >= behind)
+    await second.hand.perform(StopImmediate())
+    # As much as the second had when it was promoted, and nothing of what it wrote then.
+    assert (await third.hand.perform(Promote(3, third.terms, 3))).timeline == 3
+    await third.sql("INSERT INTO t VALUES (7)")
+    await until(lambda: archived(world, "00000003.history"))
+    with pytest.raises(PostgresFailed, match="has WAL that the upstream does not have"):
+        await fourth.hand.perform(Follow(third.address, fourth.terms))
+    for host in (second, fourth):
+        facts = await host.hand.read_facts()
+        await host.hand.perform(Rewind(third.address, facts.system_id, host.terms))
+        await host.hand.perform(StartStandby(third.address, host.terms))
+        await until(lambda host=host: has(host, 1, 7))
+    await third.sql("SELECT pg_switch_wal()", user="qluster")
+    await until(lambda: archived(world, "00000003" + 16 * "[0-9A-F]"))
+    assert (await third.hand.read_facts()).archive_error == ""
+
+
+async def test_numbers_of_reigns_that_promoted_nobody_are_left_out(world: World) -> None:
+    first, second, third = await founded(world, 2)
+    await first.hand.perform(StopImmediate())
+    for host in (second, third):
+        await host.hand.perform(Detach(host.terms))
+    # A promotion that was called off after the numbers had been reserved, and a start after that.
+    reserve(second.data, 1, 9)
+    await second.hand.perform(StopImmediate())
+    await second.hand.perform(StartStandby(None, second.terms))
+    assert not list((second.data / "pg_wal").glob("*.history"))
+    assert (await second.hand.perform(Promote(5, second.terms, 5))).timeline == 5
+    await third.hand.perform(Follow(second.address, third.terms))
+    await second.sql("INSERT INTO t VALUES (2)")
+    await until(lambda: has(third, 1, 2))
+    for name in ("00000002.history", "00000004.history", "00000005.history"):
+        await until(lambda name=name: archived(world, name))
+    # Whoever has crossed them starts again, as a standby and as the next primary.
+    for host in (third, second):
+        await host.hand.perform(StopImmediate())
+    await third.hand.perform(StartStandby(None, third.terms))
+    assert (await third.hand.perform(Promote(6, third.terms, 6))).timeline == 6
+    await third.sql("INSERT INTO t VALUES (3)")
+    facts = await second.hand.read_facts()
+    await second.hand.perform(Rewind(third.address, facts.system_id, second.terms))
+    await second.hand.perform(StartStandby(third.address, second.terms))
+    await until(lambda: has(second, 1, 2, 3))
