@@ -8,7 +8,7 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 
 .DEFAULT_GOAL := help
 .PHONY: help deploy status destroy test check lint types floors unit edge cluster collection sanity \
-        faults fuzz simulate campaign planted bench-consensus bench-transport bench-failover bench-switchover lab lab-deploy lab-down lab-test lock clean
+        faults ledger ledger-report ledger-planted fuzz simulate campaign planted bench-consensus bench-transport bench-failover bench-switchover lab lab-deploy lab-down lab-test lock clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -114,6 +114,16 @@ planted: $(VENV)/dev.stamp ## hunt every planted fault anew and write docs/plant
 
 faults: $(VENV)/dev.stamp ## real daemons under real faults (as root): make faults SECONDS=600
 	@PYTHONPATH=node:tests/node:tests $(BIN)/python -m faults --seconds $(or $(SECONDS),300) --seed $(or $(SEED),1)
+
+LEDGER := PYTHONPATH=node:tests/node:tests $(BIN)/python -m ledger
+ledger: $(VENV)/dev.stamp ## databases struck while clients note what was acknowledged (as root); goes on where it was left: make ledger SECONDS=3600
+	@$(LEDGER) --seconds $(or $(SECONDS),600) $(if $(SEED),--seed $(SEED)) $(if $(MODE),--mode $(MODE)) $(foreach fault,$(FAULT),--fault $(fault))
+
+ledger-report: $(VENV)/dev.stamp ## what all its rounds came to
+	@$(LEDGER) --report
+
+ledger-planted: $(VENV)/dev.stamp ## whether the ledger finds faults that are planted into a copy of the daemon (as root)
+	@$(LEDGER).planted
 
 # make bench-consensus CELL='http-64-256 bytes-*' ROUNDS=5; QUICK=1 shows in three minutes whether it works
 bench-consensus: $(VENV)/bench.stamp ## the product beside etcd and PySyncObj: make bench-consensus CELL=http-64-256

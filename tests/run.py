@@ -48,7 +48,7 @@ def stages() -> list[Stage]:
         Stage("collection", [*PYTEST, "tests/collection"], needs=("cluster",)),
         Stage("edge", [*PYTEST, "tests/node/edge"], needs=("cluster",)),
         Stage("sanity", [str(BIN / "python"), "tests/collection/sanity.py"]),
-        Stage("faults", [*PYTEST, "tests/faults"]),
+        Stage("faults", [*PYTEST, "tests/faults", "tests/ledger"]),
         Stage("benchmark", [*PYTEST, "tests/benchmark"]),
         Stage("simulation", [*PYTEST, "tests/node/sim", "tests/node/swarm"]),
         Stage(

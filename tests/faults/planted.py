@@ -10,6 +10,7 @@ import signal
 import sys
 import tempfile
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,16 +59,21 @@ PLANTED = (
 )  # fmt: skip
 
 
+def plant(name: str, edits: Iterable[tuple[str, str, str]], node: Path, folder: Path) -> Path:
+    """A copy of the daemon with this fault in it."""
+    copy = folder / "node"
+    shutil.copytree(node, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    for file, right, wrong in edits:
+        text = (copy / file).read_text()
+        assert text.count(right) == 1, f"{file} has changed: plant {name!r} anew"
+        (copy / file).write_text(text.replace(right, wrong))
+    return copy
+
+
 def search(planted: Planted, node: Path) -> str:
     """Play rounds against a daemon with this fault; how and when it was found."""
     with tempfile.TemporaryDirectory(prefix="planted-") as folder:
-        copy = Path(folder) / "node"
-        shutil.copytree(node, copy, ignore=shutil.ignore_patterns("__pycache__"))
-        for name, right, wrong in planted.edits:
-            text = (copy / name).read_text()
-            assert text.count(right) == 1, f"{name} has changed: plant {planted.name!r} anew"
-            (copy / name).write_text(text.replace(right, wrong))
-        cluster.PROGRAM = copy
+        cluster.PROGRAM = plant(planted.name, planted.edits, node, Path(folder))
         began = time.monotonic()
         for seed in range(1, ROUNDS_MAX + 1):
             played = play(Round(seed), ROUND_SECONDS, kinds=planted.kinds)
