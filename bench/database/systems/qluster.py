@@ -53,6 +53,10 @@ class DatabaseQluster(qluster.Qluster):
         self._cluster = {**times(setting), "synchronous": replication}
         self._watched: dict[int, base.Watched] = {}
 
+    def adjust(self, times: dict[str, str]) -> None:
+        """Take these times instead of the setting's; before the start."""
+        self._cluster.update(times)
+
     def start(self) -> None:
         """Found it; complete when all vote."""
         super().start()
