@@ -85,6 +85,11 @@ def _cluster(status: Status) -> Iterator[Metric]:
             "WAL left behind by the last change of primary.",
             cluster.reign.lost_bytes,
         )
+        if cluster.reign.bound_bytes is not None:
+            yield from _gauge(
+                "reign_bound_bytes", "Most acknowledged WAL that the last change of primary can have lost.",
+                cluster.reign.bound_bytes,
+            )  # fmt: skip
 
 
 def _nodes(status: Status) -> Iterator[Metric]:

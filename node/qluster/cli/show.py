@@ -18,7 +18,7 @@ from qluster.cli.exits import EXIT_DONE, EXIT_LEADERLESS, EXIT_TROUBLE
 from qluster.config import Config
 from qluster.config.addresses import place_text
 from qluster.edge.client import ClientError, ask
-from qluster.status import GuaranteeStatus, RestartStatus
+from qluster.status import GuaranteeStatus, ReignStatus, RestartStatus
 
 ASK_SECONDS = 5.0
 """The node on this host answers from memory, so later than this means never."""
@@ -77,10 +77,9 @@ def _summary(whole: Whole) -> Iterator[tuple[str, str]]:
         yield "log", (f"committed {cluster.commit_index}, applied {cluster.applied_index}, "
                       f"last {cluster.last_index}, snapshot {cluster.snapshot_index}")
         if cluster.reign:
-            lost = f", {size_text(cluster.reign.lost_bytes)} of WAL left behind" if cluster.reign.lost_bytes else ""
             yield "primary", (f"node {cluster.reign.node}, reign {cluster.reign.number}, "
-                              f"timeline {cluster.reign.timeline} from {cluster.reign.position_text}{lost}"
-                              f"{_waits_for(cluster.guarantee)}")
+                              f"timeline {cluster.reign.timeline} from {cluster.reign.position_text}"
+                              f"{_lost(cluster.reign)}{_waits_for(cluster.guarantee)}")
         else:
             yield "primary", "none yet"
     yield from _switchovers(cluster.switchover)
@@ -88,6 +87,16 @@ def _summary(whole: Whole) -> Iterator[tuple[str, str]]:
     lease = f", lease {own.lease_left:.2f} s" if own.lease_left is not None else ""
     stopping = ", stopping" if own.stopping else ""
     yield "here", f"{name}, {own.consensus_role}{lease}, version {own.version}, up {span_text(own.uptime)}{stopping}"
+
+
+def _lost(reign: ReignStatus) -> str:
+    """What its beginning cost, in words; "" when nothing."""
+    if reign.left_bytes is not None:
+        return f", {size_text(reign.left_bytes)} of WAL left behind" if reign.left_bytes else ""
+    if not reign.lost_bytes and not reign.accepted:
+        return ""
+    most = "" if reign.bound_bytes is None else f", {size_text(reign.bound_bytes)} at most"
+    return f", {size_text(reign.lost_bytes)} of WAL left behind{most}"
 
 
 def _switchovers(found: SwitchoverAnswer) -> Iterator[tuple[str, str]]:
