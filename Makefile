@@ -8,7 +8,7 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 
 .DEFAULT_GOAL := help
 .PHONY: help deploy status destroy test check lint types floors unit edge cluster collection sanity \
-        faults ledger ledger-report ledger-planted fuzz simulate campaign planted bench-consensus bench-transport bench-failover bench-switchover lab lab-deploy lab-down lab-test lock clean
+        faults ledger ledger-report ledger-planted fuzz simulate campaign planted bench-consensus bench-health bench-transport bench-failover bench-switchover lab lab-deploy lab-down lab-test lock clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -137,6 +137,9 @@ bench-failover: $(VENV)/bench.stamp ## how long clients wait when a primary is s
 	  $(if $(SYSTEM),--system $(SYSTEM)) $(if $(SOURCE),--source $(SOURCE)) $(if $(ANEW),--anew) $(if $(LOGS),--logs) \
 	  $(if $(REALTIME),--realtime) $(if $(MEMORY),--memory) \
 	  $(if $(QUICK),--trials 1 --cell 'kill-quorum-fast' --cell 'switchover-off-fast') $(foreach cell,$(CELL),--cell '$(cell)')
+
+bench-health: $(VENV)/bench.stamp ## what the routes of load balancers bear, sound and while the database hangs (as root)
+	@PYTHONPATH=node:tests/node:. $(BIN)/python -m bench.health $(if $(SECONDS),--seconds $(SECONDS)) $(if $(REALTIME),--realtime)
 
 bench-transport: $(VENV)/dev.stamp ## what a datagram costs, with and without the kernel's help, and how pacing holds
 	@PYTHONPATH=node $(BIN)/python bench/transport.py $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(REALTIME),--realtime)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from qluster.api import routes, views
-from qluster.api.routes import Reply, Request
+from qluster.api.routes import Probe, Reply, Request
 from qluster.api.shapes import Whole
 from qluster.cluster import parcel
 from qluster.cluster.state import MalformedState
@@ -56,7 +56,7 @@ from qluster.events import (
 from qluster.node import Node
 from qluster.opening import FULL_RETRY, open_state
 from qluster.overview import headline, link_settings
-from qluster.status import Status
+from qluster.status import Health, Status
 from qluster.transport.link import Link, LinkSettings
 from qluster.transport.seal import Key, KeyFault, parse_keys
 from qluster.turns import Hands, Turns
@@ -127,7 +127,7 @@ class Daemon:
         self._turns = Turns(
             Hands(self._limit, self._network.send, self._start, self._answer, self._saver.save, self._turned)
         )
-        self._rest = RestServer(config, self._serve, self._snapshot)
+        self._rest = RestServer(config, self._serve, self._snapshot, self._judge)
         self._watchdog = Watchdog()
         self._postgres: Postgres | None = None
         self._guard: Guard | None = None
@@ -410,7 +410,7 @@ class Daemon:
         assert node is not None, "the server starts after the node"
         self._ticket += 1
         ticket = self._ticket
-        decided = routes.decide(request, self._status, ticket)
+        decided = routes.decide(request, self._status, ticket, self._health)
         if isinstance(decided, Reply):
             return decided
         if self._over:
@@ -423,6 +423,13 @@ class Daemon:
         finally:
             self._tickets.pop(ticket, None)
         return _unanswered(request) if answer is None else routes.reply(request, answer.outcome, self._status)
+
+    def _judge(self, probe: Probe) -> Reply:
+        return routes.answer_probe(probe, self._health())
+
+    def _health(self) -> Health:
+        assert self._node is not None, "the server starts after the node"
+        return self._node.health(clock.monotonic())
 
     def _answer_all(self) -> None:
         """No turn will follow: whoever still waits is told so; else the server would wait for it before it ends."""

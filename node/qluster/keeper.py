@@ -68,6 +68,10 @@ class Keeper:
     """To follow this reign, so many bytes of WAL were given up here; None: none, since the daemon runs."""
     primary_possible: bool = False
     """A primary runs here, or was ordered to: then, and only then, the lease bounds its life."""
+    looked_at: float = -inf
+    """When the database last answered a look."""
+    streamed_at: float = -inf
+    """When it was last seen to stream from the primary that it is to follow."""
     _failures: Failures = field(default_factory=Failures)
     _job: Job | None = None
     _stale: bool = True
@@ -113,6 +117,10 @@ class Keeper:
         """Take new facts."""
         self.facts = facts
         self._stale = False
+        if facts.in_recovery is not None:
+            self.looked_at = now
+        if facts.receiver == "streaming" and self.wanted.kind == "follow" and facts.upstream == _place(self.wanted):
+            self.streamed_at = now
         if self._job is None and (facts.server == "stopped" or facts.in_recovery):
             self.primary_possible = False
         elif facts.in_recovery is False:
@@ -209,8 +217,8 @@ class Keeper:
         """What is reported of the database."""
         facts = self.facts or Facts()
         return DatabaseStatus(
-            role=_role(facts),
-            state=self._state(),
+            role=role_of(facts),
+            state=self.state,
             system_id=facts.system_id,
             timeline=facts.timeline,
             position=facts.position,
@@ -231,10 +239,17 @@ class Keeper:
             left_behind=self.left_behind,
         )
 
-    def _state(self) -> str:
+    @property
+    def state(self) -> str:
+        """What is being done with the database: idle, cloning, ..., or failed."""
         if self._job is not None:
             return STATES.get(type(self._job.order).__name__, "changing")
         return "failed" if self.fault else "idle"
+
+
+def _place(wanted: Wanted) -> str | None:
+    """The upstream as a server writes it."""
+    return f"{wanted.upstream[0]}:{wanted.upstream[1]}" if wanted.upstream is not None else None
 
 
 def _purpose(wanted: Wanted) -> tuple[object, ...]:
@@ -262,7 +277,8 @@ def _pointless(order: object, wanted: Wanted) -> bool:
     return False
 
 
-def _role(facts: Facts) -> str:
+def role_of(facts: Facts) -> str:
+    """What the database is: absent, stopped, primary, replica, or detached from any upstream."""
     if facts.directory != "initialised":
         return "absent"
     if facts.server == "stopped" or facts.in_recovery is None:

@@ -48,6 +48,7 @@ from qluster.events import (
     WallClockRead,
 )
 from qluster.governing import Governing
+from qluster.health import health
 from qluster.hearing import CLUSTER, CONSENSUS, Hearing
 from qluster.holding import Holding, Message, unbound
 from qluster.hosting import Hosting
@@ -57,7 +58,7 @@ from qluster.overview import overview
 from qluster.pointing import Pointing
 from qluster.reporting import Reports
 from qluster.requests import Requests
-from qluster.status import PoolStatus, Status
+from qluster.status import Health, PoolStatus, Status
 from qluster.transport.link import Link
 
 log = logging.getLogger("qluster.node")
@@ -128,6 +129,8 @@ class Node:
         self.stopping = False
         self.short = ""
         """Why nothing new is taken on here: the disk is full; "" while there is space."""
+        self.settled_at = now
+        """When it last settled what had come in."""
         self._leaving = False
         self._effects = Effects()
         self._holding = Holding()
@@ -203,6 +206,7 @@ class Node:
     def settle(self, now: float) -> Effects:
         """What follows from the events taken; to be performed in the order of the fields."""
         effects = self._effects
+        self.settled_at = now
         if not self._settled_already(now):
             self._settle(now)
         effects.alive_until = self.hosting.alive_until(now)
@@ -225,6 +229,10 @@ class Node:
     def status(self, now: float) -> Status:
         """What this node knows of itself and its cluster."""
         return overview(self, now)
+
+    def health(self, now: float) -> Health:
+        """The part of it that load balancers ask for, at a fraction of the cost."""
+        return health(self, now)
 
     @property
     def snapshot(self) -> Snapshot | None:

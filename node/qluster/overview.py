@@ -14,6 +14,7 @@ from qluster.cluster.switchover import Switching
 from qluster.config import Config, shared
 from qluster.consensus.members import Member
 from qluster.consensus.settings import Settings
+from qluster.health import health
 from qluster.status import (
     ClusterStatus,
     EndedStatus,
@@ -75,6 +76,7 @@ def overview(node: Node, now: float) -> Status:
         settings=node.state.values() or shared(node.file),
         db_config={**(node.config.database.parameters if node.config.database else {}), **node.state.database.values},
         database_settings=node.configuring.status(),
+        health=health(node, now),
     )
 
 

@@ -13,6 +13,7 @@ from math import inf
 import msgspec
 
 from qluster.cluster.messages import Report
+from qluster.cluster.published import Published
 from qluster.consensus.members import MEMBERS_MAX
 
 REPORT_INTERVAL = 1.0
@@ -69,6 +70,8 @@ class Reports:
     """What every member last said of itself."""
 
     heard: dict[int, Heard] = field(default_factory=dict)
+    published: Published = field(default_factory=Published)
+    """What the primary last said of its position."""
     _rates: dict[int, WalRate] = field(default_factory=dict)
     _sent: Report | None = None
     _sent_at: float = -inf
@@ -81,6 +84,8 @@ class Reports:
         if database is not None and database.role == "primary" and database.position is not None:
             self._rates.setdefault(report.node, WalRate()).note(database.position, now)
         self.heard[report.node] = Heard(report, now)
+        if report.writable and database is not None and database.position is not None:
+            self.published.note(report.reign, report.node, database.position, now)
         if len(self.heard) > HEARD_MAX:
             self._rates.pop(forgotten := next(iter(self.heard)), None)
             del self.heard[forgotten]

@@ -305,6 +305,58 @@ class BackupsStatus(Struct, frozen=True, kw_only=True):
     waiting_bytes: int = 0
 
 
+class DatabaseHealth(Struct, frozen=True, kw_only=True):
+    """What a reader of the database on this host must know of it. Ages are seconds; None: never, or not known."""
+
+    role: str
+    """As in :class:`DatabaseStatus`."""
+    doing: str
+    """Its state there."""
+    answers: bool
+    """It answered the last look."""
+    answered_ago: float | None
+    halted: bool = False
+    """It takes in nobody new: its postmaster is stopped."""
+    genuine: bool = True
+    """Its history is that of the cluster, as far as was compared."""
+    paused: bool = False
+    """It was told to replay no further."""
+    streamed_ago: float | None = None
+    """Since it last was seen to stream from the primary."""
+    lag_bytes: int | None = None
+    lag_seconds: float | None = None
+    """It has all that the primary had so long ago."""
+    lag_known_ago: float | None = None
+    """Since the primary last said how far it is: what it wrote meanwhile is not counted."""
+
+
+class Health(Struct, frozen=True, kw_only=True):
+    """What load balancers ask for, cheap enough to be looked up for each of their requests."""
+
+    node: int | None = None
+    joined: bool = False
+    message: str = ""
+    """Why it has not joined."""
+    stopping: bool = False
+    uptime: float = 0.0
+    turned_ago: float = 0.0
+    """Seconds since the node last settled what had come in."""
+    term: int = 0
+    reign: int = 0
+    """Number of the reign in force; 0: none."""
+    leader: int | None = None
+    leader_at: tuple[str, int, int | None] | None = None
+    """Its address, port of its REST interface, and port of its database."""
+    may_write: bool = False
+    down: bool = False
+    covered: bool = False
+    """The primary waits for this node: each guarantee in the log names it."""
+    patience: float = 0.0
+    """node-timeout: seconds for which nothing is made of a standby that does not stream."""
+    database: DatabaseHealth | None = None
+    """None: this host has none."""
+
+
 class Status(Struct, frozen=True, kw_only=True):
     """Everything at once."""
 
@@ -318,3 +370,4 @@ class Status(Struct, frozen=True, kw_only=True):
     database_settings: DatabaseSettingsStatus | None = None
     backups: BackupsStatus | None = None
     """None: this host keeps none."""
+    health: Health = Health()

@@ -136,6 +136,12 @@ _TABLE = (
         "send it to {leader}",
     ),
     ErrorWord(
+        "not-replica",
+        417,
+        "{node} is not what {path} asks for: {reason}",
+        "GET /map shows which node is what",
+    ),
+    ErrorWord(
         "unconfirmed",
         420,
         "not confirmed in time: whether {method} {path} happens is not known",
@@ -171,12 +177,18 @@ _TABLE = (
         "the daemon cannot answer now: {reason}",
         "send it again after the seconds of the header Retry-After",
     ),
+    ErrorWord(
+        "unfit",
+        531,
+        "{node} cannot serve {path} now: {reason}",
+        "ask another node; GET /replication shows every database",
+    ),
 )
 
 ERRORS: dict[str, ErrorWord] = {row.word: row for row in _TABLE}
 
 REASONS = {
-    417: "Not The Leader",
+    417: "Not This Node",
     420: "Not Confirmed",
     530: "No Leader",
     531: "Busy",

@@ -14,7 +14,8 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 
 from qluster.api import views
-from qluster.status import Status
+from qluster.api.probes import ROUTES, No
+from qluster.status import Health, Status
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 ROLES = ("joining", "listener", "follower", "pre-candidate", "candidate", "leader")
@@ -37,6 +38,7 @@ class _Collector(Collector):
         yield from _nodes(self._status)
         yield from _databases(self._status)
         yield from _backups(self._status)
+        yield from _health(self._status.health)
 
 
 def _gauge(name: str, text: str, value: float | None) -> Iterator[Metric]:
@@ -143,3 +145,18 @@ def _backups(status: Status) -> Iterator[Metric]:
         "archive_age_seconds", "Seconds since WAL was last archived.", views.duration(found.archive_age)
     )
     yield from _gauge("archive_waiting_bytes", "Finished WAL of this host that is not archived.", found.waiting_bytes)
+
+
+def _health(health: Health) -> Iterator[Metric]:
+    """What load balancers are told here: an alarm on these is an alarm on what they see."""
+    said = GaugeMetricFamily("qluster_probe", "1 where the route of load balancers answers 200.", labels=["path"])
+    for route in ROUTES:
+        if not route.alias:
+            said.add_metric([route.path], not isinstance(route.judge(health, None), No))
+    yield said
+    database = health.database
+    if database is not None:
+        text = "Seconds since its database last answered."
+        yield from _gauge("database_answered_seconds", text, views.duration(database.answered_ago))
+        text = "It has all that the primary had so long ago."
+        yield from _gauge("database_lag_seconds", text, views.duration(database.lag_seconds))

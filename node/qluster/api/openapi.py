@@ -26,6 +26,7 @@ from qluster.api.parameters import (
     SETTINGS_MAX,
     Parameter,
 )
+from qluster.api.probes import LAG_PATTERN
 from qluster.api.shapes import ErrorAnswer
 from qluster.api.times import TIME_PATTERN
 from qluster.cluster.values import VALUE_SIZE_MAX
@@ -33,7 +34,8 @@ from qluster.cluster.values import VALUE_SIZE_MAX
 _REFERENCE = "#/components/schemas/{name}"
 _ABOUT = (
     "Every node answers. Readings show what this node knows; ask with `consistency=leader` for what a "
-    "quorum confirms. Writes go to the leader: every other node answers 417 and names it."
+    "quorum confirms. Writes go to the leader: every other node answers 417 and names it. "
+    "What load balancers ask without a token is answered to HEAD and OPTIONS as to GET."
 )
 _SCHEME = {Rights.READ: "read", Rights.OPERATE: "operate"}
 
@@ -46,16 +48,17 @@ def document() -> bytes:
 
 def description() -> dict[str, Any]:
     """The description."""
-    types = [each.answer for each in OPERATIONS if not isinstance(each.answer, str)]
+    described = [each for each in OPERATIONS if not each.alias]  # they would say everything twice
+    types = [each.answer for each in described if not isinstance(each.answer, str)]
     schemas, components = msgspec.json.schema_components([*types, ErrorAnswer], ref_template=_REFERENCE)
     *answers, error = schemas
     shown = iter(answers)
     paths: dict[str, dict[str, Any]] = {}
-    for operation in OPERATIONS:
+    for operation in described:
         content = _content(operation, None if isinstance(operation.answer, str) else next(shown))
         entry = _operation(operation, content, error)
         paths.setdefault(operation.path, {})[operation.method.lower()] = entry
-        if operation.name == "is_leader":
+        if operation.name == "is_leader":  # one stands for all that load balancers ask
             paths[operation.path]["head"] = _head(entry)
     return {
         "openapi": "3.1.0",
@@ -178,6 +181,8 @@ def _parameter_schema(parameter: Parameter) -> dict[str, Any]:
             schema = {"type": "string", "enum": list(parameter.choices)}
         case "address":
             schema = {"type": "string", "pattern": HOST_PATTERN}
+        case "lag":
+            schema = {"type": "string", "pattern": LAG_PATTERN}
         case "name":
             schema = {"type": "string", "pattern": NAME_PATTERN}
         case "time":

@@ -2,7 +2,7 @@
 
 This file must not know how a request is carried or an answer is sent.
 
-An operation either shows something (``view``) or asks the node for something (``event``),
+An operation either shows something (``view``), judges (``judge``), or asks the node for something (``event``),
 or is carried out by the edge (``file``: a snapshot, a page).
 """
 
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from qluster import events
-from qluster.api import shapes, views
+from qluster.api import probes, shapes, views
 from qluster.api.access import Rights
 from qluster.api.parameters import INDEX_MAX, KEY_LENGTH_MAX, NODE_MAX, PORT_MAX, Parameter, Values
 from qluster.api.times import seconds_of
@@ -45,6 +45,10 @@ class Operation:
     parameters: tuple[Parameter, ...] = ()
     view: View | None = None
     event: Ask | None = None
+    judge: probes.Judge | None = None
+    """What says yes or no, for an operation whose status code is the answer."""
+    alias: bool = False
+    """Another product's name of an operation."""
     file: str = ""
     body: str = ""
     """What the body is: nothing, an object of "settings" or of "parameters", or the bytes of a "value"."""
@@ -73,6 +77,24 @@ _READ = ("bad-parameter", "bad-body", "no-token", "wrong-token", "fault", "busy"
 _JOINED = (*_READ, "not-joined", "not-leader", "no-leader")
 _WRITE = (*_JOINED, "read-only-token", "refused", "no-such-node", "superseded", "unconfirmed", "key-reused")
 _OPEN = ("bad-parameter", "bad-body", "fault", "busy")
+
+
+def _probe(route: probes.Route) -> Operation:
+    """A question of load balancers: needs no token, and any method but its own is refused as everywhere."""
+    name = "lag" if route.alias else "max-lag"
+    limit = Parameter(name, "query", "lag", "At most so far behind the primary, in bytes (10MiB) or seconds (5s)")
+    return Operation(
+        route.path.strip("/").replace("-", "_"),
+        "GET",
+        route.path,
+        route.summary,
+        Rights.NONE,
+        route.answer,
+        (*_OPEN, *route.errors),
+        (limit,) if route.lag else (),
+        judge=route.judge,
+        alias=route.alias,
+    )
 
 
 def _shown(
@@ -193,26 +215,7 @@ def _plan(values: Values) -> RestartPlan:
 
 
 OPERATIONS: tuple[Operation, ...] = (
-    Operation(
-        "is_leader",
-        "GET",
-        "/is-leader",
-        "200 on exactly the node that a client may write to",
-        Rights.NONE,
-        shapes.LeadsAnswer,
-        (*_OPEN, "not-joined", "not-leader", "no-leader"),
-        view=views.leads,
-    ),
-    Operation(
-        "health",
-        "GET",
-        "/health",
-        "200 when the daemon answers, whatever the state of the cluster",
-        Rights.NONE,
-        shapes.HealthAnswer,
-        _OPEN,
-        view=views.health,
-    ),
+    *(_probe(route) for route in probes.ROUTES),
     Operation(
         "status",
         "GET",

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
 
+from qluster.api.probes import LAG_SECONDS_LEAST, Lag, read_lag
 from qluster.api.shapes import FieldFault
 from qluster.api.times import seconds_of
 from qluster.cluster.values import NAME_LENGTH_MAX
@@ -69,7 +70,7 @@ _DIGITS = re.compile(r"[0-9]{1,19}")
 class Parameter:
     """A parameter of an operation: where it stands and what it may be.
 
-    ``kind`` is one of integer, choice, address, key, name, time.
+    ``kind`` is one of integer, choice, address, key, name, time, lag.
     """
 
     name: str
@@ -83,7 +84,7 @@ class Parameter:
     maximum: int = 0
 
 
-Value = int | str | None
+Value = int | str | Lag | None
 Values = dict[str, Value]
 
 
@@ -207,6 +208,8 @@ def _value(parameter: Parameter, text: str) -> Value:
             return text if _NAME.fullmatch(text) else None
         case "time":
             return text if seconds_of(text) is not None else None
+        case "lag":
+            return read_lag(text)
     raise AssertionError(f"parameter {parameter.name} is of no known kind: {parameter.kind}")
 
 
@@ -218,6 +221,8 @@ def _wanted(parameter: Parameter) -> str:
             return "one of " + ", ".join(parameter.choices)
         case "address":
             return "the IPv4 address of one host, such as 10.0.0.4, or its IPv6 address, such as fd00::4"
+        case "lag":
+            return f"bytes such as 1048576 or 10MiB, or a time of {LAG_SECONDS_LEAST}s or more such as 30s"
         case "name":
             return f"1 to {NAME_LENGTH_MAX} letters, digits and characters of . _ : -"
         case "time":

@@ -21,13 +21,14 @@ from dataclasses import dataclass, field
 import msgspec
 
 from qluster import events
-from qluster.api import errors, metrics, openapi, views
+from qluster.api import errors, metrics, openapi
 from qluster.api.access import Rights
 from qluster.api.operations import OPERATIONS, Operation
 from qluster.api.parameters import Values, read_database_parameters, read_parameters, read_settings, shown
+from qluster.api.probes import Judge, Lag, No, Verdict
 from qluster.api.shapes import DoneAnswer, FieldFault, NodeAddress
 from qluster.cluster.values import VALUE_SIZE_MAX
-from qluster.status import Status
+from qluster.status import Health, Status
 
 JSON = "application/json"
 BYTES = "application/octet-stream"
@@ -80,10 +81,40 @@ PATH_SHOWN = 100
 
 
 Look = Callable[[], Status]
+LookHealth = Callable[[], Health]
 
 
-def decide(request: Request, look: Look, ticket: int) -> Reply | events.ClientRequest:
-    """The answer, where the status gives it; else the event that the node is to be told."""
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """A question of load balancers, read and found good: it can be answered again and again."""
+
+    request: Request
+    judge: Judge
+    lag: Lag | None
+
+
+def probe_of(request: Request) -> Probe | None:
+    """The question that a request asks, None when it is none of these or has a fault."""
+    found = find(request.method, request.path)
+    if found is None or found[0].judge is None or request.body:
+        return None
+    operation, path = found
+    values, faults = read_parameters(operation.parameters, path, request.query, request.headers)
+    return None if faults else Probe(request, found[0].judge, _lag(values))
+
+
+def answer_probe(probe: Probe, health: Health) -> Reply:
+    """Yes or no."""
+    return _judged(probe.request, probe.judge(health, probe.lag), health)
+
+
+def decide(
+    request: Request, look: Look, ticket: int, look_health: LookHealth | None = None
+) -> Reply | events.ClientRequest:
+    """The answer, where the status gives it; else the event that the node is to be told.
+
+    ``look_health`` gives what load balancers ask for alone: it is a part of the status, at a small part of its cost.
+    """
     if request.path in PAGES and request.method in ("GET", "HEAD"):
         name, content_type = PAGES[request.path]
         return Reply(200, headers={"Content-Type": content_type}, file=f"swagger/{name}")
@@ -104,6 +135,9 @@ def decide(request: Request, look: Look, ticket: int) -> Reply | events.ClientRe
         return operation.event(ticket, str(values.get("Idempotency-Key") or ""), values, body)
     if values.get("consistency", "local") != "local":
         return events.ReadRequested(ticket, str(values["consistency"]))
+    if operation.judge is not None:
+        health = look_health() if look_health is not None else look().health
+        return _judged(request, operation.judge(health, _lag(values)), health)
     status = look()
     if "not-joined" in operation.errors and status.cluster.cluster is None:
         return _not_joined(request, status)
@@ -143,14 +177,17 @@ def reply(request: Request, outcome: events.Outcome, look: Look) -> Reply:
 
 
 def find(method: str, path: str) -> tuple[Operation, dict[str, str]] | None:
-    """The operation of this method and path, with the values in the path. HEAD is GET without a body."""
-    wanted = "GET" if method == "HEAD" else method
+    """The operation of this method and path, with the values in the path. HEAD is GET without a body.
+
+    OPTIONS is GET where load balancers ask: it is what HAProxy sends when it is told nothing else.
+    """
+    wanted = "GET" if method in ("HEAD", "OPTIONS") else method
     parts = path.split("/")
     if len(parts) < 2:
         return None
     for operation in _BY_BEGINNING.get((wanted, len(parts), parts[1]), ()):
         values = _match(operation.path, path)
-        if values is not None:
+        if values is not None and (method != "OPTIONS" or operation.judge is not None):
             return operation, values
     return None
 
@@ -186,13 +223,16 @@ def _match(pattern: str, path: str) -> dict[str, str] | None:
 
 
 def _not_found(request: Request) -> Reply:
-    methods = {each.method for each in OPERATIONS if _match(each.path, request.path) is not None}
+    known = [each for each in OPERATIONS if _match(each.path, request.path) is not None]
+    methods = {each.method for each in known}
     if request.path in PAGES:
         methods.add("GET")
     if not methods:
         return _error(request, "no-such-path")
     if "GET" in methods:
         methods.add("HEAD")
+    if any(each.judge is not None for each in known):
+        methods.add("OPTIONS")
     refusal = _error(request, "no-such-method")
     return Reply(refusal.code, refusal.body, {**refusal.headers, "Allow": ", ".join(sorted(methods))})
 
@@ -274,24 +314,32 @@ def _show(request: Request, operation: Operation, status: Status, values: Values
             return Reply(200, metrics.exposition(status), {"Content-Type": metrics.CONTENT_TYPE})
         case "openapi":
             return Reply(200, openapi.document(), {"Content-Type": JSON})
-    if operation.name == "is_leader":
-        return _is_leader(request, operation, status)
     assert operation.view is not None, f"{operation.name} shows nothing"
     answer = operation.view(status)
     return _json(200, answer) if answer is not None else _error(request, "no-leader")
 
 
-def _is_leader(request: Request, operation: Operation, status: Status) -> Reply:
-    """A node that leads but may not be written to yet is not what the client looks for."""
-    if status.own.may_write:
-        return _json(200, views.leads(status))
-    if status.cluster.leader is None:
-        return _error(request, "no-leader")
-    if status.cluster.leader == status.own.node:
-        return _error(
-            request, "busy", places={"reason": "it leads, but its database may not be written to now"}
-        )
-    return _not_leader(request, status, status.cluster.leader)
+def _lag(values: Values) -> Lag | None:
+    """The limit, by our name for it or by Patroni's."""
+    lag = values.get("max-lag") or values.get("lag")
+    return lag if isinstance(lag, Lag) else None
+
+
+def _judged(request: Request, verdict: Verdict, health: Health) -> Reply:
+    """A verdict as an answer."""
+    match verdict:
+        case No("not-joined"):
+            return _error(request, "not-joined", places={"reason": f": {health.message}" if health.message else ""})
+        case No("not-leader"):
+            assert health.leader is not None, "no-leader is the word where nobody leads"
+            return _leads_elsewhere(request, health.node, health.leader, health.leader_at)
+        case No(word, reason):
+            return _error(request, word, places={"node": _named(health.node), "reason": reason})
+    return _json(200, verdict)
+
+
+def _named(node: int | None) -> str:
+    return "this node" if node is None else f"node {node}"
 
 
 def _not_joined(request: Request, status: Status) -> Reply:
@@ -301,15 +349,21 @@ def _not_joined(request: Request, status: Status) -> Reply:
 
 
 def _not_leader(request: Request, status: Status, leader: int) -> Reply:
-    for node in status.nodes:
-        if node.node == leader:
-            at = NodeAddress(node=leader, ip=node.ip, api_port=node.api_port, db_port=node.db_port)
-            place = f"node {leader} at {node.ip}, port {node.api_port}"
-            break
-    else:
-        at, place = None, f"node {leader}"
-    own = "this node" if status.own.node is None else f"node {status.own.node}"
-    return _error(request, "not-leader", leader=at, places={"node": own, "leader": place})
+    at = next(((each.ip, each.api_port, each.db_port) for each in status.nodes if each.node == leader), None)
+    return _leads_elsewhere(request, status.own.node, leader, at)
+
+
+def _leads_elsewhere(
+    request: Request, own: int | None, leader: int, at: tuple[str, int, int | None] | None
+) -> Reply:
+    places = {"node": _named(own), "leader": f"node {leader}"}
+    if at is None:
+        return _error(request, "not-leader", places=places)
+    ip, api_port, db_port = at
+    places["leader"] += f" at {ip}, port {api_port}"
+    return _error(
+        request, "not-leader", leader=NodeAddress(node=leader, ip=ip, api_port=api_port, db_port=db_port), places=places
+    )
 
 
 def _json(code: int, answer: object) -> Reply:

@@ -273,6 +273,30 @@ class ReplicationAnswer(Struct, frozen=True, kw_only=True):
     nodes: list[ReplicationNode]
 
 
+class ServesAnswer(Struct, frozen=True, kw_only=True):
+    """This node's database may be read, as the route asked."""
+
+    node: int
+    role: str
+    """primary, replica, or none on a host without a database."""
+    reign: int
+    synchronous: bool
+    """The primary waits for it."""
+    lag_bytes: int | None = None
+    lag_seconds: float | None = None
+    """It has all that the primary had so long ago."""
+    lag_known_ago: float | None = None
+    """Seconds since the primary last said how far it is."""
+
+
+class LivesAnswer(Struct, frozen=True, kw_only=True):
+    """The daemon takes its turns."""
+
+    turned_ago: float
+    """Seconds since it last settled what had come in."""
+    stopping: bool
+
+
 class HealthAnswer(Struct, frozen=True, kw_only=True):
     """The daemon answers."""
 

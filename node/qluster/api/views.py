@@ -16,9 +16,7 @@ from qluster.api.shapes import (
     DatabaseAnswer,
     DatabaseSettingsAnswer,
     EndedAnswer,
-    HealthAnswer,
     LeaderAnswer,
-    LeadsAnswer,
     MemberAddress,
     NodeAddress,
     NodeAnswer,
@@ -158,13 +156,6 @@ def switchover(found: SwitchoverStatus) -> SwitchoverAnswer:
     )
 
 
-def leads(status: Status) -> LeadsAnswer:
-    """The answer of the node that a client may write to."""
-    reign = status.cluster.reign
-    assert status.own.node is not None, "only a member can lead"
-    return LeadsAnswer(node=status.own.node, term=status.cluster.term, reign=reign.number if reign else 0)
-
-
 def quorum(status: Status) -> QuorumAnswer:
     """Who votes, who is heard, and whether that is enough."""
     members = [_quorum_member(each) for each in status.nodes]
@@ -188,11 +179,6 @@ def replication(status: Status) -> ReplicationAnswer:
         reign=_reign(reign),
         nodes=[_replication_node(status, each) for each in status.nodes if each.db_port is not None],
     )
-
-
-def health(status: Status) -> HealthAnswer:
-    """The daemon answers; nothing is said about the cluster."""
-    return HealthAnswer(alive=True, stopping=status.own.stopping, uptime=round(status.own.uptime, _DECIMALS))
 
 
 def _extended(shape: type[Shape], plain: msgspec.Struct, **more: object) -> Shape:

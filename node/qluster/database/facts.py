@@ -90,5 +90,9 @@ class Facts:
     """Why the server runs with parameters of before: with those of :attr:`refused_version` it did not start."""
     refused_version: int = 0
     version: str = ""
+    paused: bool = False
+    """A standby that was told to replay no further (``pg_wal_replay_pause``)."""
+    halted: bool = False
+    """Somebody stopped the postmaster (SIGSTOP, a debugger): who is connected goes on, nobody new is let in."""
     error: str = ""
     """Why no more is known, or what the last look stumbled over; "" when well."""

@@ -9,9 +9,11 @@ from qluster.status import (
     BackupsStatus,
     ChangeStatus,
     ClusterStatus,
+    DatabaseHealth,
     DatabaseSettingsStatus,
     DatabaseStatus,
     GuaranteeStatus,
+    Health,
     NodeStatus,
     OwnStatus,
     ParameterStatus,
@@ -40,6 +42,7 @@ SETTINGS = {
     "udp.socket.group": "239.19.76.1:7400",
     "udp.socket.pacing-rate": "268435456",
 }
+NOBODY_HEARD = "no cluster 'main' answers its hello"
 DB_CONFIG = {"max_connections": "100", "port": "5432", "synchronous_commit": "on"}
 
 
@@ -102,6 +105,34 @@ def database_settings() -> DatabaseSettingsStatus:
     )
 
 
+def health(own: int = 1, **more: object) -> Health:
+    """What load balancers ask of node ``own`` of the healthy cluster."""
+    replica = own in (2, 3)
+    known = {"streamed_ago": 0.3, "lag_bytes": 216 * (own == 3), "lag_seconds": 1.214, "lag_known_ago": 0.6123}
+    kept = DatabaseHealth(
+        role="replica" if replica else "primary",
+        doing="idle",
+        answers=True,
+        answered_ago=0.25,
+        **(known if replica else {}),
+    )
+    plain = Health(
+        node=own,
+        joined=True,
+        uptime=3600.98765,
+        turned_ago=0.0123,
+        term=3,
+        reign=2,
+        leader=1,
+        leader_at=("10.0.0.1", 8080, 5432),
+        may_write=own == 1,
+        covered=own == 2,
+        patience=30.0,
+        database=None if own == 4 else kept,
+    )
+    return replace(plain, **more)
+
+
 def healthy(own: int = 1) -> Status:
     """Node 1 leads and is the primary, 2 and 3 follow, 4 holds the pool; seen by node ``own``."""
     return Status(
@@ -152,6 +183,7 @@ def healthy(own: int = 1) -> Status:
         settings=dict(SETTINGS),
         db_config=dict(DB_CONFIG),
         database_settings=database_settings(),
+        health=health(own),
     )
 
 
@@ -163,6 +195,7 @@ def leaderless(own: int = 2) -> Status:
         whole,
         own=replace(whole.own, consensus_role="pre-candidate", may_write=False, lease_left=None),
         cluster=replace(whole.cluster, leader=None),
+        health=health(own, leader=None, leader_at=None, may_write=False),
         nodes=nodes,
     )
 
@@ -176,7 +209,7 @@ def unjoined() -> Status:
             whole.own,
             node=None,
             consensus_role="joining",
-            message="no cluster 'main' answers its hello",
+            message=NOBODY_HEARD,
         ),
         cluster=replace(
             whole.cluster,
@@ -199,6 +232,7 @@ def unjoined() -> Status:
         nodes=[],
         settings={},
         db_config={},
+        health=Health(message=NOBODY_HEARD, uptime=3600.98765),
     )
 
 

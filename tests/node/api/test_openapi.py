@@ -27,7 +27,7 @@ def test_description_is_valid_openapi_3_1() -> None:
     assert errors == []
 
 
-@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda each: each.name)
+@pytest.mark.parametrize("operation", [each for each in OPERATIONS if not each.alias], ids=lambda each: each.name)
 def test_operation_is_described_as_in_the_table(operation: Operation) -> None:
     entry = DESCRIPTION["paths"][operation.path][operation.method.lower()]
     assert {each["name"] for each in entry["parameters"]} == {each.name for each in operation.parameters}

@@ -121,7 +121,7 @@ def test_not_leader_without_a_known_address_still_names_the_node() -> None:
         (sample.healthy(4), 417),
         (sample.leaderless(), 530),
         (sample.unjoined(), 412),
-        (replace(sample.healthy(), own=replace(sample.healthy().own, may_write=False)), 531),
+        (replace(sample.healthy(), health=sample.health(may_write=False)), 531),
     ],
     ids=["leader", "follower", "listener", "leaderless", "unjoined", "promoting"],
 )

@@ -13,7 +13,7 @@ from pathlib import Path
 import trustme
 from api import sample_status as sample
 from qluster import events
-from qluster.api.routes import Reply, Request, decide, reply
+from qluster.api.routes import Probe, Reply, Request, answer_probe, decide, reply
 from qluster.config import Config, parse
 from qluster.edge.rest import RestServer
 from qluster.status import Status
@@ -72,6 +72,9 @@ class Node:
         self.told.append(decided)
         return reply(request, self.outcome(decided), lambda: self.status)
 
+    def judge(self, probe: Probe) -> Reply:
+        return answer_probe(probe, self.status.health)
+
     async def provide(self, index: int) -> bytes | None:
         return self.snapshot
 
@@ -103,7 +106,7 @@ async def running(folder: Path, node: Node | None = None) -> AsyncIterator[World
     (folder / "operate.token").write_text(OPERATE + "\n")
     node = node or Node()
     config = configured(folder, free_port())
-    server = RestServer(config, node.handle, node.provide)
+    server = RestServer(config, node.handle, node.provide, node.judge)
     await server.start()
     try:
         yield World(config, authority, folder, node, server)

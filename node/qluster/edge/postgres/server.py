@@ -18,7 +18,7 @@ from pathlib import Path
 from qluster.database.settings import FILE_NAME
 from qluster.edge.postgres.failure import PostgresFailed
 from qluster.edge.postgres.programs import Programs, tie_words
-from qluster.edge.process import ended, start_ticks, watch
+from qluster.edge.process import ended, halted, start_ticks, watch
 
 log = logging.getLogger(__name__)
 
@@ -115,6 +115,11 @@ class Server:
         if self.pid is None or not lines or lines[0].strip() != str(self.pid):
             return ""
         return lines[7].strip() if len(lines) > 7 else "ready"
+
+    @property
+    def halted(self) -> bool:
+        """Somebody stopped the postmaster, which would take in clients: SIGSTOP, or a debugger."""
+        return self.pid is not None and halted(self.pid)
 
     def reload(self) -> None:
         """Have the configuration files read again."""

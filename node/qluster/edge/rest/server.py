@@ -26,10 +26,12 @@ import qluster.api
 from qluster.api import routes
 from qluster.api.access import Rights, Tokens, rights_of
 from qluster.api.errors import REASONS
+from qluster.api.probes import JUDGES
 from qluster.api.routes import BODY_SIZE_MAX, Reply, Request
 from qluster.config import Config
 from qluster.config.addresses import place_text
 from qluster.edge.clock import monotonic
+from qluster.edge.rest.front import Answers, Front, Judge
 
 log = logging.getLogger("qluster.rest")
 
@@ -39,7 +41,6 @@ REQUESTS_MAX = 480
 """Requests under way: under the node's own limit, so that this one is met first."""
 PROBES_MAX = 56
 """More of them for load balancers, who must hear the truth above all when we are overloaded."""
-PROBES = ("/is-leader", "/health")
 HANDSHAKE_SECONDS = 10.0
 """A TLS handshake takes three turns: more than this is no client."""
 IDLE_SECONDS = 75.0
@@ -91,13 +92,16 @@ class RestUnavailable(Exception):
 class RestServer:
     """The REST interface of this node, on ``ip:api-port``."""
 
-    def __init__(self, config: Config, handler: Handler, snapshot: SnapshotProvider) -> None:
+    def __init__(self, config: Config, handler: Handler, snapshot: SnapshotProvider, judge: Judge) -> None:
+        """``judge`` answers what ``handler`` would, for load balancers alone: at once."""
         self._config = config
         self._handler = handler
         self._snapshot = snapshot
         self._tokens: Tokens | None = None
         self._context: ssl.SSLContext | None = None
         self._runner: web.ServerRunner | None = None
+        self._answers = Answers(judge, SECURITY_HEADERS)
+        self._fronts: set[Front] = set()
         self._under_way: dict[asyncio.Task[object], float] = {}
         """Requests under way, and since when."""
         self._overdue: set[asyncio.Task[object]] = set()
@@ -108,10 +112,11 @@ class RestServer:
         assert self._runner is None, "start once"
         self._tokens = _tokens(self._config)
         self._context = _context(self._config)
-        runner = web.ServerRunner(_Server(self._serve), shutdown_timeout=STOP_SECONDS)
+        server = _Server(self._serve)
+        runner = web.ServerRunner(server, shutdown_timeout=STOP_SECONDS)
         await runner.setup()
         try:
-            await _Site(runner, self._config, self._context).start()
+            await _Site(runner, self._config, self._context, lambda: self._connected(server)).start()
         except OSError as error:
             await runner.cleanup()
             raise RestUnavailable(_why_not_listening(self._config, error)) from error
@@ -138,14 +143,23 @@ class RestServer:
             self._sweep.cancel()
             self._sweep = None
         if runner is not None:
+            for front in list(self._fronts):
+                front.close()
             await runner.cleanup()
             log.info("rest-stops port=%d", self._config.api_port)
+
+    def _connected(self, server: _Server) -> asyncio.Protocol:
+        """Who reads a new connection."""
+        if len(server.connections) + len(self._fronts) >= CONNECTIONS_MAX:
+            log.warning("rest-full connections=%d", CONNECTIONS_MAX)
+            return _Full()
+        return Front(self._answers, server, self._fronts)
 
     async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
         """One request, whatever it is: top of the loop."""
         started = monotonic()
         asked = Request(request.method, request.path)
-        limit = REQUESTS_MAX + (PROBES_MAX if request.path in PROBES else 0)
+        limit = REQUESTS_MAX + (PROBES_MAX if request.path in JUDGES else 0)
         task = asyncio.current_task()
         assert task is not None, "a request is served by a task"
         self._under_way[task] = started
@@ -195,6 +209,9 @@ class RestServer:
                 self._overdue.add(task)
                 task.cancel()
         self._overdue &= self._under_way.keys()
+        idle = monotonic() - IDLE_SECONDS
+        for front in [front for front in self._fronts if front.heard_at < idle]:
+            front.close()
         self._sweep_later()
 
     async def _answer(self, request: web.BaseRequest, asked: Request) -> web.StreamResponse:
@@ -255,7 +272,7 @@ class _Refusal(Exception):
 
 
 class _Server(web.Server):
-    """aiohttp's server with a limit on connections."""
+    """aiohttp's server with our limits on a connection."""
 
     def __init__(self, handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]) -> None:
         super().__init__(
@@ -266,12 +283,6 @@ class _Server(web.Server):
             lingering_time=LINGER_SECONDS,
             auto_decompress=False,  # a small body may not become a large one
         )
-
-    def __call__(self) -> web.RequestHandler:
-        if len(self.connections) >= CONNECTIONS_MAX:
-            log.warning("rest-full connections=%d", CONNECTIONS_MAX)
-            return _Full()  # type: ignore[return-value]
-        return super().__call__()
 
 
 class _Full(asyncio.Protocol):
@@ -285,9 +296,16 @@ class _Full(asyncio.Protocol):
 class _Site(web.BaseSite):
     """One listening socket, with a limit on the handshake that aiohttp's own sites lack."""
 
-    def __init__(self, runner: web.ServerRunner, config: Config, context: ssl.SSLContext) -> None:
+    def __init__(
+        self,
+        runner: web.ServerRunner,
+        config: Config,
+        context: ssl.SSLContext,
+        connected: Callable[[], asyncio.Protocol],
+    ) -> None:
         super().__init__(runner, ssl_context=context)
         self._config = config
+        self._connected = connected
 
     @property
     def name(self) -> str:
@@ -295,10 +313,8 @@ class _Site(web.BaseSite):
 
     async def start(self) -> None:
         await super().start()
-        server = self._runner.server
-        assert server is not None, "the runner was set up"
         self._server = await asyncio.get_running_loop().create_server(
-            server,
+            self._connected,
             self._config.ip,
             self._config.api_port,
             ssl=self._ssl_context,

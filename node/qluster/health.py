@@ -1,0 +1,82 @@
+"""Turns what a node knows into what load balancers ask for, at a small cost for each of their requests.
+
+Must not decide who may be read from, nor change anything. Nothing is kept between two requests: what depends on
+the time, the lease above all, is true at the moment of the answer.
+"""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from math import inf
+from typing import TYPE_CHECKING
+
+from qluster.keeper import role_of
+from qluster.status import DatabaseHealth, Health
+
+if TYPE_CHECKING:
+    from qluster.node import Node
+
+
+def health(node: Node, now: float) -> Health:
+    """What is asked of this node by whoever spreads clients over the nodes."""
+    qraft, reign = node.qraft, node.state.reign
+    leader = qraft.leader if qraft is not None else None
+    member = qraft.members.get(leader) if qraft is not None and leader is not None else None
+    return Health(
+        node=node.me or None,
+        joined=qraft is not None,
+        message="" if qraft is not None else node.short or node.message,
+        stopping=node.stopping,
+        uptime=now - node.started,
+        turned_ago=now - node.settled_at,
+        term=qraft.term if qraft is not None else 0,
+        reign=reign.number if reign is not None else 0,
+        leader=leader,
+        leader_at=(member.ip, member.api_port, member.db_port) if member is not None else None,
+        may_write=node.hosting.may_write(now),
+        down=node.me in node.state.down,
+        covered=_covered(node),
+        patience=node.config.cluster.node_timeout,
+        database=_database(node, now) if node.config.database is not None else None,
+    )
+
+
+def _covered(node: Node) -> bool:
+    """Whether whatever the primary acknowledges waits for this node, among others."""
+    guarantees, reign = node.state.guarantees, node.state.reign
+    return (
+        bool(guarantees)
+        and reign is not None
+        and all(each.primary == reign.node and node.me in each.standbys for each in guarantees)
+    )
+
+
+def _database(node: Node, now: float) -> DatabaseHealth:
+    keeper, reign = node.keeper, node.state.reign
+    facts = keeper.facts
+    if facts is None:
+        return DatabaseHealth(role="stopped", doing=keeper.state, answers=False, answered_ago=None)
+    standby = facts.in_recovery is True
+    behind = (
+        node.reports.published.behind(reign.number, reign.node, facts.replayed, now)
+        if standby and reign is not None
+        else None
+    )
+    return DatabaseHealth(
+        role=role_of(facts),
+        doing=keeper.state,
+        answers=facts.server == "running" and facts.in_recovery is not None,
+        answered_ago=_ago(keeper.looked_at, now),
+        halted=facts.halted,
+        # Who was primary before it follows may have what nobody else has, until that was compared.
+        genuine=not standby
+        or (facts.standby and not facts.last_reign and not facts.fresh and facts.standing != "diverged"),
+        paused=facts.paused or facts.starved,
+        streamed_ago=_ago(keeper.streamed_at, now),
+        lag_bytes=behind.size if behind is not None else None,
+        lag_seconds=behind.seconds if behind is not None else None,
+        lag_known_ago=behind.known_ago if behind is not None else None,
+    )
+
+
+def _ago(at: float, now: float) -> float | None:
+    return now - at if at > -inf else None
