@@ -49,8 +49,8 @@ _HOST_6 = (
 """In 2000::/3 and fc00::/7, which is where other hosts can be reached."""
 HOST_PATTERN = rf"^({_HOST_4}|{_HOST_6})$"
 """An address that one host can have: IPv4 in its usual writing (no 0.x, no multicast or beyond), or IPv6."""
-PARAMETER_KEY = r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)?$"
-"""A parameter of the database, of an extension with its prefix."""
+PARAMETER_KEY = r"^[a-z_][a-z0-9_]*(\.[a-z_][a-z0-9_]*)?$"
+"""A parameter of the database, of an extension with its prefix; upper and lower case are the same to it."""
 SETTING_KEY = r"^[a-z][a-z0-9]*([.-][a-z0-9]+)*$"
 
 KEY_PATTERN = rf"^[A-Za-z0-9._:-]{{1,{KEY_LENGTH_MAX}}}$"
@@ -128,13 +128,8 @@ def read_settings(body: bytes) -> tuple[dict[str, str], list[FieldFault], str]:
 
 
 def read_database_parameters(body: bytes) -> tuple[dict[str, str | None], list[FieldFault], str]:
-    """The same for parameters of the database, of which null takes one away; names in lower case."""
-    changes, faults, unreadable = _read_object(body, _database_parameter)
-    lower = {key.lower(): text for key, text in changes.items()}
-    if len(lower) < len(changes):
-        twice = next(key for key in changes if sum(key.lower() == other.lower() for other in changes) > 1)
-        faults.append(FieldFault(field=twice, message="is given twice: upper and lower case are the same"))
-    return lower, faults, unreadable
+    """The same for parameters of the database, of which null takes one away."""
+    return _read_object(body, _database_parameter)
 
 
 def _read_object(
@@ -253,7 +248,7 @@ def _setting(key: str, value: object) -> tuple[str, str]:
 def _database_parameter(key: str, value: object) -> tuple[str | None, str]:
     """The text of a parameter (None: taken away), and what is wrong with it ("" when nothing is)."""
     if not _PARAMETER_KEY.fullmatch(key) or len(key) > SHOWN_LENGTH:
-        return "", "is no name of a parameter of the database, such as work_mem"
+        return "", "is no name of a parameter of the database, such as work_mem; write it in lower case"
     if value is None:
         return None, ""
     if isinstance(value, bool):

@@ -75,7 +75,8 @@ def _changes(parameters: list[str], reset: list[str]) -> dict[str, str | None]:
         name, equals, value = word.partition("=")
         if not equals or not name:
             raise ValueError(f'"{word}" is no NAME=VALUE.')
-        found[name] = value
+        found[name.lower()] = value
+    reset = [name.lower() for name in reset]
     both = [name for name in reset if name in found]
     if both:
         raise ValueError(f"{both[0]} is to be set and to be reset: choose one.")

@@ -13,6 +13,7 @@ from qluster.api.parameters import (
     NODE_MAX,
     SETTINGS_MAX,
     Parameter,
+    read_database_parameters,
     read_parameters,
     read_settings,
     shown,
@@ -202,3 +203,21 @@ def test_each_setting_is_either_taken_or_named(document: dict[str, object]) -> N
     assert why == ""
     assert len(changes) + len(found) == len(document)
     assert all(text.isascii() and text.isprintable() for text in changes.values())
+
+
+def test_parameters_of_the_database_are_text_numbers_switches_or_taken_away() -> None:
+    body = b'{"work_mem": "8MB", "jit": true, "max_connections": 300, "random_page_cost": 1.1, "auto_explain.x": null}'
+    assert read_database_parameters(body) == (
+        {"work_mem": "8MB", "jit": "on", "max_connections": "300", "random_page_cost": "1.1", "auto_explain.x": None},
+        [], "",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("body", "word"),
+    [(b'{"Work_Mem": "8MB"}', "lower case"), (b'{"a b": 1}', "no name"), (b'{"a": [1]}', "a list"),
+     (b'{"a": {}}', "an object"), (b'{"a": "x\\ny"}', "line break"), (b'{"a": "' + b"x" * 2000 + b'"}', "characters")],
+)  # fmt: skip
+def test_what_is_no_parameter_or_no_value_of_one_is_named(body: bytes, word: str) -> None:
+    changes, faults, why = read_database_parameters(body)
+    assert changes == {} and why == "" and len(faults) == 1 and word in faults[0].message

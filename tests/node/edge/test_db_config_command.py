@@ -40,7 +40,7 @@ async def test_changes_and_restarts_are_asked_for(
     done = events.Done(43, {"needs_restart": ["max_connections"]})
     node = Node(outcome=lambda event: done)
     async with running(tmp_path, node) as world:
-        words = ["max_connections=200", "search_path=a=b", "--reset", "work_mem", "--cas", "40"]
+        words = ["max_connections=200", "Search_Path=a=b", "--reset", "work_mem", "--cas", "40"]
         assert await called(world.config, *words) == EXIT_DONE
         assert "A restart of the servers brings into force: max_connections." in capsys.readouterr().out
         assert await called(world.config, "--restart", "--in-place") == EXIT_DONE
