@@ -36,6 +36,8 @@ SHORT = 0.25
 """How often a fault is taken back before anybody can have taken over."""
 VERIFIED_EACH = 5
 """Faults between two looks at the rows; with asynchronous replication each is looked at by itself."""
+ROW_BYTES = 96
+"""WAL that a transaction of one row writes at least: its record in the table, and its commit."""
 ISLANDS = (
     "select min(row), max(row) + 1, count(*) from "
     "(select row, row - row_number() over (order by row) as island from ledger) as one group by island"
@@ -59,6 +61,8 @@ class Struck:
     missing_bytes: int = 0
     recorded_bytes: int = 0
     """What the reigns say is known to be left behind."""
+    bound_bytes: int | None = None
+    """What the reigns say can be missing at most; None: not every reign was seen, or one could not tell."""
 
 
 @dataclass
@@ -181,9 +185,11 @@ class Player:
     def _count(self, struck: Struck, reigns: int) -> None:
         found = books.stints(self.cluster.book.read())
         struck.changes = books.changes(found) - sum(one.changes for one in self.round.struck[:-1])
-        struck.recorded_bytes = sum(
-            reign["lost_bytes"] for number, reign in self.cluster.reigns.items() if number > reigns
-        )
+        last = max(self.cluster.reigns, default=0)
+        seen = [self.cluster.reigns.get(number, {}) for number in range(reigns + 1, last + 1)]
+        struck.recorded_bytes = sum(reign.get("lost_bytes", 0) for reign in seen)
+        bounds = [reign.get("bound_bytes") for reign in seen]
+        struck.bound_bytes = None if None in bounds else sum(bounds)
         for former, later in books.overlaps(found):
             text = (
                 f"two servers acknowledged: host {former.host} on timeline {former.timeline} a row sent "
@@ -235,17 +241,14 @@ class Player:
         self.tell(f"verified: {books.size(told)} acknowledged, {books.size(there)} there, {struck.missing} missing")
         if missing:
             self._lost = books.joined([*self._lost, *missing])
-            struck.missing_bytes = struck.missing * self._row_bytes(primary)
+            struck.missing_bytes = struck.missing * ROW_BYTES
+            since = [one.kind for one in self.round.struck[self._since :]]
             if self.round.mode != "off":
-                since = [one.kind for one in self.round.struck[self._since :]]
                 self._violated(f"{struck.missing} acknowledged rows are missing after {since}: {missing[:5]}")
+            elif struck.bound_bytes is not None and struck.missing_bytes > struck.bound_bytes:
+                self._violated(f"{struck.missing} rows are missing after {since}, more than the bound of "
+                               f"{struck.bound_bytes} bytes")  # fmt: skip
         self._since = len(self.round.struck)
-
-    def _row_bytes(self, primary: int) -> int:
-        """WAL for each row, all that a transaction writes."""
-        [[position]] = self.cluster.sql(primary, "select pg_current_wal_lsn() - '0/0'")
-        [[rows]] = self.cluster.sql(primary, "select count(*) from ledger")
-        return int(position) // max(1, int(rows))
 
     def _close(self) -> None:
         """All is calm: rows, timelines, slots, WAL, and every standby has what the primary has."""
