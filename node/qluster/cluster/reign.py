@@ -29,6 +29,8 @@ RATE_MARGIN = 2.0
 BURST = 16 << 20
 """Bytes of WAL that an idle primary may write before anybody sees it: one file of WAL."""
 
+BRANCHES = 64
+"""So many reigns after another have timelines of different numbers, also when none could follow the one before."""
 HAND_OVERS_MAX = 3
 """How often leadership is offered to the same node in one term: after that it counts as unfit,
 since a node that cannot be elected three times will not be the fourth time either."""
@@ -263,8 +265,17 @@ def _next(view: View, reign: Reign, timeline: int, position: int, standbys: tupl
     guaranteed, needed = _guaranteed_by(standbys, view)
     return Reign(
         reign.number + 1, view.me, view.term, timeline, position, reign.system_id, 0, guaranteed, needed, 0,
-        branch=max(timeline, _begun_by(reign)) + 1,
+        branch=_branch(timeline, _begun_by(reign)),
     )  # fmt: skip
+
+
+def _branch(timeline: int, last: int) -> int:
+    """The timeline that a promotion from this one begins, when the last one that may have been begun is known.
+
+    A reign of the same node uses up a number, mostly for nothing: after many of them numbers begin again, since a
+    promotion writes a file for each that it leaves out.
+    """
+    return timeline + 1 + (max(last, timeline) - timeline) % BRANCHES
 
 
 def _begun_by(reign: Reign) -> int:

@@ -201,6 +201,17 @@ def test_standby_of_a_reign_that_was_passed_over_has_nothing_of_the_later_one() 
     assert decision == HandOver(1)
 
 
+def test_numbers_of_timelines_do_not_run_away_while_one_node_reigns() -> None:
+    reign = Reign(7, 1, 8, 3, 500, SYSTEM, branch=4)
+    seen = [reign.branch]
+    for _ in range(200):
+        decision = search().decide(replace(VIEW, me=1, reign=reign))
+        assert isinstance(decision, Begin)
+        reign = structs.replace(decision.reign, term=VIEW.term - 1)
+        seen.append(reign.branch)
+    assert all(len(set(seen[place : place + 64])) == 64 for place in range(100)) and max(seen) <= 3 + 64
+
+
 def test_every_reign_begins_a_timeline_that_no_other_has() -> None:
     before = Reign(7, 1, 8, 3, 500, SYSTEM, branch=9)
     decision = choose((before,), reply(2, 900, timeline=3), served(reply(3, 100, timeline=3), 0))
