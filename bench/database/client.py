@@ -27,6 +27,8 @@ RETRY_PAUSE = 0.02
 ANSWER_SECONDS = 3.0
 """For one write. Where a primary waits for replicas that are gone, the writer gives it up and connects anew."""
 ERRORS = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+REFUSALS = (asyncpg.ReadOnlySQLTransactionError, asyncpg.UndefinedTableError, asyncpg.DiskFullError)
+"""The connection goes on: a standby, one that has not replayed the table yet, one whose data do not fit."""
 FILLING = "x" * 100
 INSERT = "insert into {} values ($1, $2) returning (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::bigint"
 
@@ -131,7 +133,7 @@ async def write(target: Target, table: str, path: Path) -> None:
         async def _write_by(connection: asyncpg.Connection, node: int, which: int) -> None:
             while not over.is_set():
                 row = next(numbers)
-                with contextlib.suppress(asyncpg.ReadOnlySQLTransactionError, asyncpg.UndefinedTableError):
+                with contextlib.suppress(*REFUSALS):
                     asked = connection.fetchval(INSERT.format(table), row, FILLING)
                     position = await asyncio.wait_for(asked, ANSWER_SECONDS)
                     file.write(line(Acknowledged(time.monotonic(), node, which, row, position)))
