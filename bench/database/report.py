@@ -32,13 +32,14 @@ def line(sample: Sample) -> str:
     values = sample["values"]
     text = f"{head}outage {figure(sample):7.3f} s  whole after {values['redundancy']:7.3f} s  lost {values['lost']}"
     if values["lost"] or values.get("stated_bytes"):
-        text += f" ({values.get('left_bytes', '?')} B, stated {values.get('stated_bytes', '?')} B)"
+        text += f" ({values.get('left_bytes', '?')} B, stated {values.get('bound_bytes', '?')} B at most)"
     return text + (f"  ACKNOWLEDGED BY BOTH {values['both']}" if values["both"] else "")
 
 
 def table(results: dict[str, Any]) -> str:
     """Everything in Markdown: median (least to most)."""
-    head = ["cell", "system", "trials", "outage s", "whole again s", "lost, rows", "by two primaries, rows", "ratio"]
+    head = ["cell", "system", "trials", "outage s", "whole again s", "lost, rows", "beyond the stated bound, trials",
+            "by two primaries, rows", "ratio"]
     lines = [head, ["---"] * len(head)]
     samples = results["samples"]
     for cell in dict.fromkeys(sample["cell"] for sample in samples):
@@ -55,11 +56,19 @@ def table(results: dict[str, Any]) -> str:
 def _row(found: list[Sample], good: list[Sample]) -> list[str]:
     count = f"{len(good)}" + (f", {len(found) - len(good)} failed" if len(found) > len(good) else "")
     if not good:
-        return [count, "", "", "", ""]
+        return [count, "", "", "", "", ""]
     return [
         count, _text(map(figure, good)), _text(one["values"]["redundancy"] for one in good),
-        _whole(one["values"]["lost"] for one in good), _whole(one["values"]["both"] for one in good),
+        _whole(one["values"]["lost"] for one in good), _beyond(good), _whole(one["values"]["both"] for one in good),
     ]  # fmt: skip
+
+
+def _beyond(good: list[Sample]) -> str:
+    """Trials that lost more than the system's own record of the change says; "" where it keeps none."""
+    stated = [one["values"] for one in good if one["values"].get("bound_bytes") is not None]
+    if not stated:
+        return ""
+    return f"{sum(values['left_bytes'] > values['bound_bytes'] for values in stated)} of {len(stated)}"
 
 
 def _text(values: Iterable[float]) -> str:

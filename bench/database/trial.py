@@ -160,13 +160,13 @@ def _wait_for_others(ledger: Ledger, system: System, known: set[int], struck: St
 
 
 def _stated(system: System, values: dict[str, Any]) -> dict[str, Any]:
-    """What the system's record says was left behind, and what was."""
+    """What the system's record says is known to be left behind, what may be at most, and what was."""
     stated = system.stated()
     if not stated or values["successor"] == values["primary"]:
         return {}
     last = values["last_lost_position"]
     return {
-        "stated_bytes": stated["lost_bytes"],
+        "stated_bytes": stated["lost_bytes"], "bound_bytes": stated.get("bound_bytes"),
         "left_bytes": max(0, last - stated["position"]) if last else 0,
     }
 
