@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from qluster import joining
 from qluster.cluster.state import decode as decode_state
+from qluster.config.tags import tags_of
 from qluster.consensus.members import Member, Members
 from qluster.consensus.qraft import QRaft
 from qluster.events import Identity, Saved, SaveIdentity
@@ -117,6 +118,7 @@ class Entering:
         own = Member(
             node=1, uid=node.uid, ip=config.ip, api_port=config.api_port, udp_port=config.udp.port(config.ip),
             db_port=config.database.port if config.database else None, voter=True, pool=config.pool is not None,
+            tags=tags_of(config),
         )  # fmt: skip
         saved = self._become(Identity(node.uid, number, 1))
         settings = consensus_settings(config)
@@ -125,8 +127,12 @@ class Entering:
     def introduce(self, qraft: QRaft, now: float) -> None:
         """A node that comes back says hello until it hears the leader: its addresses may be new."""
         node = self._node
-        if qraft.leader is not None or qraft.role == "leader" or node.stopping:
+        me = node.settled.get(node.me)
+        changed = me is not None and me.tags != tags_of(node.config)
+        if (qraft.leader is not None and not changed) or qraft.role == "leader" or node.stopping:
             self.hello_at = inf
+            if changed and qraft.role == "leader":
+                node.governing.hello(node.hello())
             return
         if now >= self.hello_at or self.hello_at == inf:
             node.tell(node.hello(), None, now)

@@ -23,8 +23,10 @@ from qluster.cluster.synchronous import standby_name, waits_for
 from qluster.consensus.members import Members
 from qluster.database.orders import Look, Terms
 from qluster.database.plan import Wanted
+from qluster.database.slots import Reached
 from qluster.events import Address, Job, JobEnded, Repoint
 from qluster.pointing import Hold, Reading
+from qluster.sourcing import Steady, clone_source, followed_replica
 from qluster.status import DatabaseStatus
 
 if TYPE_CHECKING:
@@ -47,6 +49,7 @@ class Hosting:
     def __init__(self, node: Node) -> None:
         self._node = node
         self._asked = 0
+        self._steady = Steady()
         self._known_terms: tuple[Members, tuple[Guarantee, ...], DatabaseSettings, Terms] | None = None
         self._look: int | None = None
         self._looked_for = 0
@@ -96,9 +99,12 @@ class Hosting:
         found = node.keeper.position(now)
         if found is None:
             return None
+        fault = found.fault
+        if node.config.database.no_failover and not found.served:
+            fault = fault or "database.no-failover is set for it"
         return PositionReply(
             node.cluster, node.me, node.qraft.term, found.system_id, found.timeline, found.position,
-            not found.fault, found.fault[:1000], found.served,
+            not fault, fault[:1000], found.served,
         )  # fmt: skip
 
     def step(self, now: float) -> None:
@@ -155,13 +161,17 @@ class Hosting:
             return Wanted(
                 kind,  # type: ignore[arg-type]
                 reign.number, None, reign.system_id, self._since(), terms, self._turn(), reign.branch,
+                reached=self._reached(),
             )  # fmt: skip
         if reign.node == node.me and node.governing.handing.given_up(reign.number) and self._asked != qraft.term:
             # It was shut down in order for another node: as it lies there it will follow that node soonest.
             return Wanted("stopped", reign.number, None, reign.system_id, None, terms)
         upstream = self._database_of(reign.node)
         if reign.term == qraft.term and reign.node != node.me and upstream is not None:
-            return Wanted("follow", reign.number, upstream, reign.system_id, None, terms, self._turn())
+            return Wanted(
+                "follow", reign.number, upstream, reign.system_id, None, terms, self._turn(),
+                reached=self._reached(), source=self._source(reign.node, now), via=self._via(reign.node, now),
+            )  # fmt: skip
         return Wanted("detached", reign.number, None, reign.system_id, None, terms)
 
     def _turn(self) -> int:
@@ -189,9 +199,44 @@ class Hosting:
             terms = Terms(
                 standby_name(self._node.me), tuple(members), standbys, needed, True,
                 database.version, tuple(sorted(database.values.items())), database.restart_index,
+                others=tuple(standby_name(number) for number in self._others()),
             )  # fmt: skip
             self._known_terms = known = settled, guarantees, database, terms
         return known[3]
+
+    def _others(self) -> list[int]:
+        """The other nodes with a database."""
+        databases = (member.node for member in self._node.settled if member.db_port is not None)
+        return [number for number in databases if number != self._node.me]
+
+    def _source(self, primary: int, now: float) -> Address | None:
+        """Whom to copy, should that be necessary."""
+        node = self._node
+        if node.keeper.facts is not None and node.keeper.facts.receiver == "streaming":
+            return None
+        alive = {member.node for member in node.settled if node.alive(member.node, now)}
+        return clone_source(node.settled, node.reports.last, alive, primary, node.me)
+
+    def _via(self, primary: int, now: float) -> Address | None:
+        """The replica to stream from, where the operator named one and it is good."""
+        node = self._node
+        if node.config.database is None or not node.config.database.replicate_from:
+            return None
+        alive = {member.node for member in node.settled if node.alive(member.node, now)}
+        found = followed_replica(
+            node.settled, node.reports.last, alive, primary, node.me, node.config.database.replicate_from
+        )
+        return self._steady.step(found, now, node.config.cluster.node_timeout)
+
+    def _reached(self) -> tuple[Reached, ...]:
+        """How far the databases of the others have come, as they last said."""
+        found = []
+        for number in self._others():
+            report = self._node.reports.last(number)
+            database = report.database if report is not None else None
+            if database is not None and database.timeline is not None and database.position is not None:
+                found.append(Reached(standby_name(number), database.timeline, database.position))
+        return tuple(found)
 
     def _database_of(self, number: int) -> Address | None:
         member = self._node.settled.get(number)

@@ -15,6 +15,7 @@ from qluster.database.orders import (
     Clone,
     Follow,
     Initialise,
+    KeepSlots,
     Order,
     Promote,
     Restart,
@@ -24,7 +25,7 @@ from qluster.database.orders import (
 )
 from qluster.database.plan import Wanted, needs_reinit, next_order, reason
 from qluster.events import CancelJob, Job, JobEnded
-from qluster.status import DatabaseStatus
+from qluster.status import DatabaseStatus, SlotStatus
 
 REFUSED_MAX = 1000
 """Characters reported of why a server does not start: the rest is in its log."""
@@ -32,6 +33,9 @@ REFUSED_MAX = 1000
 UNFIT_TIME = 30.0
 """Seconds for which a node whose primary would not start is passed over, unless its
 database is seen well before: long enough for another node to take over."""
+
+SLOTS_SHOWN = 20
+"""Replication slots that are reported: one for each other node of a usual cluster, and some of the users'."""
 
 STATES: dict[str, str] = {
     "Initialise": "initialising",
@@ -192,6 +196,8 @@ class Keeper:
             return Position(facts.system_id or 0, facts.timeline or 0, facts.position or 0, self._unfit)
         if facts.directory != "initialised":
             return Position(0, 0, 0, f"the database directory is {facts.directory}")
+        if facts.barred:
+            return Position(facts.system_id or 0, facts.timeline or 0, facts.position or 0, facts.barred)
         final = facts.server == "running" and facts.in_recovery and facts.upstream is None and facts.receiver == "none"
         if final and facts.system_id is not None and facts.timeline is not None and facts.position is not None:
             return Position(facts.system_id, facts.timeline, facts.position, "", facts.last_reign)
@@ -237,12 +243,18 @@ class Keeper:
             error=self.fault,
             archive_error=facts.archive_error,
             left_behind=self.left_behind,
+            slots=_slots(facts),
+            barred=facts.barred,
+            senders=facts.senders,
+            copied_bytes=facts.copied,
+            copy_bytes=facts.copy_size,
+            slot_error=self._failures.sentence_of(KeepSlots),
         )
 
     @property
     def state(self) -> str:
         """What is being done with the database: idle, cloning, ..., or failed."""
-        if self._job is not None:
+        if self._job is not None and not isinstance(self._job.order, KeepSlots):
             return STATES.get(type(self._job.order).__name__, "changing")
         return "failed" if self.fault else "idle"
 
@@ -269,12 +281,30 @@ def _pointless(order: object, wanted: Wanted) -> bool:
             return wanted.kind != "primary" or wanted.reign != order.reign
         case Restart(None, reign):
             return wanted.kind != "primary" or wanted.reign != reign
+        case Follow() if order.via is not None and order.via != wanted.via:
+            return True
         case Follow() | StartStandby() | Restart() if order.upstream is not None:
             # All wait for the upstream to answer, and it may be the one that is gone.
             return wanted.kind != "follow" or wanted.upstream != order.upstream
         case Initialise():
             return wanted.kind == "stopped"
+        case KeepSlots():
+            return wanted.kind not in ("follow", "primary")
     return False
+
+
+def _slots(facts: Facts) -> tuple[SlotStatus, ...]:
+    """The slots here that keep the most WAL."""
+    slots = [
+        SlotStatus(
+            name=slot.name,
+            active=slot.active,
+            status=slot.status,
+            held_bytes=max(0, facts.position - slot.position) if facts.position and slot.position else 0,
+        )
+        for slot in facts.slots or ()
+    ]
+    return tuple(sorted(slots, key=lambda slot: (-slot.held_bytes, slot.name))[:SLOTS_SHOWN])
 
 
 def role_of(facts: Facts) -> str:

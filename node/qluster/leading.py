@@ -20,6 +20,7 @@ from qluster.cluster.reign import Succession
 from qluster.cluster.state import State
 from qluster.cluster.synchronous import Standby, Synchrony, node_named
 from qluster.config import Synchronous, differences
+from qluster.config.tags import NONE
 from qluster.consensus.members import MEMBERS_MAX, Member, Members
 from qluster.database.facts import Facts
 from qluster.events import Address
@@ -205,7 +206,7 @@ class Leading:
         changed = self._synchrony.step(synchronous.Scene(
             now=scene.now, mode=scene.mode, strict=scene.strict, me=scene.me, reign=reign.number,
             guarantees=scene.state.guarantees, databases=databases_of(scene), standbys=_standbys(facts),
-            position=facts.position,
+            position=facts.position, waitable=waited_for(scene),
             told=(facts.terms.standbys, facts.terms.needed) if facts.terms is not None else None,
             patience=scene.node_timeout,
         ))  # fmt: skip
@@ -228,6 +229,8 @@ class Leading:
             guarantees=scene.state.guarantees,
             mode=scene.mode,
             databases=databases,
+            waitable=waited_for(scene),
+            priorities={member.node: member.tags.priority for member in scene.members if member.tags},
             own=scene.own,
             intact=scene.intact,
             system_id=scene.system_id,
@@ -288,14 +291,29 @@ class Leading:
             db_port=hello.db_port,
             role="listener" if hello.role == "listener" else role,
             pool=hello.pool,
+            tags=hello.tags,
         )
         return _change(scene, scene.members.with_member(member))
 
 
 def databases_of(scene: Scene) -> frozenset[int]:
     """The nodes whose databases may take over."""
-    databases = {member.node for member in scene.members if member.db_port is not None and member.voter}
+    databases = {
+        member.node
+        for member in scene.members
+        if member.db_port is not None and member.voter
+        and (member.node == scene.me or not (member.tags or NONE).no_failover)
+    }
     return frozenset(databases - set(scene.state.down))
+
+
+def waited_for(scene: Scene) -> frozenset[int]:
+    """The nodes for whose databases a transaction may wait: they could take over at once, and follow the primary."""
+    tagged = {member.node: member.tags for member in scene.members if member.tags is not None}
+    aside = {node for node, tags in tagged.items() if tags.no_sync or tags.replicate_from}
+    reports = {node: scene.report(node) for node in databases_of(scene)}
+    barred = {node for node, report in reports.items() if report and report.database and report.database.barred}
+    return databases_of(scene) - aside - barred
 
 
 def _standbys(facts: Facts) -> dict[int, Standby]:
@@ -320,8 +338,11 @@ def best_successor(scene: Scene, members: Members) -> int | None:
             continue
         if member.node in scene.state.down or database.role not in ("replica", "detached") or database.error:
             continue
-        able.append((database.timeline or 0, database.position or 0, -member.node))
-    return -max(able)[2] if able else None
+        tags = member.tags or NONE
+        if tags.no_failover or database.barred:
+            continue
+        able.append((database.timeline or 0, database.position or 0, tags.priority, -member.node))
+    return -max(able)[-1] if able else None
 
 
 def _change(scene: Scene, members: Members) -> Change | None:
@@ -344,6 +365,7 @@ def _updated(member: Member, hello: Hello) -> Member:
         api_port=hello.api_port,
         db_port=hello.db_port,
         pool=hello.pool,
+        tags=hello.tags,
     )
 
 

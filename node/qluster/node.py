@@ -18,6 +18,7 @@ from qluster.cluster import messages
 from qluster.cluster.state import State
 from qluster.cluster.state import encode as encode_state
 from qluster.config import Config, shared, shared_digest
+from qluster.config.tags import tags_of
 from qluster.configuring import Configuring
 from qluster.consensus.members import Members
 from qluster.consensus.messages import encode
@@ -360,7 +361,7 @@ class Node:
         return messages.Hello(
             self.cluster, self.me, self.uid, config.ip, config.udp.port(config.ip), config.api_port,
             config.database.port if config.database else None, config.role, config.pool is not None,
-            __version__, shared(self.file),
+            __version__, shared(self.file), tags_of(config),
         )  # fmt: skip
 
     # --- settling -------------------------------------------------------------------

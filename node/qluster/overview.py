@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from msgspec.structs import asdict
+
 from qluster import __version__
 from qluster.cluster.commands import Guarantee
 from qluster.cluster.switchover import Switching
@@ -25,6 +27,7 @@ from qluster.status import (
     ReignStatus,
     Status,
     SwitchoverStatus,
+    TagsStatus,
 )
 from qluster.transport.limits import LinkSettings
 
@@ -206,4 +209,5 @@ def _member(node: Node, member: Member, now: float) -> NodeStatus:
         settings_digest=report.settings_digest if report else "",
         database=report.database if report else None,
         pool=report.pool if report else None,
+        tags=TagsStatus(**asdict(member.tags)) if member.tags else TagsStatus(),
     )

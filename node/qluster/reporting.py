@@ -129,5 +129,7 @@ def _lasting(report: Report) -> Report:
     """The report without what changes all the time: WAL positions alone are no news."""
     database = report.database
     if database is not None:
-        database = msgspec.structs.replace(database, position=None, replayed=None)
+        slots = tuple(msgspec.structs.replace(slot, held_bytes=0) for slot in database.slots)
+        slots = tuple(sorted(slots, key=lambda slot: slot.name))
+        database = msgspec.structs.replace(database, position=None, replayed=None, slots=slots, copied_bytes=None)
     return msgspec.structs.replace(report, database=database)

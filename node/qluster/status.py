@@ -9,6 +9,18 @@ from __future__ import annotations
 from msgspec import Struct, field
 
 
+class SlotStatus(Struct, frozen=True, kw_only=True):
+    """A replication slot of a database: for whom WAL is kept."""
+
+    name: str
+    active: bool
+    """Somebody streams by it."""
+    status: str
+    """As the database calls it: reserved, extended, unreserved, lost; "" while it keeps nothing."""
+    held_bytes: int
+    """WAL from its position to the newest of this database."""
+
+
 class DatabaseStatus(Struct, frozen=True, kw_only=True):
     """The database on one node, as that node last reported it."""
 
@@ -47,6 +59,35 @@ class DatabaseStatus(Struct, frozen=True, kw_only=True):
     """Why WAL is not archived, "" when it is: the database runs, but its disk fills."""
     left_behind: tuple[int, int] | None = None
     """To follow the reign of this number, so many bytes of its own WAL were given up here."""
+    slots: tuple[SlotStatus, ...] = ()
+    """Its replication slots, those that keep the most WAL first."""
+    slot_error: str = ""
+    """Why the slots of the other nodes are not as they should be, "" when they are."""
+    barred: str = ""
+    """Why a replica could not take over at once although it is well: its replay is paused or delayed; "" when not."""
+    senders: int = 0
+    """How many read WAL from it: replicas and copies."""
+    copied_bytes: int | None = None
+    """Of the copy that is being made here, what has come; None while none is made."""
+    copy_bytes: int | None = None
+    """How large that copy will be, as its source estimates."""
+
+
+class TagsStatus(Struct, frozen=True, kw_only=True):
+    """What the operator of a node says of its database."""
+
+    no_failover: bool = False
+    """It never becomes primary by itself, and no transaction waits for it."""
+    no_sync: bool = False
+    """No transaction waits for it."""
+    no_load_balance: bool = False
+    """Readers are not to be sent to it."""
+    clone_from: bool = False
+    """Copies are made from it before other replicas."""
+    priority: int = 0
+    """Of those with equally much WAL the largest takes over."""
+    replicate_from: str = ""
+    """Address of the node that it follows instead of the primary; "" follows the primary."""
 
 
 class PoolStatus(Struct, frozen=True, kw_only=True):
@@ -83,6 +124,7 @@ class NodeStatus(Struct, frozen=True, kw_only=True):
     settings_digest: str = ""
     database: DatabaseStatus | None = None
     pool: PoolStatus | None = None
+    tags: TagsStatus = TagsStatus()
 
 
 class ReignStatus(Struct, frozen=True, kw_only=True):

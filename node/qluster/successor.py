@@ -22,6 +22,8 @@ def unfit(scene: Scene, node: int) -> str:
         return "it is not heard"
     if node in scene.state.down:
         return "it is marked down"
+    if member.tags is not None and member.tags.no_failover:
+        return "database.no-failover is set in its config.yaml"
     report = scene.report(node)
     if report is not None and report.short:
         return "its disk is full"
@@ -32,8 +34,8 @@ def _unfit_database(scene: Scene, node: int, report: Report | None) -> str:
     database = report.database if report is not None else None
     if database is None:
         return "it reports no database"
-    if database.error:
-        return database.error
+    if database.error or database.barred:
+        return database.error or database.barred
     if database.role != "replica" or not database.streaming:
         return f"its database is {database.role} and does not stream from the primary"
     return _behind(scene, database) or _uncovered(scene, node)
@@ -63,5 +65,6 @@ def best_fit(scene: Scene) -> int | None:
         if member.voter and member.node != scene.me and not unfit(scene, member.node):
             report = scene.report(member.node)
             database = report.database if report is not None else None
-            fit.append(((database.replayed or 0) if database is not None else 0, -member.node))
-    return -max(fit)[1] if fit else None
+            priority = member.tags.priority if member.tags is not None else 0
+            fit.append(((database.replayed or 0) if database is not None else 0, priority, -member.node))
+    return -max(fit)[-1] if fit else None

@@ -12,7 +12,7 @@ from qluster.cluster.state import encode as encode_state
 from qluster.consensus import messages as agreeing
 from qluster.consensus.members import Member, Members
 from qluster.events import Entry, Snapshot
-from qluster.status import DatabaseStatus, PoolStatus
+from qluster.status import DatabaseStatus, PoolStatus, SlotStatus
 from qluster.transport.fragments import Want
 from qluster.transport.probe import Ask, Heard, Reply
 from qluster.transport.repair import Request
@@ -74,6 +74,7 @@ AGREEING: tuple[agreeing.AnyMessage, ...] = (
 DATABASE = DatabaseStatus(
     role="replica", state="idle", system_id=SYSTEM_ID, timeline=2, position=4096, replayed=4000, streaming=True,
     upstream="10.0.0.1:5432", version="18.6",
+    slots=(SlotStatus(name="qluster_node3", active=False, status="reserved", held_bytes=4096),),
 )  # fmt: skip
 
 TELLING: tuple[telling.Message, ...] = (

@@ -119,6 +119,12 @@ def _databases(status: Status) -> Iterator[Metric]:
     position = GaugeMetricFamily("qluster_database_position_bytes", "Its WAL position.", labels=labels)
     lag = GaugeMetricFamily("qluster_database_lag_bytes", "How far it is behind.", labels=labels)
     streaming = GaugeMetricFamily("qluster_database_streaming", "1 when it receives WAL.", labels=labels)
+    held = GaugeMetricFamily(
+        "qluster_database_slot_held_bytes", "WAL that a replication slot keeps.", labels=[*labels, "slot"]
+    )
+    for member in status.nodes:
+        for slot in member.database.slots if member.database else ():
+            held.add_metric([str(member.node), member.ip, slot.name], slot.held_bytes)
     for node in views.replication(status).nodes:
         values = [str(node.node), node.ip]
         role.add_metric([*values, node.role], 1)
@@ -127,7 +133,7 @@ def _databases(status: Status) -> Iterator[Metric]:
             position.add_metric(values, node.position)
         if node.lag_bytes is not None:
             lag.add_metric(values, node.lag_bytes)
-    yield from (role, position, lag, streaming)
+    yield from (role, position, lag, streaming, held)
 
 
 def _backups(status: Status) -> Iterator[Metric]:

@@ -141,10 +141,20 @@ def _database_text(node: NodeAnswer) -> str:
         return "-"
     words = [database.role]
     if database.state not in ("", "idle"):
-        words.append(database.state)
+        words.append(f"{database.state}{_progress(database)}")
     if database.role == "replica":
         words.append("streaming" if database.streaming else "not streaming")
     return ", ".join(words)
+
+
+def _progress(database: DatabaseAnswer) -> str:
+    """How far a copy is, as far as that is known."""
+    if database.copied_bytes is None:
+        return ""
+    if not database.copy_bytes:
+        return f" {size_text(database.copied_bytes)}"
+    share = min(100, 100 * database.copied_bytes // database.copy_bytes)
+    return f" {share} % of {size_text(database.copy_bytes)}"
 
 
 def _lag_text(database: DatabaseAnswer | None) -> str:
@@ -169,6 +179,10 @@ def _remarks(whole: Whole) -> Iterator[str]:
         if node.database and node.database.overridden:
             names = ", ".join(node.database.overridden)
             yield f"node {node.node}: its config.yaml says otherwise than the cluster's log: {names}"
+        if node.database and node.database.barred:
+            yield f"node {node.node}: its database could not take over: {node.database.barred}"
+        if node.database and node.database.slot_error:
+            yield f"node {node.node}: its replication slots are not as they should be: {node.database.slot_error}"
         if node.pool and node.pool.error:
             yield f"node {node.node}: {node.pool.error}"
     for name, found in (("settings", {node.settings_digest for node in whole.nodes if node.settings_digest}),

@@ -12,6 +12,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct
 
+from qluster.config.tags import Tags
 from qluster.status import DatabaseStatus, PoolStatus
 
 ROLES = ("node", "listener")
@@ -43,6 +44,7 @@ class Hello(Struct, frozen=True, tag="hello", array_like=True):
     pool: bool
     version: Text
     shared: Annotated[dict[str, str], Meta(max_length=64)]
+    tags: Tags | None = None
 
 
 class Present(Struct, frozen=True, tag="present", array_like=True):

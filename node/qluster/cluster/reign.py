@@ -13,6 +13,7 @@ says that this primary writes no more before there is another reign.
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from math import inf
 
@@ -86,6 +87,10 @@ class View:
     """This node's own reign in force was declared over: it goes on with another one."""
     found_at: tuple[int, int] = (1, 0)
     """Timeline and position with which the first reign begins: later ones in a database that was recovered."""
+    waitable: frozenset[int] | None = None
+    """Those of them for whom a transaction may wait; None: all."""
+    priorities: Mapping[int, int] = field(default_factory=dict)
+    """Node → its operator's preference among those who have equally much; 0 where not given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +214,8 @@ class Succession:
         reigns = {one.number: one.node for one in view.reigns}
         unproven = shortfall(view.guarantees, {answer.node: answer for answer in able}, reigns)
         line = _of_newest_line(able, view.reigns)
-        best = max(line, key=lambda answer: (answer.timeline, answer.position, answer.node == view.me, -answer.node))
+        preferred = _preferences(able, reign, view)
+        best = max(line, key=lambda one: (one.timeline, one.position, preferred(one), one.node == view.me, -one.node))
         lost = _lost(best, answers, view)
         against = ""
         if unproven:
@@ -297,8 +303,19 @@ def _first_standbys(able: list[PositionReply], view: View) -> tuple[int, ...]:
     acknowledged something alone. Where all must confirm, those who did not answer are not waited for from the first.
     """
     answered = {answer.node for answer in able} & view.databases
-    others = answered if view.mode == "all" and answered - {view.me} else view.databases
-    return tuple(sorted(others - {view.me}))
+    waitable = view.databases if view.waitable is None else view.waitable
+    others = answered if view.mode == "all" and answered & waitable - {view.me} else view.databases
+    return tuple(sorted(others & waitable - {view.me}))
+
+
+def _preferences(able: list[PositionReply], reign: Reign, view: View) -> Callable[[PositionReply], int]:
+    """How much each is preferred by operators: only where the former primary is not among those who answered.
+
+    Else it stopped in order, and somebody has been chosen already: who it is must not be decided anew.
+    """
+    if any(one.served >= reign.number for one in able):
+        return lambda one: 0
+    return lambda one: view.priorities.get(one.node, 0)
 
 
 def _standbys_before(view: View) -> tuple[int, ...]:
@@ -311,7 +328,7 @@ def _standbys_left(view: View, reign: Reign) -> tuple[int, ...]:
 
     Unless there is nobody else: never with nobody, as above.
     """
-    others = view.databases - {view.me}
+    others = (view.databases if view.waitable is None else view.waitable) - {view.me}
     if view.mode == "all":
         others = (view.asked & others) - {reign.node} or others
     return tuple(sorted(others))

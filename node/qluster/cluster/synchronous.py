@@ -106,6 +106,8 @@ class Scene:
     guarantees: tuple[Guarantee, ...]
     databases: frozenset[int]
     """Nodes with a database that may take over, this one included."""
+    waitable: frozenset[int] | None = None
+    """Those of them for whom a transaction may wait; None: all."""
     standbys: Mapping[int, Standby]
     """Of the other nodes, those who replicate from here."""
     told: tuple[tuple[str, ...], int] | None
@@ -157,7 +159,7 @@ class Synchrony:
 
     def _target(self, scene: Scene, before: Sequence[int]) -> Guarantee:
         """Whoever streams, and who did until just now: a standby that went away for a moment stays."""
-        eligible = scene.databases - {scene.me}
+        eligible = (scene.databases if scene.waitable is None else scene.waitable) - {scene.me}
         streams = {node for node, standby in scene.standbys.items() if standby.streaming}
         missed = {node for node in before if scene.now < self._streamed_at.get(node, -inf) + scene.patience}
         standbys = tuple(sorted(eligible & (streams | missed)))

@@ -12,6 +12,7 @@ from typing import get_args
 from .addresses import Group, Host
 from .kinds import Choice, Duration, Flag, Kind, Networks, Path, Table, Text, Whole
 from .structure import Synchronous
+from .tags import PRIORITY_MAX
 
 
 class Change(StrEnum):
@@ -53,6 +54,9 @@ LOG_SIZE_MIN = 1024
 """The membership of a full cluster, and each command of the daemon's own, fits in this."""
 LOG_SIZE_MAX = 1024**2
 """An entry is held in memory on every node and repaired piece by piece; 1 MiB is about 750 pieces."""
+CLONE_RATE_MIN = 32 * 1024
+CLONE_RATE_MAX = 1024**3
+"""Between these pg_basebackup can limit its rate."""
 CAPACITY_MIN = 32
 """A leader sends 32 batches ahead of what is confirmed; a shorter queue would only lose them."""
 CAPACITY_MAX = 65536
@@ -197,6 +201,20 @@ _DATABASE = (
         Table("section: parameter → value", r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)?",
               "a parameter of the database", r"[^\x00-\x1f\x7f]{0,1024}", "one line of text"), "",
         "Further parameters of the database. Those that safety depends on are refused."),
+    Key("database.clone-rate", Whole(0, CLONE_RATE_MAX, "bytes per second"), "0",
+        "How fast this host copies another one's database at most; 0: as fast as it goes."),
+    Key("database.no-failover", Flag(), "false",
+        "The database here never becomes primary by itself, and no transaction waits for it. A primary stays one."),
+    Key("database.no-sync", Flag(), "false", "No transaction waits for the database here."),
+    Key("database.no-load-balance", Flag(), "false", "Readers are not to be sent to the database here."),
+    Key("database.clone-from", Flag(), "false",
+        "Copies for other nodes are made from the database here, before other replicas."),
+    Key("database.priority", Whole(0, PRIORITY_MAX), "0",
+        "Of the databases that have equally much WAL when the primary is lost, the one with the largest number takes "
+        "over."),
+    Key("database.replicate-from", Host(), None,
+        "Address of the node whose database the one here follows instead of the primary, while that one follows it. "
+        "No transaction waits for it then.", optional=True),
 )
 
 _BACKUP = (

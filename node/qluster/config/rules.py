@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from ipaddress import ip_address
 
 from .document import Fault
+from .keys import CLONE_RATE_MIN
 from .kinds import duration_text
 from .structure import Config
 
@@ -168,7 +169,28 @@ def _backups(config: Config) -> Iterator[Fault]:
         yield Fault("backup.found-dir", "and found-archive-dir belong together: name both, or none of them.")
 
 
-RULES: tuple[Rule, ...] = (_timers, _copies, _wire, _addresses, _ports, _directories, _roles, _pool, _backups)
+def _replicas(config: Config) -> Iterator[Fault]:
+    """`clone-rate` is 0 or at least 32768; `replicate-from` is another host, of the address family of `ip`."""
+    database = config.database
+    if database is None:
+        return
+    if 0 < database.clone_rate < CLONE_RATE_MIN:
+        yield Fault("database.clone-rate", (
+            f"is {database.clone_rate} bytes per second: the database's program copies at no less than "
+            f"{CLONE_RATE_MIN}. Use that, or 0 for no limit."))
+    source = database.replicate_from
+    if source == config.ip:
+        yield Fault("database.replicate-from", f"{source} is this host. Name another node, or remove the key.")
+    elif source and ip_address(source).version != ip_address(config.ip).version:
+        yield Fault("database.replicate-from", (
+            f"{source} is IPv{ip_address(source).version}, ip {config.ip} is IPv{ip_address(config.ip).version}. "
+            f"Name a node by its key ip."))
+
+
+RULES: tuple[Rule, ...] = (
+    _timers, _copies, _wire, _addresses, _ports, _directories, _roles, _pool, _backups,
+    _replicas,
+)
 
 
 def faults(config: Config) -> list[Fault]:

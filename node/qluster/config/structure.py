@@ -105,6 +105,14 @@ class Database(Struct, rename="kebab", frozen=True, kw_only=True, forbid_unknown
     programs: dict[str, str]
     """Program for each of ``PROGRAMS``, every one present."""
     parameters: dict[str, str]
+    clone_rate: int = 0
+    """Bytes per second at which this host copies another one's database; 0: as fast as it goes."""
+    no_failover: bool = False
+    no_sync: bool = False
+    no_load_balance: bool = False
+    clone_from: bool = False
+    priority: int = 0
+    replicate_from: str | None = None
 
 
 class Backup(Struct, rename="kebab", frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -13,6 +13,8 @@ from ipaddress import ip_address
 
 import msgspec
 
+from qluster.config.tags import Tags
+
 ROLES = ("node", "listener")
 MEMBERS_MAX = 64
 """More would not fit into one entry of the smallest sensible max-log-size."""
@@ -38,6 +40,8 @@ class Member(msgspec.Struct, frozen=True, array_like=True, gc=False):
     voter: bool = False
     role: str = "node"
     pool: bool = False
+    tags: Tags | None = None
+    """What its operator says of its database; None when that is nothing."""
 
 
 class Members(msgspec.Struct, frozen=True, array_like=True):

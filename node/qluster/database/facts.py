@@ -35,6 +35,24 @@ class Replica:
     position: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """One replication slot of this server."""
+
+    name: str
+    active: bool = False
+    position: int | None = None
+    """From where on it keeps WAL; None: it keeps none."""
+    status: str = ""
+    """As the server calls it: reserved, extended, unreserved, lost; "" while it keeps none."""
+    physical: bool = True
+
+    @property
+    def lost(self) -> bool:
+        """WAL that it should have kept is gone: it is of no use any more."""
+        return self.status == "lost"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
     """One look at the database."""
@@ -72,6 +90,17 @@ class Facts:
     replicas: tuple[Replica, ...] = ()
     recovered: int | None = None
     """Where the WAL of a primary ended at the first look after its start; None: not a primary, or not yet known."""
+    slots: tuple[Slot, ...] | None = None
+    """None: not known."""
+    barred: str = ""
+    """Why a standby could not be promoted at once: its replay is paused or delayed; "" when it could."""
+    senders: int = 0
+    """Sessions that send WAL from here: to replicas, and for copies."""
+    copied: int | None = None
+    """Bytes that have come of the copy that is being made; None while none is made."""
+    copy_size: int | None = None
+    redo: int | None = None
+    """Where recovery here would begin: what is older is not needed for this directory. None: not known."""
     terms: Terms | None = None
     """What the running server was last told; None when unknown."""
     archive_error: str = ""

@@ -9,7 +9,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from math import inf
 
-from qluster.database.orders import Clone, Detach, Follow, Order, Promote, Restart, Rewind, StopFast, StopImmediate
+from qluster.database.orders import (
+    Clone,
+    Detach,
+    Follow,
+    KeepSlots,
+    Order,
+    Promote,
+    Restart,
+    Rewind,
+    StopFast,
+    StopImmediate,
+)
 
 DELAY_FIRST = 0.5
 """Seconds after the first failure: a server that just restarts is back by then."""
@@ -24,8 +35,10 @@ REWIND_ATTEMPTS = 2
 """A rewind that failed twice will fail again: the copy is next."""
 START_ATTEMPTS = 3
 """A standby that does not start three times is damaged, or its settings are: it is copied once."""
-ENDLESS: frozenset[type] = frozenset({StopFast, StopImmediate, Detach, Promote, Follow, Restart})
+ENDLESS: frozenset[type] = frozenset({StopFast, StopImmediate, Detach, Promote, Follow, Restart, KeepSlots})
 """Never given up: a server that should stop must stop, and the others lose nothing by another attempt."""
+ASIDE: frozenset[type] = frozenset({KeepSlots})
+"""What concerns other nodes: the database here is none the worse when it fails."""
 
 
 @dataclass(slots=True)
@@ -74,6 +87,11 @@ class Failures:
         found = self._counts.get(kind)
         return found.lasting if found else 0
 
+    def attempts(self, kind: type) -> int:
+        """Failures of this kind, whatever their cause."""
+        found = self._counts.get(kind)
+        return found.all if found else 0
+
     def used_up(self, kind: type) -> bool:
         """Whether this kind of order is given up until people act."""
         return kind not in ENDLESS and self.count(kind) >= ATTEMPTS_MOST
@@ -86,8 +104,13 @@ class Failures:
     @property
     def sentence(self) -> str:
         """The last failure that still stands, "" when there is none."""
-        standing = [count for count in self._counts.values() if count.sentence]
+        standing = [count for kind, count in self._counts.items() if count.sentence and kind not in ASIDE]
         return max(standing, key=lambda count: count.again_at).sentence if standing else ""
+
+    def sentence_of(self, kind: type) -> str:
+        """The last failure of this kind of order, "" when it stands no more."""
+        found = self._counts.get(kind)
+        return found.sentence if found else ""
 
     @property
     def next_at(self) -> float:

@@ -31,6 +31,8 @@ class Terms:
     """What the log says of parameters; it goes before config.yaml."""
     restart: int = field(default=0, compare=False)
     """Index of the last log entry that asked for a restart: a server that is started with it has had that one."""
+    others: tuple[str, ...] = ()
+    """Names under which the other nodes replicate: for each of them a slot is kept here."""
 
     @property
     def synchronous(self) -> str:
@@ -80,6 +82,8 @@ class Follow:
 
     upstream: Address
     terms: Terms = Terms()
+    via: Address | None = None
+    """A replica of the upstream to stream from in its place; None: the upstream itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +117,21 @@ class Clone:
     upstream: Address
     system_id: int | None
     terms: Terms = Terms()
+    source: Address | None = None
+    """A replica that is copied in the upstream's place, as long as it is a good one; None: the upstream."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeepSlots:
+    """Drop, make and move replication slots of the running server, in this order."""
+
+    drop: tuple[str, ...] = ()
+    make: tuple[str, ...] = ()
+    """They keep WAL from now on."""
+    make_open: tuple[str, ...] = ()
+    """They keep WAL only from their first use on."""
+    advance: tuple[tuple[str, int], ...] = ()
+    """Slot and the position from which on it keeps WAL."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +195,7 @@ Order = (
     | Follow
     | Detach
     | Adjust
+    | KeepSlots
     | Rewind
     | Clone
     | Restart

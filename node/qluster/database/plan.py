@@ -32,6 +32,7 @@ from qluster.database.orders import (
     StopImmediate,
     Terms,
 )
+from qluster.database.slots import Reached, slots_kept
 from qluster.events import Address
 
 UNSTREAMED_LIMIT = 10.0
@@ -62,6 +63,12 @@ class Wanted:
     """Index of the entry that gave this server its turn to restart; 0: it is not its turn."""
     branch: int = 0
     """The timeline that a promotion begins; 0: the next one."""
+    reached: tuple[Reached, ...] = ()
+    """How far the databases of the other nodes have come: what is older need not be kept for them."""
+    source: Address | None = None
+    """The replica to be copied, should a copy be needed; None: the upstream."""
+    via: Address | None = None
+    """The replica to stream from in the upstream's place; None: the upstream."""
 
 
 def next_order(facts: Facts, wanted: Wanted, failures: Failures, now: float = inf) -> Order | None:
@@ -170,17 +177,17 @@ def _following(facts: Facts, wanted: Wanted, failures: Failures) -> Order | None
     if upstream is None:
         return None
     if facts.directory != "initialised":
-        return Clone(upstream, wanted.system_id, wanted.terms)
+        return _cloning(upstream, wanted, failures)
     if facts.server != "stopped" and facts.in_recovery is False:
         return StopFast()
     if facts.standing == "outrun":
-        return Clone(upstream, wanted.system_id, wanted.terms)
+        return _cloning(upstream, wanted, failures)
     if facts.last_reign or facts.fresh or facts.standing == "diverged" or not facts.standby:
         return _rejoining(upstream, facts, wanted, failures)
     if facts.server == "stopped":
         damaged = failures.count(StartStandby) >= START_ATTEMPTS or facts.crashes >= CRASHES_MOST
         if damaged and not failures.copied:
-            return Clone(upstream, wanted.system_id, wanted.terms)
+            return _cloning(upstream, wanted, failures)
         return StartStandby(upstream, wanted.terms)
     if facts.starved:
         return StopFast()
@@ -188,16 +195,32 @@ def _following(facts: Facts, wanted: Wanted, failures: Failures) -> Order | None
         return Restart(upstream, 0, wanted.terms)
     if _told_otherwise(facts, wanted):
         return StopFast()
-    if facts.upstream != f"{upstream[0]}:{upstream[1]}" or facts.unstreamed > UNSTREAMED_LIMIT:
+    via = wanted.via
+    settled = facts.upstream in {_text(upstream), _text(via or upstream)} and facts.unstreamed <= UNSTREAMED_LIMIT
+    if not settled or (facts.upstream != _text(upstream) and via is None):
         return Follow(upstream, wanted.terms)
-    return _adjusting(facts, wanted)
+    # From the upstream first, which is always right: nothing else has to wait for a replica that is not.
+    adjusting = _adjusting(facts, wanted)
+    if adjusting is None and via is not None and facts.upstream != _text(via):
+        return Follow(upstream, wanted.terms, via)
+    return adjusting
+
+
+def _text(address: Address) -> str:
+    return f"{address[0]}:{address[1]}"
+
+
+def _cloning(upstream: Address, wanted: Wanted, failures: Failures) -> Clone:
+    """From the replica once: whatever was wrong with it, the primary is always good."""
+    source = None if failures.attempts(Clone) else wanted.source
+    return Clone(upstream, wanted.system_id, wanted.terms, source)
 
 
 def _rejoining(upstream: Address, facts: Facts, wanted: Wanted, failures: Failures) -> Order:
     """A former primary, or a standby that went another way, takes it back; else it is copied anew."""
     useless = facts.standing == "diverged" and failures.rewound
     if failures.count(Rewind) >= REWIND_ATTEMPTS or useless or facts.system_id is None:
-        return Clone(upstream, wanted.system_id, wanted.terms)
+        return _cloning(upstream, wanted, failures)
     return Rewind(upstream, facts.system_id, wanted.terms)
 
 
@@ -248,7 +271,7 @@ def _adjusting(facts: Facts, wanted: Wanted) -> Order | None:
     terms = wanted.terms if not reign or _may_admit(facts, wanted.terms) else _closed(wanted.terms)
     if facts.terms != terms or (reign and facts.last_reign != reign):
         return Adjust(terms, reign)
-    return None
+    return slots_kept(facts, wanted.terms, wanted.reached)
 
 
 def _closed(terms: Terms) -> Terms:

@@ -32,10 +32,11 @@ they look often. A standby without upstream looks for files only, and logs each 
 
 DEFAULTS: Mapping[str, str] = {
     "max_wal_senders": "16",
-    "max_replication_slots": "16",
-    # What a replica may miss without a copy of everything; a clone keeps its own WAL by a slot.
+    # One for each node of the largest cluster, and some for others.
+    "max_replication_slots": "80",
+    # What a replica may miss whose slot is gone.
     "wal_keep_size": "1GB",
-    # A slot of a replica that went away must not fill the disk of the primary.
+    # A slot of a replica that went away must not fill a disk.
     "max_slot_wal_keep_size": "8GB",
     # Half of what a client waits for, so that a dead link is seen by both of its ends.
     "wal_sender_timeout": "10s",
@@ -166,6 +167,7 @@ def server_settings(
     *,
     archive: str = "",
     primary_conninfo: str = "",
+    primary_slot: str = "",
     least: Sequence[tuple[str, int]] = (),
     sync_file_systems: bool = False,
     parameters: Mapping[str, str] | None = None,
@@ -207,6 +209,7 @@ def server_settings(
             "recovery_target_timeline": "latest",
             "synchronous_standby_names": terms.synchronous,
             "primary_conninfo": primary_conninfo,
+            "primary_slot_name": primary_slot if primary_conninfo else "",
         }
     )
     return settings

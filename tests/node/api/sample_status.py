@@ -20,6 +20,7 @@ from qluster.status import (
     PoolStatus,
     ReignStatus,
     RestartStatus,
+    SlotStatus,
     Status,
 )
 
@@ -57,6 +58,7 @@ def database(role: str, position: int, **more: object) -> DatabaseStatus:
         streaming=role == "replica",
         upstream="10.0.0.1:5432" if role == "replica" else None,
         version="18.6",
+        slots=(SlotStatus(name="qluster_node3", active=role == "primary", status="reserved", held_bytes=4096),),
     )
     return replace(plain, **more)
 

@@ -218,3 +218,24 @@ def test_every_reign_begins_a_timeline_that_no_other_has() -> None:
     assert isinstance(decision, Begin) and decision.reign.branch == 10, decision
     restored = choose((before,), reply(2, 900, timeline=40), served(reply(3, 100, timeline=40), 0))
     assert isinstance(restored, Begin) and restored.reign.branch == 41, restored
+
+
+def test_priority_decides_among_equals_only() -> None:
+    view = replace(VIEW, own=reply(2, 900), priorities={3: 5}, asked=frozenset({3}))
+    assert search(reply(3, 900)).decide(view) == HandOver(3)
+    assert isinstance(search(reply(3, 899)).decide(view), Begin)
+
+
+def test_priority_does_not_undo_a_switchover() -> None:
+    """The former primary stopped in order and answers: who leads now was chosen by hand."""
+    view = replace(VIEW, own=reply(2, 900), priorities={1: 9, 3: 5})
+    former = structs.replace(reply(1, 900), served=LAST.number)
+    assert isinstance(search(former, reply(3, 900)).decide(view), Begin)
+
+
+def test_a_reign_begins_waiting_only_for_those_who_may_be_waited_for() -> None:
+    view = replace(
+        VIEW, own=reply(2, 900), mode="quorum", databases=frozenset({1, 2, 3}), waitable=frozenset({2, 3})
+    )
+    decision = search(reply(1, 900), reply(3, 800)).decide(view)
+    assert isinstance(decision, Begin) and (decision.reign.standbys, decision.reign.needed) == ((3,), 1)

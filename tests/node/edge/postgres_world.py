@@ -96,7 +96,12 @@ class Host:
 
     @property
     def terms(self) -> Terms:
-        return Terms(name=self.name, members=("127.0.0.11", "127.0.0.12", "127.0.0.13"))
+        names = ("node1", "node2", "node3")
+        return Terms(
+            name=self.name,
+            members=("127.0.0.11", "127.0.0.12", "127.0.0.13"),
+            others=tuple(name for name in names if name != self.name),
+        )
 
     async def facts_when(self, condition: Callable[[Facts], object], limit: float = 30.0) -> Facts:
         """Look until it holds."""

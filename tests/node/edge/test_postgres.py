@@ -476,3 +476,18 @@ def _process(postmaster: int | None, title: bytes) -> int:
     """A process of the server by what it calls itself."""
     children = Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text().split()
     return next(int(pid) for pid in children if title in Path(f"/proc/{pid}/cmdline").read_bytes())
+
+
+async def test_a_replica_whose_replay_is_paused_or_delayed_says_so(world: World) -> None:
+    first = await founded(world)
+    second = await replica(world, first)
+    assert (await second.hand.read_facts()).barred == ""
+    await second.sql("SELECT pg_wal_replay_pause()", user="qluster")
+    assert "replay is paused" in (await second.hand.read_facts()).barred
+    with pytest.raises(PostgresFailed, match="cannot be detached while its replay is paused"):
+        await second.hand.perform(Detach(second.terms))
+    await second.sql("SELECT pg_wal_replay_resume()", user="qluster")
+    await second.hand.perform(Detach(second.terms))
+    await second.sql("ALTER SYSTEM SET recovery_min_apply_delay = '5min'", user="qluster")
+    await second.sql("SELECT pg_reload_conf()", user="qluster")
+    assert "delayed by recovery_min_apply_delay, 5min" in (await second.facts_when(lambda facts: facts.barred)).barred

@@ -6,20 +6,31 @@ What is here is given up when the new content is whole, and only for a copy of t
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import re
+from pathlib import Path
 
 from qluster.database.orders import Clone, Rewind
 from qluster.database.settings import connection_text, restore_command, settings_text
+from qluster.database.slots import slot_name
 from qluster.database.wal import Course, position_of
 from qluster.edge.postgres.directory import STANDBY_SIGNAL
 from qluster.edge.postgres.failure import PostgresFailed
-from qluster.edge.postgres.following import await_primary, check_same_database, read_course, upstream_session
+from qluster.edge.postgres.progress import watch_copy
 from qluster.edge.postgres.record import Record, write_durably
+from qluster.edge.postgres.remotes import (
+    await_primary,
+    check_replica,
+    check_same_database,
+    read_course,
+    upstream_session,
+)
 from qluster.edge.postgres.replacing import take_place
 from qluster.edge.postgres.reserving import withdraw
 from qluster.edge.postgres.site import ARCHIVE_WORDS, UNARCHIVE_WORDS, Site
+from qluster.edge.postgres.slotting import claim_slot
 from qluster.edge.postgres.starting import ANSWER_WAIT, answers_within, stop
 from qluster.edge.process import CommandFailed, run
 from qluster.events import Address
@@ -41,21 +52,22 @@ ARCHIVING_VERSION = 15
 
 
 async def clone(site: Site, order: Clone) -> None:
-    """Copy the upstream into the staging folder, and let the copy take the place of what is here."""
+    """Copy the upstream, or a replica of it, into staging, and let the copy take the place of what is here."""
+    name = slot_name(order.terms.name)
     async with upstream_session(site, order.upstream) as connection:
         await check_same_database(connection, order.system_id)
-    await stop(site, fast=True)
-    site.configure_secrets()
+        course = await read_course(connection)
+        await stop(site, fast=True)
+        # Before the copy begins: what is written meanwhile is kept until this node follows.
+        site.slotless = not await claim_slot(connection, name)
+    source, slot = order.upstream, "" if site.slotless else name
+    if order.source is not None:
+        source = order.source
+        async with upstream_session(site, source) as connection:
+            await check_replica(connection, order.system_id, course)
+            slot = name if await claim_slot(connection, name) else ""
     staging = site.directory.prepare_staging()
-    arguments = [
-        "--pgdata", str(staging),
-        "--dbname", _source(site, order.upstream, f"{order.terms.name}-clone"),
-        "--wal-method=stream",
-        "--checkpoint=fast",
-        "--no-password",
-    ]  # fmt: skip
-    arguments += await _sync_arguments(site)
-    await site.programs.check("pg_basebackup", arguments, time_limit=CLONE_LIMIT)
+    await _copy(site, order, source, slot, staging)
     control = await site.control(staging)
     if order.system_id is not None and control.system_id != order.system_id:
         raise PostgresFailed(
@@ -65,7 +77,31 @@ async def clone(site: Site, order: Clone) -> None:
     await take_place(site, Record(system_id=control.system_id))
     site.standing = ""
     site.forget_crashes()
-    log.info("database-cloned from=%s:%d system-id=%d", *order.upstream, control.system_id)
+    log.info("database-cloned from=%s:%d system-id=%d", *source, control.system_id)
+
+
+async def _copy(site: Site, order: Clone, source: Address, slot: str, staging: Path) -> None:
+    """Run the database's own program, which verifies the checksum of each page that it copies."""
+    site.configure_secrets()
+    name = f"{order.terms.name}-clone"
+    arguments = [
+        "--pgdata", str(staging),
+        "--dbname", _source(site, source, name),
+        "--wal-method=stream",
+        "--checkpoint=fast",
+        "--no-password",
+        f"--slot={slot}" if slot else "--no-slot",
+    ]  # fmt: skip
+    if site.database.clone_rate:
+        arguments.append(f"--max-rate={site.database.clone_rate // 1024}k")
+    arguments += await _sync_arguments(site)
+    watching = asyncio.create_task(watch_copy(site, source, name))
+    try:
+        await site.programs.check("pg_basebackup", arguments, time_limit=CLONE_LIMIT)
+    finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+        site.copying = (None, None)
 
 
 async def _sync_arguments(site: Site) -> list[str]:
@@ -79,6 +115,7 @@ async def rewind(site: Site, order: Rewind) -> int:
     """Take back what the upstream does not have: so many bytes of WAL."""
     async with upstream_session(site, order.upstream) as connection:
         await await_primary(connection, order.system_id)
+        site.slotless = not await claim_slot(connection, slot_name(order.terms.name))
         if await _ends_before(site, await read_course(connection)):
             await _save_segments(site)
             _become_standby(site, order)

@@ -8,45 +8,27 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from typing import Any
 
 from qluster.database.orders import Adjust, Detach, Follow, Terms
-from qluster.database.wal import Course, compare, history_name, history_of, last_segments, position_of
+from qluster.database.slots import slot_name
+from qluster.database.wal import Course, compare
 from qluster.edge.postgres.failure import PostgresFailed
 from qluster.edge.postgres.looking import STATE, position_in, receiver_of, timeline_in
-from qluster.edge.postgres.session import Remote, remote
+from qluster.edge.postgres.remotes import await_primary, check_replica, read_course, upstream_session
 from qluster.edge.postgres.site import Site
+from qluster.edge.postgres.slotting import claim_slot
 from qluster.events import Address
 
 log = logging.getLogger(__name__)
 
 STREAM_WAIT = 2.0
 """Seconds in which a standby that can follow does stream; the order must not hold up a failover longer."""
-PROMOTION_WAIT = 2.0
-"""Seconds that a promotion may take while somebody waits to follow: 0.05 on a quiet host. Whoever fails here tries
-again only after a pause, and the first transactions may wait for just this standby."""
 DETACH_LIMIT = 30.0
 """Seconds to end the receiver (35 ms measured) and to read the WAL that lies here."""
 RELOAD_LIMIT = 2.0
 """Seconds for a reload to reach the session (a few milliseconds); a busy server is looked at again."""
 PAUSE = 0.01
 """Seconds between two questions while a change takes effect."""
-
-COURSE = """
-SELECT pg_is_in_recovery() AS in_recovery,
-       system_identifier AS system_id,
-       CASE WHEN pg_is_in_recovery() THEN NULL ELSE pg_current_wal_flush_lsn()::text END AS flushed,
-       CASE WHEN pg_is_in_recovery() THEN NULL
-            ELSE substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) END AS timeline
-  FROM pg_control_system()
-"""
-
-OLDEST = """
-SELECT min(substr(name, 9)) AS segment, pg_size_bytes(current_setting('wal_segment_size')) AS segment_size
-  FROM pg_ls_waldir() WHERE name ~ '^[0-9A-F]{24}$'
-"""
-
-THERE = "SELECT array_agg(name) AS names FROM pg_ls_waldir() WHERE name = ANY($1::text[])"
 
 
 async def adjust(site: Site, order: Adjust) -> None:
@@ -108,9 +90,14 @@ async def _detached(site: Site) -> bool:
         return False  # too busy to answer; the limit is the caller's
     if not state["in_recovery"]:
         raise PostgresFailed("the server is a primary: it cannot be detached")
+    if state["paused"] and receiver_of(site, state) != "none":
+        # Only replay ends the receiver. It may go on: this standby's word counts for nothing meanwhile.
+        raise PostgresFailed("the standby cannot be detached while its replay is paused", passing=True)
     if state["conninfo"]:
         await _reset_altered(site)
         return False
+    if state["paused"]:
+        return True  # nothing more comes; where its WAL ends is not known before it is read
     final = receiver_of(site, state) == "none" and position_in(state)[1]
     site.position_final = site.position_final or final
     return receiver_of(site, state) == "none" and site.position_final
@@ -129,12 +116,15 @@ async def _reset_altered(site: Site) -> None:
 
 async def follow(site: Site, order: Follow) -> None:
     """Compare histories, then repoint by a reload and see that it streams."""
-    await compare_with(site, order.upstream)
-    await point(site, order.upstream, order.terms)
+    course = await compare_with(site, order.upstream, order.terms)
+    source = order.via or order.upstream
+    if order.via is not None:
+        async with upstream_session(site, order.via) as connection:
+            await check_replica(connection, (await site.control()).system_id, course)
+            site.slotless = not await claim_slot(connection, slot_name(order.terms.name))
+    await point(site, source, order.terms)
     if not await streams_within(site, STREAM_WAIT):
-        raise PostgresFailed(
-            f"the standby does not stream from {order.upstream[0]}:{order.upstream[1]} yet", passing=True
-        )
+        raise PostgresFailed(f"the standby does not stream from {source[0]}:{source[1]} yet", passing=True)
 
 
 async def point(site: Site, upstream: Address, terms: Terms) -> None:
@@ -162,15 +152,19 @@ async def _streams(site: Site) -> bool:
         return False
 
 
-async def compare_with(site: Site, upstream: Address) -> None:
-    """Set ``site.standing``; raises when this directory cannot follow that upstream."""
+async def compare_with(site: Site, upstream: Address, terms: Terms) -> Course:
+    """Where the upstream is; raises when this directory cannot follow it.
+
+    Sets ``site.standing``, and has the upstream keep WAL for this node from now on.
+    """
     timeline, position = await _own_end(site)
     async with upstream_session(site, upstream) as connection:
         await await_primary(connection, (await site.control()).system_id)
         course = await read_course(connection)
-    site.standing = compare(timeline, position, course)
-    if site.standing == "fits":
-        return
+        site.standing = compare(timeline, position, course)
+        if site.standing == "fits":
+            site.slotless = not await claim_slot(connection, slot_name(terms.name))
+            return course
     problem = (
         "has WAL that the upstream does not have"
         if site.standing == "diverged"
@@ -193,50 +187,3 @@ async def _own_end(site: Site) -> tuple[int, int]:
     # Stopped, or not yet consistent: the control file knows as much.
     control = await site.control()
     return control.timeline, control.position
-
-
-def upstream_session(site: Site, upstream: Address) -> Any:
-    """A connection to the upstream as superuser."""
-    return remote(upstream, site.database.superuser, site.password)
-
-
-async def await_primary(connection: Remote, system_id: int | None) -> None:
-    """The same, and give an upstream that is just being promoted the moment that it takes."""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(PROMOTION_WAIT):
-            while (await connection.row(COURSE))["in_recovery"]:
-                await asyncio.sleep(PAUSE)
-    await check_same_database(connection, system_id)
-
-
-async def check_same_database(connection: Remote, system_id: int | None) -> None:
-    """Invariant I17: another database is never followed, nor copied over this one."""
-    row = await connection.row(COURSE)
-    if system_id is not None and row["system_id"] != system_id:
-        raise PostgresFailed(
-            f"the database at {connection.where} has system id {row['system_id']}, this cluster's has {system_id}"
-        )
-    if row["in_recovery"]:
-        raise PostgresFailed(f"the database at {connection.where} is not the primary yet", passing=True)
-
-
-async def read_course(connection: Remote) -> Course:
-    """Where a primary is, by which way it came there, and how far back its WAL reaches."""
-    row = await connection.row(COURSE)
-    timeline = int(row["timeline"], 16)
-    history = ""
-    if timeline > 1:
-        name = f"pg_wal/{history_name(timeline)}"
-        history = bytes((await connection.row("SELECT pg_read_binary_file($1) AS text", name))["text"]).decode(
-            "utf-8", "replace"
-        )
-    oldest = await connection.row(OLDEST)
-    number = int(oldest["segment"][:8], 16) * (1 << 32) + int(oldest["segment"][8:], 16) * oldest["segment_size"]
-    try:
-        forks = history_of(history)
-        sources = last_segments(timeline, forks, oldest["segment_size"])
-        there = (await connection.row(THERE, list(sources.values())))["names"] or ()
-        cut = frozenset(older for older, name in sources.items() if name not in there)
-        return Course(timeline, position_of(row["flushed"]), forks, number, cut)
-    except ValueError as error:
-        raise PostgresFailed(f"the database at {connection.where}: {error}") from None

@@ -19,6 +19,7 @@ from qluster.database.orders import (
     Detach,
     Follow,
     Initialise,
+    KeepSlots,
     Order,
     Promote,
     Restart,
@@ -36,6 +37,7 @@ from qluster.edge.postgres.founding import initialise
 from qluster.edge.postgres.looking import Look
 from qluster.edge.postgres.replacing import finish_interrupted
 from qluster.edge.postgres.site import Site
+from qluster.edge.postgres.slotting import keep_slots
 from qluster.edge.postgres.starting import checkpoint, promote, restart, start_primary, start_standby, stop
 
 WORK: Mapping[type, Callable[[Site, Any], Awaitable[object]]] = {
@@ -46,6 +48,7 @@ WORK: Mapping[type, Callable[[Site, Any], Awaitable[object]]] = {
     Follow: follow,
     Detach: detach,
     Adjust: adjust,
+    KeepSlots: keep_slots,
     Rewind: rewind,
     Clone: clone,
     Restart: restart,

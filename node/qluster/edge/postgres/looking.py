@@ -11,7 +11,7 @@ import time
 from dataclasses import replace
 from typing import Any
 
-from qluster.database.facts import Facts, Receiver, Replica
+from qluster.database.facts import Facts, Receiver, Replica, Slot
 from qluster.database.settings import upstream_of
 from qluster.database.wal import position_of
 from qluster.edge.postgres.failure import PostgresFailed
@@ -40,8 +40,11 @@ SELECT r.in_recovery,
        CASE WHEN NOT r.in_recovery THEN substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) END AS own_timeline,
        CASE WHEN r.in_recovery THEN
            (SELECT max(substr(name, 1, 8)) FROM pg_ls_waldir() WHERE name ~ '^[0-9A-F]{24}$') END AS wal_timeline,
-       (SELECT greatest(timeline_id, (SELECT min_recovery_end_timeline FROM pg_control_recovery()))
-          FROM pg_control_checkpoint()) AS control_timeline,
+       greatest(k.timeline_id, (SELECT min_recovery_end_timeline FROM pg_control_recovery())) AS control_timeline,
+       k.redo_lsn::text AS redo,
+       CASE WHEN r.in_recovery THEN pg_is_wal_replay_paused() ELSE false END AS paused,
+       CASE WHEN r.in_recovery THEN nullif(current_setting('recovery_min_apply_delay'), '0') END AS delay,
+       (SELECT count(*) FROM pg_stat_replication)::int AS senders,
        w.status AS receiver,
        w.pid AS receiver_pid,
        w.last_msg_send_time <> w.last_msg_receipt_time AS receiver_heard,
@@ -52,6 +55,7 @@ SELECT r.in_recovery,
               ORDER BY s.name LIMIT 64) AS pending
   FROM (SELECT pg_is_in_recovery() AS in_recovery) r
  CROSS JOIN pg_control_system() c
+ CROSS JOIN pg_control_checkpoint() k
   LEFT JOIN pg_stat_wal_receiver w ON true
 """
 
@@ -64,6 +68,11 @@ SELECT application_name AS name, state, flush_lsn::text AS flushed
   FROM pg_stat_replication ORDER BY application_name, pid LIMIT 100
 """
 
+SLOTS = """
+SELECT slot_name AS name, active, restart_lsn::text AS position, coalesce(wal_status, '') AS status,
+       slot_type = 'physical' AS physical
+  FROM pg_replication_slots WHERE NOT temporary ORDER BY slot_name LIMIT 200
+"""
 
 ARCHIVE = """
 SELECT last_failed_wal AS file, failed_count AS failures
@@ -90,7 +99,8 @@ class Look:
             self._last = self._blind(f"a look at the database took over {LOOK_LIMIT:g} seconds")
         except (PostgresFailed, OSError) as failure:
             self._last = self._blind(str(failure))
-        return self._last
+        copied, size = self._site.copying
+        return self._last if copied is None else replace(self._last, copied=copied, copy_size=size)
 
     def _blind(self, error: str) -> Facts:
         return replace(
@@ -110,11 +120,12 @@ class Look:
         try:
             state = await site.session.row(STATE)
             replicas = [] if state["in_recovery"] else await site.session.rows(REPLICAS)
+            slots = await site.session.rows(SLOTS)
             archive = [] if state["in_recovery"] else await site.session.rows(ARCHIVE)
         except PostgresFailed as failure:
             return await self._silent(str(failure))
         site.served = True
-        facts = self._running(state, replicas, self._archive_error(archive))
+        facts = self._running(state, replicas, slots, self._archive_error(archive))
         return replace(facts, starved=await self._starved()) if state["recovery_waits"] == PAUSED else facts
 
     async def _starved(self) -> bool:
@@ -185,7 +196,7 @@ class Look:
             "refused_version": site.refused[0],
         }
 
-    def _running(self, state: Any, replicas: list[Any], archive_error: str) -> Facts:
+    def _running(self, state: Any, replicas: list[Any], slots: list[Any], archive_error: str) -> Facts:
         site = self._site
         self._answered_at = time.monotonic()
         receiver = receiver_of(site, state)
@@ -214,6 +225,13 @@ class Look:
             replicas=tuple(
                 Replica(row["name"], row["state"] or "", _position(row["flushed"])) for row in replicas
             ),
+            slots=tuple(
+                Slot(row["name"], row["active"], _position(row["position"]), row["status"], row["physical"])
+                for row in slots
+            ),
+            redo=_position(state["redo"]),
+            barred=barred_in(state),
+            senders=state["senders"],
             archive_error=archive_error,
             pending=tuple(({name: least[name] for name in held} | dict(state["pending"])).items()),
             held=held,
@@ -266,6 +284,13 @@ def position_in(state: Any) -> tuple[int | None, bool]:
     if max(received, reached) < 0:
         return None, False
     return max(received, reached), received > reached or state["recovery_waits"] in WAITING_FOR_WAL
+
+
+def barred_in(state: Any) -> str:
+    """Why a standby could not be promoted at once; "" when it could."""
+    if state["paused"]:
+        return "its replay is paused: see pg_wal_replay_resume()"
+    return f"its replay is delayed by recovery_min_apply_delay, {state['delay']}" if state["delay"] else ""
 
 
 def timeline_in(state: Any) -> int:

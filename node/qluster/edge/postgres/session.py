@@ -48,8 +48,8 @@ class Session:
                 raise PostgresFailed(f"the database did not answer within {limit:g} seconds") from None
             except ERRORS as error:
                 self.drop()
-                refused = _sentence(error) if isinstance(error, asyncpg.PostgresError) else ""
-                raise PostgresFailed(f"the database did not answer: {_sentence(error)}", refused=refused) from error
+                refused = sentence(error) if isinstance(error, asyncpg.PostgresError) else ""
+                raise PostgresFailed(f"the database did not answer: {sentence(error)}", refused=refused) from error
             except asyncio.CancelledError:
                 self.drop()
                 raise
@@ -93,7 +93,7 @@ async def remote(address: Address, user: str, password: str) -> AsyncIterator[Re
             f"the database at {where} did not answer within {REMOTE_LIMIT:g} seconds", passing=True
         ) from None
     except ERRORS as error:
-        raise PostgresFailed(f"the database at {where}: {_sentence(error)}", passing=True) from error
+        raise PostgresFailed(f"the database at {where}: {sentence(error)}", passing=True) from error
     finally:
         if connection is not None:
             connection.terminate()
@@ -112,7 +112,7 @@ class Remote:
             return await self._connection.fetchrow(question, *values)
 
 
-def _sentence(error: BaseException) -> str:
+def sentence(error: BaseException) -> str:
     """One line, and never the statement."""
     text = str(error).strip().splitlines()
     return text[0] if text else type(error).__name__

@@ -31,6 +31,7 @@ from qluster.database.settings import (
     settings_text,
     upstream_of,
 )
+from qluster.database.slots import slot_name
 from qluster.database.wal import Control
 from qluster.edge.postgres.directory import DataDirectory, control_file
 from qluster.edge.postgres.failure import PostgresFailed
@@ -91,6 +92,10 @@ class Site:
         """Version of the parameters with which the server did not start, and why; "" when it does."""
         self.receiver_seen = (0, 0.0)
         """Process id of the WAL receiver, and since when it is seen streaming."""
+        self.copying: tuple[int | None, int | None] = (None, None)
+        """Bytes of the copy that have come, and that will have come; None: none is being made, or not known."""
+        self.slotless = False
+        """The upstream could not give this node a slot: it streams without one."""
         self.served = False
         """The server that runs has answered once: when it falls silent, it hangs."""
         self.awaited = False
@@ -227,6 +232,7 @@ class Site:
                 terms,
                 archive=await self.archive_command(self.directory.path),
                 primary_conninfo=conninfo,
+                primary_slot="" if self.slotless else slot_name(terms.name),
                 least=self.least,
                 sync_file_systems=await self.programs.syncs_file_systems(),
                 parameters=parameters,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from qluster.database.orders import Promote, Restart, StartPrimary, StartStandby, Terms
 from qluster.edge.postgres.failure import PostgresFailed
-from qluster.edge.postgres.following import STREAM_WAIT, compare_with, streams_within
+from qluster.edge.postgres.following import STREAM_WAIT, compare_with, point, streams_within
 from qluster.edge.postgres.looking import STATE, position_in, receiver_of, timeline_in
 from qluster.edge.postgres.reserving import have_archived, reserve, withdraw
 from qluster.edge.postgres.session import Session
@@ -54,7 +54,8 @@ async def start_standby(site: Site, order: StartStandby) -> None:
         log.info("database-recovering system-id=%d waited=%.0f", control.system_id, STANDBY_WAIT)
         return
     if order.upstream is not None and not await streams_within(site, STREAM_WAIT):
-        await compare_with(site, order.upstream)
+        await compare_with(site, order.upstream, order.terms)
+        await point(site, order.upstream, order.terms)
 
 
 async def start_primary(site: Site, order: StartPrimary) -> Opened:
