@@ -134,6 +134,25 @@ def _databases(status: Status) -> Iterator[Metric]:
         if node.lag_bytes is not None:
             lag.add_metric(values, node.lag_bytes)
     yield from (role, position, lag, streaming, held)
+    yield from _parameters(status)
+
+
+def _parameters(status: Status) -> Iterator[Metric]:
+    """How far the databases have come with their parameters."""
+    labels = ["node", "ip"]
+    pending = GaugeMetricFamily("qluster_database_pending_parameters", "Those that wait for a restart.", labels=labels)
+    refused = GaugeMetricFamily(
+        "qluster_database_parameters_refused", "1 when it runs with those of before.", labels=labels
+    )
+    for node in status.nodes:
+        if node.database is not None and node.db_port is not None:
+            pending.add_metric([str(node.node), node.ip], len(node.database.pending))
+            refused.add_metric([str(node.node), node.ip], bool(node.database.refused))
+    yield from (pending, refused)
+    yield from _gauge("database_parameters_version", "Version of the parameters.", status.cluster.database_version)
+    restart = status.cluster.database_restart
+    restarting = restart is not None and restart.state == "running"
+    yield from _gauge("databases_restarting", "1 while all restart in turn.", restarting)
 
 
 def _backups(status: Status) -> Iterator[Metric]:

@@ -102,3 +102,5 @@ def test_metrics_show_each_database_and_counter() -> None:
     assert 'qluster_database_lag_bytes{ip="10.0.0.3",node="3"} 216.0' in text
     assert 'qluster_database_role{ip="10.0.0.1",node="1",role="primary"} 1.0' in text
     assert 'qluster_events_total{event="elections"} 1.0' in text
+    assert 'qluster_database_pending_parameters{ip="10.0.0.2",node="2"} 0.0' in text
+    assert "qluster_database_parameters_version 40.0" in text and "qluster_databases_restarting 0.0" in text
