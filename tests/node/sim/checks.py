@@ -258,7 +258,7 @@ class Checks:
             return
         replies = self._choices[key] = dict(leading._succession.replies)
         yielded = node.state.switching.yielded
-        if not replies and yielded is not None and (yielded.reign + 1, yielded.node) == (leading._begun, node.me):
+        if yielded is not None and (yielded.reign + 1, yielded.node) == (leading._begun, node.me):
             self.last_record_is_here(host, yielded)
             return
         begun = reign is not None and reign.number == leading._begun

@@ -15,7 +15,7 @@ from unittest.mock import patch
 
 from planting import Plants
 from qluster import node as node_module
-from qluster import quorum
+from qluster import quorum, switching
 from qluster.cluster import reign as reigning
 from qluster.cluster.state import State
 from qluster.cluster.synchronous import Synchrony
@@ -25,6 +25,7 @@ from qluster.database import plan
 from qluster.database.plan import Wanted
 from qluster.entering import Entering
 from qluster.events import Outcome, Repoint, SaveEntries
+from qluster.handing import Handing
 from qluster.holding import Holding
 from qluster.hosting import Hosting
 from qluster.joining import Joining
@@ -222,6 +223,20 @@ def _save_lost() -> Iterator[None]:
             sound(self, one)
 
     with patch.object(SimDisk, "_save", save):
+        yield
+
+
+@plant("the primary is handed over without its last record")
+def _unproven_hand_over() -> Iterator[None]:
+    with patch.object(switching, "_has", lambda report, end: True), patch.object(
+        reigning, "_has_all", lambda own, yielded, reign: own.fit
+    ):
+        yield
+
+
+@plant("a primary goes on in a reign whose end it has proposed")
+def _reign_not_given_up() -> Iterator[None]:
+    with patch.object(Handing, "given_up", lambda self, reign: False):
         yield
 
 
