@@ -15,9 +15,10 @@ from pathlib import Path
 from qluster.database.orders import Clone, Rewind
 from qluster.database.settings import connection_text, restore_command, settings_text
 from qluster.database.slots import slot_name
-from qluster.database.wal import Course, position_of
+from qluster.database.wal import position_of
 from qluster.edge.postgres.directory import STANDBY_SIGNAL
 from qluster.edge.postgres.failure import PostgresFailed
+from qluster.edge.postgres.parting import went_on
 from qluster.edge.postgres.progress import watch_copy
 from qluster.edge.postgres.record import Record, write_durably
 from qluster.edge.postgres.remotes import (
@@ -116,7 +117,7 @@ async def rewind(site: Site, order: Rewind) -> int:
     async with upstream_session(site, order.upstream) as connection:
         await await_primary(connection, order.system_id)
         site.slotless = not await claim_slot(connection, slot_name(order.terms.name))
-        if await _ends_before(site, await read_course(connection)):
+        if await went_on(site, connection):
             await _save_segments(site)
             _become_standby(site, order)
             log.info("database-rejoins upstream=%s:%d rewind=not-needed", *order.upstream)
@@ -142,20 +143,6 @@ async def rewind(site: Site, order: Rewind) -> int:
     left = given_up(ended.complaint, end)
     log.info("database-rewound to=%s:%d left-bytes=%d said=%s", *order.upstream, left, ended.complaint)
     return left
-
-
-async def _ends_before(site: Site, upstream: Course) -> bool:
-    """Whether a primary that was shut down in order ends before the place where its successor went its own way.
-
-    Its last record begins at the position of its control file. That place lies between two records: if the record
-    begins before it, all of it does, and the successor has replayed it.
-    """
-    if site.server.pid is not None or site.server.leftover() is not None:
-        return False
-    control = await site.control()
-    if control.state != "shut down":
-        return False
-    return any(fork.timeline == control.timeline and control.position < fork.position for fork in upstream.history)
 
 
 def _become_standby(site: Site, order: Rewind) -> None:
