@@ -228,11 +228,7 @@ class Player:
         """Every row that was acknowledged until now is there."""
         records = self.cluster.book.records
         told = books.acknowledged(self.cluster.book.read(0, records))
-        primary = self._some_primary()
-        try:
-            rows = self.cluster.sql(primary, ISLANDS)
-        except (OSError, Refused) as error:
-            raise AssertionError(f"host {primary} cannot be asked for the rows: {error}") from None
+        rows = self._islands()
         there = sorted((int(first), int(behind)) for first, behind, _ in rows)
         assert all(int(count) == int(behind) - int(first) for first, behind, count in rows), "rows are there twice"
         missing = books.without(books.without(told, there), self._lost)
@@ -249,6 +245,18 @@ class Player:
                 self._violated(f"{struck.missing} rows are missing after {since}, more than the bound of "
                                f"{struck.bound_bytes} bytes")  # fmt: skip
         self._since = len(self.round.struck)
+
+    def _islands(self) -> list[tuple[str, ...]]:
+        """The rows that are there, as ranges. Whoever is asked may just be giving way to another."""
+        end = time.monotonic() + SERVED_SECONDS
+        while True:
+            primary = self._some_primary()
+            try:
+                return self.cluster.sql(primary, ISLANDS)
+            except (OSError, Refused) as error:
+                if time.monotonic() > end:
+                    raise AssertionError(f"host {primary} cannot be asked for the rows: {error}") from None
+            time.sleep(0.1)
 
     def _close(self) -> None:
         """All is calm: rows, timelines, slots, WAL, and every standby has what the primary has."""
