@@ -76,6 +76,8 @@ class Handing:
         node, reign = self._node, self._node.state.reign
         assert node.qraft is not None
         log.info("switchover node=%d to=%d force=%s at-once=%s", node.me, wish.node, wish.force, wish.at_once)
+        if self._one is not None and not self._one.over:
+            self._one.give_way(f"the primary had to be given up for node {wish.node} at once")
         self._one = Switchover(wish, now, node.qraft.term, reign.number if reign is not None else 0)
         self._checkpoint = self._checkpointed = None
         return self._one

@@ -145,6 +145,10 @@ class Switchover:
         """When :meth:`step` is needed without an event; a time that has passed was used by it."""
         return inf if self.over else self._wake_at
 
+    def give_way(self, reason: str) -> None:
+        """Something more urgent takes its place."""
+        self.phase, self.reason = Phase.FAILED, reason
+
     def outcome(self) -> Outcome | None:
         """What its client is told; None while it goes on."""
         if self.phase == Phase.FAILED:

@@ -261,6 +261,13 @@ def test_leadership_lost_half_way_leaves_the_rest_to_who_comes() -> None:
     assert world.one.phase == Phase.PROMOTE and not world.one.stops_primary
 
 
+def test_what_is_more_urgent_takes_its_place() -> None:
+    world = paused()
+    world.one.give_way("the primary had to be given up for node 3 at once")
+    assert world.one.over and world.failure == "the primary had to be given up for node 3 at once"
+    assert world.see(now=1.0) == []
+
+
 def test_every_wait_has_an_end() -> None:
     """Whatever is seen, and however long nothing changes: it ends, and does not spin."""
     for build in (begun, paused, stopped, yielded):
