@@ -52,7 +52,8 @@ def _covered(node: Node) -> bool:
 
 def _database(node: Node, now: float) -> DatabaseHealth:
     keeper, reign = node.keeper, node.state.reign
-    facts = keeper.facts
+    facts, config = keeper.facts, node.config.database
+    assert config is not None, "asked of a host with a database"
     if facts is None:
         return DatabaseHealth(role="stopped", doing=keeper.state, answers=False, answered_ago=None)
     standby = facts.in_recovery is True
@@ -71,6 +72,7 @@ def _database(node: Node, now: float) -> DatabaseHealth:
         genuine=not standby
         or (facts.standby and not facts.last_reign and not facts.fresh and facts.standing != "diverged"),
         paused=facts.paused or facts.starved,
+        balanced=not config.no_load_balance,
         streamed_ago=_ago(keeper.streamed_at, now),
         lag_bytes=behind.size if behind is not None else None,
         lag_seconds=behind.seconds if behind is not None else None,

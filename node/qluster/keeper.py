@@ -123,7 +123,7 @@ class Keeper:
         self._stale = False
         if facts.in_recovery is not None:
             self.looked_at = now
-        if facts.receiver == "streaming" and self.wanted.kind == "follow" and facts.upstream == _place(self.wanted):
+        if facts.receiver == "streaming" and self.wanted.kind == "follow" and facts.upstream in _places(self.wanted):
             self.streamed_at = now
         if self._job is None and (facts.server == "stopped" or facts.in_recovery):
             self.primary_possible = False
@@ -259,9 +259,9 @@ class Keeper:
         return "failed" if self.fault else "idle"
 
 
-def _place(wanted: Wanted) -> str | None:
-    """The upstream as a server writes it."""
-    return f"{wanted.upstream[0]}:{wanted.upstream[1]}" if wanted.upstream is not None else None
+def _places(wanted: Wanted) -> list[str]:
+    """Whom it may stream from, as a server writes it: the primary, or the replica in its place."""
+    return [f"{address[0]}:{address[1]}" for address in (wanted.upstream, wanted.via) if address is not None]
 
 
 def _purpose(wanted: Wanted) -> tuple[object, ...]:

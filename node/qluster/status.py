@@ -363,6 +363,8 @@ class DatabaseHealth(Struct, frozen=True, kw_only=True):
     """Its history is that of the cluster, as far as was compared."""
     paused: bool = False
     """It was told to replay no further."""
+    balanced: bool = True
+    """Readers may be sent to it: ``database.no-load-balance`` is not set."""
     streamed_ago: float | None = None
     """Since it last was seen to stream from the primary."""
     lag_bytes: int | None = None

@@ -124,7 +124,7 @@ def readable(health: Health, lag: Lag | None) -> Verdict:
         return _silent(health.database) or _serves(health)
     if health.database.role == "primary":
         return No("unfit", "its database is a primary that may not be written to now")
-    return _unfit(health) or _behind(health, lag) or _serves(health)
+    return _spared(health.database) or _unfit(health) or _behind(health, lag) or _serves(health)
 
 
 def lives(health: Health, _: Lag | None) -> Verdict:
@@ -189,7 +189,11 @@ def _other_role(health: Health) -> No | None:
         return No("not-replica", "it has no database")
     if health.database.role == "primary":
         return No("not-replica", "its database is the primary")
-    return None
+    return _spared(health.database)
+
+
+def _spared(database: DatabaseHealth) -> No | None:
+    return None if database.balanced else No("not-replica", "database.no-load-balance keeps readers away from it")
 
 
 def _unfit(health: Health) -> No | None:

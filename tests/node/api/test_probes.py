@@ -103,6 +103,12 @@ def test_node_that_is_marked_down_or_goes_is_no_replica_for_the_pool(path: str, 
     assert answered(path, replace(SYNCHRONOUS, **change)).code == 531
 
 
+def test_readers_are_kept_away_where_the_operator_says_so_until_it_is_the_primary() -> None:
+    codes = {path: answered(path, with_database(SYNCHRONOUS, balanced=False)).code for path in READS}
+    assert codes == {"/is-replica": 417, "/is-synchronous": 417, "/is-readable": 417, "/readiness": 200}
+    assert answered("/is-readable", with_database(PRIMARY, balanced=False)).code == 200
+
+
 def test_mark_is_no_word_about_readiness() -> None:
     assert answered("/readiness", replace(REPLICA, down=True)).code == 200
     assert answered("/readiness", replace(REPLICA, stopping=True)).code == 531

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from api import test_golden as golden
 from edge.rest_world import OPERATE, Node, running
 from qluster import events
 from qluster.api import openapi
@@ -35,6 +36,8 @@ class Members:
                 found = self.store.of.get(event.name)
                 absent = events.Refused("key", f"there is no key {event.name}", "no-such-key")
                 return absent if found is None else events.ValueFound(found.value, found.index)
+            case events.FailoverShown():
+                return golden.FAILOVER
             case events.ValuesListRequested():
                 return events.Done(self.index, {"keys": [], "more": False})
             case events.NodeRemoveRequested(node=node) if node not in self.gone:

@@ -49,7 +49,6 @@ SELECT r.in_recovery,
        w.pid AS receiver_pid,
        w.last_msg_send_time <> w.last_msg_receipt_time AS receiver_heard,
        (SELECT max(wait_event) FROM pg_stat_activity WHERE backend_type = 'startup') AS recovery_waits,
-       CASE WHEN r.in_recovery THEN pg_is_wal_replay_paused() ELSE false END AS paused,
        ARRAY(SELECT ARRAY[s.name, current_setting(s.name)] FROM pg_settings s WHERE s.pending_restart
                 AND (s.sourcefile IS NOT NULL OR s.name IN (SELECT name FROM pg_file_settings WHERE error IS NOT NULL))
               ORDER BY s.name LIMIT 64) AS pending
