@@ -44,6 +44,12 @@ options:
         of the leader names them with the same value. They were given up in the inventory then.
     type: bool
     default: false
+  older:
+    description:
+      - What to do with nodes of a version that keeps no parameters in its log. With V(leave) nothing is changed.
+    type: str
+    choices: [fail, leave]
+    default: fail
   restart:
     description:
       - V(rolling) restarts the servers that wait for it, one after the other, replicas first.
@@ -141,6 +147,10 @@ SPANS = {"us": 1, "ms": 1000, "s": 10**6, "min": 60 * 10**6, "h": 3600 * 10**6, 
 MEASURE = re.compile(r"(-?\d+(?:\.\d+)?)\s*([A-Za-z]+)")
 
 
+class Older(Exception):
+    """The nodes keep no parameters in their log."""
+
+
 class Refusal(Exception):
     """It cannot become so; the text says why and what to do."""
 
@@ -197,7 +207,7 @@ def look(client):
     """The answer of GET /db-config."""
     document = client.ask("GET", "/db-config", params={"consistency": "leader"}).document
     if not isinstance(document, dict) or not isinstance(document.get("nodes"), dict):
-        raise Refusal("The nodes run a version that keeps no parameters of databases in its log. Upgrade them first.")
+        raise Older("The nodes run a version that keeps no parameters of databases in its log. Upgrade them first.")
     return document
 
 
@@ -276,6 +286,7 @@ def main():
             **CONNECTION,
             "parameters": {"type": "dict", "default": {}},
             "instead_of_files": {"type": "bool", "default": False},
+            "older": {"type": "str", "choices": ["fail", "leave"], "default": "fail"},
             "restart": {"type": "str", "choices": ["none", "rolling"], "default": "none"},
             "primary": {"type": "str", "choices": ["switchover", "in-place"], "default": "switchover"},
             "limit": {"type": "int", "default": 120},
@@ -289,6 +300,10 @@ def main():
     client = connect(module)
     try:
         result = perform(client, module.params, module.check_mode)
+    except Older as older:
+        if module.params["older"] == "leave":
+            module.exit_json(changed=False, changes={}, version=0, pending={}, restarted=[], msg=str(older))
+        module.fail_json(msg=str(older))
     except Refusal as refusal:
         module.fail_json(msg=str(refusal))
     except Unanswered as failure:

@@ -111,6 +111,6 @@ def test_other_version_and_older_nodes_are_refused_before_anything_is_asked_for(
     with pytest.raises(Refusal, match="is 9, not 8"):
         perform(cluster, {**GIVEN, "parameters": {"max_connections": 7}, "version": 8}, False)
     cluster.document = {"max_connections": "100"}
-    with pytest.raises(Refusal, match="keeps no parameters"):
+    with pytest.raises(module.Older, match="keeps no parameters"):
         perform(cluster, GIVEN, False)
     assert cluster.asked == []

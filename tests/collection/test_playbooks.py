@@ -153,6 +153,8 @@ def test_change_that_needs_a_restart_goes_host_by_host_and_the_leader_last(stage
     order = restarted(played)
     assert sorted(order) == ["node1", "node2", "node3", "pool1"] and order[-1] == leader, order
     assert "The cluster local is whole" in played.output
+    parameters = stage.ask(NODES["node1"], "GET", "/db-config").json()["parameters"]
+    assert parameters["work_mem"] | {"index": 0} == {"value": "8MB", "source": "cluster log", "file": "8MB", "index": 0}
 
 
 def test_configuration_that_the_daemon_refuses_never_reaches_a_host(stage: Stage) -> None:
@@ -164,6 +166,10 @@ def test_configuration_that_the_daemon_refuses_never_reaches_a_host(stage: Stage
     assert "database.superuser" in played.output
     assert {path: path.read_text() for path in before} == before and restarted(played) == []
     assert not list(stage.prefix.glob("*/etc/qluster/restart-pending"))
+    wrong = '{"database_parameters": {"work_mem": "plenty"}}'
+    played = stage.play("deploy.yml", *words, "-e", wrong, checkout=stage.folder / "checkout")
+    assert played.code == 2 and 'invalid value for parameter "work_mem"' in played.text(), played.output[-3000:]
+    assert {path: path.read_text() for path in before} == before and restarted(played) == []
     assert set(deploy(stage, *words).changed.values()) == {0}
 
 
