@@ -144,9 +144,9 @@ bench-health: $(VENV)/bench.stamp ## what the routes of load balancers bear, sou
 bench-transport: $(VENV)/dev.stamp ## what a datagram costs, with and without the kernel's help, and how pacing holds
 	@PYTHONPATH=node $(BIN)/python bench/transport.py $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(REALTIME),--realtime)
 
-bench-switchover: $(VENV)/dev.stamp ## how long clients wait when the primary moves by plan (as root): ROUNDS=12 MODE=quorum
+bench-switchover: $(VENV)/dev.stamp ## how long clients wait when the primary moves by plan (as root): ROUNDS=12 MODE=quorum REALTIME=1
 	@PYTHONPATH=node:tests:tests/node $(BIN)/python -m edge.switchover_figures \
-	  $(if $(ROUNDS),--rounds $(ROUNDS)) $(foreach mode,$(MODE),--mode $(mode))
+	  $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(REALTIME),--realtime) $(foreach mode,$(MODE),--mode $(mode))
 
 fuzz: $(VENV)/fuzz.stamp ## bad input guided by coverage: make fuzz SECONDS=600 TARGET=node (decode link log routes config; all)
 	@PYTHONPATH=node:tests:tests/node nice $(BIN)/python -m fuzz $(or $(TARGET),all) --seconds $(or $(SECONDS),60)

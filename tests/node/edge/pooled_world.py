@@ -76,6 +76,15 @@ class Pooled(Hosts):
         wait_for("a whole cluster", self.whole, 60)
         wait_for("pools that point at the primary", lambda: self.pointed(*self.writable()), 60)
 
+    def level(self) -> bool:
+        """All databases are on one timeline, which replicas tell when its first WAL has come, and are waited for."""
+        [primary] = self.writable() or [0]
+        seen: dict[str, Any] = self.map(primary) if primary else {}
+        found = {node["database"]["timeline"] for node in seen.get("nodes", []) if node["database"]}
+        guarantee = seen["cluster"]["guarantee"] if seen else None
+        covered = guarantee is None or (len(guarantee["standbys"]) == 2 and guarantee["settled"])
+        return len(found) == 1 and covered and self.whole()
+
     def number(self, host: int) -> int:
         """Number of the node that a host is."""
         nodes = self.map(host)["nodes"]
@@ -228,6 +237,7 @@ def switched(hosts: Pooled, load: Load, successor: int) -> Switched:
     """Move the primary while clients write; wait until they do again."""
     hosts_of_now = len(load.acknowledged)
     wait_for("clients that write", lambda: len(load.acknowledged) > hosts_of_now + 20)
+    wait_for("replicas on the primary's timeline", hosts.level)
     before, began = len(load.errors), time.monotonic()
     answer = hosts.move(successor)
     took, seen = time.monotonic() - began, len(load.acknowledged)

@@ -74,13 +74,17 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--pools", type=int, default=2)
     parser.add_argument("--mode", action="append", choices=MODES)
+    parser.add_argument("--realtime", action="store_true", help="run before all else on this machine (as root)")
     chosen = parser.parse_args()
+    if chosen.realtime:
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))  # whatever is started inherits it
     if reason := obstacle() or ("" if PGBOUNCER else "pgbouncer is not installed"):
         sys.exit(reason)
     rows = [rounds(mode, chosen.rounds, chosen.pools) for mode in chosen.mode or MODES]
     print(
         f"{chosen.rounds} rounds each, {chosen.pools} pool hosts, {len(os.sched_getaffinity(0))} processors for all "
-        f"hosts and clients, Linux {platform.release()}, load {os.getloadavg()[0]:.1f}\n\n{HEAD}"
+        f"hosts and clients, Linux {platform.release()}, load {os.getloadavg()[0]:.1f}"
+        f"{', run before all else' if chosen.realtime else ''}\n\n{HEAD}"
     )
     print("|---" * (HEAD.count("|") - 1) + "|")
     print("\n".join(rows))
