@@ -225,6 +225,8 @@ class Site:
         conninfo = ""
         if upstream is not None:
             conninfo = connection_text(upstream, self.database.superuser, terms.name, self.pass_file)
+            # For the server's own worker that copies logical slots; who streams has no use for it.
+            conninfo += " dbname=postgres"
         try:
             return server_settings(
                 self.database,
