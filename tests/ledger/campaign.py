@@ -268,9 +268,10 @@ class Player:
         [[rows]] = cluster.sql(primary, "select count(*) from ledger")
         for number in cluster.numbers:
             self._same_rows(number, rows)
-            slots = cluster.sql(number, "select slot_name from pg_replication_slots")
+            known = ", ".join(f"'qluster_node{node}'" for node in cluster.members())
+            slots = cluster.sql(number, f"select slot_name from pg_replication_slots where slot_name not in ({known})")
             if slots:
-                self._violated(f"host {number} has replication slots that nobody asked for: {slots}")
+                self._violated(f"host {number} has replication slots of nobody in the cluster: {slots}")
             size = sum(file.stat().st_size for file in (cluster.data(number) / "pg_wal").iterdir() if file.is_file())
             if size > WAL_BYTES_MOST:
                 self._violated(f"host {number} keeps {size >> 20} MiB of WAL")

@@ -201,6 +201,10 @@ class DatabaseCluster(Cluster):
             return f"waits for {guarantee}"
         return ""
 
+    def members(self) -> list[int]:
+        """Numbers of the nodes, as the primary knows them."""
+        return [node["node"] for node in self.status(self.primary() or 1).get("nodes", [])]
+
     def wait_served(self, limit: float) -> None:
         """Wait until the cluster is whole."""
         why = [""]
