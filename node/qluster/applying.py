@@ -9,7 +9,7 @@ import logging
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from qluster import tuning
+from qluster import pausing, tuning
 from qluster.cluster import commands
 from qluster.cluster.state import MalformedState
 from qluster.cluster.state import decode as decode_state
@@ -32,9 +32,22 @@ class Applying:
         self._node = node
         self.checked = False
         """Whether the file was held against the log."""
+        self.to_be_kept = 0
+        """Index of an entry that a snapshot must cover, so that the node knows of it from its next start on."""
+        self._kept_with = (0, 0)
+        """Such an entry, and the save with which it is on the disk."""
         self._fetching: int | None = None
         self._illegible = False
         """A committed command was not understood: nothing after it may be applied until the daemon has left."""
+
+    def kept(self, index: int) -> bool:
+        """Whether a snapshot on the disk covers this entry: at its next start this node will know of it."""
+        node = self._node
+        if node.qraft is None or node.qraft.snapshot_index < index:
+            return False
+        if self._kept_with[0] != index:
+            self._kept_with = index, node.outstanding
+        return node.durable >= self._kept_with[1]
 
     def apply(self, entries: Iterable[Entry], now: float) -> None:
         """These entries are committed."""
@@ -58,7 +71,7 @@ class Applying:
         if command is None or not isinstance(command.body, commands.ValueWritten):
             node.stir()
         if command is not None:
-            self._applied(command.body, now)
+            self._applied(command.body, entry.index, now)
         node.requests.committed(entry, other)
 
     def settle_members(self, members: Members) -> None:
@@ -69,8 +82,12 @@ class Applying:
         node.reports.forget({member.node for member in members})
         log.info("members %s", " ".join(f"{one.node}={one.ip}{'' if one.voter else '(listener)'}" for one in members))
 
-    def _applied(self, body: commands.Body, now: float) -> None:
+    def _applied(self, body: commands.Body, index: int, now: float) -> None:
         match body:
+            case commands.Paused() | commands.Resumed() | commands.Bound():
+                self.to_be_kept = index
+                self.take_settings(now)
+                pausing.tell(self._node.state.pause, body)
             case commands.Founded() | commands.SettingsChanged():
                 self.take_settings(now)
             case commands.Reign(number, node, term, timeline, position):
@@ -96,7 +113,7 @@ class Applying:
         node.digest = shared_digest(node.config)
         node.link.adjust(link_settings(node.link.settings, node.config), now)
         if node.qraft is not None:
-            node.qraft.settings = consensus_settings(node.config)
+            node.qraft.settings = consensus_settings(node.config, node.state.pause)
 
     def check_file(self) -> None:
         """A file that contradicts the log ends the daemon, at its start.

@@ -207,6 +207,10 @@ class Configuring:
             return False  # it is found again at the next step
         return True
 
+    def withhold(self, reason: str) -> None:
+        """Nothing is restarted now, and no time is counted."""
+        self.waits_for, self._progress = reason, ((0, 0, 0), 0.0)
+
     def _view(self, now: float) -> rolling.View:
         node = self._node
         settings, guarantees = node.state.database, node.state.guarantees

@@ -56,6 +56,7 @@ from qluster.events import (
 from qluster.node import Node
 from qluster.opening import FULL_RETRY, open_state
 from qluster.overview import headline, link_settings
+from qluster.pausing import was_paused
 from qluster.status import Health, Status
 from qluster.transport.link import Link, LinkSettings
 from qluster.transport.seal import Key, KeyFault, parse_keys
@@ -83,6 +84,8 @@ SPACE_INTERVAL = 2.0
 CLOCK_DRIFT = 0.1
 """Seconds by which the wall clock may go otherwise than the monotonic one before the node is told: what operators
 date, they date to the second."""
+PAUSED_SIGN = "paused"
+"""Name of the file in the state directory that is there while the database outlives the daemon."""
 
 EXIT_CLEAN, EXIT_REFUSED = 0, 1
 
@@ -111,6 +114,7 @@ class Daemon:
         self._tickets: dict[int, asyncio.Future[Answer | None]] = {}
         self._over = False
         self._ticket = 0
+        self._untied = False
         self._endings = 0
         self._rejoined_at = -inf
         self._alive_at = -inf
@@ -144,7 +148,7 @@ class Daemon:
             saved = await open_state(self._disk, self._waits_for_space)
             stack.callback(self._network.close)
             self._network.open()
-            await self._open_database(stack)
+            await self._open_database(stack, was_paused(saved))
             self._node = self._make_node(saved)
             stack.push_async_callback(self._rest.stop)
             await self._rest.start()
@@ -165,7 +169,7 @@ class Daemon:
         self._watchdog.extend(2 * FULL_RETRY)
         self._watchdog.alive(reason)
 
-    async def _open_database(self, stack: contextlib.AsyncExitStack) -> None:
+    async def _open_database(self, stack: contextlib.AsyncExitStack, let_go: bool) -> None:
         database = self._config.database
         if database is None:
             return
@@ -175,8 +179,9 @@ class Daemon:
         self._guard = guard
         postgres = self._make_postgres(database, guard)
         stack.push_async_callback(postgres.close)
-        await postgres.adopt()
         self._postgres = postgres
+        self._let_go(let_go)
+        await postgres.adopt(let_go=let_go)
         self._begin_backups(stack)
         watching = asyncio.create_task(self._watch_database(postgres))
         stack.callback(watching.cancel)
@@ -275,10 +280,26 @@ class Daemon:
             self._rejoined_at = now
             self._network.rejoin()
 
-    def _limit(self, alive_until: float) -> None:
+    def _limit(self, alive_until: float, untied: bool) -> None:
         """Law 7: the deadline does not wait for the disk."""
-        if self._guard is not None:
-            self._guard.deadline(alive_until)
+        if self._guard is None or self._postgres is None:
+            return
+        if untied != self._untied:
+            self._let_go(untied)
+        self._guard.deadline(alive_until)
+
+    def _let_go(self, untied: bool) -> None:
+        """In a pause the database outlives the daemon; the file says so to the service manager."""
+        assert self._guard is not None and self._postgres is not None
+        self._untied = untied
+        self._guard.untie(untied)
+        self._postgres.let_go(untied)
+        sign = Path(self._config.state_dir) / PAUSED_SIGN
+        try:
+            sign.touch() if untied else sign.unlink(missing_ok=True)
+        except OSError as error:
+            log.error("paused-sign-failed file=%s error=%s", sign, error)
+        log.info("database-%s", "outlives-the-daemon" if untied else "ends-with-the-daemon")
 
     def _answer(self, answer: Answer) -> None:
         waiting = self._tickets.pop(answer.ticket, None)

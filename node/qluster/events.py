@@ -203,6 +203,8 @@ class Effects:
     leave: Leave | None = None
     wake_at: float = inf
     """When the node wants :class:`TimePassed` at the latest."""
+    untied: bool = False
+    """The database here outlives the daemon: a pause, of which the next start will know."""
     alive_until: float = inf
     """Until when this node's database may accept writes without hearing more (law 7).
 
@@ -331,6 +333,24 @@ class FailoverRequested:
 
 
 @dataclass(frozen=True, slots=True)
+class PauseRequested:
+    """Leave all databases alone until :class:`ResumeRequested`; ``reason`` is shown everywhere meanwhile."""
+
+    ticket: int
+    key: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ResumeRequested:
+    """End the pause. ``abandon``: node whose primary is waited for no longer, although it may take writes."""
+
+    ticket: int
+    key: str
+    abandon: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class NodeAddRequested:
     """Expect a node at this address; ``role`` is what it may become: node or listener."""
 
@@ -447,6 +467,8 @@ ClientRequest = (
     | PlanDropRequested
     | FailoverShown
     | FailoverRequested
+    | PauseRequested
+    | ResumeRequested
     | NodeAddRequested
     | NodePromoteRequested
     | NodeRemoveRequested

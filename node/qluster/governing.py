@@ -11,6 +11,7 @@ import logging
 from math import inf
 from typing import TYPE_CHECKING
 
+from qluster import pausing
 from qluster.cluster import commands, messages
 from qluster.cluster.messages import PositionReply
 from qluster.config import shared
@@ -53,6 +54,7 @@ class Governing:
         """Leadership is being handed to another node: no primary is sought meanwhile."""
         self._stepped_at = -inf
         self._gave_way_at = -inf
+        self._pausing = pausing.Pausing(node)
         self._released = False
         """Whether the others were told so since this node last led."""
 
@@ -77,6 +79,7 @@ class Governing:
         times = [self.handing.wake_at]
         if self._leading is not None and not self._busy:
             times.append(self._leading.wake_at)
+            times.append(self._pausing.wake_at)
         if self._busy:
             times.append(self._transfer_until)
         if self._unwritable_since is not None:
@@ -144,8 +147,15 @@ class Governing:
         self._busy = self.handing_over or now < self._transfer_until or node.qraft.transferring is not None
         duties = self._leading.step(scene, handing_over=self._busy) if node.state.name else []
         duties += self._guarantee(self._leading, scene)
+        duties += self._pausing.duties(scene)
         for duty in duties:
             self._perform(duty, now)
+        if node.state.pause.active:
+            self._unwritable_since = None
+            for duty in self.handing.step(scene, now) if self.handing.under_way else ():
+                self._perform(duty, now)  # what began before the pause comes to its end
+            node.configuring.withhold("the cluster is paused")
+            return any(isinstance(duty, (Propose, Change)) for duty in duties)
         configured = not self._busy and node.configuring.step(now)
         self._watch_primary(scene, now)
         self._give_way(scene, now)
@@ -200,6 +210,7 @@ class Governing:
             report=node.reports.last, own_database=node.keeper.status() if node.config.database is not None else None,
             given_up=node.state.reign is not None and self.handing.given_up(node.state.reign.number),
             found_at=(recovered, facts.position or 0) if facts and recovered else (1, 0),
+            withheld=pausing.withheld(node.state, node.me),
         )  # fmt: skip
 
     def _name(self, now: float) -> bool:
@@ -295,7 +306,7 @@ class Governing:
         """Stop the database, then hand over or say goodbye, then leave."""
         node = self._node
         assert node.qraft is not None
-        if node.config.database is not None and not node.keeper.stopped:
+        if node.config.database is not None and not node.keeper.stopped and not node.hosting.untied:
             self._stop_at = now
             return
         if node.qraft.role == "leader":

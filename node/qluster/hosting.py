@@ -16,13 +16,13 @@ import msgspec
 
 from qluster import __version__
 from qluster.cluster import messages
-from qluster.cluster.commands import Guarantee
+from qluster.cluster.commands import Guarantee, Reign
 from qluster.cluster.database_settings import DatabaseSettings
 from qluster.cluster.messages import PositionReply
 from qluster.cluster.synchronous import standby_name, waits_for
 from qluster.consensus.members import Members
 from qluster.database.orders import Look, Terms
-from qluster.database.plan import Wanted
+from qluster.database.plan import Kind, Wanted
 from qluster.database.slots import Reached
 from qluster.events import Address, Job, JobEnded, Repoint
 from qluster.pointing import Hold, Reading
@@ -81,15 +81,34 @@ class Hosting:
 
     def may_write(self, now: float) -> bool:
         """True on exactly the node that a client may write to."""
-        qraft = self._node.qraft
-        return qraft is not None and self.reigns() and qraft.lease_until > now and self._node.keeper.writable
+        node, qraft = self._node, self._node.qraft
+        if qraft is None or not node.keeper.writable:
+            return False
+        # In a pause no lease is asked for: nobody else can reign meanwhile.
+        return node.state.pause.of(node.me) or (self.reigns() and qraft.lease_until > now)
 
     def alive_until(self, now: float) -> float:
         """Until when the database here may go on: ``inf`` when it is no primary, ``-inf`` when it must not be one."""
         node = self._node
-        if not node.keeper.primary_possible:
+        if not node.keeper.primary_possible or node.state.pause.of(node.me):
             return inf
         return node.qraft.lease_until if node.qraft is not None and self.reigns() else -inf
+
+    @property
+    def untied(self) -> bool:
+        """The daemon may end without ending the database: the pause is on this node's disk."""
+        pause = self._node.state.pause
+        return pause.active and self._node.applying.kept(pause.since)
+
+    def bound(self, now: float) -> int:
+        """Index of the resume since which no primary runs here without a lease; 0: nobody waits to hear it.
+
+        To know of the resume is not enough: the guard may be ending the server just now. In a message it waits for
+        the save of what was applied, as all do: after a restart it is still true.
+        """
+        pause = self._node.state.pause
+        waited_for = pause.loose == self._node.me and not pause.active
+        return pause.since if waited_for and self.alive_until(now) > now else 0
 
     def position(self, now: float) -> PositionReply | None:
         """This database's final position in the current term, None while it has none."""
@@ -148,12 +167,14 @@ class Hosting:
     def wanted(self, now: float) -> Wanted:
         """What the log wants of the database here."""
         node, qraft, reign = self._node, self._node.qraft, self._node.state.reign
-        if node.stopping or qraft is None or qraft.removed:
+        if qraft is None or qraft.removed or (node.stopping and not self.untied):
             return Wanted("stopped")
         terms = self.terms()
         if reign is None:
             leads = qraft.role == "leader" and qraft.ready
             return Wanted("found", terms=terms) if leads else Wanted("stopped")
+        if node.state.pause.active:
+            return self._paused(reign, terms, now)
         if self.reigns():
             # Without a lease the guard ends what runs; what is not yet running must not be started after that.
             held = qraft.lease_until > now and not node.governing.handing_over
@@ -178,6 +199,20 @@ class Hosting:
         """The entry that gave the server here its turn to restart; 0: it is not its turn."""
         database = self._node.state.database
         return database.restart_index if database.turn_of(self._node.me) else 0
+
+    def _paused(self, reign: Reign, terms: Terms, now: float) -> Wanted:
+        """In a pause the reign binds in any term: what would be done is shown, and nothing of it is done."""
+        upstream = self._database_of(reign.node)
+        if reign.node == self._node.me:
+            return Wanted(
+                "primary", reign.number, None, reign.system_id, self._since(), terms, branch=reign.branch,
+                paused=True, reached=self._reached(),
+            )  # fmt: skip
+        kind: Kind = "follow" if upstream is not None else "detached"
+        return Wanted(
+            kind, reign.number, upstream, reign.system_id, None, terms, paused=True, reached=self._reached(),
+            source=self._source(reign.node, now), via=self._via(reign.node, now),
+        )  # fmt: skip
 
     def _since(self) -> int:
         """First of the unbroken row of this node's reigns up to the one in force."""
@@ -257,7 +292,7 @@ class Hosting:
 
     def _point(self, now: float) -> None:
         node, reign, pool = self._node, self._node.state.reign, self._node.config.pool
-        if pool is None or reign is None:
+        if pool is None or reign is None or node.state.pause.active:
             return
         report = node.reports.last(reign.node)
         ready = report is not None and report.writable and report.reign >= reign.number
@@ -281,6 +316,11 @@ class Hosting:
         seen = Reading(candidates, primary, self._database_of(node.state.reign.node))
         return node.pointing.readers(seen, pool.read_only_maximum_lag, fallback=pool.read_only_fallback)
 
+    @property
+    def pool_wake_at(self) -> float:
+        """When a failed repointing is tried again: not in a pause."""
+        return inf if self._node.state.pause.active else self._node.pointing.wake_at
+
     def report(self, now: float) -> messages.Report:
         """What this node says of itself now."""
         node, reign = self._node, self._node.state.reign
@@ -289,7 +329,7 @@ class Hosting:
             reign.number if reign else 0, self.may_write(now),
             self._database_status(),
             node.pointing.status if node.config.pool is not None else None,
-            bool(node.short),
+            bool(node.short), self.bound(now),
         )  # fmt: skip
 
     def _database_status(self) -> DatabaseStatus | None:

@@ -23,7 +23,7 @@ from qluster.database.orders import (
     StartPrimary,
     StartStandby,
 )
-from qluster.database.plan import Wanted, needs_reinit, next_order, reason
+from qluster.database.plan import Wanted, needs_reinit, next_order, reason, withheld
 from qluster.events import CancelJob, Job, JobEnded
 from qluster.status import DatabaseStatus, SlotStatus
 
@@ -98,7 +98,8 @@ class Keeper:
     @property
     def stopped(self) -> bool:
         """No server runs."""
-        return self.settled and self.facts is not None and self.facts.server == "stopped"
+        facts = self.facts
+        return self.settled and facts is not None and facts.server == "stopped" and not facts.stray
 
     @property
     def writable(self) -> bool:
@@ -125,11 +126,12 @@ class Keeper:
             self.looked_at = now
         if facts.receiver == "streaming" and self.wanted.kind == "follow" and facts.upstream in _places(self.wanted):
             self.streamed_at = now
-        if self._job is None and (facts.server == "stopped" or facts.in_recovery):
-            self.primary_possible = False
-        elif facts.in_recovery is False:
-            # Also one that nobody ordered: somebody promoted it by hand.
+        unknown = facts.stray and facts.in_recovery is None and facts.system_id == self.wanted.system_id
+        if facts.in_recovery is False or unknown:
+            # Also one that nobody ordered: somebody promoted it, or started it, by hand.
             self.primary_possible = True
+        elif self._job is None and (facts.server == "stopped" or facts.in_recovery):
+            self.primary_possible = False
         if self.writable or (facts.server == "running" and facts.in_recovery):
             self._unfit_until = min(self._unfit_until, now + 1.0)
 
@@ -249,6 +251,7 @@ class Keeper:
             copied_bytes=facts.copied,
             copy_bytes=facts.copy_size,
             slot_error=self._failures.sentence_of(KeepSlots),
+            withheld=withheld(facts, self.wanted, self._failures),
         )
 
     @property
@@ -256,6 +259,8 @@ class Keeper:
         """What is being done with the database: idle, cloning, ..., or failed."""
         if self._job is not None and not isinstance(self._job.order, KeepSlots):
             return STATES.get(type(self._job.order).__name__, "changing")
+        if self.wanted.paused:
+            return "paused"
         return "failed" if self.fault else "idle"
 
 

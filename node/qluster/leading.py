@@ -99,6 +99,8 @@ class Scene:
     """The reign in force was declared over by this node, which may not go on with it."""
     found_at: tuple[int, int] = (1, 0)
     """Timeline and position of a database that was recovered for a founding."""
+    withheld: str = ""
+    """Why no reign is begun here, for people: a pause."""
 
     @property
     def idle(self) -> bool:
@@ -176,6 +178,11 @@ class Leading:
 
     def _seek_primary(self, scene: Scene) -> list[Duty]:
         self._wake_at = inf
+        if scene.withheld:
+            self.reason = scene.withheld
+            # Whoever is heard from then on has as much time to answer as at the begin of a term.
+            self._succession.began = scene.now
+            return []
         match self._succession.decide(self.view(scene)):
             case reigning.Wait(reason, until):
                 self.reason, self._wake_at = reason, until

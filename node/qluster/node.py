@@ -211,9 +211,21 @@ class Node:
         if not self._settled_already(now):
             self._settle(now)
         effects.alive_until = self.hosting.alive_until(now)
+        effects.untied = self.hosting.untied
         effects.wake_at = min(self._due_at, self.link.wake_at)
         self._effects = Effects()
         return effects
+
+    @property
+    def outstanding(self) -> int:
+        """Number of the save after which all that happened here is durable; 0 when it is."""
+        # Saves that have their number were ordered already.
+        return self._holding.wait_for([] if self._effects.number else self._effects.save)
+
+    @property
+    def durable(self) -> int:
+        """Number of the last save that is durable."""
+        return self._holding.durable
 
     @property
     def restless(self) -> bool:
@@ -419,7 +431,7 @@ class Node:
         self.hosting.step(now)
         self._stirred, self._whole_since = False, now
         self._whole_at = min(
-            self.keeper.wake_at(now), self.pointing.wake_at, self.reports.wake_at if self.qraft else inf,
+            self.keeper.wake_at(now), self.hosting.pool_wake_at, self.reports.wake_at if self.qraft else inf,
             self.governing.wake_at, self.entering.hello_at,
         )  # fmt: skip
 
@@ -434,7 +446,7 @@ class Node:
             self.applying.check_file()
         if qraft.removed and not self.stopping:
             self.leave(f"node {self.me} was removed from the cluster; set its state directory aside to join anew")
-        if self._full(qraft):
+        if self._full(qraft) or self.applying.to_be_kept > qraft.snapshot_index:
             qraft.compact(self.state.applied, encode_state(self.state))
             self.counters["snapshots"] += 1
             self._carry_out(qraft.take(), now)

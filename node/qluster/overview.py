@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import asdict
 
-from qluster import __version__
+from qluster import __version__, pausing
 from qluster.cluster.commands import Guarantee
+from qluster.cluster.pause import Pause
 from qluster.cluster.switchover import Switching
 from qluster.config import Config, shared
 from qluster.consensus.members import Member
@@ -23,6 +24,7 @@ from qluster.status import (
     GuaranteeStatus,
     NodeStatus,
     OwnStatus,
+    PauseStatus,
     PlanStatus,
     ReignStatus,
     Status,
@@ -39,8 +41,8 @@ COMMIT_NOTICE = 0.002
 """Seconds: under load the next entries carry the word within less, and an idle cluster has the time."""
 
 
-def consensus_settings(config: Config) -> Settings:
-    """The part of a configuration that QRaft obeys."""
+def consensus_settings(config: Config, pause: Pause = Pause()) -> Settings:  # noqa: B008 - it cannot be changed
+    """The part of a configuration that QRaft obeys. Nobody is removed for his silence in a pause, nor just after."""
     cluster = config.cluster
     return Settings(
         node_timeout=cluster.node_timeout,
@@ -52,7 +54,7 @@ def consensus_settings(config: Config) -> Settings:
         replication_retry_interval=cluster.replication_retry_interval,
         commit_notice=COMMIT_NOTICE,
         max_log_size=config.udp.max_log_size,
-        autoremove_enabled=cluster.autoremove_enabled,
+        autoremove_enabled=cluster.autoremove_enabled and not pause.active and not pause.loose,
         autoremove_minimum=cluster.autoremove_minimum,
         remove_interval=cluster.remove_interval,
     )
@@ -88,7 +90,8 @@ def headline(node: Node, now: float) -> str:
     qraft = node.qraft
     if qraft is None:
         return f"joining: {_message(node)}"
-    words = [f"node {node.me} {qraft.role} in term {qraft.term}"]
+    words = ["PAUSED"] if node.state.pause.active else []
+    words.append(f"node {node.me} {qraft.role} in term {qraft.term}")
     if qraft.role != "leader":
         words.append(f"leader {qraft.leader}" if qraft.leader is not None else "no leader")
     if node.config.database is not None:
@@ -126,6 +129,8 @@ def _message(node: Node) -> str:
         return node.untaken
     if node.keeper.fault:
         return node.keeper.fault
+    if node.state.pause.loose not in (0, node.me) and not node.state.pause.active:
+        return pausing.waits_for(node.state.pause.loose)
     if node.qraft.role == "leader":
         return node.governing.reason if not node.hosting.reigns() else ""
     return "" if node.qraft.leader is not None else "no leader is known"
@@ -166,6 +171,7 @@ def _cluster(node: Node, now: float) -> ClusterStatus:
         database_version=node.state.database.version,
         database_restart=node.configuring.restart(),
         switchover=_switchover(node.state.switching),
+        pause=_pause(node.state.pause),
     )
 
 
@@ -180,6 +186,12 @@ def _switchover(switching: Switching) -> SwitchoverStatus:
             node=last.node or None, reign=last.reign, at=last.at, reason=last.reason
         ),
     )  # fmt: skip
+
+
+def _pause(pause: Pause) -> PauseStatus | None:
+    if not pause.active and not pause.loose:
+        return None
+    return PauseStatus(active=pause.active, reason=pause.reason, node=pause.loose or None, since=pause.since)
 
 
 def _guarantee(guarantees: tuple[Guarantee, ...]) -> GuaranteeStatus | None:

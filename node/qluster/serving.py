@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from qluster import wishes
+from qluster import pausing, wishes
 from qluster.cluster import commands
 from qluster.config import ConfigErrors, needs_restart, with_changes
 from qluster.consensus.members import Members
@@ -34,10 +34,12 @@ from qluster.events import (
     NotJoined,
     NotLeader,
     Outcome,
+    PauseRequested,
     PlanDropRequested,
     ReadRequested,
     Refused,
     RestartCancelRequested,
+    ResumeRequested,
     SettingsChangeRequested,
     ValueFound,
     ValueReadRequested,
@@ -64,6 +66,8 @@ Proposal = (
     | ValueWriteRequested
     | LeaderChangeRequested
     | PlanDropRequested
+    | PauseRequested
+    | ResumeRequested
 )
 """Requests that become a command in the log."""
 
@@ -134,6 +138,25 @@ def _take(node: Node, request: ClientRequest, now: float) -> Outcome | None:
             return _change_leader(node, request, now)
         case FailoverRequested():
             return _accept_loss(node, request, now)
+        case _:
+            return _take_change(node, request, now)
+
+
+def _take_change(
+    node: Node,
+    request: PauseRequested
+    | ResumeRequested
+    | NodeAddRequested
+    | NodePromoteRequested
+    | NodeRemoveRequested
+    | NodeDownRequested,
+    now: float,
+) -> Outcome | None:
+    """A change of who is in the cluster, or of whether its databases are left alone."""
+    match request:
+        case PauseRequested() | ResumeRequested():
+            asked = pausing.asked(node, request, now)
+            return _propose(node, request, asked[0], now, asked[1]) if isinstance(asked, tuple) else asked
         case NodeAddRequested(_, _, ip, role):
             return _propose(node, request, commands.NodeExpected(ip, role), now)
         case NodePromoteRequested():
@@ -253,6 +276,9 @@ def _change_settings(node: Node, request: SettingsChangeRequested, now: float) -
 
 
 def _change_leader(node: Node, request: LeaderChangeRequested | PlanDropRequested, now: float) -> Outcome | None:
+    paused = pausing.stands_against_moving(node)
+    if paused and isinstance(request, LeaderChangeRequested):
+        return Refused("node", paused)
     if isinstance(request, PlanDropRequested):
         dropped = wishes.drop(node, now)
         return dropped if isinstance(dropped, Done) else _propose(node, request, dropped, now, {"changed": True})
@@ -266,6 +292,8 @@ def _change_leader(node: Node, request: LeaderChangeRequested | PlanDropRequeste
 
 
 def _accept_loss(node: Node, request: FailoverRequested, now: float) -> Outcome | None:
+    if not node.state.pause.allows(0):
+        return Refused("reign", pausing.stands_against_moving(node) or pausing.waits_for(node.me))
     if node.keeper.serving:
         return Refused("reign", f"node {node.me} serves reign {request.reign}; POST /leader changes the primary")
     found = explain(node, now)
@@ -298,6 +326,8 @@ def _remove(node: Node, ticket: int, number: int, now: float) -> Outcome | None:
     member = node.settled.get(number)
     if member is None:
         return _unknown(number)
+    if number == node.state.pause.loose:
+        return Refused("node", f"node {number} is not removed: {pausing.waits_for(number)}")
     if number == node.me:
         others = best_successor(node.governing.scene(now), node.settled)
         to = f" Hand leadership to node {others} first." if others is not None else ""

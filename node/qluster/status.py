@@ -27,7 +27,8 @@ class DatabaseStatus(Struct, frozen=True, kw_only=True):
     role: str = "none"
     """primary, replica, detached (a standby without upstream), stopped, absent, none (host has no database)."""
     state: str = ""
-    """What the daemon does with it: idle, initialising, cloning, rewinding, promoting, starting, stopping, failed."""
+    """What the daemon does with it: idle, initialising, cloning, rewinding, promoting, starting, stopping, failed,
+    paused (left alone)."""
     system_id: int | None = None
     timeline: int | None = None
     position: int | None = None
@@ -71,6 +72,8 @@ class DatabaseStatus(Struct, frozen=True, kw_only=True):
     """Of the copy that is being made here, what has come; None while none is made."""
     copy_bytes: int | None = None
     """How large that copy will be, as its source estimates."""
+    withheld: str = ""
+    """What the daemon would do with it if the cluster were not paused; "" for nothing."""
 
 
 class TagsStatus(Struct, frozen=True, kw_only=True):
@@ -187,6 +190,19 @@ class SwitchoverStatus(Struct, frozen=True, kw_only=True):
     last: EndedStatus | None = None
 
 
+class PauseStatus(Struct, frozen=True, kw_only=True):
+    """A pause, or what is left of one."""
+
+    active: bool
+    """Databases are left alone; false after the resume, as long as :attr:`node` is waited for."""
+    reason: str
+    """The operator's words."""
+    node: int | None
+    """Whose database may take writes without a lease: nobody takes over from it."""
+    since: int
+    """Log index of the last pause or resume."""
+
+
 class ClusterStatus(Struct, frozen=True, kw_only=True):
     """The cluster as this node sees it."""
 
@@ -213,6 +229,8 @@ class ClusterStatus(Struct, frozen=True, kw_only=True):
     database_restart: RestartStatus | None = None
     """The restart of all databases that is under way, or was last."""
     switchover: SwitchoverStatus = SwitchoverStatus()
+    pause: PauseStatus | None = None
+    """None: nothing is paused, and nothing waits for the end of a pause."""
 
 
 class OwnStatus(Struct, frozen=True, kw_only=True):

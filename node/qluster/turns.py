@@ -36,8 +36,9 @@ WAKE_GRAIN: Final = 0.0002
 class Hands:
     """Who performs what."""
 
-    deadline: Callable[[float], None]
-    """Until when the database here may go on (law 7): told first, whatever else takes time."""
+    deadline: Callable[[float, bool], None]
+    """Until when the database here may go on (law 7), and whether it outlives the daemon: told first, whatever else
+    takes time."""
     send: Callable[[list[Send]], None]
     start: Callable[[Job], None]
     answer: Callable[[Answer], None]
@@ -140,7 +141,7 @@ class Turns:
         hands = self._hands
         while True:
             effects = node.settle(now)
-            hands.deadline(effects.alive_until)
+            hands.deadline(effects.alive_until, effects.untied)
             if effects.send:
                 hands.send(effects.send)
             for job in effects.start:

@@ -28,7 +28,7 @@ options:
       - What the cluster must be like. What is left out is not judged.
       - What one node says of the cluster is asked of every node that answers, so a node that has not joined
         yet
-        meets none of O(expect.name), O(expect.leader), O(expect.quorate), O(expect.members),
+        meets none of O(expect.name), O(expect.leader), O(expect.paused), O(expect.quorate), O(expect.members),
         O(expect.voters),
         O(expect.listeners), O(expect.founding_above), O(expect.reign_above).
     type: dict
@@ -54,6 +54,9 @@ options:
             or the number or address of the node that must be the one.
           - It must be the node whose reign it is by the log.
         type: str
+      paused:
+        description: Whether every node must say that the cluster is paused, or none may.
+        type: bool
       quorate:
         description: Whether every node must hear an electing quorum, or none may.
         type: bool
@@ -301,6 +304,7 @@ EXPECT = {
     "name": {"type": "str"},
     "leader": {"type": "str"},
     "primary": {"type": "str"},
+    "paused": {"type": "bool"},
     "quorate": {"type": "bool"},
     "members": {"type": "int"},
     "voters": {"type": "int"},

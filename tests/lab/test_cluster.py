@@ -236,6 +236,37 @@ def test_struck_primary_acknowledges_nothing_once_another_does(cluster: Cluster,
     assert done.returncode == 0, done.stdout[-4000:]
 
 
+def test_database_goes_on_in_a_pause_while_its_daemon_is_stopped_killed_and_started(cluster: Cluster) -> None:
+    first = cluster.leader()
+    postmaster = "head -1 /opt/qhb-data/postmaster.pid"
+    server = cluster.lab.on(first, postmaster)
+    qluster = "su -s /bin/sh qhb -c '/usr/local/bin/qluster {}'"
+    cluster.lab.on(first, qluster.format("pause --reason lab"))
+    signs = [f"test -e /qluster/paused && {postmaster}" for _ in ADDRESSES]
+    writer = Writer(cluster, cluster.database(first), first=cluster.fresh())
+    try:
+        for host, sign in zip(ADDRESSES, signs, strict=True):
+            cluster.lab.wait_until(
+                lambda host=host, sign=sign: cluster.lab.order("ssh", host, sign).returncode == 0, f"{host} is paused"
+            )
+        cluster.lab.on(first, "systemctl stop qluster")
+        writer.read_until(time.monotonic())
+        assert cluster.lab.on(first, postmaster) == server
+        cluster.lab.on(first, "systemctl start qluster")
+        cluster.lab.wait_until(lambda: cluster.leader() == first, "its daemon is back and leads again")
+        cluster.lab.on(first, "systemctl kill -s KILL --kill-whom=main qluster")
+        writer.read_until(time.monotonic())
+        cluster.lab.wait_until(lambda: cluster.leader() == first, "its daemon is back and leads again")
+        assert cluster.lab.on(first, postmaster) == server
+        cluster.lab.on(first, qluster.format("resume"))
+        writer.read_until(time.monotonic() + 3)
+    finally:
+        writer.stop()
+    assert cluster.lab.on(first, postmaster) == server, "the resume interrupts nobody"
+    done = cluster.play("playbooks/verify.yml")
+    assert done.returncode == 0, done.stdout[-4000:]
+
+
 def test_reinit_refuses_without_the_name_of_the_cluster(cluster: Cluster) -> None:
     done = cluster.play("reinit.yml")
     assert done.returncode != 0

@@ -18,8 +18,8 @@ from ansible_collections.qhb.qluster.plugins.modules.qluster_status import EXPEC
 from scripted_node import golden, map_seen_by
 
 WELL = {
-    "reachable": "all", "name": "main", "leader": "known", "primary": "writable", "quorate": True, "members": 4,
-    "voters": 3, "listeners": 1, "alive": "all", "replicas_streaming": "2", "max_lag_bytes": 216,
+    "reachable": "all", "name": "main", "leader": "known", "primary": "writable", "paused": False, "quorate": True,
+    "members": 4, "voters": 3, "listeners": 1, "alive": "all", "replicas_streaming": "2", "max_lag_bytes": 216,
     "same_settings": True, "no_errors": True, "no_pending_restart": True, "version": "0.1.0", "pool": "primary",
     "founding_above": 0, "reign_above": 1, "key_sending": 1, "key_newest": 2, "keys_known": 2,
     "backup_age": 3600, "archive_complete": True,
@@ -76,6 +76,15 @@ class Cluster:
 @pytest.fixture
 def cluster():
     return Cluster()
+
+
+def test_pause_is_expected_or_not(cluster):
+    assert cluster.found(paused=True) == {(False, "123")}
+    for document in cluster.maps.values():
+        document["cluster"]["pause"] = {"active": True, "reason": "a disk", "node": 1, "since": 9}
+    assert cluster.judged(paused=True) == [] and cluster.found(paused=False) == {(True, "123")}
+    cluster.maps[2]["cluster"]["pause"]["active"] = False
+    assert cluster.found(paused=True) == {(False, "2")}, "it has resumed, and waits for a node"
 
 
 def test_well_cluster_meets_everything(cluster):

@@ -80,6 +80,13 @@ def _cluster(status: Status) -> Iterator[Metric]:
     yield from _gauge("applied_index", "Newest log index applied here.", cluster.applied_index)
     yield from _gauge("last_index", "Newest log index held here.", cluster.last_index)
     yield from _gauge("snapshot_index", "Log index of the newest snapshot.", cluster.snapshot_index)
+    pause = cluster.pause
+    yield from _gauge("paused", "1 while databases are left alone.", pause is not None and pause.active)
+    yield from _gauge(
+        "unleased_node",
+        "Node whose primary may take writes without a lease, in a pause and until it is heard after it; 0: none.",
+        (pause.node or 0) if pause is not None else 0,
+    )
     if cluster.reign is not None:
         yield from _gauge("reign", "Number of the reign in force.", cluster.reign.number)
         yield from _gauge(

@@ -24,6 +24,8 @@ from qluster.api.parameters import (
     SETTING_LENGTH_MAX,
     SETTING_TEXT,
     SETTINGS_MAX,
+    TEXT_LENGTH_MAX,
+    TEXT_PATTERN,
     Parameter,
 )
 from qluster.api.probes import LAG_PATTERN
@@ -187,6 +189,8 @@ def _parameter_schema(parameter: Parameter) -> dict[str, Any]:
             schema = {"type": "string", "pattern": NAME_PATTERN}
         case "time":
             schema = {"type": "string", "format": "date-time", "pattern": TIME_PATTERN}
+        case "text":
+            schema = {"type": "string", "maxLength": TEXT_LENGTH_MAX, "pattern": TEXT_PATTERN}
         case _:
             schema = {"type": "string", "pattern": KEY_PATTERN}
     if parameter.default is not None:

@@ -377,6 +377,28 @@ OPERATIONS: tuple[Operation, ...] = (
         Parameter("accept", "query", "choice", "What you accept", choices=("data-loss",), required=True),
     ),
     _change(
+        "pause",
+        "POST",
+        "/pause",
+        "Leave all databases alone: none is started, stopped, promoted, copied or pointed elsewhere",
+        lambda ticket, key, values, _: events.PauseRequested(ticket, key, _text(values, "reason")),
+        Parameter("reason", "query", "text", "Why; it is shown everywhere until the resume", default=""),
+    ),
+    _change(
+        "resume",
+        "POST",
+        "/resume",
+        "End the pause; whose primary ran without a lease is waited for before anybody else may take over",
+        lambda ticket, key, values, _: events.ResumeRequested(ticket, key, _optional_number(values, "abandon")),
+        Parameter(
+            "abandon",
+            "query",
+            "integer",
+            "Node that is not waited for: its database must have ended, else it goes on taking writes that are lost",
+            maximum=NODE_MAX,
+        ),
+    ),
+    _change(
         "add_node",
         "POST",
         "/node",

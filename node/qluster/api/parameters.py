@@ -57,6 +57,12 @@ KEY_PATTERN = rf"^[A-Za-z0-9._:-]{{1,{KEY_LENGTH_MAX}}}$"
 
 NAME_PATTERN = rf"^[A-Za-z0-9._:-]{{1,{NAME_LENGTH_MAX}}}$"
 
+TEXT_LENGTH_MAX = 200
+"""An operator's words, kept in the log and shown in one line."""
+TEXT_PATTERN = rf"^[ -~\u00a0-\ud7ff]{{0,{TEXT_LENGTH_MAX}}}$"
+"""One line of letters of any language, without control characters."""
+
+_TEXT = re.compile(TEXT_PATTERN[1:-1])
 _NAME = re.compile(NAME_PATTERN[1:-1])
 _KEY = re.compile(KEY_PATTERN[1:-1])
 _HOST = re.compile(HOST_PATTERN[1:-1])
@@ -70,7 +76,7 @@ _DIGITS = re.compile(r"[0-9]{1,19}")
 class Parameter:
     """A parameter of an operation: where it stands and what it may be.
 
-    ``kind`` is one of integer, choice, address, key, name, time, lag.
+    ``kind`` is one of integer, choice, address, key, name, text, time, lag.
     """
 
     name: str
@@ -205,6 +211,8 @@ def _value(parameter: Parameter, text: str) -> Value:
             return text if seconds_of(text) is not None else None
         case "lag":
             return read_lag(text)
+        case "text":
+            return text if _TEXT.fullmatch(text) else None
     raise AssertionError(f"parameter {parameter.name} is of no known kind: {parameter.kind}")
 
 
@@ -218,6 +226,8 @@ def _wanted(parameter: Parameter) -> str:
             return "the IPv4 address of one host, such as 10.0.0.4, or its IPv6 address, such as fd00::4"
         case "lag":
             return f"bytes such as 1048576 or 10MiB, or a time of {LAG_SECONDS_LEAST}s or more such as 30s"
+        case "text":
+            return f"one line of at most {TEXT_LENGTH_MAX} characters"
         case "name":
             return f"1 to {NAME_LENGTH_MAX} letters, digits and characters of . _ : -"
         case "time":

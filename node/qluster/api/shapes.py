@@ -22,6 +22,7 @@ from qluster.status import (
     EndedStatus,
     NodeStatus,
     OwnStatus,
+    PauseStatus,
     PlanStatus,
     PoolStatus,
     ReignStatus,
@@ -200,6 +201,7 @@ class StartInformation(Struct, frozen=True, kw_only=True):
     leader: NodeAddress | None
     settings: dict[str, str]
     database_system_id: int | None
+    pause: PauseStatus | None
 
 
 class LeaderAnswer(NodeAddress, frozen=True, kw_only=True):

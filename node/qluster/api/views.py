@@ -104,6 +104,7 @@ def start_information(status: Status) -> StartInformation:
         leader=leader_address(status),
         settings=status.settings,
         database_system_id=status.cluster.database_system_id,
+        pause=status.cluster.pause,
     )
 
 

@@ -66,6 +66,16 @@ def _parsers() -> tuple[argparse.ArgumentParser, Commands]:
     _add_config(state, default=argparse.SUPPRESS)
     state.add_argument("--entries", metavar="FIRST", type=int, help="show the log's entries from this index on as well")
 
+    pause = _command(commands, "pause", "leave all databases of the cluster alone until `resume`")
+    _add_config(pause, default=argparse.SUPPRESS)
+    pause.add_argument("--reason", metavar="TEXT", default="", help="why; it is shown everywhere meanwhile")
+
+    resume = _command(commands, "resume", "end the pause of the cluster")
+    _add_config(resume, default=argparse.SUPPRESS)
+    resume.add_argument("--abandon", metavar="NODE", type=_node,
+                        help="do not wait for this node, whose primary ran without a lease in the pause: if its "
+                             "database still runs, it goes on taking writes beside the new primary, and they are lost")
+
     network = _command(commands, "check-network", "try which host hears whom, by multicast and by unicast")
     _add_config(network, default=argparse.SUPPRESS)
     network.add_argument("--seconds", metavar="N", type=_seconds, default=5, help="how long to try; 5 without it")
@@ -143,6 +153,12 @@ def _seconds(text: str) -> int:
     return int(text)
 
 
+def _node(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text[:11]) < 2**31:
+        raise argparse.ArgumentTypeError(f'"{text[:20]}" is no number of a node')
+    return int(text)
+
+
 def _command(commands: Commands, name: str, text: str) -> argparse.ArgumentParser:
     return commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.", epilog=EXIT_CODES,
                                formatter_class=_form)
@@ -210,6 +226,10 @@ def _run(chosen: argparse.Namespace, program: str) -> int:
         from qluster.cli.databases import show_or_change
 
         return show_or_change(config, chosen)
+    if chosen.command in ("pause", "resume"):
+        from qluster.cli.pause import pause, resume
+
+        return pause(config, chosen.reason) if chosen.command == "pause" else resume(config, chosen.abandon)
     if chosen.command == "check-network":
         return _check_network(config, chosen)
     if chosen.command in ("backup", "backups", "restore"):

@@ -18,7 +18,7 @@ from qluster.cli.exits import EXIT_DONE, EXIT_LEADERLESS, EXIT_TROUBLE
 from qluster.config import Config
 from qluster.config.addresses import place_text
 from qluster.edge.client import ClientError, ask
-from qluster.status import GuaranteeStatus, ReignStatus, RestartStatus
+from qluster.status import GuaranteeStatus, PauseStatus, ReignStatus, RestartStatus
 
 ASK_SECONDS = 5.0
 """The node on this host answers from memory, so later than this means never."""
@@ -82,6 +82,8 @@ def _summary(whole: Whole) -> Iterator[tuple[str, str]]:
                               f"{_lost(cluster.reign)}{_waits_for(cluster.guarantee)}")
         else:
             yield "primary", "none yet"
+        if cluster.pause is not None:
+            yield "pause", _pause(cluster.pause)
     yield from _switchovers(cluster.switchover)
     name = f"node {own.node}" if own.node is not None else own.ip
     lease = f", lease {own.lease_left:.2f} s" if own.lease_left is not None else ""
@@ -118,6 +120,14 @@ def _waits_for(guarantee: GuaranteeStatus | None) -> str:
     if guarantee.needed:
         text = f"waits for {guarantee.needed} of nodes {', '.join(map(str, guarantee.standbys))}"
     return f", {text}" if guarantee.settled else f", {text} (being changed)"
+
+
+def _pause(pause: PauseStatus) -> str:
+    """A pause, or what is left of one, in words."""
+    if pause.active:
+        because = f" ({pause.reason})" if pause.reason else ""
+        return f"PAUSED{because}: databases are left alone until `qluster resume`"
+    return f"over, but nobody takes over from node {pause.node} until it is heard"
 
 
 def _row(whole: Whole, node: NodeAnswer) -> tuple[str, ...]:
@@ -166,6 +176,10 @@ def _remarks(whole: Whole) -> Iterator[str]:
         yield f"here: {whole.own.message}"
     if (restart := whole.cluster.database_restart) is not None and restart.state != "done":
         yield _restart_text(restart)
+    yield from (
+        f"node {node.node}: paused, it {node.database.withheld}"
+        for node in whole.nodes if node.database and node.database.withheld
+    )  # fmt: skip
     for node in whole.nodes:
         if node.database and node.database.error:
             yield f"node {node.node}: {node.database.error}"

@@ -150,6 +150,23 @@ class LossMeasured(Struct, frozen=True, tag="left", array_like=True):
 
     reign: int
     left_bytes: int
+class Paused(Struct, frozen=True, tag="paused", array_like=True):
+    """An operator wants the databases left alone: nobody is started, stopped, promoted or pointed elsewhere."""
+
+    reason: str
+
+
+class Resumed(Struct, frozen=True, tag="resumed", array_like=True):
+    """The pause is over. ``abandoned``: the node of the reign is given up as well (0: it is waited for)."""
+
+    abandoned: int = 0
+
+
+class Bound(Struct, frozen=True, tag="bound", array_like=True):
+    """The node whose primary ran without a lease is known to be bound by one again, since the entry ``since``."""
+
+    node: int
+    since: int
 
 
 Body = (
@@ -167,6 +184,9 @@ Body = (
     | LossAccepted
     | LossMeasured
     | database_settings.Body
+    | Paused
+    | Resumed
+    | Bound
 )
 
 

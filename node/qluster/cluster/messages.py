@@ -89,6 +89,8 @@ class Report(Struct, frozen=True, tag="report", array_like=True):
     pool: PoolStatus | None
     short: bool = False
     """The node's disk is full: it takes on nothing new, and should not lead."""
+    bound: Count = 0
+    """Index of the resume after which a lease bounds the primary here again; 0: nobody waits to hear it."""
 
 
 class PositionQuery(Struct, frozen=True, tag="query", array_like=True):

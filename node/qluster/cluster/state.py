@@ -13,6 +13,7 @@ from msgspec import Struct, field
 
 from qluster.cluster import commands, database_settings
 from qluster.cluster.commands import (
+    Bound,
     Founded,
     Guarantee,
     Guaranteed,
@@ -20,7 +21,9 @@ from qluster.cluster.commands import (
     LossMeasured,
     NodeExpected,
     NodeMarked,
+    Paused,
     Reign,
+    Resumed,
     SettingsChanged,
     SwitchoverBegun,
     SwitchoverEnded,
@@ -29,6 +32,7 @@ from qluster.cluster.commands import (
     Yielded,
 )
 from qluster.cluster.database_settings import DatabaseSettings
+from qluster.cluster.pause import Pause
 from qluster.cluster.switchover import Switching
 from qluster.cluster.values import Values
 from qluster.config.addresses import lists_peers
@@ -89,6 +93,7 @@ class State(Struct):
 
     loss_accepted: int = 0
     """The reign after which the next one may lack what was acknowledged, because an operator said so; 0: none."""
+    pause: Pause = field(default_factory=Pause)
 
     @property
     def reign(self) -> Reign | None:
@@ -188,6 +193,8 @@ class State(Struct):
                 self.down = sorted({*self.down, node} if down else {*self.down} - {node})
             case SwitchoverPlanned() | SwitchoverBegun() | Yielded() | SwitchoverEnded():
                 return self._switch(body, index)
+            case Paused() | Resumed() | Bound():
+                self.pause = self.pause.after(body, index, self.reign)
         return None
 
     def _rule(self, body: Reign | Guaranteed | LossAccepted | LossMeasured) -> Refused | None:
@@ -242,6 +249,8 @@ class State(Struct):
         last = self.reign
         if last is not None and (reign.number <= last.number or reign.system_id != last.system_id):
             return
+        if not self.pause.allows(reign.node):
+            return  # the primary of the last one may run without a lease
         self.reigns = [*self.reigns, reign][-REIGNS_MAX:]
         self.switching = self.switching.reigned(reign)
         self.loss_accepted = 0

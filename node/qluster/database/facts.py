@@ -87,6 +87,8 @@ class Facts:
     standing: Standing = ""
     crashes: int = 0
     """How often a server that had answered ended by itself within the last minutes."""
+    stray: bool = False
+    """A server runs here that somebody else started, with settings of his own: nobody knows what it is."""
     replicas: tuple[Replica, ...] = ()
     recovered: int | None = None
     """Where the WAL of a primary ended at the first look after its start; None: not a primary, or not yet known."""

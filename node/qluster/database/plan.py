@@ -22,6 +22,7 @@ from qluster.database.orders import (
     Detach,
     Follow,
     Initialise,
+    KeepSlots,
     Order,
     Promote,
     Restart,
@@ -69,6 +70,8 @@ class Wanted:
     """The replica to be copied, should a copy be needed; None: the upstream."""
     via: Address | None = None
     """The replica to stream from in the upstream's place; None: the upstream."""
+    paused: bool = False
+    """An operator wants the database left alone: it is only reloaded, everything else is withheld."""
 
 
 def next_order(facts: Facts, wanted: Wanted, failures: Failures, now: float = inf) -> Order | None:
@@ -76,7 +79,31 @@ def next_order(facts: Facts, wanted: Wanted, failures: Failures, now: float = in
     order = _first_order(facts, wanted, failures)
     if order is None or _given_up(order, facts, failures) or failures.again_at(type(order)) > now:
         return None
-    return order
+    return None if wanted.paused and not isinstance(order, (Adjust, KeepSlots)) else order
+
+
+def withheld(facts: Facts, wanted: Wanted, failures: Failures) -> str:
+    """What would be done now if the cluster were not paused, for people; "" for nothing."""
+    order = _first_order(facts, wanted, failures) if wanted.paused else None
+    match order:
+        case None | Adjust() | KeepSlots():
+            return ""
+        case Restart():
+            return "would restart the database"
+        case StartPrimary():
+            return "would start the database as primary"
+        case StartStandby():
+            return "would start the database as a standby"
+        case Promote():
+            return "would promote the database"
+        case Detach() | StopFast() | StopImmediate():
+            why = f", which has not answered for {facts.silent:.0f} seconds" if facts.silent > SILENT_LIMIT else ""
+            return "would cut the database from its upstream" if isinstance(order, Detach) else f"would stop it{why}"
+        case Follow() | Rewind() | Clone():
+            where = f"{order.upstream[0]}:{order.upstream[1]}"
+            words = {Follow: "point the database at", Rewind: "rewind the database to", Clone: "copy the database of"}
+            return f"would {words[type(order)]} {where}"
+    return "would found a database"
 
 
 def needs_reinit(facts: Facts, wanted: Wanted, failures: Failures) -> bool:
@@ -99,6 +126,9 @@ def reason(facts: Facts, wanted: Wanted, failures: Failures) -> str:
     refusal = _refusal(facts, wanted)
     if refusal:
         return refusal
+    if facts.stray:
+        end = "it is left alone until the resume" if wanted.paused else "it is ended"
+        return f"a server that the daemon did not start runs in the data directory: {end}"
     order = _first_order(facts, wanted, failures)
     if order is not None and _crash_loop(order, facts):
         return (
@@ -141,11 +171,13 @@ def _first_order(facts: Facts, wanted: Wanted, failures: Failures) -> Order | No
     if wanted.kind == "none" or facts.server == "stopping":
         return None
     if wanted.kind == "stopped":
-        return None if facts.server == "stopped" else StopFast()
+        return None if facts.server == "stopped" and not facts.stray else StopFast()
     if facts.silent > SILENT_LIMIT:
         return StopImmediate()
     if _refusal(facts, wanted):
         return StopFast() if facts.server != "stopped" else None
+    if facts.stray:
+        return StopFast()
     if wanted.kind == "found":
         return _founding(facts, wanted)
     if wanted.kind == "detached":

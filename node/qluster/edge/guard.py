@@ -54,6 +54,7 @@ class Guard:
         self._ready = asyncio.Event()
         self._server = (0, 0)
         self._deadline = inf
+        self._untied = False
         self._restarts = 0
         self._heard = b""
 
@@ -86,6 +87,12 @@ class Guard:
         if at != self._deadline:
             self._deadline = at
             self._say(f"deadline {at!r}")
+
+    def untie(self, untied: bool) -> None:
+        """Whether the database outlives the daemon: only in a pause."""
+        if untied != self._untied:
+            self._untied = untied
+            self._say(f"untied {int(untied)}")
 
     async def stop(self) -> None:
         """End the guard; the database is not touched, so it must have been stopped before."""
@@ -131,6 +138,7 @@ class Guard:
         self._unwatch = watch(process.pid, self._again)
         self._say(f"database {self._data_dir}")
         self._say("server {} {}".format(*self._server))
+        self._say(f"untied {int(self._untied)}")
         self._say(f"deadline {self._deadline!r}")
 
     def _again(self) -> None:

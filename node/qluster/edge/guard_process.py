@@ -9,6 +9,7 @@ Lines on standard input:
 - ``server PID TICKS``: the postmaster and its start time in the kernel's ticks; ``server 0 0`` for none;
 - ``deadline SECONDS``: on CLOCK_MONOTONIC; ``inf`` while only the daemon's death matters; ``-inf`` ends the
   server for certain, also when a later deadline came in before this line was read;
+- ``untied 1``: the daemon's death is not the database's end, until ``untied 0``: a pause;
 - ``release``: end without ending anything.
 
 The end of the input is the daemon's death. A line on standard output tells what was done.
@@ -170,6 +171,7 @@ class Watch:
         self.condemned = False
         self.slept = 0.0
         self.released = False
+        self.untied = False
         self._input = b""
 
     def take(self, data: bytes) -> None:
@@ -191,6 +193,8 @@ class Watch:
             self.deadline = float(rest)
             self.condemned = self.condemned or self.deadline == -inf
             self.slept = _slept()
+        elif word == "untied":
+            self.untied = rest == "1"
         elif word == "release":
             self.released = True
 
@@ -262,6 +266,8 @@ def main() -> int:
             break
         if watch.overdue():
             watch.end("deadline")
+    if watch.untied:
+        return 0
     until = time.monotonic() + STARTING_LIMIT
     while watch.directory and not watch.end("orphan") and time.monotonic() < until:
         time.sleep(TICK / 5)

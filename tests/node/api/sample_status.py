@@ -17,6 +17,7 @@ from qluster.status import (
     NodeStatus,
     OwnStatus,
     ParameterStatus,
+    PauseStatus,
     PoolStatus,
     ReignStatus,
     RestartStatus,
@@ -187,6 +188,16 @@ def healthy(own: int = 1) -> Status:
         database_settings=database_settings(),
         health=health(own),
     )
+
+
+def paused(own: int = 1) -> Status:
+    """An operator works on node 3, whose database is stopped."""
+    whole = healthy(own)
+    withheld = "would start the database as a standby"
+    stopped = replace(database("stopped", 0x1_0500_0028), state="paused", withheld=withheld)
+    nodes = [replace(each, database=stopped) if each.node == 3 else each for each in whole.nodes]
+    pause = PauseStatus(active=True, reason="a new disk", node=1, since=42)
+    return replace(whole, cluster=replace(whole.cluster, pause=pause), nodes=nodes)
 
 
 def leaderless(own: int = 2) -> Status:

@@ -57,6 +57,8 @@ FAILOVER = events.Done(43, {
     "known_loss_bytes": 0, "worst_loss_bytes": 16777216,
 })
 FORCED = events.Done(43, {"successor": 2, "known_loss_bytes": 0, "worst_loss_bytes": 16777216})
+PAUSED = events.Done(43, {"paused": True, "changed": True})
+RESUMED = events.Done(44, {"paused": False, "changed": True, "waits_for": None})
 CHANGE = b'{"cluster.node-timeout": "20s"}'
 ROUTES = {
     "is_leader": (request("GET", "/is-leader"), sample.healthy(), None),
@@ -87,6 +89,8 @@ ROUTES = {
     "cancel_switchover": (request("DELETE", "/leader"), sample.healthy(), events.Done(43, {"changed": True})),
     "failover": (request("GET", "/failover"), sample.healthy(), FAILOVER),
     "force_failover": (request("POST", "/failover?reign=3&accept=data-loss"), sample.healthy(), FORCED),
+    "pause": (request("POST", "/pause?reason=a new switch"), sample.healthy(), PAUSED),
+    "resume": (request("POST", "/resume?abandon=2"), sample.healthy(), RESUMED),
     "add_node": (request("POST", "/node?ip=10.0.0.5&role=node"), sample.healthy(), DONE),
     "promote_node": (request("PATCH", "/node/4?db-port=5432"), sample.healthy(), DONE),
     "remove_node": (request("DELETE", "/node/3"), sample.healthy(), DONE),
@@ -101,6 +105,7 @@ ROUTES = {
 SEEN_FROM_ELSEWHERE = {
     "status_follower": (request("GET", "/status"), sample.healthy(2), None),
     "status_listener": (request("GET", "/status"), sample.healthy(4), None),
+    "status_paused": (request("GET", "/status"), sample.paused(), None),
     "status_leaderless": (request("GET", "/status"), sample.leaderless(), None),
     "status_unjoined": (request("GET", "/status"), sample.unjoined(), None),
 }

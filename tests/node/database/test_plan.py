@@ -22,6 +22,7 @@ from qluster.database.orders import (
     Detach,
     Follow,
     Initialise,
+    KeepSlots,
     Promote,
     Restart,
     Rewind,
@@ -31,7 +32,7 @@ from qluster.database.orders import (
     StopImmediate,
     Terms,
 )
-from qluster.database.plan import CRASHES_MOST, SILENT_LIMIT, Kind, Wanted, needs_reinit, next_order, reason
+from qluster.database.plan import CRASHES_MOST, SILENT_LIMIT, Kind, Wanted, needs_reinit, next_order, reason, withheld
 
 ID = 77
 UP = ("10.0.0.1", 5432)
@@ -355,3 +356,22 @@ def test_a_stop_is_never_given_up() -> None:
     for _ in range(100):
         failures.failed(StopFast(), "hangs", now=0.0)
     assert order(STREAMING, STOPPED, failures, now=DELAY_MOST) == StopFast()
+
+
+@pytest.mark.parametrize("kind", get_args(Kind))
+def test_in_a_pause_a_server_is_reloaded_at_most_and_all_else_is_said(kind: Kind) -> None:
+    wanted = replace(FOLLOW, kind=kind)
+    for facts in EVERY:
+        would = order(facts, wanted)
+        reload = would if isinstance(would, (Adjust, KeepSlots)) else None
+        assert order(facts, replace(wanted, paused=True)) == reload
+        said = withheld(facts, replace(wanted, paused=True), Failures())
+        assert bool(said) == (would is not None and reload is None), (facts, would, said)
+        assert withheld(facts, wanted, Failures()) == ""
+
+
+@pytest.mark.parametrize("kind", [kind for kind in get_args(Kind) if kind not in ("none", "found")])
+def test_server_that_somebody_else_started_is_ended_before_anything_else(kind: Kind) -> None:
+    stray = replace(STANDBY, stray=True)
+    assert order(stray, replace(FOLLOW, kind=kind)) == StopFast()
+    assert order(replace(stray, system_id=99), FOLLOW) is None, "of another database it is not ours to end"

@@ -79,7 +79,7 @@ class Stage:
         )
         self.living: asyncio.Task[Leave] | None = None
 
-    def deadline(self, until: float) -> None:
+    def deadline(self, until: float, untied: bool) -> None:
         if until != inf:
             self.done.append(until)
 

@@ -294,12 +294,25 @@ class Checks:
         kind, reign, qraft = node.keeper.wanted.kind, node.state.reign, node.qraft
         if kind not in ("follow", "primary") or qraft is None or host.database is None:
             return
+        if node.keeper.wanted.paused:
+            self.nothing_is_ordered(host, node)
+            return
         if reign is None or reign.term != qraft.term:
             raise Violated(f"fence: {host.name} is to {kind} in term {qraft.term} by a reign of another term")
         if kind == "primary" and (reign.node != node.me or qraft.role != "leader"):
             raise Violated(f"I1: {host.name} is to be primary in reign {reign.number}, which is not its own")
         if kind == "primary" and host.alive_until > self._longest_lease(host, node):
             raise Violated(f"S18: {host.name} gives its primary more time than node-timeout")
+
+    def nothing_is_ordered(self, host: Host, node: Node) -> None:
+        """In a pause a primary belongs to the node of the reign, and no other may run without a lease."""
+        reign, pause = node.state.reign, node.state.pause
+        assert reign is not None
+        kind = node.keeper.wanted.kind
+        if (kind == "primary") != (reign.node == node.me):
+            raise Violated(f"I1: {host.name} is to {kind} in a pause, the reign is node {reign.node}'s")
+        if node.keeper.primary_possible and reign.node != node.me and host.alive_until == inf:
+            raise Violated(f"I1: {host.name} may run a primary in a pause that is node {pause.loose}'s")
 
     def _longest_lease(self, host: Host, node: Node) -> float:
         alone = node.qraft is not None and len(node.qraft.members.voters) == 1
@@ -389,12 +402,18 @@ HELD_MAX = 60.0
 
 def converged(world: World) -> str:
     """Liveness, once faults have stopped: what is still missing, "" when nothing is."""
+    return _databases_converged(world) or _members_converged(world)
+
+
+def _databases_converged(world: World) -> str:
     hosts = [host for host in world.hosts.values() if host.database is not None]
     writers = [host for host in hosts if host.node and host.node.hosting.may_write(host.clock())]
     if len(writers) != 1:
         return f"{len(writers)} nodes may be written to"
     first = writers[0]
     assert first.database is not None and first.node is not None
+    if first.node.state.pause.active or first.node.state.pause.loose:
+        return f"the pause is not over: {first.node.state.pause}"
     for host in hosts:
         reason = host.node.status(host.clock()).own.message if host.node else "down"
         assert host.database is not None
@@ -406,6 +425,12 @@ def converged(world: World) -> str:
         others = {host.node.me for host in hosts if host.node is not None} - {first.node.me, *first.node.state.down}
         if [set(guarantee.standbys) for guarantee in first.node.state.guarantees] != [others]:
             return f"the guarantees are {first.node.state.guarantees}, the standbys {sorted(others)}"
+    return ""
+
+
+def _members_converged(world: World) -> str:
+    first = next(host for host in world.hosts.values() if host.node and host.node.hosting.may_write(host.clock()))
+    assert first.node is not None
     for host in world.hosts.values():
         if host.node is None or host.node.cluster != first.node.cluster:
             return f"{host.name} is no member of the cluster: {host.left or 'on its way'}"

@@ -24,6 +24,7 @@ from qluster.events import (
     TimePassed,
 )
 from qluster.node import Node
+from qluster.pausing import was_paused
 from qluster.transport.link import Link, LinkSettings
 from qluster.transport.seal import Key
 
@@ -76,6 +77,8 @@ class Host:
         self.host_frozen = False
         """The guard and the database stand still as well."""
         self.alive_until = inf
+        self.untied = False
+        """The database outlives the daemon."""
         self.up_since = -inf
         self.saving: list[Save] | None = None
         """The group of saves that is on its way to the disk."""
@@ -143,6 +146,8 @@ class Host:
         assert self.node is None, f"{self.name} runs already"
         self.held, self.left = False, ""
         saved = self.disk.load()
+        if self.database is not None and not was_paused(saved):
+            self.database.kill()
         now = self.clock()
         link = Link("sim", saved.uid, saved.boot, [KEY], LinkSettings(), world.random, now)
         self.node = Node(
@@ -150,7 +155,7 @@ class Host:
         )
         self.jobs.clear()
         self.queue.clear()
-        self.alive_until, self.saving, self.unsaved = inf, None, []
+        self.alive_until, self.untied, self.saving, self.unsaved = inf, was_paused(saved), None, []
         self._look_at = inf
         world.tell(f"{self.name} starts (uid {saved.uid % 10000}, boot {saved.boot})")
         self.up_since = world.now
@@ -158,23 +163,23 @@ class Host:
         self.turn()
         self.look()
 
-    def crash(self, *, held: bool = False) -> None:
-        """The daemon is gone, and its database with it."""
+    def crash(self, *, held: bool = False, power: bool = False) -> None:
+        """The daemon is gone, and its database with it but for a pause (``power``: in any case)."""
         world = self.world
         world.tell(f"{self.name} crashes")
         if self.saving is not None:
             self.disk.tear(self.saving, world.random.random())
-        self._down(held=held)
+        self._down(held=held, spared=self.untied and not power)
         if not held:
             world.at(world.now + world.random.uniform(0.5, 3.0), self._restart)
 
-    def _down(self, *, held: bool) -> None:
+    def _down(self, *, held: bool, spared: bool = False) -> None:
         self.node, self.saving, self.unsaved, self.held = None, None, [], held
         self.frozen_until = -inf
         self._wake_at = inf
         self.jobs.clear()
         self.queue.clear()
-        if self.database is not None:
+        if self.database is not None and not spared:
             self.database.kill()
 
     def _restart(self) -> None:
@@ -184,7 +189,7 @@ class Host:
     def _leave(self, leave: Leave) -> None:
         world = self.world
         world.tell(f"{self.name} leaves: {leave.message}")
-        self._down(held=True)
+        self._down(held=True, spared=self.untied and not leave.rejoin)
         if leave.rejoin:
             self.disk.set_aside(world.random.getrandbits(63), joins=not leave.founding)
             self.start(leave.founding)
@@ -211,7 +216,7 @@ class Host:
         for _ in range(max(1, min(len(self.queue), TURN_EVENTS_MAX))):
             node.take(self.queue.popleft() if self.queue else TimePassed(), now)
         effects = node.settle(now)
-        self.alive_until = effects.alive_until
+        self.alive_until, self.untied = effects.alive_until, effects.untied
         self.world.checks.after_event(self, node)
         self.turns += 1
         self._watch_deadline(GUARD_DELAY)

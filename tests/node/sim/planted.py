@@ -13,10 +13,12 @@ from math import inf
 from typing import Any
 from unittest.mock import patch
 
+from msgspec.structs import replace as replace_struct
 from planting import Plants
 from qluster import node as node_module
 from qluster import quorum, switching
 from qluster.cluster import reign as reigning
+from qluster.cluster.pause import Pause
 from qluster.cluster.state import State
 from qluster.cluster.synchronous import Synchrony
 from qluster.consensus.lease import Rounds
@@ -75,6 +77,27 @@ def _nobody_asked() -> Iterator[None]:
 @plant("a primary is chosen without the proof that it has what was acknowledged")
 def _unproven() -> Iterator[None]:
     with patch.object(reigning, "shortfall", lambda guarantees, answers, reigns: ""):
+        yield
+
+
+@plant("another node takes over after a pause without the word of the one that ran without a lease")
+def _pause_unproven() -> Iterator[None]:
+    def after(self: Pause, body: Any, index: int, reign: Any) -> Pause:
+        found = sound(self, body, index, reign)
+        return found if found.active else replace_struct(found, loose=0)
+
+    sound = Pause.after
+    with patch.object(Pause, "after", after):
+        yield
+
+
+@plant("a node counts as bound as soon as it has heard of the resume")
+def _bound_too_early() -> Iterator[None]:
+    def bound(self: Hosting, now: float) -> int:
+        pause = self._node.state.pause
+        return pause.since if pause.loose == self._node.me and not pause.active else 0
+
+    with patch.object(Hosting, "bound", bound):
         yield
 
 

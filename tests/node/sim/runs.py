@@ -12,7 +12,7 @@ import qluster.consensus.journal
 import qluster.node
 
 from sim.checks import converged
-from sim.strikes import STRIKES, repair_host
+from sim.strikes import STRIKES, end_pause, repair_host
 from sim.world import BEGINNING, Faults, Violated, World
 
 FOUNDING_SECONDS = 60.0
@@ -148,6 +148,7 @@ def heal(world: World) -> None:
 def _see_to_all(world: World) -> None:
     for ip in world.hosts:
         _see_to(world, ip)
+    end_pause(world)
     world.at(world.now + 5.0, lambda: _see_to_all(world))
 
 

@@ -10,7 +10,9 @@ from qluster.events import (
     NodeAddRequested,
     NodePromoteRequested,
     NodeRemoveRequested,
+    PauseRequested,
     PlanDropRequested,
+    ResumeRequested,
     StopRequested,
 )
 from qluster.switching import Phase
@@ -47,7 +49,7 @@ def crash(world: World) -> None:
 def crash_all(world: World) -> None:
     """The power is gone everywhere."""
     for host in running(world):
-        host.crash()
+        host.crash(power=True)
 
 
 def kill_database(world: World) -> None:
@@ -109,7 +111,7 @@ def lose_who_confirmed(world: World) -> None:
             host.stuck_until = world.now + world.random.uniform(4.0, 12.0)
             host.database.kill()
             host.look()
-    primary.crash(held=True)
+    primary.crash(held=True, power=True)
     if world.random.random() < 0.3:
         world.at(world.now + 3.0, lambda: accept_loss(world))
     world.at(world.now + world.random.uniform(4.0, 12.0), lambda: start_again(primary))
@@ -256,6 +258,69 @@ def hand_over_twice(world: World) -> None:
     hand_over(world)
 
 
+def pause(world: World) -> None:
+    """An operator pauses the cluster."""
+    first = world.leader()
+    if first is not None:
+        world.tell("the cluster is to be paused")
+        world.clients.ask(first, PauseRequested(world.clients.ticket(), "", "work on the network"))
+
+
+def resume_unheard(world: World) -> None:
+    """The network of the primary is worked on in a pause, and is not well yet when the pause ends."""
+    pause(world)
+    world.run(world.random.uniform(0.1, 0.5))
+    primary = world.primary()
+    if primary is None:
+        return
+    world.tell(f"{primary.name}, the primary of the pause, is cut off")
+    world.disturbed()
+    world.network.isolate(primary)
+    world.run(8.0, lambda: world.leader() not in (None, primary))
+    resume(world)
+    world.run(world.random.uniform(0.5, 6.0))
+
+
+def resume(world: World) -> None:
+    """The operator ends the pause, which not everybody may hear."""
+    first = world.leader()
+    if first is not None:
+        world.tell("the cluster is to be resumed")
+        world.clients.ask(first, ResumeRequested(world.clients.ticket(), "", None))
+
+
+def start_by_hand(world: World) -> None:
+    """An operator starts a database that the pause leaves stopped."""
+    for host in running(world, database=True):
+        assert host.node is not None and host.database is not None
+        stopped = host.database.directory == "initialised" and not host.database.running
+        pause = host.node.state.pause
+        mine = pause.of(host.node.me) and host.database.last_reign == pause_reign(host)
+        if stopped and pause.active and len(host.jobs) == 0 and (mine or host.database.standby):
+            world.tell(f"{host.name} its database is started by hand")
+            host.database.running, host.database.in_recovery = True, host.database.standby
+            host.look()
+
+
+def pause_reign(host: Host) -> int:
+    """The reign that this host knows of."""
+    assert host.node is not None and host.node.state.reign is not None
+    return host.node.state.reign.number
+
+
+def end_pause(world: World) -> None:
+    """Sees to it that no pause is left: resumes, and gives up a node that does not exist any more."""
+    first = world.leader()
+    if first is None or first.node is None:
+        return
+    left = first.node.state.pause
+    gone = left.loose and world.host_of(first.node.cluster, left.loose) is None
+    if left.active or gone:
+        abandoned = left.loose if gone else None
+        world.tell(f"the pause is ended, abandoned: {abandoned}")
+        world.clients.ask(first, ResumeRequested(world.clients.ticket(), "", abandoned))
+
+
 def remove(world: World) -> None:
     """A node is removed from the cluster; some are promoted or expected besides."""
     first = world.leader()
@@ -339,7 +404,7 @@ def lose_state(world: World) -> None:
     if host is None or not _calm(world, host):
         return
     world.count("state lost on the founder" if host.ip == host.config.cluster.founder else "state lost", fault=True)
-    host.crash(held=True)
+    host.crash(held=True, power=True)
     invited = world.random.random() < 0.5
     world.lose_state(host)
     host.disk.invited = invited
@@ -367,7 +432,7 @@ def wipe_disk(world: World) -> None:
     if host is None or not _calm(world, host) or world.primary() in (None, host):
         return
     world.count("database directory lost")
-    host.crash(held=True)
+    host.crash(held=True, power=True)
     assert host.database is not None
     host.database = SimDatabase(served=host.database.served)
     if world.random.random() < 0.5:
@@ -385,7 +450,7 @@ def remove_add_node(world: World) -> None:
     if not _calm(world, host) or (world.synchronous != "off" and world.primary() in (None, host)):
         return  # the only copy of what was acknowledged may lie here
     world.count("add_node removed from a running cluster")
-    host.crash(held=True)
+    host.crash(held=True, power=True)
     host.database = SimDatabase(served=host.database.served)
     host.disk.invited = False
     host.start()
@@ -407,6 +472,10 @@ STRIKES: list[tuple[str, float, Strike]] = [
     ("two switchovers", 1, hand_over_twice),
     ("switchover scheduled", 2, hand_over_later),
     ("switchover struck", 4, strike_a_switchover),
+    ("pause", 2, pause),
+    ("resume", 3, resume),
+    ("resume unheard", 1, resume_unheard),
+    ("started by hand", 1, start_by_hand),
     ("replica lags", 3, lag),
     ("all who confirmed are lost", 2, lose_who_confirmed),
     ("what was shown is lost", 2, lose_what_was_shown),

@@ -42,6 +42,7 @@ class DataDirectory:
         self.path = Path(path)
         self.staging = self.path / STAGING
         self.aside = self.path / ASIDE
+        self._altered: tuple[tuple[int, int], tuple[str, ...]] = (0, 0), ()
 
     # --- what it is ---
 
@@ -99,15 +100,26 @@ class DataDirectory:
     def _quoted(self, name: str) -> str:
         return "'" + str(self.path / name).replace("\\", "\\\\").replace("'", "''") + "'"
 
+    def altered(self) -> tuple[str, ...]:
+        """Settings that safety depends on in what ALTER SYSTEM left; the file is read only when it has changed."""
+        for file in self.path.glob("*.auto.conf"):
+            stat = file.stat()
+            if self._altered[0] != (stat.st_mtime_ns, stat.st_size):
+                lines = file.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+                names = tuple(sorted({name for line in lines if (name := _protected(line))}))
+                self._altered = (stat.st_mtime_ns, stat.st_size), names
+            return self._altered[1]
+        return ()
+
     def withdraw_altered(self) -> list[str]:
         """Take settings that safety depends on out of what ALTER SYSTEM left; it would be read after ours."""
         withdrawn = []
         for file in self.path.glob("*.auto.conf"):
             kept = []
             for line in file.read_text(encoding="utf-8", errors="surrogateescape").splitlines():
-                name = re.match(r"\s*(\w+)\s*=", line)
-                if name and name[1].lower() in SAFETY:
-                    withdrawn.append(name[1].lower())
+                name = _protected(line)
+                if name:
+                    withdrawn.append(name)
                 else:
                     kept.append(line)
             text = "\n".join(kept) + "\n"
@@ -179,6 +191,12 @@ class DataDirectory:
     @staticmethod
     def _names(folder: Path) -> list[str]:
         return sorted(set(os.listdir(folder)) - OURS)
+
+
+def _protected(line: str) -> str:
+    """The setting of a line, when safety depends on it; "" for any other."""
+    name = re.match(r"\s*(\w+)\s*=", line)
+    return name[1].lower() if name and name[1].lower() in SAFETY else ""
 
 
 def _move(names: Iterable[str], source: Path, target: Path) -> None:

@@ -39,6 +39,9 @@ async def adjust(site: Site, order: Adjust) -> None:
             raise PostgresFailed("the server is in recovery: it serves no reign")
         site.note_reign(state["system_id"], order.reign)
     before = site.terms
+    for name in site.directory.altered():
+        log.warning("database-altered setting=%s hint=taken back, the daemon decides it", name)
+        await site.session.rows(f"ALTER SYSTEM RESET {name}")
     await site.configure(order.terms, _address(site.upstream))
     if before is not None and before.version == order.terms.version:
         site.server.reload()

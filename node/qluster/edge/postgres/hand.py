@@ -81,14 +81,23 @@ class Postgres:
         """The postmaster; None when no server runs."""
         return self._site.server.pid
 
-    async def adopt(self) -> None:
+    async def adopt(self, *, let_go: bool = False) -> None:
         """At the daemon's start: stop a server that an earlier daemon left, finish what it had begun.
 
-        Only the log may say who is primary, so nothing that runs without us goes on running.
+        Only the log may say who is primary, so nothing that runs without us goes on running; but for a pause
+        (``let_go``), in which what runs is left alone and watched.
         """
         async with self._turn:
+            self.let_go(let_go)
+            if let_go and self._site.adopt_stray():
+                return
             await self._site.server.end_leftovers()
             await finish_interrupted(self._site)
+
+    def let_go(self, let_go: bool) -> None:
+        """Whether the server outlives the daemon, and what others start or stop is left alone: a pause."""
+        self._site.let_go = let_go
+        self._site.server.let_go(let_go)
 
     async def read_facts(self) -> Facts:
         """What is there now; quick, and an answer whatever the server does."""
@@ -111,5 +120,6 @@ class Postgres:
                 raise PostgresFailed(f"{type(order).__name__}: {error}") from error
 
     async def close(self) -> None:
-        """At the daemon's end: stop the server cleanly."""
-        await stop(self._site, fast=True)
+        """At the daemon's end: stop the server cleanly, unless it is to outlive the daemon."""
+        if not self._site.let_go:
+            await stop(self._site, fast=True)

@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from qluster.database.facts import Facts, Receiver, Replica, Slot
+from qluster.database.orders import Terms
 from qluster.database.settings import upstream_of
 from qluster.database.wal import position_of
 from qluster.edge.postgres.failure import PostgresFailed
@@ -74,7 +75,9 @@ SELECT slot_name AS name, active, restart_lsn::text AS position, coalesce(wal_st
 """
 
 ARCHIVE = """
-SELECT last_failed_wal AS file, failed_count AS failures
+SELECT last_failed_wal AS file, failed_count AS failures,
+       (SELECT count(*) FROM pg_ls_archive_statusdir() WHERE name LIKE '%.ready')
+           * pg_size_bytes(current_setting('wal_segment_size')) AS waiting
   FROM pg_stat_archiver
  WHERE last_failed_time IS NOT NULL AND (last_archived_time IS NULL OR last_failed_time > last_archived_time)
 """
@@ -112,7 +115,7 @@ class Look:
         directory, error = site.directory.state(record.phase)
         if directory != "initialised":
             return Facts(directory=directory, server=self._server(), error=error)
-        if site.server.pid is None:
+        if site.server.pid is None and not (site.let_go and site.adopt_stray()):
             return await self._stopped()
         if site.server.status not in ("ready", "stopping"):
             return await self._silent("")
@@ -142,7 +145,10 @@ class Look:
             else:
                 log.info("archive-well")
         self._archive_failing = file
-        return f"{file} is not archived after {rows[0]['failures']} failures: see the server's log" if file else ""
+        if not file:
+            return ""
+        waiting = f"{rows[0]['waiting'] >> 20} MiB of WAL wait on this disk"
+        return f"{file} is not archived after {rows[0]['failures']} failures, {waiting}: see the server's log"
 
     def _server(self) -> Any:
         if self._site.server.pid is None:
@@ -160,6 +166,7 @@ class Look:
             control_state=control.state,
             timeline=control.timeline,
             position=control.position,
+            stray=site.server.leftover() is not None,
             **self._remembered(control.system_id),
         )
 
@@ -188,12 +195,20 @@ class Look:
             "upstream": site.upstream if site.directory.standby else None,
             "standing": site.standing,
             "crashes": site.crashes,
-            "terms": site.terms if site.server.pid is not None else None,
+            "terms": self._terms(),
+            **({"stray": True} if site.server.foreign else {}),
             "started": site.started if site.server.pid is not None else 0,
             "proven": site.proven.version if site.proven is not None else 0,
             "refused": site.refused[1],
             "refused_version": site.refused[0],
         }
+
+    def _terms(self) -> Terms | None:
+        """With what ALTER SYSTEM has changed of safety the server obeys none of ours: it is to be told again."""
+        site = self._site
+        if site.server.pid is None or site.terms is None or not site.directory.altered():
+            return site.terms if site.server.pid is not None else None
+        return replace(site.terms, standbys=("altered",))
 
     def _running(self, state: Any, replicas: list[Any], slots: list[Any], archive_error: str) -> Facts:
         site = self._site

@@ -90,6 +90,8 @@ class Programs:
     async def control(self, path: Path) -> Control:
         """Control data of a data directory."""
         ended = await self.check("pg_controldata", ["-D", str(path)], time_limit=QUICK_LIMIT)
+        if "crc checksum" in (ended.output + ended.errors).lower():
+            raise PostgresFailed(f"pg_control is damaged in {path}: what it says of the database cannot be believed")
         try:
             return control_of(ended.output)
         except ValueError as error:

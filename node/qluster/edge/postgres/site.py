@@ -96,6 +96,8 @@ class Site:
         """Bytes of the copy that have come, and that will have come; None: none is being made, or not known."""
         self.slotless = False
         """The upstream could not give this node a slot: it streams without one."""
+        self.let_go = False
+        """A pause: the server outlives the daemon, and one that somebody else starts is taken for ours."""
         self.served = False
         """The server that runs has answered once: when it falls silent, it hangs."""
         self.awaited = False
@@ -115,6 +117,13 @@ class Site:
             self._crashes.append(time.monotonic())
         self.served = False
         self._exited(code)
+
+    def adopt_stray(self) -> bool:
+        """Take a server that runs here and is not ours for ours; False when there is none."""
+        pid = self.server.leftover() if self.server.pid is None else None
+        if pid is not None:
+            self.server.adopt(pid)
+        return self.server.pid is not None
 
     @property
     def crashes(self) -> int:
