@@ -138,8 +138,10 @@ def look(client):
 def asked(given):
     """The parameters of the request."""
     chosen = {"node": given["node"], "at": given["at"], "patience": given["patience"]}
-    return {**{name: value for name, value in chosen.items() if value is not None},
-            **({"force": "true"} if given["force"] else {})}
+    params = {name: value for name, value in chosen.items() if value is not None}
+    if given["force"]:
+        params["force"] = "true"
+    return params
 
 
 def schedule(client, given, found, check):
