@@ -96,6 +96,7 @@ def test_every_key_of_config_yaml_has_its_variable() -> None:
     text = (ROOT / "roles/node/templates/config.yaml.j2").read_text()
     defaults = load(ROOT / "roles/node/defaults/main.yml")
     sections = {"database": load(ROOT / "roles/database/vars/main.yml")["database_section"],
+                "backup": load(ROOT / "roles/database/vars/main.yml")["database_backup_section"],
                 "pool": load(ROOT / "roles/pooler/vars/main.yml")["pooler_section"]}
     for key in KEYS:
         section, _, rest = key.path.partition(".")

@@ -181,7 +181,7 @@ def recover(
 
     async def work(site: Site) -> int:
         assert config.backup is not None
-        repository = source_of(site, config.backup, system_id)
+        repository = source_of(site, config.backup, system_id or await _present(site))
         choice = await choose_from(repository, target_of(target), label, accept_gap=accept_gap)
         if confirm is None:
             _say(_plan_lines(choice, repository, site), _plan(choice, repository), as_json)
@@ -200,6 +200,14 @@ def recover(
         return EXIT_DONE
 
     return _run(config, work)
+
+
+async def _present(site: Site) -> int | None:
+    """The database that lies here: its backups are meant, where nothing else is said."""
+    try:
+        return (await site.control()).system_id
+    except (PostgresFailed, OSError):
+        return None
 
 
 def _say(text: list[str], document: dict[str, object], as_json: bool) -> None:

@@ -74,6 +74,9 @@ LAG_MAX = 2**50
 SOCKET_DIR_SIZE_MAX = 107 - len("/.s.PGSQL.65535")
 """A Unix socket's path has at most 107 bytes, and the database adds its file name."""
 
+WAL_SEGMENT_SIZES = tuple(str(1 << power) for power in range(11))
+"""Powers of two from 1 MB to 1 GB: what the database takes."""
+
 _NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
 _NAME_RULE = "letters, digits, dots, dashes and underscores, beginning with a letter or digit"
 _SQL_NAME = r"[a-z_][a-z0-9_]*"
@@ -192,6 +195,16 @@ _DATABASE = (
         "Database that is made for the application."),
     Key("database.client-networks", Networks(), "",
         "Networks from which the application may connect, the pool's host among them."),
+    Key("database.locale",
+        Text("locale", r"[A-Za-z0-9][A-Za-z0-9_.@-]*", "a name that `locale -a` shows, such as ru_RU.UTF-8"),
+        None, "Locale of a database that is founded; not given: C.UTF-8, which sorts alike on every host.",
+        optional=True),
+    Key("database.encoding", Text("encoding", r"[A-Z][A-Z0-9_]*", "a name of the database's, such as UTF8 or WIN1251"),
+        "UTF8", "Encoding of a database that is founded."),
+    Key("database.wal-segment-size", Choice(WAL_SEGMENT_SIZES), "16",
+        "Size of a WAL file of a database that is founded, in MB."),
+    Key("database.data-checksums", Flag(), "true",
+        "Whether a database that is founded has checksums on its pages, which show damage by the disk."),
     Key("database.programs",
         Table("section: program → file name", r"[a-z_]+", "a program", r"[A-Za-z0-9_.+-]+",
               "a file name in `database.bin-dir`, without a path", names=PROGRAMS,

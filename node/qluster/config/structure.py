@@ -113,6 +113,12 @@ class Database(Struct, rename="kebab", frozen=True, kw_only=True, forbid_unknown
     clone_from: bool = False
     priority: int = 0
     replicate_from: str | None = None
+    locale: str | None = None
+    """Of a database that is founded, as the three after it."""
+    encoding: str = "UTF8"
+    wal_segment_size: str = "16"
+    """Megabytes."""
+    data_checksums: bool = True
 
 
 class Backup(Struct, rename="kebab", frozen=True, kw_only=True, forbid_unknown_fields=True):

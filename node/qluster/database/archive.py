@@ -18,7 +18,7 @@ from qluster.database.backups import Backup
 from qluster.database.wal import Fork, history_name, history_of, position_text
 
 _SEGMENT = re.compile(r"([0-9A-F]{8})([0-9A-F]{8})([0-9A-F]{8})")
-_RELATED = re.compile(r"([0-9A-F]{8})([0-9A-F]{8})([0-9A-F]{8})(\.partial|\.[0-9A-F]{8}\.backup)")
+_RELATED = re.compile(r"([0-9A-F]{8})([0-9A-F]{8})([0-9A-F]{8})(\.partial(\.[A-Za-z0-9_.-]+)?|\.[0-9A-F]{8}\.backup)")
 _HISTORY = re.compile(r"([0-9A-F]{8})\.history")
 GAPS_SHOWN = 20
 """Gaps that are named; an archive with more is not read gap by gap."""
@@ -66,7 +66,7 @@ class Completeness(Struct, frozen=True, kw_only=True):
         for gap in self.gaps:
             span = f"{gap.first} is missing" if gap.count == 1 else f"{gap.first} to {gap.last} are missing"
             found.append(f"{span}: {gap.count} of the archive's segments; no recovery goes beyond")
-        found += [f"{name} is missing: recovery does not find the newest timeline" for name in self.missing]
+        found += [f"{name} is missing: recovery does not find the way to the newest timeline" for name in self.missing]
         found += [f"{name} is damaged: it has not the size of a segment" for name in self.damaged]
         found += [f"{name} cannot be understood" for name in self.unread]
         return found
@@ -77,7 +77,10 @@ def examine(
 ) -> Completeness:
     """Compare what is there (name → size) with what the backups need up to the newest segment."""
     segments = {name: size for name, size in files.items() if _SEGMENT.fullmatch(name)}
-    known = [int(match[1], 16) for name in files if (match := _SEGMENT.fullmatch(name) or _HISTORY.fullmatch(name))]
+    known = [int(match[1], 16) for name in segments if (match := _SEGMENT.fullmatch(name))]
+    # A history of comments only keeps its number from being taken: it is no timeline.
+    known += [int(match[1], 16) for name in files
+              if (match := _HISTORY.fullmatch(name)) and _leads_somewhere(histories.get(name, ""))]
     timeline = max(known, default=0)
     damaged = tuple(sorted(name for name, size in segments.items() if size != segment_size))
     forks, unread = _way(timeline, histories)
@@ -99,7 +102,7 @@ def examine(
         newest=_named(newest, timeline, forks, segment_size),
         reaches=_named(reaches, timeline, forks, segment_size),
         gaps=tuple(gaps[:GAPS_SHOWN]),
-        missing=tuple(name for name in _histories(timeline, forks, usable) if name not in files),
+        missing=tuple(name for name in _histories(timeline, backups) if name not in files),
         damaged=damaged,
         aside=aside,
         unread=unread,
@@ -144,11 +147,13 @@ def _sorted_out(
     return usable, tuple(backup.label for backup in backups if backup not in usable)
 
 
-def _histories(timeline: int, forks: Sequence[Fork], backups: Sequence[Backup]) -> list[str]:
-    """Recovery asks for the history of each timeline after the backup's own, one by one, to find the newest."""
-    oldest = min((backup.timeline for backup in backups), default=timeline)
-    there = {fork.timeline for fork in forks} | {timeline}
-    return [history_name(each) for each in sorted(there) if each > max(oldest, 1)]
+def _histories(timeline: int, backups: Sequence[Backup]) -> list[str]:
+    """Recovery is told the newest timeline, and reads from its history how to get there from the backup's own."""
+    return [history_name(timeline)] if any(backup.timeline < timeline for backup in backups) else []
+
+
+def _leads_somewhere(history: str) -> bool:
+    return any(line.strip() and not line.lstrip().startswith("#") for line in history.splitlines())
 
 
 def _newest(segments: Mapping[str, int], timeline: int, forks: Sequence[Fork], segment_size: int) -> int | None:

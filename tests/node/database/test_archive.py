@@ -94,13 +94,21 @@ def test_a_timeline_without_a_finished_segment_reaches_to_its_beginning() -> Non
 
 def test_missing_and_unreadable_histories_and_short_files_are_told() -> None:
     files = [segment(1, 2), segment(2, 3), segment(3, 4)]
-    way = history((1, 3.0), (2, 4.0))
-    found = look(files, {"00000003.history": way}, [backup(1, 2.1, 2.5)])
-    assert found.missing == ("00000002.history",) and not found.complete
+    found = look(files, {"00000002.history": history((1, 3.0))}, [backup(1, 2.1, 2.5)])
+    assert found.missing == ("00000003.history",) and not found.complete
     found = look(files, {"00000002.history": history((1, 3.0)), "00000003.history": "what"}, [backup(3, 4.1, 4.2)])
     assert found.unread == ("00000003.history",) and not found.complete
     found = look(ONE, {}, [backup(1, 2.1, 2.5)], **{ONE[1]: 17})
     assert found.damaged == (ONE[1],) and not found.complete
+
+
+def test_numbers_of_timelines_may_have_gaps_and_reserved_ones_lead_nowhere() -> None:
+    files = [segment(1, 2), segment(1, 3), segment(4, 4), segment(4, 5), segment(1, 4) + ".partial.db1-1a2b3c4d"]
+    reserved = "# reserved by qluster: this number was for a promotion of which nothing is known here\n"
+    histories = {"00000002.history": reserved, "00000004.history": history((1, 4.5)), "00000009.history": reserved}
+    found = look(files, histories, [backup(1, 2.1, 2.5)])
+    assert found.complete and found.timeline == 4 and found.aside == () and found.reaches == segment(4, 5)
+    assert removable(files, [backup(4, 5.1, 5.2)], SIZE) == sorted([*files[:3], files[4]])
 
 
 def test_a_backup_of_a_past_that_was_left_is_aside_and_makes_no_gap() -> None:

@@ -75,6 +75,18 @@ async def test_a_new_database_has_the_role_and_database_of_the_application(world
     assert dict(shown) == {"data_checksums": "on", "wal_log_hints": "on", "jit": "off"}
 
 
+async def test_a_database_is_founded_with_what_was_chosen(world: World) -> None:
+    host = await founded(world, locale="C", encoding="LATIN1", wal_segment_size="1", data_checksums=False)
+    shown = await host.sql(
+        "SELECT name, setting FROM pg_settings WHERE name IN ('data_checksums', 'wal_segment_size', 'server_encoding')"
+    )
+    assert dict(shown) == {"data_checksums": "off", "wal_segment_size": "1048576", "server_encoding": "LATIN1"}
+    other = world.host(locale="xx_XX.UTF-8")
+    with pytest.raises(PostgresFailed, match=r'initdb failed: .*invalid locale name "xx_XX.UTF-8"'):
+        await other.hand.perform(Initialise(other.terms))
+    assert (await other.hand.read_facts()).directory == "empty"
+
+
 async def test_no_password_reaches_a_log_or_a_setting(world: World, capfd: pytest.CaptureFixture[str]) -> None:
     primary = await founded(world, parameters={"log_statement": "all", "log_connections": "on"})
     second = await replica(world, primary)

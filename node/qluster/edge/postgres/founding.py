@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+from qluster.config import Database
 from qluster.database.orders import Initialise
 from qluster.edge.postgres.failure import PostgresFailed
 from qluster.edge.postgres.record import Record
@@ -20,6 +21,8 @@ log = logging.getLogger(__name__)
 
 INITIALISE_LIMIT = 300.0
 """Seconds for initdb (0.8 s measured): slow disks sync for minutes."""
+CHECKSUMS_VERSION = 18
+"""First version that makes checksums unless told otherwise."""
 BUILTIN_VERSION = 17
 """First version with a locale provider of its own, and with programs that flush a file system at once."""
 
@@ -47,14 +50,18 @@ async def _make(site: Site, staging: Path) -> None:
         "-U", site.database.superuser,
         f"--pwfile={site.database.password_file}",
         "--auth=scram-sha-256",
-        "--encoding=UTF8",
-        "--data-checksums",
+        f"--encoding={site.database.encoding}",
+        f"--wal-segsize={site.database.wal_segment_size}",
     ]  # fmt: skip
     failure = ""
     major = await site.programs.major()
+    if site.database.data_checksums:
+        arguments.append("--data-checksums")
+    elif major >= CHECKSUMS_VERSION:
+        arguments.append("--no-data-checksums")
     if major >= BUILTIN_VERSION and await site.programs.syncs_file_systems():
         arguments.append("--sync-method=syncfs")
-    for locale in _locales(major):
+    for locale in _locales(site.database, major):
         ended = await site.programs.run("initdb", [*arguments, *locale], time_limit=INITIALISE_LIMIT)
         if ended.code == 0:
             return
@@ -63,8 +70,15 @@ async def _make(site: Site, staging: Path) -> None:
     raise PostgresFailed(f"initdb failed: {failure}")
 
 
-def _locales(major: int) -> list[list[str]]:
-    """Best first. The built-in provider sorts alike on every host, whatever its C library."""
+def _locales(database: Database, major: int) -> list[list[str]]:
+    """Best first. The built-in provider sorts alike on every host, whatever its C library.
+
+    A locale that was chosen is the only one: another one in its place would sort what is stored otherwise.
+    """
+    if database.locale is not None:
+        return [[f"--locale={database.locale}"]]
+    if database.encoding != "UTF8":
+        return [["--locale=C"]]
     built_in = ["--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
     plain = [["--locale=C.UTF-8"], ["--locale=C"]]
     return [built_in, *plain] if major >= BUILTIN_VERSION else plain

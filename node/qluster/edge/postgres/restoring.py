@@ -51,7 +51,7 @@ class Choice:
     target: Target
     completeness: Completeness
     timeline: str
-    """``latest``, or ``current`` for a backup of a past that was left."""
+    """Number of the newest one, or ``current``: that of a backup of a past that was left."""
     archived: bool
     """Whether the archive is read."""
 
@@ -90,11 +90,11 @@ def target_of(text: str | None) -> Target:
 
 
 def source_of(site: Site, settings: Settings, system_id: int | None = None) -> Repository:
-    """The repository to recover from; raises :class:`RepositoryFailed`."""
+    """The repository to recover from, that of ``system_id`` when it has backups; raises :class:`RepositoryFailed`."""
     base = settings.found_dir or settings.dir
-    wanted = system_id or settings.found_system_id
+    known = known_databases(base)
+    wanted = settings.found_system_id or (system_id if system_id in known else None)
     if wanted is None:
-        known = known_databases(base)
         if len(known) != 1:
             found = f"those of {', '.join(map(str, known))}: say which, by system id" if known else "none"
             raise RepositoryFailed(f"{base} has backups of {len(known)} databases, {found}")
@@ -132,8 +132,9 @@ async def choose_from(
             f"the archive is not complete: {'; '.join(faults)}. Bring what is missing, choose a target before it, "
             "or accept that the recovery ends there"
         )
-    aside = backup.label in completeness.aside
-    return Choice(backup, target, completeness, "current" if aside else "latest", archived)
+    # Not "latest": the server would look for it one number after the other, and numbers may have gaps.
+    here = not archived or backup.label in completeness.aside
+    return Choice(backup, target, completeness, "current" if here else str(completeness.timeline), archived)
 
 
 def _on_the_way(shelf: Shelf, completeness: Completeness) -> Shelf:
