@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import shutil
@@ -12,6 +13,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import asyncpg
 import pytest
 from ansible_collections.qhb.qluster.plugins.module_utils._cluster_key import content_of, fresh
 from collection.playing import BIN, NODES, POOL, Played, Stage, copy_checkout
@@ -171,6 +173,47 @@ def test_configuration_that_the_daemon_refuses_never_reaches_a_host(stage: Stage
     assert played.code == 2 and 'invalid value for parameter "work_mem"' in played.text(), played.output[-3000:]
     assert {path: path.read_text() for path in before} == before and restarted(played) == []
     assert set(deploy(stage, *words).changed.values()) == {0}
+
+
+def sql(stage: Stage, statement: str) -> list[object]:
+    """Run a statement as the application on the primary; the first column of its rows."""
+    async def work() -> list[object]:
+        leader = next(ip for ip in NODES.values() if stage.ask(ip, "GET", "/is-leader").status_code == 200)
+        password = (stage.prefix / "secrets/application.password").read_text().strip()
+        connection = await asyncpg.connect(host=leader, port=5432, user="application", password=password,
+                                           database="application", timeout=10)  # fmt: skip
+        try:
+            return [row[0] for row in await asyncio.wait_for(connection.fetch(statement), 10)]
+        finally:
+            connection.terminate()
+
+    return asyncio.run(work())
+
+
+def test_cluster_comes_back_as_it_was_at_a_point_in_time(stage: Stage) -> None:
+    """One backup by the playbook, two writes, and a recovery to the time between them."""
+    def play(playbook: str, *words: str) -> Played:
+        return stage.play(f"playbooks/{playbook}.yml", *words, checkout=stage.folder / "checkout")
+
+    sql(stage, "create table kept (value int primary key)")
+    played = play("backup")
+    assert played.code == 0, played.output[-6000:]
+    assert "every file is as it was written" in played.text()
+    sql(stage, "insert into kept values (1)")
+    [moment] = sql(stage, "select to_char(clock_timestamp() at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS.US') || 'Z'")
+    sql(stage, "insert into kept values (2)")
+    before = stage.ask(NODES["node1"], "GET", "/map").json()["cluster"]
+    played = play("restore", "-e", "qluster_restore_target='time 2020-01-01T00:00:00Z'")
+    assert played.code != 0 and "lies before the oldest backup" in played.text()
+    played = play("restore", "-e", f"qluster_restore_target='time {moment}'")
+    assert played.code != 0 and "qluster_restore_confirm=local" in played.text()
+    assert sql(stage, "select value from kept") == [1, 2], "nothing was confirmed, nothing is done"
+    played = play("restore", "-e", f"qluster_restore_target='time {moment}'", "-e", "qluster_restore_confirm=local")
+    assert played.code == 0, played.output[-6000:]
+    assert sql(stage, "select value from kept") == [1]
+    after = stage.ask(NODES["node1"], "GET", "/map").json()["cluster"]
+    assert after["cluster"] > before["cluster"] and after["reign"]["timeline"] > before["reign"]["timeline"]
+    assert after["database_system_id"] == before["database_system_id"]
 
 
 def test_reinit_that_was_killed_half_way_can_be_run_again(stage: Stage) -> None:
