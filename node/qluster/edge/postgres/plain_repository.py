@@ -44,6 +44,8 @@ GOING = ".going-"
 LABEL = re.compile(r"[0-9]{8}T[0-9]{6}Z")
 HISTORY_SIZE_MAX = 1 << 20
 """Bytes of a history file; a line for each of some ten thousand timelines."""
+LABELS_TRIED = 60
+"""Seconds after its begin that a backup may be named by: nobody takes one a second for longer."""
 TAKE_LIMIT = 48 * 3600.0
 """Seconds for a backup: twice what a copy of ten terabytes may take, because it is compressed."""
 
@@ -128,6 +130,15 @@ class PlainRepository:
 
     # --- taking ---
 
+    def _free_label(self, began: float) -> str:
+        """Of the second in which it began, or of one soon after it, when backups follow each other at once."""
+        moments = (datetime.fromtimestamp(began + later, UTC) for later in range(LABELS_TRIED))
+        labels = [moment.strftime("%Y%m%dT%H%M%SZ") for moment in moments]
+        for label in labels:
+            if not (self._path / label).exists():
+                return label
+        raise RepositoryFailed(f"{self._path / labels[0]} and those after it are there: is this host's clock right?")
+
     async def take(self) -> Backup:
         """Take one; its place is free of what an earlier attempt left."""
         self._require_base()
@@ -135,11 +146,9 @@ class PlainRepository:
         with self._locked():
             await asyncio.to_thread(self._clear)
             began = clock.wall()
-            label = datetime.fromtimestamp(began, UTC).strftime("%Y%m%dT%H%M%SZ")
+            label = self._free_label(began)
             part = self._path / f"{PART}{label}"
             try:
-                if (self._path / label).exists():
-                    raise RepositoryFailed(f"{self._path / label} is there already: is this host's clock right?")
                 backup = await self._write(part, label, began)
             except (PostgresFailed, unpacking.BackupUnusable, OSError, asyncio.CancelledError) as error:
                 await asyncio.to_thread(shutil.rmtree, part, ignore_errors=True)
