@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 HOME = ROOT / ".cache" / "sanity"
 LEFT_OUT = (".ansible", "node", "lab", "packaging", "bench", "tests/node", "tests/lab", "tests/local",
-            "tests/collection", "tests/faults", "tests/fuzz", "tests/benchmark",
+            "tests/collection", "tests/faults", "tests/ledger", "tests/fuzz", "tests/benchmark",
             "tests/golden", "tests/run.py", "tests/host_packages.py")
 """What is no part of the collection; node/ and the tests have their own linters with narrower rules."""
 PYTHONS = tuple(f"3.{minor}" for minor in range(8, 14))

@@ -263,5 +263,3 @@ class DatabaseCluster(Cluster):
         self._nobody.kill()
         self._nobody.wait()
         super().end()
-
-

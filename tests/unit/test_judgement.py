@@ -319,7 +319,7 @@ def test_the_newest_backup_that_any_host_sees_is_held_against_the_age():
     assert cluster.found(backup_age=98) == {("the newest backup is 99 seconds old", "1")}
     for document in cluster.maps.values():
         document["backups"].update(newest_age=None, failure="10.0.0.2: no space left")
-    assert {found for found, _ in cluster.found(backup_age=98)} == {"10.0.0.2: no space left"}
+    assert {found for found, dummy in cluster.found(backup_age=98)} == {"10.0.0.2: no space left"}
     for document in cluster.maps.values():
         document["backups"] = None
     assert cluster.found(backup_age=98) == {("no host that keeps backups", "1")}
