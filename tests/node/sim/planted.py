@@ -174,7 +174,7 @@ def _pool_too_early() -> Iterator[None]:
         node, reign = self._node, self._node.state.reign
         if node.config.pool is not None and reign is not None:
             order = Repoint(self._database_of(reign.node), reign.number, node.cluster)
-            node.start(node.pointing.step(order, node.job_number(), now))
+            node.start(node.pointing.step(order, None, node.job_number(), now))
 
     with patch.object(Hosting, "_point", point):
         yield
