@@ -106,7 +106,8 @@ def check_kind(path, kind, names, check):
     if kind == "database":
         pid = None if check else running(path)
         if pid is not None:
-            raise Refusal(f"{path} is in use: its server runs as process {pid}. Stop the daemon first.")
+            raise Refusal(f"{path} is in use: its server runs as process {pid}. Stop the daemon first, "
+                          "and resume a cluster that is paused: its databases outlive their daemons.")
         if not any(name in names for name in DATABASE_MARKS):
             raise Refusal(f"{path} does not look like a database directory (it has {some(names)}). "
                           f"Look at it, and empty it by hand if that is right.")
