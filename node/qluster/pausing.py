@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from qluster.cluster.commands import Bound, Paused, Resumed
 from qluster.cluster.pause import Pause
-from qluster.cluster.state import State
+from qluster.cluster.state import MalformedState, State
 from qluster.cluster.state import decode as decode_state
 from qluster.events import Busy, Done, Outcome, PauseRequested, Refused, ResumeRequested, Saved
 from qluster.leading import Propose, Scene, Transfer
@@ -28,8 +28,14 @@ GIVE_BACKS_MAX = 3
 
 
 def was_paused(saved: Saved) -> bool:
-    """Whether this node was paused when it saved this: what runs on its host then is left alone at its start."""
-    return saved.snapshot is not None and decode_state(saved.snapshot.state).pause.active
+    """Whether this node was paused when it saved this: what runs on its host then is left alone at its start.
+
+    A state that cannot be read counts as one: the start is refused a moment later, and nothing was touched before.
+    """
+    try:
+        return saved.snapshot is not None and decode_state(saved.snapshot.state).pause.active
+    except MalformedState:
+        return True
 
 
 def withheld(state: State, me: int) -> str:

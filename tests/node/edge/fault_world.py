@@ -237,9 +237,18 @@ class Hosts(Site):
         databases = [node["database"] for node in self.map(number).get("nodes", []) if node["database"]]  # type: ignore[attr-defined]
         return sorted(one["role"] + (" streaming" if one["streaming"] else "") for one in databases)
 
+    def timelines(self, number: int) -> set[object]:
+        """Timelines of the databases as a node sees them."""
+        databases = [node["database"] for node in self.map(number).get("nodes", []) if node["database"]]  # type: ignore[attr-defined]
+        return {one["timeline"] for one in databases}
+
     def whole(self, numbers: Iterable[int] = (1, 2, 3)) -> bool:
-        """One primary and replicas that stream."""
-        return all(self.roles(number) == ["primary", "replica streaming", "replica streaming"] for number in numbers)
+        """One primary and replicas that stream, and have written WAL of its timeline: not yet when they just began."""
+        return all(
+            self.roles(number) == ["primary", "replica streaming", "replica streaming"]
+            and len(self.timelines(number)) == 1
+            for number in numbers
+        )
 
     def freeze(self, *pids: int) -> None:
         """SIGSTOP."""

@@ -72,5 +72,6 @@ async def test_server_keeps_to_its_description(tmp_path: Path) -> None:
                 await process.wait()
     assert process.returncode == 0, said.decode()
     described = sum(len(methods) for methods in openapi.description()["paths"].values())
-    assert f"Tested: {described}" in said.decode()
+    asked_once = 1  # the description itself, which schemathesis reads and leaves out of what it tries
+    assert f"Tested: {described - asked_once}" in said.decode(), said.decode()
     assert len(world.node.asked) > 300
