@@ -14,9 +14,10 @@ from dataclasses import replace
 
 from qluster.cli.logs import begin_log
 from qluster.cli.main import read_config
+from qluster.clients import Done, ValueWriteRequested
 from qluster.daemon import Daemon
 from qluster.edge.hostcheck import findings
-from qluster.events import Answer, Done, ValueWriteRequested
+from qluster.events import Answer
 
 from bench import inside, wire
 from bench.figures import from_latencies

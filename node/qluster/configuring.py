@@ -11,24 +11,23 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from qluster import rolling
-from qluster.cluster import commands, database_settings
-from qluster.cluster.database_settings import DatabaseConfigured, RestartEnded, RestartPlan, RestartWanted
-from qluster.consensus.refusals import Refusal
-from qluster.database.orders import Checked, CheckSettings
-from qluster.database.settings import DEFAULTS, refusal
-from qluster.events import (
+from qluster.clients import (
     Busy,
     DatabaseChangeRequested,
     DatabaseRestartRequested,
     Done,
-    Job,
-    JobEnded,
     NoLeader,
     NotLeader,
     Outcome,
     Refused,
     RestartCancelRequested,
 )
+from qluster.cluster import commands, database_settings
+from qluster.cluster.database_settings import DatabaseConfigured, RestartEnded, RestartPlan, RestartWanted
+from qluster.consensus.refusals import Refusal
+from qluster.database.orders import Checked, CheckSettings
+from qluster.database.settings import DEFAULTS, refusal
+from qluster.events import Job, JobEnded
 from qluster.leading import best_successor
 from qluster.status import ChangeStatus, DatabaseSettingsStatus, DatabaseStatus, ParameterStatus, RestartStatus
 from qluster.switching import Wish

@@ -14,6 +14,7 @@ from random import Random
 
 from qluster import __version__, serving
 from qluster.applying import Applying
+from qluster.clients import ValueReadRequested, ValueWriteRequested
 from qluster.cluster import messages
 from qluster.cluster.state import State
 from qluster.cluster.state import encode as encode_state
@@ -44,8 +45,6 @@ from qluster.events import (
     SpaceChanged,
     StopRequested,
     TimePassed,
-    ValueReadRequested,
-    ValueWriteRequested,
     WallClockRead,
 )
 from qluster.governing import Governing

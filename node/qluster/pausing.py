@@ -9,11 +9,12 @@ import logging
 from math import inf
 from typing import TYPE_CHECKING
 
+from qluster.clients import Busy, Done, Outcome, PauseRequested, Refused, ResumeRequested
 from qluster.cluster.commands import Bound, Paused, Resumed
 from qluster.cluster.pause import Pause
 from qluster.cluster.state import MalformedState, State
 from qluster.cluster.state import decode as decode_state
-from qluster.events import Busy, Done, Outcome, PauseRequested, Refused, ResumeRequested, Saved
+from qluster.events import Saved
 from qluster.leading import Propose, Scene, Transfer
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import inf
 
-from qluster.events import Answer, Busy, Done, Entry, Outcome, Refused, Superseded, Unconfirmed
+from qluster.clients import Busy, Done, Outcome, Refused, Superseded, Unconfirmed
+from qluster.events import Answer, Entry
 
 REQUESTS_MAX = 512
 """Requests under way at once: each holds a connection, and a leader commits thousands a second."""

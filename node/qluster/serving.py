@@ -13,11 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from qluster import pausing, wishes
-from qluster.cluster import commands
-from qluster.config import ConfigErrors, needs_restart, with_changes
-from qluster.consensus.members import Members
-from qluster.consensus.refusals import NotLeading, Overloaded, Refusal
-from qluster.events import (
+from qluster.clients import (
     Busy,
     ClientRequest,
     DatabaseChangeRequested,
@@ -46,6 +42,10 @@ from qluster.events import (
     ValuesListRequested,
     ValueWriteRequested,
 )
+from qluster.cluster import commands
+from qluster.config import ConfigErrors, needs_restart, with_changes
+from qluster.consensus.members import Members
+from qluster.consensus.refusals import NotLeading, Overloaded, Refusal
 from qluster.explaining import explain
 from qluster.leading import best_successor
 

@@ -16,11 +16,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from math import inf
 
+from qluster.clients import Done, Outcome, Refused
 from qluster.cluster.commands import Reign, SwitchoverBegun, SwitchoverEnded, Yielded
 from qluster.cluster.messages import Report
 from qluster.cluster.switchover import Switching
 from qluster.database.orders import Checkpoint
-from qluster.events import Done, Outcome, Refused
 from qluster.leading import Propose, Transfer
 from qluster.status import PoolStatus
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from qluster.clients import Done, LeaderChangeRequested, Outcome, Refused
 from qluster.cluster.commands import SwitchoverEnded, SwitchoverPlanned
-from qluster.events import Done, LeaderChangeRequested, Outcome, Refused
 from qluster.requests import CONFIRM_TIMEOUT
 from qluster.successor import best_fit, unfit
 from qluster.switching import CHECKPOINT_PATIENCE, STOP_PATIENCE, TRANSACTION_PATIENCE, Switchover, Wish

@@ -9,6 +9,7 @@ from ipaddress import ip_address
 from random import Random
 
 from fuzz import examples
+from qluster.clients import ClientRequest, Outcome
 from qluster.cluster import commands
 from qluster.cluster import messages as telling
 from qluster.config import Config, shared
@@ -18,7 +19,6 @@ from qluster.database.facts import Facts
 from qluster.database.orders import Initialise
 from qluster.events import (
     CancelJob,
-    ClientRequest,
     DatagramReceived,
     Effects,
     Entry,
@@ -28,7 +28,6 @@ from qluster.events import (
     Job,
     JobEnded,
     Leave,
-    Outcome,
     Save,
     SaveEnded,
     SaveEntries,

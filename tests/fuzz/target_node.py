@@ -8,7 +8,7 @@ from collections.abc import Callable
 from fuzz import examples, speech
 from fuzz.lone import BEGINNINGS, UID, Lone
 from fuzz.source import Source
-from qluster import events
+from qluster import clients, events
 from qluster.api import routes
 from qluster.api.access import Rights
 from qluster.cluster import messages as telling
@@ -112,19 +112,19 @@ def _ask(source: Source, lone: Lone) -> None:
     key = source.one_of(("", "k1", "k2"))
     consistency = source.one_of(("leader", "lease", "local"))
     changes = {source.one_of(SETTINGS): source.one_of(VALUES)}
-    requests: tuple[events.ClientRequest, ...] = (
-        events.ReadRequested(ticket, consistency),
-        events.SettingsChangeRequested(ticket, key, changes),
-        events.LeaderChangeRequested(ticket, key, number),
-        events.FailoverShown(ticket),
-        events.FailoverRequested(ticket, key, number),
-        events.NodeAddRequested(ticket, key, f"10.0.0.{number % 200 + 1}", source.one_of(("node", "listener"))),
-        events.NodePromoteRequested(ticket, key, number, source.one_of((None, 5433)), source.one_of((None, 8081))),
-        events.NodeRemoveRequested(ticket, key, number),
-        events.NodeDownRequested(ticket, key, number, bool(source.byte() & 1)),
-        events.ValueReadRequested(ticket, "name", consistency),
-        events.ValuesListRequested(ticket, source.one_of(("", "n")), "", consistency),
-        events.ValueWriteRequested(ticket, key, "name", source.one_of((None, b"v")), source.one_of((None, 0, 5))),
+    requests: tuple[clients.ClientRequest, ...] = (
+        clients.ReadRequested(ticket, consistency),
+        clients.SettingsChangeRequested(ticket, key, changes),
+        clients.LeaderChangeRequested(ticket, key, number),
+        clients.FailoverShown(ticket),
+        clients.FailoverRequested(ticket, key, number),
+        clients.NodeAddRequested(ticket, key, f"10.0.0.{number % 200 + 1}", source.one_of(("node", "listener"))),
+        clients.NodePromoteRequested(ticket, key, number, source.one_of((None, 5433)), source.one_of((None, 8081))),
+        clients.NodeRemoveRequested(ticket, key, number),
+        clients.NodeDownRequested(ticket, key, number, bool(source.byte() & 1)),
+        clients.ValueReadRequested(ticket, "name", consistency),
+        clients.ValuesListRequested(ticket, source.one_of(("", "n")), "", consistency),
+        clients.ValueWriteRequested(ticket, key, "name", source.one_of((None, b"v")), source.one_of((None, 0, 5))),
     )
     lone.ask(source.one_of(requests))
 

@@ -6,7 +6,7 @@ import json
 
 from api import sample_status as sample
 from fuzz.source import Source
-from qluster import events
+from qluster import clients
 from qluster.api.access import Rights, Tokens, rights_of
 from qluster.api.errors import ERRORS
 from qluster.api.operations import OPERATIONS
@@ -18,9 +18,9 @@ PATHS = tuple(operation.path for operation in OPERATIONS) + tuple(PAGES) + ("/",
 WORDS = ("1", "0", "-1", "2", "9" * 30, "10.0.0.9", "node", "leader", "٣", "", "\0", "\ud800", "é", "a" * 300, "k-1")
 TYPES = ("application/json", "application/octet-stream", "text/plain", "", "application/json; charset=utf-8")
 STATUSES: tuple[Status, ...] = (sample.healthy(), sample.healthy(2), sample.unjoined(), sample.leaderless())
-OUTCOMES: tuple[events.Outcome, ...] = (
-    events.Done(4, {"a": 1}), events.NotJoined(), events.NotLeader(1), events.NotLeader(77), events.NoLeader(),
-    events.Superseded(), events.Unconfirmed(), events.Busy("it is busy"), events.Refused("node", "no"),
+OUTCOMES: tuple[clients.Outcome, ...] = (
+    clients.Done(4, {"a": 1}), clients.NotJoined(), clients.NotLeader(1), clients.NotLeader(77), clients.NoLeader(),
+    clients.Superseded(), clients.Unconfirmed(), clients.Busy("it is busy"), clients.Refused("node", "no"),
 )  # fmt: skip
 CODES = {word.code for word in ERRORS.values()} | {200}
 

@@ -9,7 +9,7 @@ import pytest
 from api import sample_status as sample
 from fuzz.harm import flips, harmed, truncations
 from fuzz.target_config import BASE
-from qluster import events
+from qluster import clients
 from qluster.api.access import Rights, Tokens, rights_of
 from qluster.api.errors import ERRORS
 from qluster.api.operations import OPERATIONS, Operation
@@ -24,7 +24,7 @@ FULL = bool(os.environ.get("FUZZ_FULL"))
 SETTINGS = json.dumps({"cluster.node-timeout": "9s", "cluster.autoremove-minimum": 4, "x.y": True}).encode()
 
 
-def decided(request: Request) -> Reply | events.ClientRequest:
+def decided(request: Request) -> Reply | clients.ClientRequest:
     """The answer, sound in itself, or the event."""
     found = decide(request, sample.healthy, 1)
     if isinstance(found, Reply) and found.code not in (200, 206):
@@ -38,7 +38,7 @@ def test_harmed_body_is_refused_or_another_change() -> None:
         if isinstance(found, Reply):
             assert found.code in (400, 422)
         else:
-            assert isinstance(found, events.SettingsChangeRequested)
+            assert isinstance(found, clients.SettingsChangeRequested)
             assert all(isinstance(value, str) and value.isprintable() for value in found.changes.values())
 
 

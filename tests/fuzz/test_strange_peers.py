@@ -8,20 +8,13 @@ import msgspec
 import pytest
 from fuzz import examples
 from fuzz.lone import FOUNDING, MEMBERS, STANDBY, UID, Lone, follower, leader
+from qluster.clients import Busy, Done, SettingsChangeRequested
 from qluster.cluster import commands
 from qluster.cluster import messages as telling
 from qluster.cluster.state import encode as encode_state
 from qluster.consensus import messages as agreeing
 from qluster.consensus.members import Members
-from qluster.events import (
-    Busy,
-    Done,
-    FetchSnapshot,
-    SettingsChangeRequested,
-    Snapshot,
-    StopRequested,
-    TimePassed,
-)
+from qluster.events import FetchSnapshot, Snapshot, StopRequested, TimePassed
 
 CROWD = 3000
 """Numbers that no member has."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from qluster.clients import SettingsChangeRequested, ValueWriteRequested
 from qluster.config import Config, needs_restart, with_changes
-from qluster.events import SettingsChangeRequested, ValueWriteRequested
 from sim.host import Host
 from sim.world import World
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from qluster.cluster.database_settings import RestartPlan
-from qluster.events import (
-    Answer,
+from qluster.clients import (
     Busy,
     DatabaseChangeRequested,
     DatabaseRestartRequested,
@@ -15,6 +13,8 @@ from qluster.events import (
     Refused,
     RestartCancelRequested,
 )
+from qluster.cluster.database_settings import RestartPlan
+from qluster.events import Answer
 from sim.clients import Clients
 from sim.database import UNSTARTABLE
 from sim.host import Host

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from fuzz import examples, lone
 from fuzz.lone import Lone
+from qluster.clients import ValueWriteRequested
 from qluster.consensus import messages as say
 from qluster.database.facts import Facts
 from qluster.database.orders import StopFast
-from qluster.events import StopRequested, ValueWriteRequested
+from qluster.events import StopRequested
 from qluster.governing import STOP_PATIENCE
 
 STOPPED = Facts(directory="initialised", system_id=examples.SYSTEM_ID, server="stopped", timeline=1, position=4096)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 from msgspec.structs import replace
-from qluster.events import Answer, Done, LeaderChangeRequested, Outcome, Refused
+from qluster.clients import Done, LeaderChangeRequested, Outcome, Refused
+from qluster.events import Answer
 from qluster.requests import CONFIRM_TIMEOUT
 from sim.clients import Clients
 from sim.host import Host

@@ -6,8 +6,7 @@ from math import inf
 
 import pytest
 from qluster.api import views
-from qluster.events import (
-    Answer,
+from qluster.clients import (
     ClientRequest,
     Done,
     LeaderChangeRequested,
@@ -16,8 +15,8 @@ from qluster.events import (
     PauseRequested,
     Refused,
     ResumeRequested,
-    StopRequested,
 )
+from qluster.events import Answer, StopRequested
 from qluster.overview import headline
 from sim.checks import converged
 from sim.clients import Clients

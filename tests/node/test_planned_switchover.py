@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from qluster.events import LeaderChangeRequested, PlanDropRequested, Refused, WallClockRead
+from qluster.clients import LeaderChangeRequested, PlanDropRequested, Refused
+from qluster.events import WallClockRead
 from qluster.handing import MISSED_LIMIT
 from qluster.pointing import HOLD_SECONDS
 from qluster.switching import TRANSACTION_PATIENCE, Phase

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from qluster.clients import SettingsChangeRequested
 from qluster.cluster import commands
 from qluster.cluster.state import State, encode
 from qluster.consensus.members import Members
-from qluster.events import Entry, Saved, SettingsChangeRequested, Snapshot
+from qluster.events import Entry, Saved, Snapshot
 from qluster.promising import promise_at_start
 from sim.world import World
 

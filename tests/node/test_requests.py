@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from qluster.events import Answer, Busy, Done, Entry, Superseded, Unconfirmed
+from qluster.clients import Busy, Done, Superseded, Unconfirmed
+from qluster.events import Answer, Entry
 from qluster.requests import CONFIRM_TIMEOUT, REQUESTS_MAX, Requests
 
 

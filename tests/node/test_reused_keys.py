@@ -6,12 +6,9 @@ import msgspec
 import pytest
 from fuzz import lone
 from fuzz.lone import UID, Lone
-from qluster.cluster import commands
-from qluster.cluster.state import State, decode, encode
-from qluster.events import (
+from qluster.clients import (
     ClientRequest,
     Done,
-    Entry,
     LeaderChangeRequested,
     NodeAddRequested,
     NodeDownRequested,
@@ -21,6 +18,9 @@ from qluster.events import (
     SettingsChangeRequested,
     ValueWriteRequested,
 )
+from qluster.cluster import commands
+from qluster.cluster.state import State, decode, encode
+from qluster.events import Entry
 from qluster.serving import fingerprint
 
 WRITE = ValueWriteRequested(1, "k", "name", b"value", None)

@@ -6,9 +6,10 @@ import pytest
 from consensus.stage import NOW, append, entries_saved, entry, follower, log, sent, voters
 from consensus.world import CLUSTER
 from fuzz import lone
+from qluster.clients import SettingsChangeRequested, ValueWriteRequested
 from qluster.consensus import messages as say
 from qluster.consensus.settings import SHORT_BYTES_MAX, SHORT_MESSAGE_BYTES_MAX
-from qluster.events import SettingsChangeRequested, SpaceChanged, ValueWriteRequested
+from qluster.events import SpaceChanged
 from qluster.overview import headline
 from sim.host import Host
 from sim.world import World

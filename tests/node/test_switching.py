@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
+from qluster.clients import Done, Refused
 from qluster.cluster.commands import Reign, SwitchoverBegun, SwitchoverEnded, Yielded
 from qluster.cluster.messages import Report
 from qluster.cluster.switchover import Switching
 from qluster.database.orders import Checkpoint
-from qluster.events import Done, Refused
 from qluster.leading import Propose, Transfer
 from qluster.status import DatabaseStatus, PoolStatus
 from qluster.switching import (

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from qluster import events
+from qluster import clients
 from qluster.api import probes, shapes, views
 from qluster.api.access import Rights
 from qluster.api.parameters import INDEX_MAX, KEY_LENGTH_MAX, NODE_MAX, PORT_MAX, Parameter, Values
@@ -26,7 +26,7 @@ LIMIT_MAX = 3600
 """Seconds that a server may take for its restart: a clean stop of a large one writes for minutes."""
 
 View = Callable[[Status], object]
-Ask = Callable[[int, str, Values, Any], events.ClientRequest]
+Ask = Callable[[int, str, Values, Any], clients.ClientRequest]
 """Ticket, idempotency key, parameters, and the body: settings, bytes of a value, or nothing."""
 
 
@@ -140,8 +140,8 @@ def _value(
     )
 
 
-def _write_value(ticket: int, key: str, values: Values, body: bytes | None) -> events.ClientRequest:
-    return events.ValueWriteRequested(ticket, key, _text(values, "key"), body, _optional_number(values, "cas"))
+def _write_value(ticket: int, key: str, values: Values, body: bytes | None) -> clients.ClientRequest:
+    return clients.ValueWriteRequested(ticket, key, _text(values, "key"), body, _optional_number(values, "cas"))
 
 
 _NAME = Parameter("key", "path", "name", "The key", required=True)
@@ -171,17 +171,17 @@ def _text(values: Values, name: str) -> str:
     return value
 
 
-def _change_leader(ticket: int, key: str, values: Values, body: object) -> events.ClientRequest:
+def _change_leader(ticket: int, key: str, values: Values, body: object) -> clients.ClientRequest:
     at = None if values["at"] is None else seconds_of(_text(values, "at"))
     force, patience = values["force"] == "true", _number(values, "patience")
-    return events.LeaderChangeRequested(
+    return clients.LeaderChangeRequested(
         ticket, key, _optional_number(values, "node"), at, force or None,
         patience if patience != TRANSACTION_PATIENCE else None,
     )  # fmt: skip
 
 
 def _node_down(down: bool) -> Ask:
-    return lambda ticket, key, values, _: events.NodeDownRequested(ticket, key, _number(values, "node"), down)
+    return lambda ticket, key, values, _: clients.NodeDownRequested(ticket, key, _number(values, "node"), down)
 
 
 _RESTART = (
@@ -258,7 +258,7 @@ OPERATIONS: tuple[Operation, ...] = (
         shapes.DoneAnswer,
         (*_WRITE, "body-too-large", "body-too-slow", "wrong-content-type", "wrong-value"),
         (_KEY,),
-        event=lambda ticket, key, _, changes: events.SettingsChangeRequested(ticket, key, changes),
+        event=lambda ticket, key, _, changes: clients.SettingsChangeRequested(ticket, key, changes),
         body="settings",
     ),
     _shown(
@@ -296,7 +296,7 @@ OPERATIONS: tuple[Operation, ...] = (
             _BY,
             _KEY,
         ),
-        event=lambda ticket, key, values, changes: events.DatabaseChangeRequested(
+        event=lambda ticket, key, values, changes: clients.DatabaseChangeRequested(
             ticket, key, changes, _optional_number(values, "cas"), str(values["by"] or ""),
             _plan(values) if values["restart"] == "rolling" else None,
         ),
@@ -307,7 +307,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "POST",
         "/db-restart",
         "Restart the database servers one after the other: replicas first, then the primary",
-        lambda ticket, key, values, _: events.DatabaseRestartRequested(
+        lambda ticket, key, values, _: clients.DatabaseRestartRequested(
             ticket, key, _plan(values), str(values["by"] or "")
         ),
         Parameter(
@@ -326,7 +326,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "DELETE",
         "/db-restart",
         "Restart no further server",
-        lambda ticket, key, values, _: events.RestartCancelRequested(ticket, key, str(values["by"] or "")),
+        lambda ticket, key, values, _: clients.RestartCancelRequested(ticket, key, str(values["by"] or "")),
         _BY,
     ),
     _shown(
@@ -354,7 +354,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "DELETE",
         "/leader",
         "Cancel the change of leader that is scheduled",
-        lambda ticket, key, values, _: events.PlanDropRequested(ticket, key),
+        lambda ticket, key, values, _: clients.PlanDropRequested(ticket, key),
     ),
     Operation(
         "failover",
@@ -364,14 +364,14 @@ OPERATIONS: tuple[Operation, ...] = (
         Rights.READ,
         shapes.FailoverAnswer,
         _JOINED,
-        event=lambda ticket, key, values, _: events.FailoverShown(ticket),
+        event=lambda ticket, key, values, _: clients.FailoverShown(ticket),
     ),
     _change(
         "force_failover",
         "POST",
         "/failover",
         "Let the best database that is left take over, although it may lack what was acknowledged",
-        lambda ticket, key, values, _: events.FailoverRequested(ticket, key, _number(values, "reign")),
+        lambda ticket, key, values, _: clients.FailoverRequested(ticket, key, _number(values, "reign")),
         Parameter("reign", "query", "integer", "The reign in force, as GET /failover shows it", required=True,
                   maximum=INDEX_MAX),
         Parameter("accept", "query", "choice", "What you accept", choices=("data-loss",), required=True),
@@ -381,7 +381,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "POST",
         "/pause",
         "Leave all databases alone: none is started, stopped, promoted, copied or pointed elsewhere",
-        lambda ticket, key, values, _: events.PauseRequested(ticket, key, _text(values, "reason")),
+        lambda ticket, key, values, _: clients.PauseRequested(ticket, key, _text(values, "reason")),
         Parameter("reason", "query", "text", "Why; it is shown everywhere until the resume", default=""),
     ),
     _change(
@@ -389,7 +389,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "POST",
         "/resume",
         "End the pause; whose primary ran without a lease is waited for before anybody else may take over",
-        lambda ticket, key, values, _: events.ResumeRequested(ticket, key, _optional_number(values, "abandon")),
+        lambda ticket, key, values, _: clients.ResumeRequested(ticket, key, _optional_number(values, "abandon")),
         Parameter(
             "abandon",
             "query",
@@ -403,7 +403,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "POST",
         "/node",
         "Expect a node; it starts as a listener",
-        lambda ticket, key, values, _: events.NodeAddRequested(
+        lambda ticket, key, values, _: clients.NodeAddRequested(
             ticket, key, _text(values, "ip"), _text(values, "role")
         ),
         Parameter("ip", "query", "address", "Address of the node", required=True),
@@ -421,7 +421,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "PATCH",
         "/node/{node}",
         "Make a listener a full node",
-        lambda ticket, key, values, _: events.NodePromoteRequested(
+        lambda ticket, key, values, _: clients.NodePromoteRequested(
             ticket,
             key,
             _number(values, "node"),
@@ -437,7 +437,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "DELETE",
         "/node/{node}",
         "Remove a node for good",
-        lambda ticket, key, values, _: events.NodeRemoveRequested(ticket, key, _number(values, "node")),
+        lambda ticket, key, values, _: clients.NodeRemoveRequested(ticket, key, _number(values, "node")),
         _PATH_NODE,
     ),
     _change(
@@ -461,7 +461,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "GET",
         "/kv",
         "Keys of the key-value store, up to 1000 in one answer",
-        lambda ticket, _, values, __: events.ValuesListRequested(
+        lambda ticket, _, values, __: clients.ValuesListRequested(
             ticket, str(values["prefix"] or ""), str(values["after"] or ""), str(values["consistency"])
         ),
         Parameter("prefix", "query", "name", "Only keys that begin with this"),
@@ -473,7 +473,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "GET",
         "/kv/{key}",
         "The value of a key, as it was written; the header X-Qluster-Index has the index of its last change",
-        lambda ticket, _, values, __: events.ValueReadRequested(
+        lambda ticket, _, values, __: clients.ValueReadRequested(
             ticket, _text(values, "key"), str(values["consistency"])
         ),
         _NAME,

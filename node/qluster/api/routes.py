@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from qluster import events
+from qluster import clients
 from qluster.api import errors, metrics, openapi
 from qluster.api.access import Rights
 from qluster.api.operations import OPERATIONS, Operation
@@ -110,7 +110,7 @@ def answer_probe(probe: Probe, health: Health) -> Reply:
 
 def decide(
     request: Request, look: Look, ticket: int, look_health: LookHealth | None = None
-) -> Reply | events.ClientRequest:
+) -> Reply | clients.ClientRequest:
     """The answer, where the status gives it; else the event that the node is to be told.
 
     ``look_health`` gives what load balancers ask for alone: it is a part of the status, at a small part of its cost.
@@ -134,7 +134,7 @@ def decide(
     if operation.event is not None:
         return operation.event(ticket, str(values.get("Idempotency-Key") or ""), values, body)
     if values.get("consistency", "local") != "local":
-        return events.ReadRequested(ticket, str(values["consistency"]))
+        return clients.ReadRequested(ticket, str(values["consistency"]))
     if operation.judge is not None:
         health = look_health() if look_health is not None else look().health
         return _judged(request, operation.judge(health, _lag(values)), health)
@@ -144,33 +144,33 @@ def decide(
     return _show(request, operation, status, values)
 
 
-def reply(request: Request, outcome: events.Outcome, look: Look) -> Reply:
+def reply(request: Request, outcome: clients.Outcome, look: Look) -> Reply:
     """The answer to a request that :func:`decide` turned into an event."""
     found = find(request.method, request.path)
     assert found is not None, "only a known operation becomes an event"
     operation = found[0]
     match outcome:
-        case events.Done():
+        case clients.Done():
             if operation.view is not None:
                 return _show(request, operation, look(), {})
             if operation.answer is not DoneAnswer:
                 return _json(200, outcome.detail)
             return _json(200, DoneAnswer(index=outcome.index, detail=outcome.detail))
-        case events.ValueFound():
+        case clients.ValueFound():
             return Reply(200, outcome.value, {"Content-Type": BYTES, "X-Qluster-Index": str(outcome.index)})
-        case events.NotJoined():
+        case clients.NotJoined():
             return _not_joined(request, look())
-        case events.NotLeader():
+        case clients.NotLeader():
             return _not_leader(request, look(), outcome.leader)
-        case events.NoLeader():
+        case clients.NoLeader():
             return _error(request, "no-leader")
-        case events.Superseded():
+        case clients.Superseded():
             return _error(request, "superseded")
-        case events.Unconfirmed():
+        case clients.Unconfirmed():
             return _error(request, "unconfirmed")
-        case events.Busy():
+        case clients.Busy():
             return _error(request, "busy", places={"reason": outcome.reason})
-        case events.Refused():
+        case clients.Refused():
             faults = tuple(FieldFault(field=name, message=text) for name, text in outcome.faults)
             return _error(request, outcome.word, places={"reason": outcome.reason}, field=outcome.field, faults=faults)
     raise AssertionError(f"no answer is known for the outcome {outcome!r}")

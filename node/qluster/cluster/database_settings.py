@@ -12,7 +12,7 @@ from typing import Literal
 from msgspec import Struct
 from msgspec.structs import replace
 
-from qluster.events import Refused
+from qluster.clients import Refused
 
 PARAMETERS_MAX = 200
 """Parameters in the log: a server has about 400, few of which anybody changes."""

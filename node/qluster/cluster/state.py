@@ -11,6 +11,7 @@ from itertools import islice
 import msgspec
 from msgspec import Struct, field
 
+from qluster.clients import Done, Refused
 from qluster.cluster import commands, database_settings
 from qluster.cluster.commands import (
     Bound,
@@ -36,7 +37,7 @@ from qluster.cluster.pause import Pause
 from qluster.cluster.switchover import Switching
 from qluster.cluster.values import Values
 from qluster.config.addresses import lists_peers
-from qluster.events import Done, Entry, Refused
+from qluster.events import Entry
 
 KEYS_MAX = 65_536
 """Idempotency keys remembered: a write is unconfirmed for ten seconds at most before its client repeats it, and

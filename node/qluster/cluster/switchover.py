@@ -9,8 +9,8 @@ from __future__ import annotations
 from msgspec import Struct
 from msgspec.structs import replace
 
+from qluster.clients import Refused
 from qluster.cluster.commands import Reign, SwitchoverBegun, SwitchoverEnded, SwitchoverPlanned, Yielded
-from qluster.events import Refused
 
 
 class Planned(Struct, frozen=True, array_like=True):

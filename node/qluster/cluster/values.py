@@ -9,7 +9,7 @@ from bisect import bisect_left
 
 from msgspec import Struct, field
 
-from qluster.events import Refused
+from qluster.clients import Refused
 
 NAME_LENGTH_MAX = 128
 """Characters of a key: room for a path of a few words."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from api import sample_status as sample
-from qluster import events
+from qluster import clients
 from qluster.api.access import Rights
 from qluster.api.errors import ERRORS
 from qluster.api.operations import OPERATIONS
@@ -38,14 +38,14 @@ def answered(request: Request, status, outcome=None) -> Reply:
     return reply(request, outcome, lambda: status)
 
 
-DONE = events.Done(43)
-KEYS = events.Done(43, {"keys": [{"key": "a.b", "index": 41, "size": 3}], "more": False})
+DONE = clients.Done(43)
+KEYS = clients.Done(43, {"keys": [{"key": "a.b", "index": 41, "size": 3}], "more": False})
 PHASES = ("checkpoint", "pause", "stop", "proof", "commit", "transfer", "promote", "resume")
-SWITCHED = events.Done(0, {
+SWITCHED = clients.Done(0, {
     "leader": 2, "changed": True, "reign": 4, "write_gap_ms": 246,
     "phases_ms": dict(zip(PHASES, (31, 24, 104, 0, 4, 12, 90, 24), strict=True)),
 })  # fmt: skip
-FAILOVER = events.Done(43, {
+FAILOVER = clients.Done(43, {
     "reign": 3, "primary": 1, "serves": True, "synchronous": "quorum", "maximum_lag": 16777216,
     "nodes": [
         {"node": 1, "able": False, "reason": "it is the primary", "timeline": None, "position": None},
@@ -56,9 +56,9 @@ FAILOVER = events.Done(43, {
     "all that it acknowledged in reign 3, or 2 of nodes 2, 3 together, of which 1 can take over",
     "known_loss_bytes": 0, "worst_loss_bytes": 16777216,
 })
-FORCED = events.Done(43, {"successor": 2, "known_loss_bytes": 0, "worst_loss_bytes": 16777216})
-PAUSED = events.Done(43, {"paused": True, "changed": True})
-RESUMED = events.Done(44, {"paused": False, "changed": True, "waits_for": None})
+FORCED = clients.Done(43, {"successor": 2, "known_loss_bytes": 0, "worst_loss_bytes": 16777216})
+PAUSED = clients.Done(43, {"paused": True, "changed": True})
+RESUMED = clients.Done(44, {"paused": False, "changed": True, "waits_for": None})
 CHANGE = b'{"cluster.node-timeout": "20s"}'
 ROUTES = {
     "is_leader": (request("GET", "/is-leader"), sample.healthy(), None),
@@ -80,13 +80,13 @@ ROUTES = {
     "change_db_config": (
         request("POST", "/db-config?restart=rolling&cas=40&by=anna", b'{"work_mem": null, "max_connections": 200}'),
         sample.healthy(),
-        events.Done(43, {"changed": {"max_connections": "200"}, "needs_restart": ["max_connections"]}),
+        clients.Done(43, {"changed": {"max_connections": "200"}, "needs_restart": ["max_connections"]}),
     ),
     "restart_databases": (request("POST", "/db-restart?only=all&primary=in-place"), sample.healthy(), DONE),
     "cancel_restart": (request("DELETE", "/db-restart?by=anna"), sample.healthy(), DONE),
     "leader": (request("GET", "/leader"), sample.healthy(), None),
     "change_leader": (request("POST", "/leader?node=2"), sample.healthy(), SWITCHED),
-    "cancel_switchover": (request("DELETE", "/leader"), sample.healthy(), events.Done(43, {"changed": True})),
+    "cancel_switchover": (request("DELETE", "/leader"), sample.healthy(), clients.Done(43, {"changed": True})),
     "failover": (request("GET", "/failover"), sample.healthy(), FAILOVER),
     "force_failover": (request("POST", "/failover?reign=3&accept=data-loss"), sample.healthy(), FORCED),
     "pause": (request("POST", "/pause?reason=a new switch"), sample.healthy(), PAUSED),
@@ -119,11 +119,11 @@ WRONG_SETTING = request("POST", "/config", b'{"cluster": {"node-timeout": "20s"}
 FORM = Request(
     "POST", "/config", (), {"content-type": "application/x-www-form-urlencoded"}, b"a=1", Rights.OPERATE
 )
-BUSY = events.Busy("an election is going on")
-UNKNOWN_NODE = events.Refused("node", "there is no node 9", "no-such-node")
-NO_KEY = events.Refused("key", "there is no key a", "no-such-key")
-OTHER_KEY = events.Refused("Idempotency-Key", "entry 41 carried the key k-1", "key-reused")
-LAST_VOTER = events.Refused("node", "node 3 is the last voter")
+BUSY = clients.Busy("an election is going on")
+UNKNOWN_NODE = clients.Refused("node", "there is no node 9", "no-such-node")
+NO_KEY = clients.Refused("key", "there is no key a", "no-such-key")
+OTHER_KEY = clients.Refused("Idempotency-Key", "entry 41 carried the key k-1", "key-reused")
+LAST_VOTER = clients.Refused("node", "node 3 is the last voter")
 
 ERRORS_BY_STATUS = {
     "bad-parameter": (request("GET", "/map?consistency=eventual&x=1"), sample.healthy(), None),
@@ -136,13 +136,13 @@ ERRORS_BY_STATUS = {
     "no-such-key": (request("GET", "/kv/a"), sample.healthy(), NO_KEY),
     "no-such-method": (request("PUT", "/map"), sample.healthy(), None),
     "refused": (request("DELETE", "/node/3"), sample.healthy(), LAST_VOTER),
-    "superseded": (ADD, sample.healthy(), events.Superseded()),
+    "superseded": (ADD, sample.healthy(), clients.Superseded()),
     "not-joined": (request("GET", "/map"), sample.unjoined(), None),
     "body-too-large": (request("POST", "/config", b" " * 65537), sample.healthy(), None),
     "wrong-content-type": (FORM, sample.healthy(), None),
     "not-leader": (request("GET", "/is-leader"), sample.healthy(2), None),
     "not-replica": (request("GET", "/is-replica"), sample.healthy(), None),
-    "unconfirmed": (ADD, sample.healthy(), events.Unconfirmed()),
+    "unconfirmed": (ADD, sample.healthy(), clients.Unconfirmed()),
     "wrong-value": (WRONG_SETTING, sample.healthy(), None),
     "key-reused": (ADD, sample.healthy(), OTHER_KEY),
     "no-leader": (request("GET", "/leader"), sample.leaderless(), None),

@@ -10,7 +10,7 @@ from api import sample_status as sample
 from api.test_golden import request
 from fuzz import lone
 from msgspec.structs import replace
-from qluster import events
+from qluster import clients, events
 from qluster.api.access import Rights
 from qluster.api.errors import ERRORS
 from qluster.api.operations import OPERATIONS
@@ -22,7 +22,7 @@ TICKET = 7
 JSON_BODIES = ("settings", "parameters")
 
 
-def word(sent: Reply | events.ClientRequest) -> str:
+def word(sent: Reply | clients.ClientRequest) -> str:
     assert isinstance(sent, Reply)
     found = str(json.loads(sent.body)["error"])
     assert sent.code == ERRORS[found].code
@@ -40,74 +40,74 @@ def keyed(method: str, target: str, key: str = "k-1", body: bytes = b"") -> Requ
     [
         (
             keyed("POST", "/config", body=b'{"cluster.node-timeout": "9s"}'),
-            events.SettingsChangeRequested(TICKET, "k-1", {"cluster.node-timeout": "9s"}),
+            clients.SettingsChangeRequested(TICKET, "k-1", {"cluster.node-timeout": "9s"}),
         ),
-        (keyed("POST", "/leader?node=2"), events.LeaderChangeRequested(TICKET, "k-1", 2)),
-        (keyed("POST", "/node?ip=10.0.0.9"), events.NodeAddRequested(TICKET, "k-1", "10.0.0.9", "node")),
+        (keyed("POST", "/leader?node=2"), clients.LeaderChangeRequested(TICKET, "k-1", 2)),
+        (keyed("POST", "/node?ip=10.0.0.9"), clients.NodeAddRequested(TICKET, "k-1", "10.0.0.9", "node")),
         (
             keyed("POST", "/node?ip=10.0.0.9&role=listener"),
-            events.NodeAddRequested(TICKET, "k-1", "10.0.0.9", "listener"),
+            clients.NodeAddRequested(TICKET, "k-1", "10.0.0.9", "listener"),
         ),
-        (keyed("PATCH", "/node/4"), events.NodePromoteRequested(TICKET, "k-1", 4, None, None)),
+        (keyed("PATCH", "/node/4"), clients.NodePromoteRequested(TICKET, "k-1", 4, None, None)),
         (
             keyed("PATCH", "/node/4?db-port=5433&api-port=8081"),
-            events.NodePromoteRequested(TICKET, "k-1", 4, 5433, 8081),
+            clients.NodePromoteRequested(TICKET, "k-1", 4, 5433, 8081),
         ),
-        (keyed("DELETE", "/node/3"), events.NodeRemoveRequested(TICKET, "k-1", 3)),
-        (keyed("POST", "/node-down/3"), events.NodeDownRequested(TICKET, "k-1", 3, True)),
-        (keyed("DELETE", "/node-down/3"), events.NodeDownRequested(TICKET, "k-1", 3, False)),
-        (request("DELETE", "/node/3"), events.NodeRemoveRequested(TICKET, "", 3)),
-        (keyed("PUT", "/kv/a.b", body=b"\x00x"), events.ValueWriteRequested(TICKET, "k-1", "a.b", b"\x00x", None)),
-        (request("PUT", "/kv/a?cas=0"), events.ValueWriteRequested(TICKET, "", "a", b"", 0)),
-        (request("DELETE", "/kv/a?cas=17"), events.ValueWriteRequested(TICKET, "", "a", None, 17)),
-        (request("GET", "/kv/a"), events.ValueReadRequested(TICKET, "a", "local")),
-        (request("GET", "/kv/a?consistency=leader"), events.ValueReadRequested(TICKET, "a", "leader")),
-        (request("GET", "/kv"), events.ValuesListRequested(TICKET, "", "", "local")),
-        (request("GET", "/kv?prefix=a&after=ab"), events.ValuesListRequested(TICKET, "a", "ab", "local")),
-        (request("GET", "/failover"), events.FailoverShown(TICKET)),
-        (request("POST", "/failover?reign=7&accept=data-loss"), events.FailoverRequested(TICKET, "", 7)),
-        (request("GET", "/map?consistency=leader"), events.ReadRequested(TICKET, "leader")),
-        (request("GET", "/config?consistency=lease"), events.ReadRequested(TICKET, "lease")),
+        (keyed("DELETE", "/node/3"), clients.NodeRemoveRequested(TICKET, "k-1", 3)),
+        (keyed("POST", "/node-down/3"), clients.NodeDownRequested(TICKET, "k-1", 3, True)),
+        (keyed("DELETE", "/node-down/3"), clients.NodeDownRequested(TICKET, "k-1", 3, False)),
+        (request("DELETE", "/node/3"), clients.NodeRemoveRequested(TICKET, "", 3)),
+        (keyed("PUT", "/kv/a.b", body=b"\x00x"), clients.ValueWriteRequested(TICKET, "k-1", "a.b", b"\x00x", None)),
+        (request("PUT", "/kv/a?cas=0"), clients.ValueWriteRequested(TICKET, "", "a", b"", 0)),
+        (request("DELETE", "/kv/a?cas=17"), clients.ValueWriteRequested(TICKET, "", "a", None, 17)),
+        (request("GET", "/kv/a"), clients.ValueReadRequested(TICKET, "a", "local")),
+        (request("GET", "/kv/a?consistency=leader"), clients.ValueReadRequested(TICKET, "a", "leader")),
+        (request("GET", "/kv"), clients.ValuesListRequested(TICKET, "", "", "local")),
+        (request("GET", "/kv?prefix=a&after=ab"), clients.ValuesListRequested(TICKET, "a", "ab", "local")),
+        (request("GET", "/failover"), clients.FailoverShown(TICKET)),
+        (request("POST", "/failover?reign=7&accept=data-loss"), clients.FailoverRequested(TICKET, "", 7)),
+        (request("GET", "/map?consistency=leader"), clients.ReadRequested(TICKET, "leader")),
+        (request("GET", "/config?consistency=lease"), clients.ReadRequested(TICKET, "lease")),
     ],
     ids=str,
 )
-def test_request_becomes_an_event(asked: Request, event: events.ClientRequest) -> None:
+def test_request_becomes_an_event(asked: Request, event: clients.ClientRequest) -> None:
     assert decide(asked, lambda: sample.healthy(), TICKET) == event
 
 
 def test_reading_on_its_consistency_shows_the_status_of_the_time_it_was_granted() -> None:
     asked = request("GET", "/config?consistency=leader")
     later = replace(sample.healthy(), settings={"cluster.node-timeout": "9s"})
-    sent = reply(asked, events.Done(), lambda: later)
+    sent = reply(asked, clients.Done(), lambda: later)
     assert (sent.code, json.loads(sent.body)) == (200, {"cluster.node-timeout": "9s"})
 
 
 OUTCOMES = [
-    (events.NotJoined(), 412, "not-joined"),
-    (events.NotLeader(1), 417, "not-leader"),
-    (events.NoLeader(), 530, "no-leader"),
-    (events.Superseded(), 410, "superseded"),
-    (events.Unconfirmed(), 420, "unconfirmed"),
-    (events.Busy("stopping"), 531, "busy"),
-    (events.Refused("node", "no node 9", "no-such-node"), 404, "no-such-node"),
-    (events.Refused("role", "node 3 is no listener"), 409, "refused"),
+    (clients.NotJoined(), 412, "not-joined"),
+    (clients.NotLeader(1), 417, "not-leader"),
+    (clients.NoLeader(), 530, "no-leader"),
+    (clients.Superseded(), 410, "superseded"),
+    (clients.Unconfirmed(), 420, "unconfirmed"),
+    (clients.Busy("stopping"), 531, "busy"),
+    (clients.Refused("node", "no node 9", "no-such-node"), 404, "no-such-node"),
+    (clients.Refused("role", "node 3 is no listener"), 409, "refused"),
 ]
 
 
 @pytest.mark.parametrize(("outcome", "code", "error"), OUTCOMES, ids=lambda each: str(each)[:30])
 @pytest.mark.parametrize("target", ["DELETE /node/3", "GET /map?consistency=leader"])
-def test_outcome_has_its_code(target: str, outcome: events.Outcome, code: int, error: str) -> None:
+def test_outcome_has_its_code(target: str, outcome: clients.Outcome, code: int, error: str) -> None:
     sent = reply(request(*target.split()), outcome, lambda: sample.healthy(2))
     assert (sent.code, word(sent)) == (code, error)
 
 
 def test_done_says_index_and_detail() -> None:
-    sent = reply(request("POST", "/node?ip=10.0.0.9"), events.Done(51, {"node": 5}), lambda: sample.healthy())
+    sent = reply(request("POST", "/node?ip=10.0.0.9"), clients.Done(51, {"node": 5}), lambda: sample.healthy())
     assert (sent.code, json.loads(sent.body)) == (200, {"index": 51, "detail": {"node": 5}})
 
 
 def test_not_leader_without_a_known_address_still_names_the_node() -> None:
-    sent = reply(request("DELETE", "/node/3"), events.NotLeader(9), lambda: sample.healthy(2))
+    sent = reply(request("DELETE", "/node/3"), clients.NotLeader(9), lambda: sample.healthy(2))
     body = json.loads(sent.body)
     assert "leader" not in body
     assert body["hint"] == "send it to node 9"
@@ -165,12 +165,12 @@ def test_wrong_request_to_the_store_is_refused(asked: Request, wanted: str) -> N
 
 
 def test_value_comes_back_as_it_was_written_with_its_index() -> None:
-    sent = reply(request("GET", "/kv/a"), events.ValueFound(b"\x00\xff", 17), sample.healthy)
+    sent = reply(request("GET", "/kv/a"), clients.ValueFound(b"\x00\xff", 17), sample.healthy)
     assert (sent.code, sent.body, sent.headers["X-Qluster-Index"]) == (200, b"\x00\xff", "17")
 
 
-@pytest.mark.parametrize("outcome", [events.NotJoined(), events.NotLeader(1), events.NoLeader()], ids=repr)
-def test_outcome_of_the_store_that_needs_the_status_looks_at_it(outcome: events.Outcome) -> None:
+@pytest.mark.parametrize("outcome", [clients.NotJoined(), clients.NotLeader(1), clients.NoLeader()], ids=repr)
+def test_outcome_of_the_store_that_needs_the_status_looks_at_it(outcome: clients.Outcome) -> None:
     sent = reply(request("PUT", "/kv/a"), outcome, sample.healthy)
     assert sent.code in (412, 417, 530)
 
@@ -235,7 +235,7 @@ def test_body_is_plain_json_or_refused(headers: dict[str, str], accepted: bool) 
     asked = Request("POST", "/config", (), headers, b'{"a": 1}', Rights.OPERATE)
     sent = decide(asked, lambda: sample.healthy(), TICKET)
     if accepted:
-        assert isinstance(sent, events.SettingsChangeRequested)
+        assert isinstance(sent, clients.SettingsChangeRequested)
     else:
         assert word(sent) == "wrong-content-type"
 

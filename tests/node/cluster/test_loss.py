@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from qluster.clients import Refused
 from qluster.cluster import commands
 from qluster.cluster.commands import Guarantee, LossAccepted, LossMeasured, Reign
 from qluster.cluster.messages import PositionReply
 from qluster.cluster.reign import BURST, RATE_MARGIN, Ask, Begin, Succession, View
 from qluster.cluster.state import State, decode, encode
-from qluster.events import Entry, Refused
+from qluster.events import Entry
 
 SYSTEM = 77
 MEGABYTE = 1 << 20

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from qluster.clients import Done, Refused
 from qluster.cluster import commands, values
 from qluster.cluster.state import KEYS_MAX, State, decode, encode
 from qluster.cluster.values import LIST_MAX, Value, Values
-from qluster.events import Done, Entry, Refused
+from qluster.events import Entry
 
 
 def test_value_is_written_read_and_removed() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import trustme
 from api import sample_status as sample
-from qluster import events
+from qluster import clients
 from qluster.api.routes import Probe, Reply, Request, answer_probe, decide, reply
 from qluster.config import Config, parse
 from qluster.edge.rest import RestServer
@@ -56,9 +56,9 @@ class Node:
     """Stands where the daemon stands: asks the routes, and answers events at once."""
 
     status: Status = field(default_factory=sample.healthy)
-    outcome: Callable[[events.ClientRequest], events.Outcome] = lambda event: events.Done(43)
+    outcome: Callable[[clients.ClientRequest], clients.Outcome] = lambda event: clients.Done(43)
     asked: list[Request] = field(default_factory=list)
-    told: list[events.ClientRequest] = field(default_factory=list)
+    told: list[clients.ClientRequest] = field(default_factory=list)
     gate: asyncio.Event | None = None
     snapshot: bytes | None = None
 

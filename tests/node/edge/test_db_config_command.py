@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from edge.rest_world import Node, running
-from qluster import events
+from qluster import clients
 from qluster.cli.databases import show_or_change
 from qluster.cli.exits import EXIT_DONE, EXIT_TROUBLE, EXIT_USAGE
 from qluster.cli.main import get_parser
@@ -37,7 +37,7 @@ async def test_changes_and_restarts_are_asked_for(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SUDO_USER", "anna smith")
-    done = events.Done(43, {"needs_restart": ["max_connections"]})
+    done = clients.Done(43, {"needs_restart": ["max_connections"]})
     node = Node(outcome=lambda event: done)
     async with running(tmp_path, node) as world:
         words = ["max_connections=200", "Search_Path=a=b", "--reset", "work_mem", "--cas", "40"]
@@ -46,18 +46,18 @@ async def test_changes_and_restarts_are_asked_for(
         assert await called(world.config, "--restart", "--in-place") == EXIT_DONE
         assert await called(world.config, "--cancel-restart") == EXIT_DONE
     change, restart, cancel = node.told
-    assert isinstance(change, events.DatabaseChangeRequested) and change.key and change.restart is None
+    assert isinstance(change, clients.DatabaseChangeRequested) and change.key and change.restart is None
     assert change.changes == {"max_connections": "200", "search_path": "a=b", "work_mem": None}
     assert (change.cas, change.by) == (40, "anna-smith")
-    assert isinstance(restart, events.DatabaseRestartRequested)
+    assert isinstance(restart, clients.DatabaseRestartRequested)
     assert restart.plan == RestartPlan("pending", "in-place", 120.0)
-    assert isinstance(cancel, events.RestartCancelRequested)
+    assert isinstance(cancel, clients.RestartCancelRequested)
 
 
 async def test_what_the_database_refuses_is_said_in_its_words(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    refused = events.Refused("work_mem", "x", "wrong-value", (("work_mem", 'invalid value: "much"'),))
+    refused = clients.Refused("work_mem", "x", "wrong-value", (("work_mem", 'invalid value: "much"'),))
     async with running(tmp_path, Node(outcome=lambda event: refused)) as world:
         assert await called(world.config, "work_mem=much") == EXIT_TROUBLE
     assert 'work_mem invalid value: "much"' in capsys.readouterr().err

@@ -14,17 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from qluster.edge.disk import Disk, DiskFailed, DiskFull, LogDamaged, StateLocked, StateRefused, files, identity
-from qluster.events import (
-    Entry,
-    Identity,
-    Save,
-    Saved,
-    SaveEntries,
-    SaveIdentity,
-    SaveSnapshot,
-    SaveVote,
-    Snapshot,
-)
+from qluster.events import Entry, Identity, Save, Saved, SaveEntries, SaveIdentity, SaveSnapshot, SaveVote, Snapshot
 
 SMALL_SEGMENT = 400
 """So that a handful of saves begins new segments."""

@@ -14,7 +14,7 @@ import trustme
 from api import sample_status as sample
 from edge.rest_world import IP, OPERATE, READ, Node, World, issue, running
 from msgspec.structs import replace as changed
-from qluster import events
+from qluster import clients
 from qluster.edge import client
 from qluster.edge.client import ClientError, HttpAnswer
 from qluster.edge.rest import RestServer, RestUnavailable
@@ -68,7 +68,7 @@ async def test_change_reaches_the_node_with_its_key(tmp_path: Path) -> None:
     async with running(tmp_path) as world:
         answer = await ask(world, "POST", "/config", body={"cluster.node-timeout": "20s"}, key="k-1")
     assert (answer.code, answer.document()["index"]) == (200, 43)
-    assert world.node.told == [events.SettingsChangeRequested(1, "k-1", {"cluster.node-timeout": "20s"})]
+    assert world.node.told == [clients.SettingsChangeRequested(1, "k-1", {"cluster.node-timeout": "20s"})]
 
 
 async def test_head_has_the_code_and_no_body(tmp_path: Path) -> None:
@@ -85,12 +85,12 @@ async def test_client_follows_to_the_leader_once(tmp_path: Path) -> None:
         for_both.write_bytes(Path(leader.ca_file).read_bytes() + Path(other.ca_file).read_bytes())
         nodes = [changed(node, ip=IP, api_port=leader.config.api_port) for node in sample.healthy().nodes]
         other.node.status = changed(sample.healthy(2), nodes=nodes)
-        other.node.outcome = lambda event: events.NotLeader(1)
+        other.node.outcome = lambda event: clients.NotLeader(1)
         answer = await client.ask(
             other.address, "POST", "/leader", ca_file=str(for_both), token=OPERATE, query={"node": "2"}
         )
     assert answer.code == 200
-    assert leader.node.told == [events.LeaderChangeRequested(1, "", 2)]
+    assert leader.node.told == [clients.LeaderChangeRequested(1, "", 2)]
 
 
 async def test_client_of_another_authority_is_refused_with_the_reason(tmp_path: Path) -> None:

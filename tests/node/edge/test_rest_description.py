@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from api import test_golden as golden
 from edge.rest_world import OPERATE, Node, running
-from qluster import events
+from qluster import clients
 from qluster.api import openapi
 from qluster.cluster.values import Values
 
@@ -27,29 +27,29 @@ class Members:
         self.store = Values()
         self.index = 43
 
-    def outcome(self, event: events.ClientRequest) -> events.Outcome:
+    def outcome(self, event: clients.ClientRequest) -> clients.Outcome:
         match event:
-            case events.ValueWriteRequested():
+            case clients.ValueWriteRequested():
                 self.index += 1
-                return self.store.write(event.name, event.value, event.cas, self.index) or events.Done(self.index)
-            case events.ValueReadRequested():
+                return self.store.write(event.name, event.value, event.cas, self.index) or clients.Done(self.index)
+            case clients.ValueReadRequested():
                 found = self.store.of.get(event.name)
-                absent = events.Refused("key", f"there is no key {event.name}", "no-such-key")
-                return absent if found is None else events.ValueFound(found.value, found.index)
-            case events.FailoverShown():
+                absent = clients.Refused("key", f"there is no key {event.name}", "no-such-key")
+                return absent if found is None else clients.ValueFound(found.value, found.index)
+            case clients.FailoverShown():
                 return golden.FAILOVER
-            case events.ValuesListRequested():
-                return events.Done(self.index, {"keys": [], "more": False})
-            case events.NodeRemoveRequested(node=node) if node not in self.gone:
+            case clients.ValuesListRequested():
+                return clients.Done(self.index, {"keys": [], "more": False})
+            case clients.NodeRemoveRequested(node=node) if node not in self.gone:
                 self.gone.add(node)
             case (
-                events.NodeRemoveRequested(node=node)
-                | events.NodePromoteRequested(node=node)
-                | events.NodeDownRequested(node=node)
-                | events.LeaderChangeRequested(node=node)
+                clients.NodeRemoveRequested(node=node)
+                | clients.NodePromoteRequested(node=node)
+                | clients.NodeDownRequested(node=node)
+                | clients.LeaderChangeRequested(node=node)
             ) if node in self.gone:
-                return events.Refused("node", f"there is no node {node}", "no-such-node")
-        return events.Done(43)
+                return clients.Refused("node", f"there is no node {node}", "no-such-node")
+        return clients.Done(43)
 
 
 @pytest.mark.timeout(120)

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 from qluster import turns
+from qluster.clients import Done
 from qluster.edge.clock import monotonic
 from qluster.edge.disk import Disk, DiskFailed
 from qluster.edge.saving import Saver
 from qluster.events import (
     Answer,
     DatagramReceived,
-    Done,
     Effects,
     Entry,
     Event,

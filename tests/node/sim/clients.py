@@ -11,9 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from qluster.cluster import commands
-from qluster.events import (
-    Answer,
+from qluster.clients import (
     ClientRequest,
     Done,
     NodeDownRequested,
@@ -22,6 +20,8 @@ from qluster.events import (
     Superseded,
     Unconfirmed,
 )
+from qluster.cluster import commands
+from qluster.events import Answer
 
 from sim.checks import Violated
 

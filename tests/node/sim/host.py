@@ -12,17 +12,7 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from qluster.config import Config
-from qluster.events import (
-    Address,
-    DatagramReceived,
-    Effects,
-    Event,
-    FactsRead,
-    Leave,
-    Save,
-    SaveEnded,
-    TimePassed,
-)
+from qluster.events import Address, DatagramReceived, Effects, Event, FactsRead, Leave, Save, SaveEnded, TimePassed
 from qluster.node import Node
 from qluster.pausing import was_paused
 from qluster.transport.link import Link, LinkSettings

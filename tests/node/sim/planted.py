@@ -17,6 +17,7 @@ from msgspec.structs import replace as replace_struct
 from planting import Plants
 from qluster import node as node_module
 from qluster import quorum, switching
+from qluster.clients import Outcome
 from qluster.cluster import reign as reigning
 from qluster.cluster.pause import Pause
 from qluster.cluster.state import State
@@ -26,7 +27,7 @@ from qluster.consensus.office import Office
 from qluster.database import plan
 from qluster.database.plan import Wanted
 from qluster.entering import Entering
-from qluster.events import Outcome, Repoint, SaveEntries
+from qluster.events import Repoint, SaveEntries
 from qluster.handing import Handing
 from qluster.holding import Holding
 from qluster.hosting import Hosting

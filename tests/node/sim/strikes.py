@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from qluster.events import (
+from qluster.clients import (
     FailoverRequested,
     LeaderChangeRequested,
     NodeAddRequested,
@@ -13,8 +13,8 @@ from qluster.events import (
     PauseRequested,
     PlanDropRequested,
     ResumeRequested,
-    StopRequested,
 )
+from qluster.events import StopRequested
 from qluster.switching import Phase
 
 from sim.database import SimDatabase
