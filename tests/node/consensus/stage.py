@@ -164,3 +164,18 @@ def votes_saved(output: Output) -> list[tuple[int, int | None]]:
 def entries_saved(output: Output) -> list[tuple[int, int]]:
     """Index and term of the entries that were made durable."""
     return [(one.index, one.term) for save in output.save if isinstance(save, SaveEntries) for one in save.entries]
+
+
+def beat(qraft: QRaft, now: float, *nodes: int, silent: tuple[int, ...] = ()) -> None:
+    """Time passes up to now, and these nodes answer everything."""
+    while True:
+        soonest = min(max(qraft.wake_at, STARTED), now)
+        qraft.tick(soonest)
+        output = qraft.take()
+        for node in nodes:
+            if newest_round(output):
+                reply = say.AppendReply(CLUSTER, node, qraft.term, newest_round(output), qraft.last_index, silent)
+                qraft.receive(reply, soonest)
+        qraft.take()
+        if soonest >= now or qraft.role != "leader":
+            return

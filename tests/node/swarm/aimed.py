@@ -12,7 +12,7 @@ from qluster.consensus.membership import Electorate
 from swarm.quiet import on_grid
 from swarm.rules import Violated
 from swarm.storms import PROBE_SECONDS, RECOVERY_SECONDS, Mix, Storms
-from swarm.world import Weather
+from swarm.weather import Weather
 
 if TYPE_CHECKING:
     from swarm.world import World

@@ -21,7 +21,7 @@ from qluster.consensus.refusals import Refusal
 from swarm.clients import Demand
 from swarm.quiet import GRAIN, on_grid
 from swarm.rules import Violated
-from swarm.world import Weather, member
+from swarm.weather import Weather, member
 
 if TYPE_CHECKING:
     from swarm.host import Host

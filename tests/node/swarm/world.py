@@ -8,14 +8,12 @@ Messages are handed over as they are: they are immutable. A part of them goes th
 from __future__ import annotations
 
 import heapq
-from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from math import ceil, inf
 from random import Random
 from typing import Any
 
-from qluster.consensus.members import Member, Members
+from qluster.consensus.members import Members
 from qluster.consensus.messages import AnyMessage, Append, AppendReply, decode, encode
 from qluster.consensus.output import Output
 from qluster.consensus.qraft import QRaft
@@ -26,6 +24,7 @@ from swarm.host import CLUSTER, Chance, Host, blank, copied
 from swarm.quiet import GRAIN, LONG_AGO, LOOKED_BACK, digest, on_grid, shift
 from swarm.registers import Registers
 from swarm.rules import Rules, Violated
+from swarm.weather import Counts, Weather, member
 
 SPINS_MAX = 50
 """Timers of one node at one moment of time."""
@@ -46,40 +45,6 @@ BYTES_EVERY = 64
 
 SNAPSHOT_CRASHES = 15.0
 """Saves of snapshots are rare, and power is lost so much more often in them."""
-
-
-@dataclass(slots=True)
-class Weather:
-    """How bad the network and the disks are. Probabilities are per message, per output, per save."""
-
-    loss: float = 0.0
-    duplication: float = 0.0
-    delay_max: float = 0.01
-    late: float = 0.0
-    late_max: float = 30.0
-    crash: float = 0.0
-    """At a seam: before a save, inside it, after it and before what waits for it is sent."""
-    slow_save: float = 0.0
-    save_seconds: float = 5.0
-
-
-@dataclass(slots=True)
-class Counts:
-    """What a run was."""
-
-    stepped: float = 0.0
-    skipped: float = 0.0
-    jumps: int = 0
-    events: int = 0
-    elections: int = 0
-    crashes: int = 0
-    changes: int = 0
-    faults: Counter[str] = field(default_factory=Counter)
-
-
-def member(node: int, voter: bool = True, role: str = "node") -> Member:
-    """A member of the simulated cluster."""
-    return Member(node, 1000 + node, f"10.0.0.{node % 250 + 1}", 8080, 7400, 5432, voter, role)
 
 
 class World:
