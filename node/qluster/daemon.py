@@ -38,12 +38,10 @@ from qluster.edge.watchdog import Watchdog
 from qluster.events import (
     Address,
     Answer,
-    CancelJob,
     DatagramReceived,
     FactsRead,
     FetchSnapshot,
     HoldPool,
-    Job,
     JobEnded,
     Leave,
     Repoint,
@@ -53,6 +51,7 @@ from qluster.events import (
     StopRequested,
     WallClockRead,
 )
+from qluster.jobs import Jobs
 from qluster.node import Node
 from qluster.opening import FULL_RETRY, open_state
 from qluster.overview import headline, link_settings
@@ -110,12 +109,10 @@ class Daemon:
         self._config = config
         self._file = file
         self._backups: BackupDuty | None = None
-        self._jobs: dict[int, asyncio.Task[JobEnded]] = {}
         self._tickets: dict[int, asyncio.Future[Answer | None]] = {}
         self._over = False
         self._ticket = 0
         self._untied = False
-        self._endings = 0
         self._rejoined_at = -inf
         self._alive_at = -inf
         self._looked_for_space_at = -inf
@@ -128,8 +125,9 @@ class Daemon:
         self._network = Multicast(
             config.ip, config.udp.socket, self._received, drained=lambda: self._turns.drained()
         )
+        self._jobs = Jobs(self._do, self._job_ended)
         self._turns = Turns(
-            Hands(self._limit, self._network.send, self._start, self._answer, self._saver.save, self._turned)
+            Hands(self._limit, self._network.send, self._jobs.start, self._answer, self._saver.save, self._turned)
         )
         self._rest = RestServer(config, self._serve, self._snapshot, self._judge)
         self._watchdog = Watchdog()
@@ -156,7 +154,7 @@ class Daemon:
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(number, self._stop)
             loop.add_signal_handler(signal.SIGHUP, self._reload)
-            stack.push_async_callback(self._end_jobs)
+            stack.push_async_callback(self._jobs.end)
             stack.callback(self._watchdog.close)
             self._watchdog.ready()
             # What is there by now stays: looking through it again and again would only cost pauses of 30 ms.
@@ -314,7 +312,7 @@ class Daemon:
         if not leave.rejoin:
             raise Trouble(leave.message)
         log.warning("begins-again reason=%s", leave.message)
-        await self._end_jobs()
+        await self._jobs.end()
         await self._saver.drain()
         self._turns.forget()
         self._answer_waiting()
@@ -328,37 +326,7 @@ class Daemon:
 
     # --- jobs ------------------------------------------------------------------------
 
-    def _start(self, job: Job) -> None:
-        if isinstance(job.order, CancelJob):
-            running = self._jobs.get(job.order.number)
-            if running is not None:
-                running.cancel()
-            return
-        began = clock.monotonic()
-        task = self._jobs[job.number] = asyncio.create_task(self._run_job(job))
-        # A task that is cancelled before its first step never runs: its end must not depend on its own words.
-        task.add_done_callback(lambda done: self._job_ended(job, done, clock.monotonic() - began))
-
-    async def _run_job(self, job: Job) -> JobEnded:
-        log.log(_loudness(job), "job-started number=%d order=%s", job.number, job.order)
-        try:
-            return JobEnded(job.number, await self._do(job.order))
-        except PostgresFailed as failure:
-            return JobEnded(job.number, failure.passing, str(failure))
-        except client.ClientError as failure:
-            return JobEnded(job.number, None, str(failure))
-        except (OSError, msgspec.MsgspecError) as failure:
-            return JobEnded(job.number, None, f"{type(failure).__name__}: {failure}")
-
-    def _job_ended(self, job: Job, task: asyncio.Task[JobEnded], took: float) -> None:
-        fault = None if task.cancelled() else task.exception()
-        if fault is not None:
-            log.error("job-broke number=%d", job.number, exc_info=fault)
-        whole = not task.cancelled() and fault is None
-        ended = task.result() if whole else JobEnded(job.number, error="it was cancelled", result=True)
-        log.log(_loudness(job), "job-ended number=%d seconds=%.2f error=%s", job.number, took, ended.error)
-        self._jobs.pop(job.number, None)
-        self._endings += 1
+    def _job_ended(self, ended: JobEnded) -> None:
         self._turns.put(ended)
         self._look.set()
 
@@ -382,12 +350,6 @@ class Daemon:
                 return None
         assert self._postgres is not None, "only a database host is ordered about its database"
         return await self._postgres.perform(order)  # type: ignore[arg-type]
-
-    async def _end_jobs(self) -> None:
-        running = list(self._jobs.values())
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
 
     # --- the database --------------------------------------------------------------------
 
@@ -414,9 +376,9 @@ class Daemon:
     async def _watch_database(self, postgres: Postgres) -> None:
         while True:
             self._look.clear()
-            endings = self._endings
+            endings = self._jobs.endings
             facts: Facts = await postgres.read_facts()
-            if endings != self._endings:
+            if endings != self._jobs.endings:
                 # Begun before a job ended: half of what was seen may be from before it.
                 continue
             self._turns.put(FactsRead(facts))
@@ -489,11 +451,6 @@ class Daemon:
         if self._node is not None:
             self._node.link.rekey(keys)
             log.info("reloaded sending-key=%d keys=%s", keys[0].id, ",".join(str(key.id) for key in keys))
-
-
-def _loudness(job: Job) -> int:
-    """Looks at the database follow each other for as long as a switchover takes."""
-    return logging.DEBUG if isinstance(job.order, Look) else logging.INFO
 
 
 async def _end(task: asyncio.Task[None]) -> None:

@@ -41,11 +41,11 @@ async def test_job_that_is_cancelled_before_it_began_ends_all_the_same(
 ) -> None:
     """Both waited for one save: the order of a leader, and its end because it leads no longer."""
     ends = Ends(daemon, monkeypatch)
-    daemon._start(Job(1, FetchSnapshot(NOBODY, 5)))
-    daemon._start(Job(2, CancelJob(1)))
+    daemon._jobs.start(Job(1, FetchSnapshot(NOBODY, 5)))
+    daemon._jobs.start(Job(2, CancelJob(1)))
     await ends.until(1)
     assert [(end.number, end.error, end.result) for end in ends.of] == [(1, "it was cancelled", True)]
-    daemon._start(Job(3, FetchSnapshot(NOBODY, 5)))
+    daemon._jobs.start(Job(3, FetchSnapshot(NOBODY, 5)))
     await ends.until(2)
     assert ends.of[1].number == 3 and ends.of[1].error
 
@@ -58,12 +58,12 @@ async def test_job_that_is_cancelled_while_it_runs_ends_once(daemon: Daemon, mon
         await asyncio.sleep(60)
         return None
 
-    monkeypatch.setattr(daemon, "_do", hang)
-    daemon._start(Job(1, FetchSnapshot(NOBODY, 5)))
+    monkeypatch.setattr(daemon._jobs, "_do", hang)
+    daemon._jobs.start(Job(1, FetchSnapshot(NOBODY, 5)))
     await hanging.wait()
-    daemon._start(Job(2, CancelJob(1)))
+    daemon._jobs.start(Job(2, CancelJob(1)))
     await ends.until(1)
-    daemon._start(Job(3, CancelJob(1)))
+    daemon._jobs.start(Job(3, CancelJob(1)))
     await asyncio.sleep(0)
     assert [(end.number, end.error, end.result) for end in ends.of] == [(1, "it was cancelled", True)]
 
@@ -71,8 +71,8 @@ async def test_job_that_is_cancelled_while_it_runs_ends_once(daemon: Daemon, mon
 async def test_all_jobs_have_ended_when_a_daemon_begins_again(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
     ends = Ends(daemon, monkeypatch)
     for number in (1, 2):
-        daemon._start(Job(number, FetchSnapshot(NOBODY, 5)))
-    await daemon._end_jobs()
+        daemon._jobs.start(Job(number, FetchSnapshot(NOBODY, 5)))
+    await daemon._jobs.end()
     assert sorted(end.number for end in ends.of) == [1, 2] and not daemon._jobs
 
 
