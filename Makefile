@@ -85,7 +85,7 @@ unit: $(VENV)/dev.stamp ## pure parts, scenarios, plugins
 	@$(BIN)/pytest tests/node tests/unit tests/fuzz --ignore tests/node/edge --ignore tests/node/sim --ignore tests/node/swarm
 
 edge: $(VENV)/dev.stamp ## real sockets, files, databases
-	@$(BIN)/pytest tests/node/edge
+	@$(BIN)/python tests/run.py edge database
 
 cluster: $(VENV)/dev.stamp ## a real cluster on this machine, with real faults
 	@$(BIN)/pytest tests/local

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import host_packages
+import nobody
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = ROOT / ".venv" / "bin"
@@ -25,6 +26,10 @@ STAGE_LIMIT = 1200
 """Seconds for one stage: twice what the slowest takes on two busy cores."""
 
 PYTEST = [str(BIN / "pytest"), "-ra", "--durations=5"]
+
+
+SHARED = ["-n", "2", "--dist", "loadfile", "-p", "no:cacheprovider"]
+"""Two files at a time: such tests wait for disks, clocks and other processes more than they compute."""
 
 
 @dataclass
@@ -46,7 +51,8 @@ def stages() -> list[Stage]:
         Stage("lab", [*PYTEST, "tests/lab"]),
         Stage("cluster", [*PYTEST, "tests/local"]),
         Stage("collection", [*PYTEST, "tests/collection"], needs=("cluster",)),
-        Stage("edge", [*PYTEST, "tests/node/edge"], needs=("cluster",)),
+        Stage("edge", [*PYTEST, *SHARED, "-m", "not unprivileged", "tests/node/edge"], needs=("cluster",)),
+        Stage("database", [*nobody.prefix(), *PYTEST, *SHARED, "-m", "unprivileged", "tests/node/edge"]),
         Stage("sanity", [str(BIN / "python"), "tests/collection/sanity.py"]),
         Stage("faults", [*PYTEST, "tests/faults", "tests/ledger"]),
         Stage("benchmark", [*PYTEST, "tests/benchmark"]),

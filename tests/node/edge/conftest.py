@@ -1,7 +1,7 @@
 """Tests of the marker ``unprivileged`` run as nobody where the tests run as root.
 
 PostgreSQL and PgBouncer refuse root. Such a test is run again by itself in a user namespace in which
-the user is nobody; where that is not possible it is skipped, with the reason.
+the user is nobody; where that is not possible it is skipped, with the reason. `make edge` runs all of them in one.
 """
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
@@ -10,9 +10,9 @@ import os
 import subprocess
 import sys
 
+import nobody
 import pytest
 
-AS_NOBODY = ["unshare", "--user", "--map-user=65534", "--map-group=65534"]
 REPEATED = "QLUSTER_TEST_AS_NOBODY"
 
 
@@ -21,23 +21,15 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "unprivileged: runs as nobody where the tests run as root")
 
 
-def _as_nobody_fails() -> str:
-    try:
-        end = subprocess.run([*AS_NOBODY, "true"], capture_output=True, text=True, timeout=20)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return str(error)
-    return "" if end.returncode == 0 else end.stderr.strip() or "unshare failed"
-
-
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     """Run a marked test in a namespace instead of here."""
     if os.geteuid() != 0 or not pyfuncitem.get_closest_marker("unprivileged"):
         return None
-    if reason := _as_nobody_fails():
+    if reason := nobody.lacking():
         pytest.skip(f"the database refuses root, and nobody cannot be had: {reason}")
     end = subprocess.run(
-        [*AS_NOBODY, sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-rA", pyfuncitem.nodeid],
+        [*nobody.AS_NOBODY, sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-rA", pyfuncitem.nodeid],
         cwd=pyfuncitem.config.rootpath,
         env={**os.environ, REPEATED: "1", "TMPDIR": "/tmp"},
         capture_output=True,

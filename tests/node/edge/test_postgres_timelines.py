@@ -108,3 +108,20 @@ async def test_numbers_of_reigns_that_promoted_nobody_are_left_out(world: World)
     await second.hand.perform(Rewind(third.address, facts.system_id, second.terms))
     await second.hand.perform(StartStandby(third.address, second.terms))
     await until(lambda: has(second, 1, 2, 3))
+
+
+async def test_a_promotion_that_was_taken_back_leaves_no_timeline_behind(world: World) -> None:
+    """It would be told from a standby that is on it by nothing, and pass for the newest at the next failover."""
+    first, second = await founded(world, 1)
+    await second.hand.perform(Detach(second.terms))
+    await second.hand.perform(Promote(2, second.terms, 2))
+    await second.sql("INSERT INTO t VALUES (2)")
+    await first.sql("INSERT INTO t VALUES (3)")
+    facts = await second.hand.read_facts()
+    assert facts.timeline == 2
+    await second.hand.perform(StopImmediate())
+    await second.hand.perform(Rewind(first.address, facts.system_id, second.terms))
+    assert not list((second.data / "pg_wal").glob("00000002*"))
+    await second.hand.perform(StartStandby(first.address, second.terms))
+    await until(lambda: has(second, 1, 3))
+    assert (await second.facts_when(lambda facts: facts.receiver == "streaming")).timeline == 1

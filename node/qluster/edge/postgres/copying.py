@@ -29,7 +29,7 @@ from qluster.edge.postgres.remotes import (
     upstream_session,
 )
 from qluster.edge.postgres.replacing import take_place
-from qluster.edge.postgres.reserving import withdraw
+from qluster.edge.postgres.reserving import forget_timelines, withdraw
 from qluster.edge.postgres.site import ARCHIVE_WORDS, UNARCHIVE_WORDS, Site
 from qluster.edge.postgres.slotting import claim_slot
 from qluster.edge.postgres.starting import ANSWER_WAIT, answers_within, stop
@@ -125,6 +125,7 @@ async def rewind(site: Site, order: Rewind) -> int:
         # Before its first checkpoint a new primary's control file names the old timeline, and a
         # rewind would see nothing to do.
         await connection.row("CHECKPOINT", limit=CHECKPOINT_LIMIT)
+        course = await read_course(connection)
     await _stop_cleanly(site, order)
     end = (await site.control()).position
     await _save_segments(site)
@@ -139,6 +140,7 @@ async def rewind(site: Site, order: Rewind) -> int:
     await site.programs.check("pg_rewind", ["--dry-run", *arguments], time_limit=REWIND_LIMIT)
     site.note_phase("rewind")
     ended = await site.programs.check("pg_rewind", arguments, time_limit=REWIND_LIMIT)
+    forget_timelines(site.directory.path, {course.timeline, *(fork.timeline for fork in course.history)})
     _become_standby(site, order)
     left = given_up(ended.complaint, end)
     log.info("database-rewound to=%s:%d left-bytes=%d said=%s", *order.upstream, left, ended.complaint)

@@ -69,6 +69,8 @@ def main(arguments: list[str]) -> int:
     os.write(descriptor, b"%d\n" % server)
     os.close(descriptor)
     _, status = os.waitpid(server, 0)
+    for number in (signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)  # a handler of ours would be gone before this process is
     code = os.waitstatus_to_exitcode(status)
     return code if code >= 0 else KILLED - code
 

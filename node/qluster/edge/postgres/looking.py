@@ -30,7 +30,8 @@ WAITING_FOR_WAL = ("RecoveryRetrieveRetryInterval", "RecoveryWalStream", "Recove
 """What recovery waits for when it has read everything that lies here."""
 
 # The newest timeline of the WAL files tells where a standby is whose receiver has ended: the control
-# file learns of a new timeline only at the next restart point.
+# file learns of a new timeline only at the next restart point. A receiver fetches a timeline's history before
+# its WAL: a file without one was left by a promotion that was taken back.
 STATE = """
 SELECT r.in_recovery,
        c.system_identifier AS system_id,
@@ -40,7 +41,8 @@ SELECT r.in_recovery,
        CASE WHEN r.in_recovery THEN pg_last_wal_replay_lsn() END::text AS replayed,
        CASE WHEN NOT r.in_recovery THEN substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) END AS own_timeline,
        CASE WHEN r.in_recovery THEN
-           (SELECT max(substr(name, 1, 8)) FROM pg_ls_waldir() WHERE name ~ '^[0-9A-F]{24}$') END AS wal_timeline,
+           (SELECT max(substr(f.name, 1, 8)) FROM pg_ls_waldir() f JOIN pg_ls_waldir() h
+                ON h.name = substr(f.name, 1, 8) || '.history' WHERE f.name ~ '^[0-9A-F]{24}$') END AS wal_timeline,
        greatest(k.timeline_id, (SELECT min_recovery_end_timeline FROM pg_control_recovery())) AS control_timeline,
        k.redo_lsn::text AS redo,
        CASE WHEN r.in_recovery THEN pg_is_wal_replay_paused() ELSE false END AS paused,

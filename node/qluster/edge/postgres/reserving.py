@@ -22,6 +22,7 @@ MARK = b"# reserved by qluster"
 """How such a file begins; ``edge/archive.py`` knows it too."""
 TEXT = MARK + b": this number was for a promotion of which nothing is known here\n"
 _HISTORY = re.compile(r"([0-9A-F]{8})\.history")
+_SEGMENT = re.compile(r"([0-9A-F]{8})[0-9A-F]{16}(\.partial)?")
 
 
 def reserve(data: Path, known: int, number: int) -> None:
@@ -37,6 +38,21 @@ def withdraw(data: Path) -> None:
     found = _histories(data)
     newest = max((number for number, path in found.items() if not _reserved(path)), default=0)
     idle = [path for number, path in found.items() if number > newest]
+    for path in idle:
+        path.unlink(missing_ok=True)
+    if idle:
+        sync_directory(data / "pg_wal")
+
+
+def forget_timelines(data: Path, kept: set[int]) -> None:
+    """After a rewind: WAL of other timelines than the upstream's, which pg_rewind leaves in part from version 17 on.
+
+    It would pass for the newest that is here, and its number for a timeline that this database is on. The upstream's
+    are ``kept``, and those whose history came with the rewind: the upstream may have gone on meanwhile.
+    """
+    kept = kept | {number for number, path in _histories(data).items() if not _reserved(path)}
+    found = ((_SEGMENT.fullmatch(path.name), path) for path in (data / "pg_wal").iterdir())
+    idle = [path for match, path in found if match and int(match[1], 16) not in kept]
     for path in idle:
         path.unlink(missing_ok=True)
     if idle:

@@ -108,7 +108,8 @@ class Server:
             raise PostgresFailed(f"{program} was not started: its holder ended with code {holder.wait()}")
         self._holder = holder
         self._watch(_Running(pid, start_ticks(pid)))
-        self.let_go(self._let_go)
+        if self._let_go:
+            self.let_go(True)
         log.info("database-started pid=%d directory=%s", pid, self._data_dir)
 
     def adopt(self, pid: int) -> None:
