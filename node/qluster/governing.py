@@ -152,8 +152,8 @@ class Governing:
             self._perform(duty, now)
         if node.state.pause.active:
             self._unwritable_since = None
-            for duty in self.handing.step(scene, now) if self.handing.under_way else ():
-                self._perform(duty, now)  # what began before the pause comes to its end
+            for duty in self.handing.step(scene, now):
+                self._perform(duty, now)  # what began before the pause comes to its end, and no plan begins
             node.configuring.withhold("the cluster is paused")
             return any(isinstance(duty, (Propose, Change)) for duty in duties)
         configured = not self._busy and node.configuring.step(now)

@@ -14,6 +14,7 @@ from qluster.config.addresses import place_text
 from qluster.database.orders import Checkpoint
 from qluster.events import Job, JobEnded
 from qluster.leading import Propose, Scene, Transfer
+from qluster.pausing import stands_against_moving
 from qluster.successor import best_fit, unfit
 from qluster.switching import Sight, Switchover, Wish
 
@@ -157,7 +158,7 @@ class Handing:
             reason = f"its time was missed by more than {MISSED_LIMIT:g} s: nobody led then"
         elif planned.node == scene.me:
             reason = f"node {planned.node} leads already"
-        else:
+        elif not (reason := stands_against_moving(self._node)):
             target = planned.node or best_fit(scene)
             reason = unfit(scene, target) if target else "no node is fit to take over"
             if not reason and target:

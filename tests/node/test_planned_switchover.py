@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from qluster.clients import LeaderChangeRequested, PlanDropRequested, Refused
+from qluster.clients import LeaderChangeRequested, PauseRequested, PlanDropRequested, Refused, ResumeRequested
 from qluster.events import WallClockRead
 from qluster.handing import MISSED_LIMIT
 from qluster.pointing import HOLD_SECONDS
@@ -111,6 +111,19 @@ def test_node_that_is_not_fit_when_the_time_comes_is_not_given_the_primary() -> 
     next(host for host in world.hosts.values() if host.node is not None and host.node.me == target).crash(held=True)
     world.run(15)
     assert world.primary() is first and last_reason(world) == "it is not heard"
+
+
+def test_plan_whose_time_comes_in_a_pause_is_dropped_and_does_not_wait_for_the_resume() -> None:
+    world = running()
+    target, first = other(world), leader(world)
+    planned(world, 8.0, target)
+    world.clients.ask(first, PauseRequested(TICKET + 1, "", "a switch is exchanged"))
+    assert world.run(5, lambda: first.node is not None and first.node.state.pause.active)
+    assert world.run(15, lambda: first.node is not None and first.node.state.switching.planned is None)
+    assert last_reason(world) == "the cluster is paused (a switch is exchanged): resume it first"
+    world.clients.ask(first, ResumeRequested(TICKET + 2, "", None))
+    world.run(20)
+    assert world.primary() is first
 
 
 def test_clock_that_is_set_moves_the_switchover_and_nothing_else() -> None:
