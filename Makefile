@@ -136,7 +136,7 @@ bench-failover: $(VENV)/bench.stamp ## how long clients wait when a primary is s
 	@$(BIN)/python -m bench.database $(if $(TRIALS),--trials $(TRIALS)) $(if $(MINUTES),--minutes $(MINUTES)) \
 	  $(if $(SYSTEM),--system $(SYSTEM)) $(if $(SOURCE),--source $(SOURCE)) $(if $(ANEW),--anew) $(if $(LOGS),--logs) \
 	  $(if $(REALTIME),--realtime) $(if $(MEMORY),--memory) \
-	  $(if $(QUICK),--trials 1 --cell 'kill-quorum-fast' --cell 'switchover-off-fast') $(foreach cell,$(CELL),--cell '$(cell)')
+	  $(if $(QUICK),--trials 1 --cell 'kill-quorum-fast' --cell 'switchover-off-default') $(foreach cell,$(CELL),--cell '$(cell)')
 
 bench-health: $(VENV)/bench.stamp ## what the routes of load balancers bear, sound and while the database hangs (as root)
 	@PYTHONPATH=node:tests/node:. $(BIN)/python -m bench.health $(if $(SECONDS),--seconds $(SECONDS)) $(if $(REALTIME),--realtime)

@@ -82,21 +82,21 @@ def test_names_of_cells_differ_and_choose_themselves() -> None:
 def test_table_has_both_systems_with_their_ratio_and_what_failed() -> None:
     values = {"gap": 0.1, "redundancy": 1.0, "lost": 0, "both": 0}
     samples = [
-        {"cell": "kill-off-fast", "system": system, "trial": number, "values": {**values, "outage": outage}}
+        {"cell": "kill-off-default", "system": system, "trial": number, "values": {**values, "outage": outage}}
         for system, outages in (("qluster", (0.1, 0.2, 0.3)), ("patroni", (3.0, 4.0, 5.0)))
         for number, outage in enumerate(outages, 1)
     ]
-    samples.append({"cell": "kill-off-fast", "system": "patroni", "trial": 4, "failed": "NotWhole: no"})
+    samples.append({"cell": "kill-off-default", "system": "patroni", "trial": 4, "failed": "NotWhole: no"})
     text = report.table({"samples": samples})
-    assert "| kill-off-fast | qluster | 3 | 0.20 (0.10 to 0.30) | 1.00 (1.00 to 1.00) | 0 |  | 0 |  |" in text
-    assert "| kill-off-fast | patroni | 3, 1 failed | 4.00 (3.00 to 5.00) |" in text and "| 20.0 |" in text
+    assert "| kill-off-default | qluster | 3 | 0.20 (0.10 to 0.30) | 1.00 (1.00 to 1.00) | 0 |  | 0 |  |" in text
+    assert "| kill-off-default | patroni | 3, 1 failed | 4.00 (3.00 to 5.00) |" in text and "| 20.0 |" in text
     assert "failed: NotWhole: no" in report.line(samples[-1])
 
 
 def test_table_counts_the_trials_that_lost_more_than_was_stated() -> None:
     values = {"outage": 1.0, "gap": 1.0, "redundancy": 1.0, "lost": 3, "both": 0}
     samples = [
-        {"cell": "cut-off-fast", "system": "qluster", "trial": number,
+        {"cell": "cut-off-default", "system": "qluster", "trial": number,
          "values": {**values, "left_bytes": left, "bound_bytes": bound}}
         for number, (left, bound) in enumerate(((500, 600), (700, 600), (700, None)), 1)
     ]
