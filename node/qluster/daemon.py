@@ -383,7 +383,7 @@ class Daemon:
                 continue
             self._turns.put(FactsRead(facts))
             with contextlib.suppress(TimeoutError):
-                closed = facts.terms is not None and not facts.terms.admits
+                closed = facts.closed or (facts.terms is not None and not facts.terms.admits)
                 await asyncio.wait_for(self._look.wait(), ADMIT_INTERVAL if closed else FACTS_INTERVAL)
 
     # --- clients ---------------------------------------------------------------------------

@@ -55,6 +55,8 @@ class Governing:
         self._stepped_at = -inf
         self._gave_way_at = -inf
         self._pausing = pausing.Pausing(node)
+        self._guaranteed = 0
+        """Index of the last change of the guarantees that this leader proposed."""
         self._released = False
         """Whether the others were told so since this node last led."""
 
@@ -137,7 +139,7 @@ class Governing:
             return self._release(now)
         self._released = False
         if self._leading is None or self._leading.term != node.qraft.term:
-            self._leading = Leading(node.qraft.term, now)
+            self._leading, self._guaranteed = Leading(node.qraft.term, now), 0
             node.counters["elections"] += 1
         if not node.qraft.ready:
             return False
@@ -170,10 +172,12 @@ class Governing:
         facts = node.keeper.facts
         if self._busy or facts is None or not node.hosting.reigns():
             return []
+        if self._guaranteed > node.state.applied:
+            return []  # a second change beside it would drop what the server may be told by the first one meanwhile
         if not node.keeper.serving:
             leading.primary_away()
             return []
-        duty = leading.guarantee(facts, scene)
+        duty = leading.guarantee(facts, scene, node.keeper.looked_at, settled=node.keeper.settled)
         return [duty] if duty is not None else []
 
     def _release(self, now: float) -> bool:
@@ -229,7 +233,8 @@ class Governing:
         try:
             match duty:
                 case Propose(body):
-                    node.qraft.propose("command", commands.encode(body), now)
+                    index, _ = node.qraft.propose("command", commands.encode(body), now)
+                    self._guaranteed = index if isinstance(body, commands.Guaranteed) else self._guaranteed
                 case Change(members):
                     node.qraft.change_members(members, now)
                 case Transfer(target):

@@ -19,7 +19,7 @@ from qluster.cluster import messages
 from qluster.cluster.commands import Guarantee, Reign
 from qluster.cluster.database_settings import DatabaseSettings
 from qluster.cluster.messages import PositionReply
-from qluster.cluster.synchronous import standby_name, waits_for
+from qluster.cluster.synchronous import shown_is_safe, standby_name, waits_for
 from qluster.consensus.members import Members
 from qluster.database.orders import Look, Terms
 from qluster.database.plan import Kind, Wanted
@@ -182,7 +182,7 @@ class Hosting:
             return Wanted(
                 kind,  # type: ignore[arg-type]
                 reign.number, None, reign.system_id, self._since(), terms, self._turn(), reign.branch,
-                reached=self._reached(),
+                reached=self._reached(), shows=shown_is_safe(node.state.guarantees, node.me),
             )  # fmt: skip
         if reign.node == node.me and node.governing.handing.given_up(reign.number) and self._asked != qraft.term:
             # It was shut down in order for another node: as it lies there it will follow that node soonest.

@@ -104,7 +104,10 @@ class Keeper:
     @property
     def writable(self) -> bool:
         """The server runs as a primary that was told so, and clients may connect."""
-        return self.serving and self.facts is not None and (self.facts.terms is None or self.facts.terms.admits)
+        facts = self.facts
+        if facts is None or not self.serving:
+            return False
+        return not facts.closed if facts.terms is None else facts.terms.admits
 
     @property
     def serving(self) -> bool:

@@ -206,16 +206,19 @@ class Leading:
         """The primary of this reign does not run now."""
         self._synchrony.interrupted()
 
-    def guarantee(self, facts: Facts, scene: Scene) -> Propose | None:
-        """What is to be changed in the guarantees while a primary runs here, seen by ``facts``."""
+    def guarantee(self, facts: Facts, scene: Scene, seen_at: float = inf, *, settled: bool = True) -> Propose | None:
+        """What is to be changed in the guarantees while a primary runs here, seen by ``facts`` at ``seen_at``.
+
+        Without ``settled`` an order is under way that may tell the server something else.
+        """
         reign = scene.state.reign
         assert reign is not None and reign.node == scene.me, "asked only while this node reigns"
         changed = self._synchrony.step(synchronous.Scene(
             now=scene.now, mode=scene.mode, strict=scene.strict, me=scene.me, reign=reign.number,
             guarantees=scene.state.guarantees, databases=databases_of(scene), standbys=_standbys(facts),
             position=facts.position, waitable=waited_for(scene),
-            told=(facts.terms.standbys, facts.terms.needed) if facts.terms is not None else None,
-            patience=scene.node_timeout,
+            told=(facts.terms.standbys, facts.terms.needed) if facts.terms is not None and settled else None,
+            seen_at=seen_at, patience=scene.node_timeout,
         ))  # fmt: skip
         if changed is None:
             return None

@@ -294,7 +294,8 @@ def _change_leader(node: Node, request: LeaderChangeRequested | PlanDropRequeste
 def _accept_loss(node: Node, request: FailoverRequested, now: float) -> Outcome | None:
     if not node.state.pause.allows(0):
         return Refused("reign", pausing.stands_against_moving(node) or pausing.waits_for(node.me))
-    if node.keeper.serving:
+    if node.keeper.serving or node.hosting.reigns():
+        # Also while its server restarts: it would go on in this reign, and a failover long after it would lose more.
         return Refused("reign", f"node {node.me} serves reign {request.reign}; POST /leader changes the primary")
     found = explain(node, now)
     if found["reign"] == request.reign and found["successor"] is None:

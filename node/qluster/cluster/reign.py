@@ -35,6 +35,8 @@ BRANCHES = 64
 HAND_OVERS_MAX = 3
 """How often leadership is offered to the same node in one term: after that it counts as unfit,
 since a node that cannot be elected three times will not be the fourth time either."""
+OFFERS_PAUSE = 10.0
+"""Seconds after which it is offered again all the same, where nobody else can take over: it may have been slow."""
 
 DEAF_SHARE = 8
 """Part of the patience for nodes that are heard and have answered this leader nothing at all yet: a former leader
@@ -146,6 +148,7 @@ class Succession:
     asked_at: float = -inf
     replies: dict[int, PositionReply] = field(default_factory=dict)
     offered: dict[int, int] = field(default_factory=dict)
+    offered_at: float = -inf
     until: float = inf
     """When answers that are missing are no longer waited for."""
 
@@ -195,8 +198,11 @@ class Succession:
         choice = self.choice(view, reign)
         best = choice.best
         if best is None or (choice.against and not view.accepted):
+            if self.offered and view.now >= self.offered_at + OFFERS_PAUSE:
+                self.offered.clear()
             return self._ask(view, choice.against)
         if best.node != view.me:
+            self.offered_at = view.now
             self.offered[best.node] = self.offered.get(best.node, 0) + 1
             return HandOver(best.node)
         begun = _next(view, reign, best.timeline, best.position, choice.standbys)

@@ -32,6 +32,7 @@ def shortfall(
 
     ``answers``: node → its final position, of nodes that could take over; ``reigns``: number → node.
     """
+    guarantees = _standing(guarantees, answers, reigns)
     if not guarantees:
         return ""
     # By what it served a directory is known, also when its node has lost its state and has another number now.
@@ -46,6 +47,23 @@ def shortfall(
     return ""
 
 
+def _standing(
+    guarantees: Sequence[Guarantee], answers: Mapping[int, PositionReply], reigns: Mapping[int, int]
+) -> Sequence[Guarantee]:
+    """Those under which anything can have been acknowledged: not that of a reign which nobody ever served.
+
+    Its node says so itself, by a directory that cannot have been replaced: nobody reigned later whom it could have
+    followed. Else two fit databases would wait for a third one, which has nothing that they lack.
+    """
+    unserved = set()
+    for number in sorted(reigns, reverse=True):
+        answer = answers.get(reigns[number])
+        if answer is None or answer.served >= number:
+            break
+        unserved.add(number)
+    return [guarantee for guarantee in guarantees if guarantee.reign not in unserved]
+
+
 def _answered_itself(guarantee: Guarantee, served: Set[int], reigns: Mapping[int, int]) -> bool:
     """Whether the very directory answered that was the primary's: a copy made since may lack what it had."""
     return any(number >= guarantee.reign and reigns.get(number) == guarantee.primary for number in served)
@@ -57,6 +75,15 @@ def _sentence(guarantee: Guarantee, have: int, enough: int) -> str:
         return only
     names = ", ".join(map(str, guarantee.standbys))
     return f"{only}, or {enough} of nodes {names} together, of which {have} can take over"
+
+
+def shown_is_safe(guarantees: Sequence[Guarantee], me: int) -> bool:
+    """Whether what a promotion here shows cannot be lost by the next failover, although the standbys lack it yet.
+
+    What its old primary had not acknowledged is on this node alone, perhaps. Nobody can take over without this
+    node's answer where each one of its guarantee's standbys must answer; where fewer are enough, somebody can.
+    """
+    return any(guarantee.needed == 1 and me in guarantee.standbys for guarantee in guarantees)
 
 
 def standby_name(node: int) -> str:
@@ -114,6 +141,8 @@ class Scene:
     """The standbys, and how many of them, that the server here was last told to wait for; None: not known."""
     position: int | None
     """How far the WAL here is flushed (bytes); None: not known."""
+    seen_at: float = inf
+    """When the server was looked at, which said this; inf: just now."""
     patience: float
     """Seconds without streaming after which a standby is waited for no longer."""
 
@@ -172,8 +201,8 @@ class Synchrony:
         """Whether all that was acknowledged before the last guarantee is covered by it too."""
         if not last.needed:
             return True  # its primary has everything
-        if scene.position is None or scene.now < self._told_at + RELOAD_SECONDS:
-            return False
+        if scene.position is None or min(scene.now, scene.seen_at) < self._told_at + RELOAD_SECONDS:
+            return False  # what was seen before may have been confirmed by the others since
         if self._mark is None:
             self._mark = scene.position
         positions = (scene.standbys[node].position for node in last.standbys if node in scene.standbys)

@@ -105,6 +105,8 @@ class Facts:
     """Where recovery here would begin: what is older is not needed for this directory. None: not known."""
     terms: Terms | None = None
     """What the running server was last told; None when unknown."""
+    closed: bool = False
+    """The terms are not known, for another daemon told them; but they let no clients in."""
     archive_error: str = ""
     """Why finished WAL does not reach the archive (it piles up on the disk meanwhile); "" when it does."""
     pending: tuple[tuple[str, str], ...] = ()

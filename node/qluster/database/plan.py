@@ -72,6 +72,8 @@ class Wanted:
     """The replica to stream from in the upstream's place; None: the upstream."""
     paused: bool = False
     """An operator wants the database left alone: it is only reloaded, everything else is withheld."""
+    shows: bool = True
+    """What a promotion here shows at once is safe from the next failover; else clients wait for the standbys."""
 
 
 def next_order(facts: Facts, wanted: Wanted, failures: Failures, now: float = inf) -> Order | None:
@@ -270,7 +272,7 @@ def _reigning(facts: Facts, wanted: Wanted) -> Order | None:
         return StopFast()
     if facts.upstream is not None or facts.receiver != "none":
         return Detach(wanted.terms)
-    return Promote(wanted.reign, wanted.terms, wanted.branch)
+    return Promote(wanted.reign, wanted.terms if wanted.shows else _closed(wanted.terms), wanted.branch)
 
 
 def _run_start(wanted: Wanted) -> int:
@@ -307,17 +309,18 @@ def _adjusting(facts: Facts, wanted: Wanted) -> Order | None:
 
 
 def _closed(terms: Terms) -> Terms:
-    """For a primary that starts where it was.
+    """For a primary that starts where it was, or was promoted with more than the others may have.
 
-    Transactions that waited for their standbys when it ended are visible after recovery, and still on this disk
-    alone: who read them would have read what the next failover loses (invariant I10).
+    Transactions that waited for their standbys are visible after recovery, and still on this disk alone: who read
+    them would have read what the next failover loses (invariant I10).
     """
     return replace(terms, admits=not terms.needed)
 
 
 def _may_admit(facts: Facts, terms: Terms) -> bool:
     """Whether the standbys have all that a primary started with; one that admits clients goes on doing so."""
-    if facts.terms is None or facts.terms.admits or not terms.needed:
+    admits = not facts.closed if facts.terms is None else facts.terms.admits
+    if admits or not terms.needed:
         return True
     if facts.recovered is None:
         return False

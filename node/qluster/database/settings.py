@@ -284,6 +284,15 @@ def restore_command(program: Sequence[str], directory: str) -> str:
     return f'{" ".join(words)} "%f" "%p"'
 
 
+_CLIENTS = "local all all scram-sha-256"
+"""The rule that is there only where clients are let in."""
+
+
+def lets_clients_in(rules: str) -> bool:
+    """Whether :func:`access_rules` wrote these for a server that admits clients."""
+    return _CLIENTS in rules.splitlines()
+
+
 def access_rules(database: Database, members: Sequence[str], *, admits: bool = True) -> str:
     """The text of ``pg_hba.conf``: peers of this host by their system user, everybody else by SCRAM.
 
@@ -297,7 +306,7 @@ def access_rules(database: Database, members: Sequence[str], *, admits: bool = T
         f"local replication {user} peer map=qluster",
     ]
     if admits:
-        lines.append("local all all scram-sha-256")
+        lines.append(_CLIENTS)
     for network in sorted({_network(member) for member in members}):
         lines.append(f"host all {user} {network} scram-sha-256")
         lines.append(f"host replication {user} {network} scram-sha-256")

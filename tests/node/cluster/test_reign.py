@@ -8,7 +8,7 @@ import pytest
 from msgspec import structs
 from qluster.cluster.commands import Reign
 from qluster.cluster.messages import PositionReply
-from qluster.cluster.reign import DEAF_SHARE, HAND_OVERS_MAX, Ask, Begin, HandOver, Succession, View, Wait
+from qluster.cluster.reign import DEAF_SHARE, HAND_OVERS_MAX, OFFERS_PAUSE, Ask, Begin, HandOver, Succession, View, Wait
 
 SYSTEM = 77
 LAST = Reign(4, 1, 8, 2, 500, SYSTEM)
@@ -126,6 +126,17 @@ def test_node_that_cannot_take_over_is_not_offered_for_ever() -> None:
     view = replace(VIEW, own=reply(2, 900))
     assert [succession.decide(view) for _ in range(HAND_OVERS_MAX)] == [HandOver(1)] * HAND_OVERS_MAX
     assert isinstance(succession.decide(view), Begin)
+
+
+def test_node_that_could_not_take_over_is_offered_again_later_where_nobody_else_may() -> None:
+    succession = search(reply(1, 950), reply(3, 800))
+    view = replace(VIEW, own=reply(2, 900), maximum_lag=10)
+    for _ in range(HAND_OVERS_MAX):
+        assert succession.decide(view) == HandOver(1)
+    assert not isinstance(succession.decide(view), HandOver | Begin)
+    later = replace(view, now=view.now + OFFERS_PAUSE)
+    decisions = [succession.decide(later) for _ in range(3)]
+    assert HandOver(1) in decisions, decisions
 
 
 @pytest.mark.parametrize("system_id", [None, SYSTEM])

@@ -17,6 +17,7 @@ from qluster.cluster.synchronous import (
     needed_of,
     node_named,
     shortfall,
+    shown_is_safe,
     standby_name,
     waits_for,
 )
@@ -97,6 +98,40 @@ def test_last_primary_alone_is_enough_whatever_was_guaranteed_before_it() -> Non
     assert shortfall(guarantees, answers(1, served={1: 2}), REIGNS), "it knows nothing of the later reign"
 
 
+VOID = (Guarantee(1, 1, (2, 3), 1), Guarantee(3, 2, (1, 3), 1))
+"""Node 2 was chosen for reign 3."""
+
+
+def test_reign_that_its_own_node_never_served_guarantees_nothing() -> None:
+    assert shortfall(VOID, answers(2, 3), REIGNS) == "", "node 2 says that it never served"
+    assert shortfall(VOID, answers(2), REIGNS), "what reign 1 guaranteed holds nevertheless"
+    assert shortfall(VOID, answers(3), REIGNS), "nobody says so"
+    assert shortfall((VOID[1],), answers(2), {**REIGNS, 4: 3}), "it may have followed node 3 since, and not know"
+    assert shortfall((VOID[1], Guarantee(4, 3, (1, 2), 1)), answers(2, 3), {**REIGNS, 4: 3}) == "", "neither served"
+    served = answers(2, 3, served={3: 4})
+    assert shortfall((VOID[1], Guarantee(4, 3, (1, 2), 1)), served, {**REIGNS, 4: 3}) == "", "the last primary itself"
+
+
+@pytest.mark.parametrize(
+    ("guarantees", "me", "safe"),
+    [
+        ((), 2, False),
+        ((Guarantee(1, 1, (2, 3), 1), Guarantee(2, 2, (1, 3), 1)), 2, True),
+        ((Guarantee(1, 1, (3,), 1), Guarantee(2, 2, (1, 3), 1)), 2, False),
+        ((Guarantee(1, 1, (2, 3), 2), Guarantee(2, 2, (3,), 1)), 2, False),
+        ((Guarantee(1, 1, (2, 3, 4, 5), 2), Guarantee(2, 2, (1, 3, 4, 5), 2)), 2, False),
+    ],
+)
+def test_who_is_promoted_shows_at_once_what_nobody_can_take_over_without(
+    guarantees: tuple[Guarantee, ...], me: int, safe: bool
+) -> None:
+    assert shown_is_safe(guarantees, me) is safe
+    if safe:
+        others = set(range(1, 6)) - {me}
+        sets = [set(chosen) for count in range(5) for chosen in itertools.combinations(others, count)]
+        assert all(shortfall(guarantees, answers(*chosen), {1: 1, 2: 2}) for chosen in sets if 1 not in chosen)
+
+
 def test_names_of_standbys() -> None:
     assert waits_for(None) == waits_for(Guarantee(1, 1, (), 0)) == ((), 0)
     assert waits_for(Guarantee(1, 1, (2, 3), 1)) == (("node2", "node3"), 1)
@@ -131,6 +166,8 @@ class Cluster:
     strict: bool = False
     told: Guarantee | None = None
     """What the server was last told."""
+    seen_at: float | None = None
+    """When that was seen; None: just now."""
     obeys: Guarantee | None = None
     """What all of its processes have read: they do within RELOAD_SECONDS."""
     told_at: float = 0.0
@@ -148,6 +185,7 @@ class Cluster:
                 now=self.now, mode=self.mode, strict=self.strict, me=1, reign=1,
                 guarantees=self.guarantees, databases=self.databases,
                 standbys=standbys, told=waits_for(self.told), position=self.written, patience=PATIENCE,
+                seen_at=self.now if self.seen_at is None else self.seen_at,
             )
         )  # fmt: skip
 
@@ -187,6 +225,20 @@ def test_standbys_are_let_in_when_they_stream_and_taken_out_when_they_are_away_t
     cluster.streaming = set()
     none = Guarantee(1, 1, (), 0)
     assert cluster.follow() == [(one, none), (none,)]
+
+
+def test_what_was_seen_before_all_processes_had_read_the_new_standbys_settles_nothing() -> None:
+    cluster = Cluster(streaming={2}, positions={2: 10, 3: 10})
+    cluster.follow()
+    cluster.streaming = {2, 3}
+    both = cluster.step()
+    assert both is not None and len(both) == 2
+    cluster.guarantees, cluster.told = both, both[-1]
+    assert [cluster.step(), cluster.step()] == [None, None], "it was just told"
+    cluster.seen_at, cluster.now = cluster.now, cluster.now + 2 * RELOAD_SECONDS
+    assert cluster.step() is None, "the look is as old"
+    cluster.seen_at = None
+    assert cluster.step() == both[-1:]
 
 
 def test_strict_never_waits_for_nobody_once_there_is_somebody() -> None:

@@ -171,6 +171,16 @@ def order(facts: Facts, wanted: Wanted, failures: Failures | None = None, now: f
             replace(RESTARTED, terms=WAITING.terms), WAITING, None, id="who was admitted stays, whoever is lost"
         ),
         pytest.param(LONE, WAITING, Promote(4, WAITING.terms), id="a promotion admits at once"),
+        pytest.param(
+            LONE, replace(WAITING, shows=False), Promote(4, CLOSED), id="not where the next failover could lose it"
+        ),
+        pytest.param(LONE, replace(PRIMARY, shows=False), Promote(4, TERMS), id="nothing is promised"),
+        pytest.param(
+            replace(RESTARTED, terms=None, closed=True), WAITING, Adjust(CLOSED, 4), id="another daemon let nobody in"
+        ),
+        pytest.param(
+            replace(RESTARTED, terms=None), WAITING, Adjust(WAITING.terms, 4), id="another daemon let clients in"
+        ),
     ],
 )
 def test_the_next_order(facts: Facts, wanted: Wanted, expected: object) -> None:

@@ -18,6 +18,7 @@ from qluster.database.settings import (
     connection_text,
     conninfo_in,
     identity_map,
+    lets_clients_in,
     refused_parameters,
     server_settings,
     settings_text,
@@ -145,4 +146,5 @@ def test_access_is_by_system_user_here_and_by_password_from_elsewhere() -> None:
     assert 'host all "qluster" 2001:db8::1/128 scram-sha-256' in lines
     assert "host all all 192.0.2.7/32 scram-sha-256" in lines
     assert not [line for line in lines if "trust" in line or line.endswith("md5")]
+    assert lets_clients_in(rules) and not lets_clients_in(access_rules(DATABASE, ["10.0.0.3"], admits=False))
     assert identity_map("qluster", "qhb").endswith('qluster "qhb" "qluster"\n')

@@ -69,6 +69,24 @@ async def test_in_a_pause_a_server_outlives_its_daemon_and_the_next_one_goes_on_
     assert await _gone(pid) and set(host.exits[exits:]) == {0}, "both hands say so, that of the test's first daemon too"
 
 
+async def test_server_that_lets_no_clients_in_is_known_as_such_to_the_next_daemon(world: World) -> None:
+    system_id, (host, _) = await cluster(world)
+    waiting = replace(host.terms, standbys=("node9",), needed=1)
+    closed = replace(waiting, admits=False)
+    await host.hand.perform(Adjust(closed, 1))
+    wanted = replace(reign(1, system_id), terms=waiting, paused=True)
+    for known in (True, False):
+        facts = await host.hand.read_facts()
+        assert (facts.terms == closed, facts.closed) == (known, not known)
+        assert next_order(facts, wanted, Failures()) == (None if known else Adjust(closed, 1))
+        host.hand.let_go(True)
+        await host.hand.close()
+        await host.new_hand().adopt(let_go=True)
+    await host.hand.perform(Adjust(waiting, 1))
+    facts = await host.hand.read_facts()
+    assert facts.terms == waiting and not facts.closed
+
+
 async def test_without_a_pause_the_server_of_an_earlier_daemon_is_ended(world: World) -> None:
     _, (host, _) = await cluster(world)
     pid = host.hand.pid

@@ -323,9 +323,12 @@ class Checks:
         node, database = host.node, host.database
         if node is None or database is None or database.terms is None:
             return
-        told = database.terms.standbys, database.terms.needed
-        if told not in {waits_for(guarantee) for guarantee in node.state.guarantees}:
+        if not node.state.guarantees or node.state.reign is None or node.state.reign.standbys is None:
             return  # nothing is promised (yet)
+        told = database.terms.standbys, database.terms.needed
+        alone = not node.state.guarantees[-1].needed  # only the primary itself is asked, which has everything
+        if not alone and told not in {waits_for(guarantee) for guarantee in node.state.guarantees}:
+            raise Violated(f"I6: {host.name} acknowledges for {told}, the log has {node.state.guarantees}")
         known = self._promised.get(node.cluster)
         if known is None or position > known[0]:
             self.has_what_was_acknowledged(host, "acknowledges more")

@@ -78,6 +78,8 @@ class SimDatabase:
     standing: str = ""
     unstreamed: float = 0.0
     terms: Terms | None = None
+    adopted: bool = False
+    """A daemon that started meanwhile does not know what it was told."""
     recovered: int | None = None
     """How far the WAL of a primary reached when it began to serve."""
     started: int = 0
@@ -142,7 +144,8 @@ class SimDatabase:
             control_state="shut down" if ended else "",
             upstream=text, receiver="none" if not self.upstream else "streaming" if streaming else "waiting",
             recovered=self.recovered if self.serves else None, unstreamed=0.0 if streaming else self.unstreamed,
-            standing=self.standing, terms=self.terms, replicas=tuple(replicas),  # type: ignore[arg-type]
+            standing=self.standing, terms=None if self.adopted else self.terms,
+            closed=self.adopted and self.terms is not None and not self.terms.admits, replicas=tuple(replicas),  # type: ignore[arg-type]
             pending=((WITH_RESTART, self.value),) if self.running and self.value != self._wanted() else (),
             started=self.started, proven=self.proven[0], refused=self.refused[1], refused_version=self.refused[0],
         )  # fmt: skip
@@ -191,7 +194,7 @@ class SimDatabase:
                 self._follow(upstream, terms, reach)
             case Detach(terms):
                 self._need_standby()
-                self.upstream, self.terms, self.standing = None, terms, ""
+                self.upstream, self.terms, self.standing, self.adopted = None, terms, "", False
             case Adjust(terms, reign):
                 self._tell(terms)
                 self.last_reign = reign or self.last_reign
@@ -227,7 +230,7 @@ class SimDatabase:
             self.value, self.proven, self.refused = self._wanted(), (self.told[0], self._wanted()), (0, "")
 
     def _tell(self, terms: Terms) -> None:
-        self.terms = terms
+        self.terms, self.adopted = terms, False
         if terms.version >= self.told[0]:
             self.told = (terms.version, dict(terms.parameters))
         if self.refused[0] != self.told[0]:
@@ -249,7 +252,7 @@ class SimDatabase:
         self.recovered = len(self.wal)
         self.timeline = max(self.timeline + 1, timeline)
         self.wal.append((self.timeline, -reign))
-        self.in_recovery, self.standby, self.terms = False, False, terms
+        self.in_recovery, self.standby, self.terms, self.adopted = False, False, terms, False
         self.last_reign = reign
         self.served.add(reign)
 
@@ -261,7 +264,7 @@ class SimDatabase:
         self.standing = "fits" if self.fits(source) else "diverged"
         if self.standing == "diverged":
             raise Failed("this database has WAL that the upstream does not have", passing=True)
-        self.upstream, self.terms = upstream, terms
+        self.upstream, self.terms, self.adopted = upstream, terms, False
 
     def _compare(self, reach: Reach) -> None:
         """Histories are compared when an upstream is set."""

@@ -138,6 +138,8 @@ class Host:
         saved = self.disk.load()
         if self.database is not None and not was_paused(saved):
             self.database.kill()
+        if self.database is not None and self.database.running:
+            self.database.adopted = True
         now = self.clock()
         link = Link("sim", saved.uid, saved.boot, [KEY], LinkSettings(), world.random, now)
         self.node = Node(

@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from qluster.database.facts import Directory
-from qluster.database.settings import FILE_NAME, SAFETY
+from qluster.database.settings import FILE_NAME, SAFETY, lets_clients_in
 from qluster.edge.postgres.failure import PostgresFailed
 from qluster.edge.postgres.record import Phase, sync_directory, write_durably
 
@@ -76,6 +76,13 @@ class DataDirectory:
             return (self.path / FILE_NAME).read_text(encoding="utf-8")
         except (FileNotFoundError, NotADirectoryError):
             return ""
+
+    def closed(self) -> bool:
+        """Whether our access rules let no clients in; not where there are none of ours."""
+        try:
+            return not lets_clients_in((self.path / ACCESS_NAME).read_text(encoding="utf-8"))
+        except (FileNotFoundError, NotADirectoryError, UnicodeDecodeError):
+            return False
 
     # --- configuration ---
 

@@ -198,6 +198,7 @@ class Look:
             "standing": site.standing,
             "crashes": site.crashes,
             "terms": self._terms(),
+            "closed": site.server.pid is not None and site.terms is None and site.directory.closed(),
             **({"stray": True} if site.server.foreign else {}),
             "started": site.started if site.server.pid is not None else 0,
             "proven": site.proven.version if site.proven is not None else 0,

@@ -1,0 +1,131 @@
+"""What synchronous replication promises, where steps meet: runs that once lost something, or stood still."""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import pytest
+from qluster.events import Answer, FailoverRequested, Outcome, PauseRequested, Refused
+from sim.checks import converged
+from sim.clients import Clients
+from sim.host import Host
+from sim.world import Faults, World
+
+TICKET = 900
+PATIENCE = 30.0
+
+
+class Outcomes(Clients):
+    """What clients are told, by ticket."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        self.told: dict[int, Outcome] = {}
+
+    def answered(self, host: Host, answer: Answer) -> None:
+        self.told[answer.ticket] = answer.outcome
+        super().answered(host, answer)
+
+
+def running(seed: int, databases: int, synchronous: str = "quorum") -> tuple[World, Host, list[Host]]:
+    """A whole cluster whose clients write, its primary and the others."""
+    world = World(seed, databases=databases, pools=0, synchronous=synchronous)
+    world.clients = Outcomes(world)
+    for host in world.hosts.values():
+        host.start()
+    assert world.run(60, lambda: converged(world) == "")
+    world.clients.write_always()
+    world.run(2.0)
+    primary = world.primary()
+    assert primary is not None
+    return world, primary, [host for host in world.hosts.values() if host is not primary]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_guarantee_that_the_server_obeys_is_not_dropped_by_the_next_change_while_the_log_is_slow(seed: int) -> None:
+    world, _, others = running(seed, 5)
+    world.faults = Faults(slow_save=1.0, save_seconds=1.5)
+    for host in others[1:]:
+        host.stuck_until = world.now + 10.0
+        assert host.database is not None
+        host.database.kill()
+        host.look()
+        world.run(0.5)
+    world.run(15.0)  # the checks look at each acknowledgement
+
+
+@pytest.mark.parametrize(("databases", "synchronous"), [(5, "quorum"), (3, "all")])
+def test_what_a_promoted_server_shows_outlives_it(databases: int, synchronous: str) -> None:
+    world, primary, (first, *others) = running(1, databases, synchronous)
+    for host in others:
+        host.lag = 0.0
+    world.run(0.5)
+    assert first.database is not None and primary.database is not None
+    if databases == 3:
+        primary.database.directory = "absent"  # its daemon votes on
+    primary.crash(held=True, power=True)
+    for host in others:
+        host.lag = 1.0
+    assert world.run(PATIENCE, lambda: first.writes, every=0.005)
+    first.crash(held=True, power=True)
+    if databases == 3:
+        primary.start()
+    assert world.run(PATIENCE, lambda: any(host.writes for host in others))
+
+
+def test_nobody_waits_for_a_primary_that_was_chosen_and_never_served() -> None:
+    world, primary, (first, second) = running(1, 3)
+    second.lag = 0.0
+    world.run(0.2)
+    primary.crash(held=True, power=True)
+
+    def chosen() -> bool:
+        reign = first.node.state.reign if first.node is not None else None
+        return reign is not None and reign.number == 2
+
+    assert world.run(PATIENCE, chosen, every=0.0) and first.node is not None
+    reign = first.node.state.reign
+    assert reign is not None and reign.node == first.node.me and first.database is not None
+    assert first.database.last_reign == 0, "not yet promoted"
+    first.crash(held=True, power=True)
+    world.run(0.1)
+    second.lag = 1.0
+    first.start()
+    assert world.run(PATIENCE, lambda: first.writes or second.writes, every=0.05)
+
+
+def test_a_loss_is_not_accepted_in_advance_while_a_primary_restarts_where_it_was() -> None:
+    world, primary, _ = running(1, 3)
+    assert primary.database is not None and primary.node is not None
+    primary.database.kill()
+    primary.look()
+    assert world.run(2.0, lambda: primary.node is not None and not primary.node.keeper.serving, every=0.0)
+    reign = primary.node.state.reign
+    assert reign is not None and primary.node.hosting.reigns()
+    world.clients.ask(primary, FailoverRequested(TICKET, "", reign.number))
+    assert isinstance(world.clients, Outcomes)
+    outcome = world.clients.told[TICKET]
+    assert isinstance(outcome, Refused) and "serves reign 1" in outcome.reason
+    assert world.run(PATIENCE, lambda: primary.writes)
+    assert primary.node.state.loss_accepted == 0
+
+
+def test_a_server_that_lets_nobody_in_yet_does_so_under_the_next_daemon_of_a_pause() -> None:
+    world, primary, others = running(1, 3)
+    for host in others:
+        host.lag = 0.0
+    world.run(0.2)
+    assert primary.database is not None and primary.node is not None
+    primary.database.kill()
+    primary.look()
+    database = primary.database
+    assert world.run(2.0, lambda: database.serves, every=0.005)
+    assert not primary.writes, "the standbys lack what it shows"
+    world.clients.ask(primary, PauseRequested(TICKET, "", "a new version"))
+    assert world.run(5.0, lambda: primary.untied, every=0.02)
+    primary.crash(held=True)
+    primary.start()
+    assert database.serves, "it outlived its daemon"
+    world.run(1.0)
+    assert not primary.writes
+    for host in others:
+        host.lag = 1.0
+    assert world.run(PATIENCE, lambda: primary.writes)
