@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from qluster.events import Answer, FailoverRequested, Outcome, PauseRequested, Refused
+from qluster.clients import FailoverRequested, Outcome, PauseRequested, Refused, SettingsChangeRequested
+from qluster.events import Answer
 from sim.checks import converged
 from sim.clients import Clients
 from sim.host import Host
@@ -129,3 +130,23 @@ def test_a_server_that_lets_nobody_in_yet_does_so_under_the_next_daemon_of_a_pau
     for host in others:
         host.lag = 1.0
     assert world.run(PATIENCE, lambda: primary.writes)
+
+
+def test_switched_on_it_covers_what_was_acknowledged_before_or_says_who_alone_has_it() -> None:
+    world, primary, others = running(1, 3, "off")
+    for host in others:
+        host.lag = 0.0
+    world.run(1.0)
+    assert primary.node is not None and primary.database is not None
+    world.clients.ask(primary, SettingsChangeRequested(TICKET, "", {"cluster.synchronous": "quorum"}))
+    node = primary.node
+    assert world.run(5.0, lambda: bool(node.state.guarantees and node.state.guarantees[-1].needed), every=0.0)
+    written = len(primary.database.wal)
+    primary.crash(held=True, power=True)
+    for host in others:
+        host.lag = 1.0
+    assert not world.run(10.0, lambda: any(host.writes for host in others)), "rows of before are on one disk alone"
+    primary.start()
+    assert world.run(PATIENCE, lambda: world.primary() is not None)
+    now = world.primary()
+    assert now is not None and now.database is not None and len(now.database.wal) > written

@@ -170,7 +170,10 @@ class Synchrony:
                 self._streamed_at[node] = scene.now
         if scene.mode == "off":
             return () if scene.guarantees else None
-        if not scene.guarantees or scene.guarantees[-1].primary != scene.me:
+        if not scene.guarantees:
+            # Switched on just now: what was acknowledged until the standbys have caught up is on this node alone.
+            return (Guarantee(scene.reign, scene.me, (), 0),)
+        if scene.guarantees[-1].primary != scene.me:
             return (*scene.guarantees, self._target(scene, ()))
         last = scene.guarantees[-1]
         for node in last.standbys:
