@@ -14,6 +14,7 @@ from pathlib import Path
 
 PROGRAMS = {
     "pgbouncer": "pgbouncer",
+    "pgbackrest": "pgbackrest",
     "systemd-nspawn": "systemd-container",
     "mmdebstrap": "mmdebstrap",
     "nft": "nftables",

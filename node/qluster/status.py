@@ -330,6 +330,8 @@ class BackupEntry(Struct, frozen=True, kw_only=True):
     """Bytes that it takes."""
     usable: bool = True
     """False: a recovery to a point in time has left the past that it belongs to."""
+    kind: str = "full"
+    """``diff`` holds what has changed since the last full one, ``incr`` since the last one."""
 
 
 class BackupsStatus(Struct, frozen=True, kw_only=True):

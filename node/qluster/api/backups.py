@@ -9,10 +9,13 @@ from __future__ import annotations
 from qluster.api.shapes import NodeAnswer, Whole
 
 
-def taker(whole: Whole) -> int | None:
-    """The first replica that streams; without one the primary; None when there is neither."""
+def taker(whole: Whole, *, from_replicas: bool = True) -> int | None:
+    """The first replica that streams; without one the primary; None when there is neither.
+
+    ``from_replicas``: the tool can take one there.
+    """
     well = [node for node in whole.nodes if node.alive and not node.down and node.database is not None]
-    replicas = [node.node for node in well if _streams(node)]
+    replicas = [node.node for node in well if _streams(node)] if from_replicas else []
     if replicas:
         return min(replicas)
     primaries = [node.node for node in well if node.primary and node.database and node.database.role == "primary"]

@@ -21,6 +21,7 @@ from qluster.database.wal import position_text
 from qluster.edge import clock
 from qluster.edge.client import ClientError
 from qluster.edge.disk import Disk, DiskTrouble
+from qluster.edge.postgres.backrest_repository import BackRestRepository
 from qluster.edge.postgres.failure import PostgresFailed
 from qluster.edge.postgres.repository import Repository, RepositoryBusy, RepositoryFailed
 from qluster.edge.postgres.restoring import Choice, Restored, choose_from, restore, source_of, target_of
@@ -49,10 +50,12 @@ async def _whole(work: Callable[[Site], Awaitable[int]], site: Site) -> int:
 # --- taking --------------------------------------------------------------------
 
 
-def take(config: Config, *, if_chosen: bool, if_due: str, as_json: bool) -> int:
+def take(config: Config, *, if_chosen: bool, if_due: str, as_json: bool, upgrade_stanza: bool = False) -> int:
     """Take a backup from this host's server, then remove what is kept no longer; the exit code."""
 
     async def work(site: Site) -> int:
+        if upgrade_stanza:
+            await _upgrade_stanza(config, site)
         taken = await _take(config, site, if_chosen, if_due)
         if as_json:
             print(msgspec.json.encode(taken).decode())
@@ -83,6 +86,13 @@ async def _take(config: Config, site: Site, if_chosen: bool, if_due: str) -> Tak
     return Taken(taken=backup, expired=tuple(gone), wal_removed=files, survey=await survey(site, repository))
 
 
+async def _upgrade_stanza(config: Config, site: Site) -> None:
+    repository = await own_repository(site, config.ip)
+    if not isinstance(repository, BackRestRepository):
+        raise RepositoryFailed("--upgrade-stanza is for pgBackRest, and backup.tool is plain")
+    await repository.upgrade()
+
+
 async def _not_chosen(config: Config) -> str:
     """Why another node takes it, "" when this one does."""
     from qluster.api.backups import taker
@@ -95,7 +105,8 @@ async def _not_chosen(config: Config) -> str:
     if answer.code != 200:
         raise RepositoryFailed(f"the node on this host answers {answer.code} when asked for its status")
     whole = msgspec.json.decode(answer.body, type=Whole)
-    chosen = taker(whole)
+    assert config.backup is not None
+    chosen = taker(whole, from_replicas=config.backup.from_replicas)
     if chosen is None:
         raise RepositoryFailed("no node can take a backup: no replica streams, and there is no primary")
     return "" if chosen == whole.own.node else f"node {chosen} takes it"
@@ -143,7 +154,7 @@ async def _check(repository: Repository, backups: tuple[Backup, ...], wanted: st
     return damaged
 
 
-_HEAD = ("backup", "node", "timeline", "from", "consistent at", "size", "took", "age")
+_HEAD = ("backup", "kind", "node", "timeline", "from", "consistent at", "size", "took", "age")
 
 
 def lines(found: Survey) -> list[str]:
@@ -164,9 +175,9 @@ def lines(found: Survey) -> list[str]:
 
 def _row(backup: Backup, now: float, *, aside: bool) -> tuple[str, ...]:
     return (
-        backup.label, backup.node, f"{backup.timeline}{' (left)' if aside else ''}", position_text(backup.start),
-        position_text(backup.stop), size_text(backup.size), span_text(backup.ended - backup.began),
-        span_text(max(now - backup.ended, 0)),
+        backup.label, backup.kind, backup.node, f"{backup.timeline}{' (left)' if aside else ''}",
+        position_text(backup.start), position_text(backup.stop), size_text(backup.size),
+        span_text(backup.ended - backup.began), span_text(max(now - backup.ended, 0)),
     )  # fmt: skip
 
 
@@ -181,7 +192,7 @@ def recover(
 
     async def work(site: Site) -> int:
         assert config.backup is not None
-        repository = source_of(site, config.backup, system_id or await _present(site))
+        repository = await source_of(site, config.backup, system_id or await _present(site))
         choice = await choose_from(repository, target_of(target), label, accept_gap=accept_gap)
         if confirm is None:
             _say(_plan_lines(choice, repository, site), _plan(choice, repository), as_json)

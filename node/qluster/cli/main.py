@@ -118,6 +118,8 @@ def _add_backup_commands(commands: Commands) -> None:
     backup.add_argument("--if-chosen", action="store_true", help="only when the cluster's rule names this node")
     backup.add_argument("--if-due", choices=("replica", "primary"), default="",
                         help="only when the schedule wants one, of a node that is this")
+    backup.add_argument("--upgrade-stanza", action="store_true",
+                        help="of pgBackRest: let its stanza belong to this database, after an upgrade to a new version")
     backup.add_argument("--json", action="store_true", help="print the outcome as JSON")
 
     backups = _command(commands, "backups", "show the backups, and whether the archive has what they need")
@@ -316,7 +318,8 @@ def _mind_backups(config: Config, chosen: argparse.Namespace) -> int:
     from qluster.cli import backups
 
     if chosen.command == "backup":
-        return backups.take(config, if_chosen=chosen.if_chosen, if_due=chosen.if_due, as_json=chosen.json)
+        return backups.take(config, if_chosen=chosen.if_chosen, if_due=chosen.if_due, as_json=chosen.json,
+                            upgrade_stanza=chosen.upgrade_stanza)  # fmt: skip
     if chosen.command == "backups":
         return backups.show(config, check=chosen.check, as_json=chosen.json)
     return backups.recover(

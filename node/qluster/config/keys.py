@@ -179,7 +179,8 @@ _DATABASE = (
         "What `LD_LIBRARY_PATH` is for these programs; empty: left alone."),
     Key("database.data-dir", Path(), "/opt/qhb-data", "Directory of the database."),
     Key("database.wal-archive-dir", Path(empty=True), "/opt/qhb-backup/wal",
-        "Directory that the WAL is archived to, as a rule on the network; empty: it is not archived."),
+        "Directory that the WAL is archived to, as a rule on the network; empty: it is not archived. Not used with "
+        "`backup.tool: pgbackrest`, which archives into its repository."),
     Key("database.socket-dir",
         Path(size_max=SOCKET_DIR_SIZE_MAX, size_reason="A Unix socket's path cannot be longer."),
         "/run/qluster", "Directory of the database's Unix socket."),
@@ -231,9 +232,13 @@ _DATABASE = (
         "No transaction waits for it then.", optional=True),
 )
 
+BACKUP_TOOLS = ("plain", "pgbackrest")
+_STANZA = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
+_STANZA_RULE = "letters, digits, dots, dashes and underscores"
+
 _BACKUP = (
     Key("backup.dir", Path(), "/opt/qhb-backup/base",
-        "Directory of the base backups, as a rule on the network, the same on all nodes."),
+        "Directory of the base backups, as a rule on the network, the same on all nodes. Of pgBackRest: `repo1-path`."),
     Key("backup.interval", Duration("0s", "8760h"), "24h",
         "Pause between the beginnings of two base backups, which a replica takes by itself; 0s: none is taken by "
         "itself."),
@@ -241,8 +246,28 @@ _BACKUP = (
     Key("backup.keep-for", Duration("0s", "87600h"), "168h",
         "To each moment of this span the database can be recovered: what that needs is kept."),
     Key("backup.compression", Whole(0, 9), "1", "Level of gzip; 0: not compressed."),
+    Key("backup.tool", Choice(BACKUP_TOOLS), "plain",
+        "What keeps backups and archive: plain needs nothing but the database's own programs and shared directories; "
+        "pgbackrest, a program of its own, makes incremental and encrypted ones, also in an object store."),
+    Key("backup.program", Path(), "/usr/bin/pgbackrest", "The program of pgBackRest."),
+    Key("backup.stanza", Text("stanza", _STANZA, _STANZA_RULE), None,
+        "Name of the database in pgBackRest's repository; not given: qluster- and the system id, so that each founding "
+        "has one of its own.", optional=True),
+    Key("backup.pgbackrest",
+        Table("section: option → value", r"[a-z][a-z0-9]*(-[a-z0-9]+)*", "an option as pgBackRest spells it",
+              r"[^\x00-\x1f\x7f]{0,1024}", "one line of text"), "",
+        "Options of pgBackRest, such as `repo1-type`. Secrets are refused, and what the daemon decides."),
+    Key("backup.pgbackrest-file", Path(), None,
+        "File with further options in pgBackRest's own form, for those that are secret.", optional=True),
+    Key("backup.full-interval", Duration("0s", "87600h"), "168h",
+        "Of pgBackRest: pause between the beginnings of two full backups; those between them hold what has changed. "
+        "0s: all are full."),
+    Key("backup.increment", Choice(("incr", "diff")), "incr",
+        "Of pgBackRest: a backup between two full ones holds what has changed since the last one (incr), or since the "
+        "last full one (diff)."),
     Key("backup.found-from",
-        Text("backup", r"newest|[0-9]{8}T[0-9]{6}Z", "newest, or the label of a backup such as 20260131T020000Z"), None,
+        Text("backup", r"newest|[0-9]{8}T[0-9]{6}Z|[0-9]{8}-[0-9]{6}F(_[0-9]{8}-[0-9]{6}[DI])?",
+             "newest, or the label of a backup such as 20260131T020000Z"), None,
         "Backup that the founder recovers its database from; not given: it makes a new one.", optional=True),
     Key("backup.found-target",
         Text("target of a recovery",
@@ -256,6 +281,8 @@ _BACKUP = (
         "Directory of those backups; not given: `backup.dir`.", optional=True),
     Key("backup.found-archive-dir", Path(), None,
         "Archive that goes with them; not given: `database.wal-archive-dir`.", optional=True),
+    Key("backup.found-stanza", Text("stanza", _STANZA, _STANZA_RULE), None,
+        "Of pgBackRest: the stanza of those backups; not given: `backup.stanza`.", optional=True),
 )
 
 _POOL = (

@@ -11,6 +11,7 @@ from ipaddress import ip_address
 from .document import Fault
 from .keys import CLONE_RATE_MIN
 from .kinds import duration_text
+from .pgbackrest import refusal, secrecy
 from .structure import Config
 
 Rule = Callable[[Config], Iterator[Fault]]
@@ -155,18 +156,41 @@ def _backups(config: Config) -> Iterator[Fault]:
     if database is None:
         yield Fault("backup.dir", "is given, and there is no section database: this host has nothing to back up. "
                                   "Remove the section backup.")
-    elif not database.wal_archive_dir:
+    elif not database.wal_archive_dir and not backup.by_pgbackrest:
         yield Fault("database.wal-archive-dir", (
             "is empty, and there is a section backup: without archived WAL a backup brings back only its own moment. "
             "Name the archive's directory."))
     others = [("found-target", backup.found_target), ("found-system-id", backup.found_system_id),
-              ("found-dir", backup.found_dir), ("found-archive-dir", backup.found_archive_dir)]
+              ("found-dir", backup.found_dir), ("found-archive-dir", backup.found_archive_dir),
+              ("found-stanza", backup.found_stanza)]
     for key, value in others:
         if value is not None and backup.found_from is None:
             yield Fault(f"backup.{key}", (
                 f"{value} is given, and found-from is not. Say found-from: newest, or remove it."))
-    if (backup.found_dir is None) != (backup.found_archive_dir is None):
+    if (backup.found_dir is None) != (backup.found_archive_dir is None) and not backup.by_pgbackrest:
         yield Fault("backup.found-dir", "and found-archive-dir belong together: name both, or none of them.")
+
+
+def _backup_tool(config: Config) -> Iterator[Fault]:
+    """Options of pgBackRest stand where `backup.tool` is pgbackrest, without secrets and without what the daemon
+    decides."""
+    backup = config.backup
+    if backup is None:
+        return
+    if backup.by_pgbackrest:
+        for option, value in backup.pgbackrest.items():
+            if reason := refusal(option) or secrecy(option):
+                yield Fault("backup.pgbackrest", f"{option}{'' if secrecy(option) else f': {value}'} cannot be set "
+                                                 f"here: {reason}.")
+        if backup.found_archive_dir is not None:
+            yield Fault("backup.found-archive-dir", f"{backup.found_archive_dir} is given, and pgBackRest's archive "
+                                                    "lies in its repository. Remove it.")
+        return
+    others = [("stanza", backup.stanza), ("pgbackrest", backup.pgbackrest), ("found-stanza", backup.found_stanza),
+              ("pgbackrest-file", backup.pgbackrest_file)]
+    for key, given in others:
+        if given:
+            yield Fault(f"backup.{key}", "is given, and backup.tool is plain. Say tool: pgbackrest, or remove it.")
 
 
 def _replicas(config: Config) -> Iterator[Fault]:
@@ -189,7 +213,7 @@ def _replicas(config: Config) -> Iterator[Fault]:
 
 RULES: tuple[Rule, ...] = (
     _timers, _copies, _wire, _addresses, _ports, _directories, _roles, _pool, _backups,
-    _replicas,
+    _backup_tool, _replicas,
 )
 
 

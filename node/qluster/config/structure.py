@@ -136,6 +136,27 @@ class Backup(Struct, rename="kebab", frozen=True, kw_only=True, forbid_unknown_f
     found_system_id: int | None
     found_dir: str | None
     found_archive_dir: str | None
+    tool: Literal["plain", "pgbackrest"] = "plain"
+    program: str = "/usr/bin/pgbackrest"
+    stanza: str | None = None
+    """None: one for each system id."""
+    pgbackrest: dict[str, str] = {}
+    """Options of pgBackRest."""
+    pgbackrest_file: str | None = None
+    full_interval: float = 604_800.0
+    """Seconds between two full backups of pgBackRest; 0: all are full."""
+    increment: Literal["incr", "diff"] = "incr"
+    found_stanza: str | None = None
+
+    @property
+    def by_pgbackrest(self) -> bool:
+        """Whether pgBackRest keeps backups and archive."""
+        return self.tool == "pgbackrest"
+
+    @property
+    def from_replicas(self) -> bool:
+        """Whether a replica can take a backup: pgBackRest needs to be told a way to the primary's host."""
+        return not self.by_pgbackrest or any(name.startswith("pg2-host-") for name in self.pgbackrest)
 
 
 class Pool(Struct, rename="kebab", frozen=True, kw_only=True, forbid_unknown_fields=True):

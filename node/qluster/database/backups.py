@@ -41,6 +41,10 @@ class Backup(Struct, frozen=True, kw_only=True):
     """Address of the node that took it."""
     version: str = ""
     segment_size: int = 16 * 1024 * 1024
+    kind: Literal["full", "diff", "incr"] = "full"
+    """``diff`` holds what has changed since the last full one, ``incr`` since the last one."""
+    needs: tuple[str, ...] = ()
+    """Labels of the backups without which this one is of no use."""
 
 
 class Failure(Struct, frozen=True, kw_only=True):
@@ -131,7 +135,17 @@ def expired(
         kept |= {backup.label for backup in [backup for backup in good if backup.ended < since][-1:]}
     if len(good) < keep:
         kept |= set(aside)
+    for backup in reversed(ordered):  # what one needs is older than it
+        kept |= set(backup.needs) if backup.label in kept else set()
     return [backup for backup in ordered if backup.label not in kept]
+
+
+def kind_due(
+    shelf: Shelf, full_interval: float, increment: Literal["incr", "diff"], now: float, aside: Collection[str] = ()
+) -> Literal["full", "diff", "incr"]:
+    """What the next backup holds; a full one also when the last full one belongs to a past that was left."""
+    full = [backup.began for backup in shelf.backups if backup.kind == "full" and backup.label not in aside]
+    return increment if full and 0 <= now - full[-1] < full_interval else "full"
 
 
 def due(shelf: Shelf, interval: float, now: float, *, primary: bool = False) -> bool:

@@ -272,16 +272,18 @@ def conninfo_in(text: str) -> str:
     return match[1].replace("''", "'").replace("\\\\", "\\") if match else ""
 
 
-def archive_command(program: Sequence[str], directory: str, system_id: int) -> str:
-    """``archive_command`` for a program that takes directory, system id, the file's path and its name."""
-    words = [shlex.quote(word.replace("%", "%%")) for word in (*program, directory, str(system_id))]
-    return f'{" ".join(words)} "%p" "%f"'
+def archive_command(words: Sequence[str]) -> str:
+    """``archive_command`` for a program that takes the file's path and its name after these words."""
+    return f'{_shell_text(words)} "%p" "%f"'
 
 
-def restore_command(program: Sequence[str], directory: str) -> str:
-    """``restore_command`` for a program that takes the database's folder of the archive, a name and a path."""
-    words = [shlex.quote(word.replace("%", "%%")) for word in (*program, directory)]
-    return f'{" ".join(words)} "%f" "%p"'
+def restore_command(words: Sequence[str]) -> str:
+    """``restore_command`` for a program that takes a file's name and where to put it after these words."""
+    return f'{_shell_text(words)} "%f" "%p"'
+
+
+def _shell_text(words: Sequence[str]) -> str:
+    return " ".join(shlex.quote(word.replace("%", "%%")) for word in words)
 
 
 _CLIENTS = "local all all scram-sha-256"

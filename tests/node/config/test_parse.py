@@ -456,3 +456,33 @@ def test_backups_need_a_database_and_an_archive() -> None:
         parse(SMALLEST + "database: {bin-dir: /usr/bin, wal-archive-dir: ''}\nbackup: {}\n", "c")
     found = parse(BACKED_UP + "backup: {found-from: newest, found-target: 'time 2026-01-31T12:00:00+03:00'}\n", "c")
     assert found.backup is not None and found.backup.interval == 86400 and found.backup.found_dir is None
+
+
+@pytest.mark.parametrize(
+    ("section", "said"),
+    [
+        ("{tool: barman}", "Use one of: plain, pgbackrest"),
+        ("{stanza: main}", "backup.tool is plain"),
+        ("{pgbackrest: {process-max: '2'}}", "Say tool: pgbackrest"),
+        ("{tool: pgbackrest, pgbackrest: {archive-push-queue-max: 1GB}}", "throws WAL away"),
+        ("{tool: pgbackrest, pgbackrest: {Repo1: x}}", "an option as pgBackRest spells it"),
+        ("{tool: pgbackrest, found-from: newest, found-dir: /a, found-archive-dir: /b}", "lies in its repository"),
+        ("{tool: pgbackrest, found-stanza: main}", "found-from is not"),
+        ("{tool: pgbackrest, stanza: ../x}", "no stanza"),
+    ],
+)
+def test_a_wrong_section_of_pgbackrest_is_refused(section: str, said: str) -> None:
+    with pytest.raises(ConfigErrors, match=said):
+        parse(f"{BACKED_UP}backup: {section}\n", "c")
+
+
+def test_a_secret_of_pgbackrest_is_refused_without_saying_it() -> None:
+    with pytest.raises(ConfigErrors, match="it is a secret") as refused:
+        parse(f"{BACKED_UP}backup: {{tool: pgbackrest, pgbackrest: {{repo1-cipher-pass: open-sesame}}}}\n", "c")
+    assert "open-sesame" not in str(refused.value)
+
+
+def test_pgbackrest_needs_no_archive_directory() -> None:
+    found = parse(SMALLEST + "database: {bin-dir: /usr/bin, wal-archive-dir: ''}\n"
+                  "backup: {tool: pgbackrest, found-from: 20260131-020000F, found-dir: /other}\n", "c").backup
+    assert found is not None and found.by_pgbackrest and not found.from_replicas and found.full_interval == 604800

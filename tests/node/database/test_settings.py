@@ -125,7 +125,7 @@ def test_quotes_in_values_are_doubled() -> None:
 
 
 def test_the_archive_command_keeps_words_with_spaces_together() -> None:
-    command = archive_command(["/usr/bin/python3", "-I", "/a b/100%/archive.py"], "/net/wal archive", 77)
+    command = archive_command(["/usr/bin/python3", "-I", "/a b/100%/archive.py", "/net/wal archive", "77"])
     as_the_server_does = command.replace("%%", "%").replace("%p", "pg_wal/0001").replace("%f", "0001")
     assert shlex.split(as_the_server_does) == [
         "/usr/bin/python3",

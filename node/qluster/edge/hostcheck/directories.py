@@ -10,7 +10,8 @@ import pwd
 import shutil
 from collections.abc import Iterator
 
-from qluster.config import Config, Database, Pool
+from qluster.config import Backup, Config, Database, Pool
+from qluster.database.backrest_conf import Options, conf_text, operator_sections, repository_dir, stanza_name
 from qluster.database.settings import refused_parameters
 
 STATE_SPACE_MIN = 64 * 1024 * 1024
@@ -23,6 +24,10 @@ def findings(config: Config, starting: bool) -> Iterator[str]:
     if config.database:
         yield from _programs(config.database)
         yield from _database(config.database, starting)
+        if config.backup is not None and config.backup.by_pgbackrest:
+            yield from _pgbackrest(config.backup, config.database, starting)
+        else:
+            yield from _archive(config.database.wal_archive_dir, starting)
         if starting and os.geteuid() == 0:
             yield "database: the database refuses to run as root. Run this service as a user of its own, such as qhb."
     if config.pool and starting:
@@ -85,11 +90,33 @@ def _database(database: Database, starting: bool) -> Iterator[str]:
             yield (f"database.data-dir: {path} belongs to {_owner(owner)}, and this service runs as "
                    f"{_owner(os.geteuid())}. Nothing was changed. Use another directory, or give it over if it is "
                    f"meant for this cluster: chown -R {_owner(os.geteuid())} {path}")
-    archive = database.wal_archive_dir
-    # A network directory that is away for a while is no reason to keep a node from starting.
-    if archive and not starting and not os.path.isdir(archive):
-        yield f"database.wal-archive-dir: {archive} does not exist. Mount or make it; WAL is archived there."
     yield from _writable("database.socket-dir", database.socket_dir, starting)
+
+
+def _archive(path: str, starting: bool) -> Iterator[str]:
+    # A network directory that is away for a while is no reason to keep a node from starting.
+    if path and not starting and not os.path.isdir(path):
+        yield f"database.wal-archive-dir: {path} does not exist. Mount or make it; WAL is archived there."
+
+
+def _pgbackrest(backup: Backup, database: Database, starting: bool) -> Iterator[str]:
+    """Nothing of it keeps a node from starting: then WAL waits, and the status says so."""
+    if starting:
+        return
+    if not os.access(backup.program, os.X_OK):
+        yield f"backup.program: {backup.program} does not exist, or is no program. Install pgBackRest, or correct it."
+    sections: dict[str, Options] = {}
+    stanza = stanza_name(backup, 0)
+    try:
+        if backup.pgbackrest_file is not None:
+            with open(backup.pgbackrest_file, encoding="utf-8") as file:
+                sections = operator_sections(file.read(), [stanza])
+    except (OSError, ValueError) as error:
+        said = error.strerror if isinstance(error, OSError) else error
+        yield f"backup.pgbackrest-file: {backup.pgbackrest_file} cannot be used: {said}. Correct it."
+    path = repository_dir(conf_text(backup, database, stanza=stanza, folder="", operator=sections))
+    if path and not os.path.isdir(path):
+        yield f"backup.dir: {path} does not exist. Mount or make it; pgBackRest's repository lies there."
 
 
 def _pool(pool: Pool) -> Iterator[str]:

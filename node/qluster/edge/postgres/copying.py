@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import re
 from pathlib import Path
 
 from qluster.database.orders import Clone, Rewind
-from qluster.database.settings import connection_text, restore_command, settings_text
+from qluster.database.settings import connection_text, settings_text
 from qluster.database.slots import slot_name
 from qluster.database.wal import position_of
 from qluster.edge.postgres.directory import STANDBY_SIGNAL
@@ -30,7 +29,7 @@ from qluster.edge.postgres.remotes import (
 )
 from qluster.edge.postgres.replacing import take_place
 from qluster.edge.postgres.reserving import forget_timelines, withdraw
-from qluster.edge.postgres.site import ARCHIVE_WORDS, UNARCHIVE_WORDS, Site
+from qluster.edge.postgres.site import Site
 from qluster.edge.postgres.slotting import claim_slot
 from qluster.edge.postgres.starting import ANSWER_WAIT, answers_within, stop
 from qluster.edge.process import CommandFailed, run
@@ -182,9 +181,9 @@ async def _save_segments(site: Site) -> None:
     """A rewind removes WAL files that the upstream does not have, also those not yet archived."""
     system_id = (await site.control()).system_id
     for segment in site.directory.waiting_segments():
-        if not site.database.wal_archive_dir or not segment.exists():
+        if not site.archiving.on or not segment.exists():
             continue
-        words = [*ARCHIVE_WORDS, site.database.wal_archive_dir, str(system_id), str(segment), segment.name]
+        words = [*site.archiving.push_words(system_id), str(segment), segment.name]
         try:
             ended = await run(
                 words,
@@ -201,11 +200,10 @@ async def _save_segments(site: Site) -> None:
 
 async def _archive_arguments(site: Site, system_id: int) -> list[str]:
     """Let the rewind read this node's own past from the archive when it is no longer here."""
-    if not site.database.wal_archive_dir or await site.programs.major() < ARCHIVING_VERSION:
+    if not site.archiving.on or await site.programs.major() < ARCHIVING_VERSION:
         return []
     path = site.state_dir / "rewind.conf"
-    folder = os.path.join(site.database.wal_archive_dir, str(system_id))
-    settings = {"restore_command": restore_command(UNARCHIVE_WORDS, folder)}
+    settings = {"restore_command": site.archiving.restore_command(system_id)}
     write_durably(path, settings_text(settings).encode())
     return ["--restore-target-wal", f"--config-file={path}"]
 

@@ -52,6 +52,7 @@ class BackupDuty:
         """``file`` is the configuration's, for the programs; ``whole`` is what the node sees of its cluster."""
         assert config.backup is not None
         self._settings = config.backup
+        self._from_replicas = config.backup.from_replicas
         self._file = file
         self._whole = whole
         self._survey: Survey | None = None
@@ -92,25 +93,31 @@ class BackupDuty:
         part = "" if whole is None else self._part(whole, clock.monotonic())
         if self._taking is not None or self._error or survey is None or not part:
             return
-        if due(survey.shelf, self._settings.interval, clock.wall(), primary=part == "primary"):
+        if due(survey.shelf, self._settings.interval, clock.wall(), primary=self._stands_in(part)):
             log.info("backup-begun as=%s", part)
             self._taking = asyncio.create_task(self._take(part))
 
     def _part(self, whole: Whole, now: float) -> str:
         """As what this node would take a backup; "" when another one does."""
         me = whole.own.node
-        if me is None or taker(whole) != me:
+        if me is None or taker(whole, from_replicas=self._from_replicas) != me:
             self._primary_since = None
             return ""
         if any(node.node == me and node.primary for node in whole.nodes):
             self._primary_since = self._primary_since if self._primary_since is not None else now
-            return "primary" if alone(whole) or now - self._primary_since >= REPLICA_WAIT else ""
+            waited = not self._from_replicas or now - self._primary_since >= REPLICA_WAIT
+            return "primary" if alone(whole) or waited else ""
         self._primary_since = None
         return "replica"
 
+    def _stands_in(self, part: str) -> bool:
+        """Whether it is taken here only because no replica does."""
+        return part == "primary" and self._from_replicas
+
     async def _take(self, part: str) -> None:
+        role = "primary" if self._stands_in(part) else "replica"
         try:
-            taken = await self._ask(["backup", "--if-due", part, "--json"], Taken, TAKE_LIMIT)
+            taken = await self._ask(["backup", "--if-due", role, "--json"], Taken, TAKE_LIMIT)
         except CommandFailed as failure:
             log.error("backup-failed %s", failure)
         else:
@@ -159,7 +166,7 @@ class BackupDuty:
                 BackupEntry(
                     label=each.label, node=each.node, timeline=each.timeline, start=each.start, stop=each.stop,
                     age=ago(each.ended), took=each.ended - each.began, size=each.size,
-                    usable=each.label not in archive.aside,
+                    usable=each.label not in archive.aside, kind=each.kind,
                 )
                 for each in shelf.backups[-SHOWN_MAX:]
             ),

@@ -11,11 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import os
 import re
 import shutil
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -29,11 +27,12 @@ from qluster.database.backups import Backup, Failure, Shelf
 from qluster.database.settings import conninfo_text, restore_command
 from qluster.edge import clock
 from qluster.edge.postgres import unpacking
+from qluster.edge.postgres.archiving import UNARCHIVE_WORDS
 from qluster.edge.postgres.failure import PostgresFailed
+from qluster.edge.postgres.locking import locked
 from qluster.edge.postgres.programs import Programs
 from qluster.edge.postgres.record import sync_directory, write_durably
-from qluster.edge.postgres.repository import RepositoryBusy, RepositoryFailed
-from qluster.edge.postgres.site import UNARCHIVE_WORDS
+from qluster.edge.postgres.repository import RepositoryFailed
 
 NOTE = "qluster-backup.json"
 FAILURE = "last-failure.json"
@@ -183,22 +182,8 @@ class PlainRepository:
         write_durably(part / NOTE, msgspec.json.encode(backup), 0o640)
         return backup
 
-    @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
-        descriptor = os.open(self._path / LOCK, os.O_RDWR | os.O_CREAT, 0o640)
-        try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise RepositoryBusy(f"another backup is being taken into {self._path}") from None
-            except OSError as error:
-                raise RepositoryFailed(
-                    f"{self._path / LOCK} cannot be locked ({error.strerror}): the file system of the repository "
-                    "must know locks; mount it with them"
-                ) from error
-            yield
-        finally:
-            os.close(descriptor)
+    def _locked(self) -> contextlib.AbstractContextManager[None]:
+        return locked(self._path / LOCK)
 
     def _clear(self) -> None:
         """Remove what a backup or a removal left that did not come to its end; nobody else is at work."""
@@ -250,7 +235,7 @@ class PlainRepository:
 
     def restore_command(self) -> str:
         """How a recovery gets archived WAL."""
-        return restore_command(UNARCHIVE_WORDS, str(self._wal))
+        return restore_command([*UNARCHIVE_WORDS, str(self._wal)])
 
 
 def known_databases(base: str) -> list[int]:

@@ -18,10 +18,12 @@ from pathlib import Path
 
 from qluster.config import Backup as Settings
 from qluster.database.archive import Completeness
+from qluster.database.backrest_conf import stanza_name
 from qluster.database.backups import Backup, NoBackup, Shelf, Target, choose
 from qluster.database.orders import Terms
 from qluster.database.settings import server_settings, settings_text
 from qluster.database.wal import position_of
+from qluster.edge.postgres.backrest_repository import BackRestRepository, known_stanzas
 from qluster.edge.postgres.directory import INCLUDED, RECOVERY_SIGNAL, STANDBY_SIGNAL, DataDirectory
 from qluster.edge.postgres.failure import PostgresFailed
 from qluster.edge.postgres.plain_repository import PlainRepository, known_databases
@@ -89,24 +91,43 @@ def target_of(text: str | None) -> Target:
     raise NoBackup(f"{text!r} is no target: use time, lsn or name, and a value")
 
 
-def source_of(site: Site, settings: Settings, system_id: int | None = None) -> Repository:
+async def source_of(site: Site, settings: Settings, system_id: int | None = None) -> Repository:
     """The repository to recover from, that of ``system_id`` when it has backups; raises :class:`RepositoryFailed`."""
+    if settings.by_pgbackrest:
+        return await _backrest_source(site, settings, system_id)
     base = settings.found_dir or settings.dir
-    known = known_databases(base)
-    wanted = settings.found_system_id or (system_id if system_id in known else None)
-    if wanted is None:
-        if len(known) != 1:
-            found = f"those of {', '.join(map(str, known))}: say which, by system id" if known else "none"
-            raise RepositoryFailed(f"{base} has backups of {len(known)} databases, {found}")
-        wanted = known[0]
+    wanted = _wanted(known_databases(base), base, settings, system_id)
     return PlainRepository(settings, site.database, wanted, base=base, wal=settings.found_archive_dir or "")
+
+
+async def _backrest_source(site: Site, settings: Settings, system_id: int | None) -> Repository:
+    state_dir, directory = str(site.state_dir), settings.found_dir or ""
+    stanzas = await known_stanzas(
+        settings, site.database, state_dir, stanza=settings.found_stanza or "", directory=directory
+    )
+    wanted = _wanted(sorted(stanzas), "the repository of pgBackRest", settings, system_id)
+    stanza = stanzas.get(wanted, settings.found_stanza or "")
+    own = not directory and stanza in ("", stanza_name(settings, wanted))
+    return BackRestRepository(settings, site.database, wanted, state_dir=state_dir, stanza="" if own else stanza,
+                              directory=directory)  # fmt: skip
+
+
+def _wanted(known: list[int], place: str, settings: Settings, system_id: int | None) -> int:
+    """The database that is meant."""
+    wanted = settings.found_system_id or (system_id if system_id in known else None)
+    if wanted is not None:
+        return wanted
+    if len(known) != 1:
+        found = f"those of {', '.join(map(str, known))}: say which, by system id" if known else "none"
+        raise RepositoryFailed(f"{place} has backups of {len(known)} databases, {found}")
+    return known[0]
 
 
 async def found_from(site: Site, settings: Settings) -> int:
     """The founder's database comes from a backup, as the configuration says; its system id."""
     label = settings.found_from if settings.found_from not in (None, "newest") else ""
     try:
-        repository = source_of(site, settings)
+        repository = await source_of(site, settings)
         choice = await choose_from(repository, target_of(settings.found_target), label or "")
         restored = await restore(site, repository, choice)
     except (NoBackup, RepositoryFailed) as failure:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -21,7 +20,6 @@ from qluster.database.facts import Standing
 from qluster.database.orders import Terms
 from qluster.database.settings import (
     access_rules,
-    archive_command,
     connection_text,
     conninfo_in,
     held_back,
@@ -33,6 +31,7 @@ from qluster.database.settings import (
 )
 from qluster.database.slots import slot_name
 from qluster.database.wal import Control
+from qluster.edge.postgres.archiving import Archiving
 from qluster.edge.postgres.directory import DataDirectory, control_file
 from qluster.edge.postgres.failure import PostgresFailed
 from qluster.edge.postgres.noted import Noted, NoteFile, Proven
@@ -47,10 +46,6 @@ log = logging.getLogger(__name__)
 CRASH_WINDOW = 300.0
 """Seconds for which a crash counts: a server that lives longer is not in a loop."""
 CRASHES_KEPT = 100
-ARCHIVE_WORDS = (sys.executable, "-I", "-S", str(Path(__file__).parents[1] / "archive.py"))
-"""The program that archives a WAL file."""
-UNARCHIVE_WORDS = (sys.executable, "-I", "-S", str(Path(__file__).parents[1] / "unarchive.py"))
-"""The program that brings one back."""
 
 
 class Site:
@@ -70,6 +65,7 @@ class Site:
         self.ip = ip
         self.state_dir = Path(state_dir)
         self.programs = Programs(database)
+        self.archiving = Archiving(database, backup, state_dir)
         self.directory = DataDirectory(database.data_dir)
         self.server = Server(self.programs, database.data_dir, started, self._ended)
         self.session = Session(database.socket_dir, database.port, database.superuser)
@@ -253,9 +249,7 @@ class Site:
 
     async def archive_command(self, path: Path) -> str:
         """The command that archives the WAL of the database in a directory; "" when it is not archived."""
-        if not self.database.wal_archive_dir:
-            return ""
-        return archive_command(ARCHIVE_WORDS, self.database.wal_archive_dir, (await self.control(path)).system_id)
+        return self.archiving.command((await self.control(path)).system_id) if self.archiving.on else ""
 
     @property
     def upstream(self) -> str | None:

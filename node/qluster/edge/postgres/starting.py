@@ -187,7 +187,7 @@ async def promote(site: Site, order: Promote) -> Opened:
     if opened.timeline < order.timeline:
         log.error("promotion-elsewhere timeline=%d wanted=%d hint=another server may have begun one of this number",
                   opened.timeline, order.timeline)  # fmt: skip
-    if site.database.wal_archive_dir:
+    if site.archiving.keeps_reserved:
         await asyncio.to_thread(have_archived, site.directory.path)
     return opened
 

@@ -11,6 +11,7 @@ from qluster.config import Config
 from qluster.database.archive import Completeness
 from qluster.database.backups import Backup, Shelf
 from qluster.edge import clock
+from qluster.edge.postgres.backrest_repository import BackRestRepository
 from qluster.edge.postgres.plain_repository import PlainRepository
 from qluster.edge.postgres.repository import Repository, RepositoryFailed
 from qluster.edge.postgres.site import Site
@@ -50,6 +51,9 @@ async def own_repository(site: Site, node: str) -> Repository:
     if site.backup is None:
         raise RepositoryFailed("the configuration has no section backup: nothing is backed up")
     control = await site.control()
+    if site.backup.by_pgbackrest:
+        return BackRestRepository(site.backup, site.database, control.system_id, state_dir=str(site.state_dir),
+                                  node=node, upstream=site.upstream)  # fmt: skip
     return PlainRepository(site.backup, site.database, control.system_id, node=node)
 
 
