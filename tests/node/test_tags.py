@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from msgspec import defstruct, msgpack
 from msgspec.structs import replace
-from qluster.cluster.commands import Reign
+from qluster.cluster.commands import Guarantee, Reign
 from qluster.cluster.messages import Hello, MalformedMessage, Report, decode, encode
 from qluster.cluster.state import State
 from qluster.config.tags import Tags
@@ -29,7 +29,8 @@ def scene(tags: dict[int, Tags] | None = None, **database: Any) -> Scene:
     members = Members(tuple(member(node, (tags or {}).get(node)) for node in (1, 2, 3, 4)))
     databases = {2: REPLICA, 3: REPLICA, 4: replace(REPLICA, **database)}
     reports = {node: Report(1, node, "", "", "", 1, False, one, None) for node, one in databases.items()}
-    state = State(reigns=[Reign(1, 1, 3, 1, 0, 7)], name="x")
+    alone = Guarantee(1, 1, (), 0)
+    state = State(reigns=[Reign(1, 1, 3, 1, 0, 7)], name="x", guarantees=(alone,))
     return Scene(
         now=10.0, me=1, cluster=1, term=3, state=state, members=members, settled=members,
         alive=frozenset({1, 2, 3, 4}), own=None, intact=True, system_id=7, awaits_founding=True, node_timeout=1.0,
