@@ -16,6 +16,8 @@ from qluster.cluster import commands, messages
 from qluster.cluster.messages import PositionReply
 from qluster.config import shared
 from qluster.consensus.refusals import Refusal
+from qluster.database.room import GENEROUS, full, needed
+from qluster.database.standstill import standing
 from qluster.handing import Handing
 from qluster.leading import Change, Duty, Leading, Propose, Scene, Tell, Transfer, best_successor
 from qluster.switching import Wish
@@ -256,12 +258,13 @@ class Governing:
 
     def _watch_primary(self, scene: Scene, now: float) -> None:
         """A primary that will not run is given up for another node's, when there is one."""
-        node = self._node
-        if node.keeper.wanted.kind != "primary" or node.keeper.serving or self.handing_over:
+        node, facts = self._node, self._node.keeper.facts
+        stood = standing(facts) if facts is not None else 0.0
+        if node.keeper.wanted.kind != "primary" or (node.keeper.serving and not stood) or self.handing_over:
             self._unwritable_since = None
             return
         if self._unwritable_since is None:
-            self._unwritable_since = now
+            self._unwritable_since = now - stood
         late = now >= self._unwritable_since + self._restart_patience
         if not late and node.keeper.attempts < START_ATTEMPTS:
             return
@@ -290,19 +293,25 @@ class Governing:
         return frozenset(full | ({node.me} if node.short else set()))
 
     def _give_way(self, scene: Scene, now: float) -> None:
-        """A leader whose disk is full can take on nothing for the cluster: somebody else should lead."""
-        node = self._node
-        if not node.short or self._busy or self.handing_over or now < self._gave_way_at + GIVE_WAY_PAUSE:
+        """A leader whose disk is full can take on nothing for the cluster: somebody else should lead.
+
+        Neither can a primary whose database's disk is full, for its clients.
+        """
+        node, facts = self._node, self._node.keeper.facts
+        crowded = facts is not None and full(facts) and node.keeper.serving
+        if not (node.short or crowded) or self._busy or self.handing_over or now < self._gave_way_at + GIVE_WAY_PAUSE:
             return
         assert node.qraft is not None
         if not node.qraft.commits(node.qraft.members.voters - self._without_space()):
             return  # a new leader could say no more than this one
-        target = best_successor(scene, node.settled) if node.config.database is not None else _roomy(scene)
+        room = GENEROUS * needed(facts) if crowded and facts is not None else 0
+        target = best_successor(scene, node.settled, room) if node.config.database is not None else _roomy(scene)
         report = scene.report(target) if target is not None else None
         if target is None or (report is not None and report.database is not None and not report.database.streaming):
             return  # a database that does not follow would hand the leadership back
         self._gave_way_at = now
-        log.warning("gives-way node=%d successor=%d reason=%s", node.me, target, node.short)
+        log.warning("gives-way node=%d successor=%d reason=%s", node.me, target,
+                    node.short or node.keeper.fault)  # fmt: skip
         self.ask_hand_over(target, now)
 
     # --- stopping ----------------------------------------------------------------------------

@@ -24,6 +24,7 @@ from qluster.database.orders import (
     StartStandby,
 )
 from qluster.database.plan import Wanted, needs_reinit, next_order, reason, withheld
+from qluster.database.room import full, shortage
 from qluster.events import CancelJob, Job, JobEnded
 from qluster.status import DatabaseStatus, SlotStatus
 
@@ -123,6 +124,8 @@ class Keeper:
 
     def look(self, facts: Facts, now: float) -> None:
         """Take new facts."""
+        if self.facts is not None and full(self.facts) and not full(facts):
+            self._failures.forget()  # there is room again: what failed for want of it is tried at once
         self.facts = facts
         self._stale = False
         if facts.in_recovery is not None:
@@ -173,7 +176,9 @@ class Keeper:
             if isinstance(order, Rewind) and isinstance(event.result, int):
                 self.left_behind = self.wanted.reign, event.result
         else:
-            self._failures.failed(order, event.error, now, passing=event.result is True)
+            # For want of room anything may fail, and nothing is wrong with what lies here.
+            crowded = self.facts is not None and full(self.facts)
+            self._failures.failed(order, event.error, now, passing=event.result is True or crowded)
         return True
 
     def intact(self, system_id: int | None, now: float) -> bool:
@@ -212,7 +217,7 @@ class Keeper:
     @property
     def attempts(self) -> int:
         """How often a primary could not be brought up here, since it is wanted."""
-        return max(self._failures.count(StartPrimary), self._failures.count(Promote))
+        return max(self._failures.attempts(StartPrimary), self._failures.attempts(Promote))
 
     @property
     def fault(self) -> str:
@@ -255,6 +260,9 @@ class Keeper:
             copy_bytes=facts.copy_size,
             slot_error=self._failures.sentence_of(KeepSlots),
             withheld=withheld(facts, self.wanted, self._failures),
+            room_bytes=facts.room,
+            room_error=shortage(facts),
+            archive_waiting_bytes=facts.archive_waiting,
         )
 
     @property

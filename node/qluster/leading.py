@@ -336,8 +336,11 @@ def _standbys(facts: Facts) -> dict[int, Standby]:
     return found
 
 
-def best_successor(scene: Scene, members: Members) -> int | None:
-    """The living voter with the most WAL, by what it last reported; None when nobody can follow."""
+def best_successor(scene: Scene, members: Members, room: int = 0) -> int | None:
+    """The living voter with the most WAL, by what it last reported; None when nobody can follow.
+
+    ``room``: so many bytes must be free on its database's disk, as far as that is known.
+    """
     able = []
     for member in members:
         report = scene.report(member.node)
@@ -346,12 +349,17 @@ def best_successor(scene: Scene, members: Members) -> int | None:
             continue
         if report is not None and report.short:
             continue
-        if member.node in scene.state.down or database.role not in ("replica", "detached") or database.error:
+        if member.node in scene.state.down or database.role not in ("replica", "detached"):
+            continue
+        # A detached one may be in trouble only because the primary whose successor is sought will not run.
+        detached = database.role == "detached" and database.system_id == scene.system_id
+        free = database.room_bytes
+        if (database.error and not detached) or (free is not None and free < room):
             continue
         tags = member.tags or NONE
         if tags.no_failover or database.barred:
             continue
-        able.append((database.timeline or 0, database.position or 0, tags.priority, -member.node))
+        able.append((not database.error, database.timeline or 0, database.position or 0, tags.priority, -member.node))
     return -max(able)[-1] if able else None
 
 

@@ -74,6 +74,12 @@ class DatabaseStatus(Struct, frozen=True, kw_only=True):
     """How large that copy will be, as its source estimates."""
     withheld: str = ""
     """What the daemon would do with it if the cluster were not paused; "" for nothing."""
+    room_bytes: int | None = None
+    """Bytes that are free on its disk, for data or for WAL where that has less; None: not known."""
+    room_error: str = ""
+    """That little or no room is left there; "" when there is enough."""
+    archive_waiting_bytes: int | None = None
+    """Finished WAL of the primary that is not archived yet; None: not known."""
 
 
 class TagsStatus(Struct, frozen=True, kw_only=True):

@@ -109,6 +109,9 @@ def _faults(view):
         archive_error = _database(row).get("archive_error")
         if archive_error:
             yield f"{_member(row)}, WAL archive: {archive_error}", row["reported_by"]
+        room_error = _database(row).get("room_error")
+        if room_error and room_error not in (_database(row).get("error") or ""):
+            yield f"{_member(row)}, disk: {room_error}", row["reported_by"]
     for answer in view["answers"]:
         # A node's own message often is the trouble of its database: once is enough.
         if answer["message"] and (answer["url"], answer["message"]) not in told:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from qluster.database.facts import Facts
-from qluster.database.orders import Clone, Detach, Follow, Promote, StartPrimary
+from qluster.database.failures import DELAY_MOST
+from qluster.database.orders import Clone, Detach, Follow, Promote, StartPrimary, StartStandby
 from qluster.database.plan import Wanted
 from qluster.events import CancelJob, Job, JobEnded
 from qluster.keeper import Keeper
@@ -137,6 +138,21 @@ def test_attempts_at_a_primary_are_counted_and_forgotten_with_another_want() -> 
     assert "no space left on device" in one.fault
     one.step(DETACHED, 2, 1.0)
     assert one.attempts == 0
+
+
+def test_what_fails_for_want_of_room_is_never_given_up_and_tried_at_once_when_there_is_some() -> None:
+    stopped = Facts(directory="initialised", system_id=SYSTEM, standby=True, room=0, room_total=1 << 30)
+    one, now = keeper(stopped), 0.0
+    for number in range(1, 20):
+        job = one.step(FOLLOW, number, now)
+        assert job is not None and isinstance(job.order, StartStandby), "the database here is not damaged"
+        one.ended(JobEnded(number, None, "no space left on device"), now)
+        one.look(stopped, now)
+        now += DELAY_MOST
+    assert "0 of 1024 MiB are left" in one.fault and "given up" not in one.fault
+    assert one.step(FOLLOW, 20, now - DELAY_MOST + 0.1) is None
+    one.look(replace(stopped, room=1 << 29), now - DELAY_MOST + 0.2)
+    assert one.step(FOLLOW, 21, now - DELAY_MOST + 0.2) is not None
 
 
 def test_retry_that_has_passed_does_not_wake_for_ever() -> None:

@@ -86,6 +86,24 @@ def test_leadership_is_never_laid_on_a_node_that_must_not_have_it() -> None:
     assert best_successor(nobody, nobody.members) is None
 
 
+def test_a_database_in_trouble_takes_over_where_nobody_else_does_and_it_waits_for_the_lost_primary() -> None:
+    waits = {"error": "the database at 10.0.0.1:5432 is not the primary yet", "position": 900}
+    assert best_successor(scene(role="replica", **waits), scene().members) == 2
+    assert best_successor(scene(role="detached", **waits), scene().members) == 2
+    alone = {node: Tags(no_failover=True) for node in (2, 3)}
+    assert best_successor(scene(alone, role="replica", **waits), scene(alone).members) is None
+    assert best_successor(scene(alone, role="detached", system_id=7, **waits), scene(alone).members) == 4
+    assert best_successor(scene(alone, role="detached", system_id=8, **waits), scene(alone).members) is None
+
+
+def test_who_goes_for_want_of_room_goes_where_there_is_some() -> None:
+    none = scene(position=900, room_bytes=0)
+    assert best_successor(none, none.members, room=101) == 2
+    seen = scene(position=900, room_bytes=100)
+    assert best_successor(seen, seen.members) == 4
+    assert best_successor(seen, seen.members, room=101) == 2, "of nodes 2 and 3 it is not known"
+
+
 def test_tags_reach_the_membership_by_the_hello_of_a_node_that_comes_back() -> None:
     seen, leading = scene(), Leading(3, 0.0)
     hello = Hello(1, 4, 4, "10.0.0.4", 7400, 8080, 5432, "node", False, "", {}, Tags(priority=9))

@@ -129,9 +129,18 @@ def _databases(status: Status) -> Iterator[Metric]:
     held = GaugeMetricFamily(
         "qluster_database_slot_held_bytes", "WAL that a replication slot keeps.", labels=[*labels, "slot"]
     )
+    room = GaugeMetricFamily("qluster_database_room_bytes", "What is free on its disk, or its WAL's.", labels=labels)
+    waiting = GaugeMetricFamily(
+        "qluster_database_archive_waiting_bytes", "Finished WAL of the primary that is not archived.", labels=labels
+    )
     for member in status.nodes:
-        for slot in member.database.slots if member.database else ():
+        database = member.database
+        for slot in database.slots if database else ():
             held.add_metric([str(member.node), member.ip, slot.name], slot.held_bytes)
+        if database is not None and database.room_bytes is not None:
+            room.add_metric([str(member.node), member.ip], database.room_bytes)
+        if database is not None and database.archive_waiting_bytes is not None:
+            waiting.add_metric([str(member.node), member.ip], database.archive_waiting_bytes)
     for node in views.replication(status).nodes:
         values = [str(node.node), node.ip]
         role.add_metric([*values, node.role], 1)
@@ -140,7 +149,7 @@ def _databases(status: Status) -> Iterator[Metric]:
             position.add_metric(values, node.position)
         if node.lag_bytes is not None:
             lag.add_metric(values, node.lag_bytes)
-    yield from (role, position, lag, streaming, held)
+    yield from (role, position, lag, streaming, held, room, waiting)
     yield from _parameters(status)
 
 

@@ -171,6 +171,15 @@ def _lag_text(database: DatabaseAnswer | None) -> str:
     return size_text(database.lag_bytes) if database and database.lag_bytes is not None else "-"
 
 
+def _troubles(database: DatabaseAnswer | None) -> Iterator[str]:
+    """What is wrong with a database, and what soon will be."""
+    if database is None:
+        return
+    yield from filter(None, (database.error, database.archive_error))
+    if database.room_error and database.room_error not in database.error:
+        yield database.room_error
+
+
 def _remarks(whole: Whole) -> Iterator[str]:
     if whole.own.message:
         yield f"here: {whole.own.message}"
@@ -181,8 +190,7 @@ def _remarks(whole: Whole) -> Iterator[str]:
         for node in whole.nodes if node.database and node.database.withheld
     )  # fmt: skip
     for node in whole.nodes:
-        if node.database and node.database.error:
-            yield f"node {node.node}: {node.database.error}"
+        yield from (f"node {node.node}: {trouble}" for trouble in _troubles(node.database))
         if node.database and node.database.pending_restart:
             names = ", ".join(sorted(node.database.pending))
             yield f"node {node.node}: its database must restart before all its parameters hold" + (

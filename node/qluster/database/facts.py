@@ -109,6 +109,14 @@ class Facts:
     """The terms are not known, for another daemon told them; but they let no clients in."""
     archive_error: str = ""
     """Why finished WAL does not reach the archive (it piles up on the disk meanwhile); "" when it does."""
+    archive_waiting: int | None = None
+    """Bytes of finished WAL that are not archived yet; None: not known, as on a standby."""
+    room: int | None = None
+    """Bytes that are free on the disk of the data directory, or of ``pg_wal`` where it has less; None: not known."""
+    room_total: int | None = None
+    """How large that disk is."""
+    segment_size: int = 16 << 20
+    """Bytes of one file of WAL, as last read."""
     pending: tuple[tuple[str, str], ...] = ()
     """Parameters that only a restart brings into force, each with the value that is in force until then."""
     held: tuple[str, ...] = ()
@@ -127,5 +135,9 @@ class Facts:
     """A standby that was told to replay no further (``pg_wal_replay_pause``)."""
     halted: bool = False
     """Somebody stopped the postmaster (SIGSTOP, a debugger): who is connected goes on, nobody new is let in."""
+    halted_for: float = 0.0
+    """Seconds for which it has been seen so without a break."""
+    stalled: float = 0.0
+    """Seconds for which somebody has waited for the disk to take WAL, and it took none."""
     error: str = ""
     """Why no more is known, or what the last look stumbled over; "" when well."""

@@ -174,6 +174,9 @@ class StopFast:
 class StopImmediate:
     """Stop at once, without a checkpoint."""
 
+    force: bool = False
+    """It stands still and would not hear: it is killed."""
+
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:

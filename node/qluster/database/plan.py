@@ -33,14 +33,16 @@ from qluster.database.orders import (
     StopImmediate,
     Terms,
 )
+from qluster.database.room import full, shortage
 from qluster.database.slots import Reached, slots_kept
+from qluster.database.standstill import hangs, sentence, standing
 from qluster.events import Address
 
 UNSTREAMED_LIMIT = 10.0
 """Seconds a standby may hear nothing from its upstream before histories are compared again."""
 
 SILENT_LIMIT = 60.0
-"""Seconds without an answer after which a server is ended: it hangs, and a new one may not."""
+"""Seconds without an answer, or with a postmaster that is stopped, after which a server is ended where it is."""
 CRASHES_MOST = 5
 """Crashes within the window of the facts after which a server is not started for a while."""
 
@@ -131,6 +133,8 @@ def reason(facts: Facts, wanted: Wanted, failures: Failures) -> str:
     if facts.stray:
         end = "it is left alone until the resume" if wanted.paused else "it is ended"
         return f"a server that the daemon did not start runs in the data directory: {end}"
+    if full(facts):
+        return "; ".join(filter(None, (shortage(facts), failures.sentence)))
     order = _first_order(facts, wanted, failures)
     if order is not None and _crash_loop(order, facts):
         return (
@@ -139,7 +143,7 @@ def reason(facts: Facts, wanted: Wanted, failures: Failures) -> str:
         )
     if needs_reinit(facts, wanted, failures):
         return f"given up after repeated failures, reinitialise this node: {failures.sentence}"
-    return failures.sentence or facts.error
+    return failures.sentence or facts.error or sentence(facts)
 
 
 def _refusal(facts: Facts, wanted: Wanted) -> str:
@@ -173,9 +177,9 @@ def _first_order(facts: Facts, wanted: Wanted, failures: Failures) -> Order | No
     if wanted.kind == "none" or facts.server == "stopping":
         return None
     if wanted.kind == "stopped":
-        return None if facts.server == "stopped" and not facts.stray else StopFast()
-    if facts.silent > SILENT_LIMIT:
-        return StopImmediate()
+        return None if facts.server == "stopped" and not facts.stray else _stop(facts)
+    if max(facts.silent, facts.halted_for) > SILENT_LIMIT:
+        return StopImmediate(force=facts.halted)
     if _refusal(facts, wanted):
         return StopFast() if facts.server != "stopped" else None
     if facts.stray:
@@ -187,6 +191,11 @@ def _first_order(facts: Facts, wanted: Wanted, failures: Failures) -> Order | No
     if wanted.kind == "follow":
         return _following(facts, wanted, failures)
     return _reigning(facts, wanted)
+
+
+def _stop(facts: Facts) -> StopFast | StopImmediate:
+    """In order where it can hear that; who waits half a minute for a server that hangs keeps its clients waiting."""
+    return StopImmediate(force=standing(facts) > 0) if hangs(facts) else StopFast()
 
 
 def _founding(facts: Facts, wanted: Wanted) -> Order | None:
@@ -220,7 +229,7 @@ def _following(facts: Facts, wanted: Wanted, failures: Failures) -> Order | None
         return _rejoining(upstream, facts, wanted, failures)
     if facts.server == "stopped":
         damaged = failures.count(StartStandby) >= START_ATTEMPTS or facts.crashes >= CRASHES_MOST
-        if damaged and not failures.copied:
+        if damaged and not failures.copied and not full(facts):
             return _cloning(upstream, wanted, failures)
         return StartStandby(upstream, wanted.terms)
     if facts.starved:

@@ -233,8 +233,18 @@ def start_ticks(pid: int) -> int | None:
 
 def halted(pid: int) -> bool:
     """Whether a process is stopped, by a signal or a debugger; it has not ended, and does nothing."""
+    return _letter(pid) in (b"T", b"t")
+
+
+def asleep(pid: int) -> bool:
+    """Whether a process sleeps in the kernel, where no signal reaches it: for a disk, as a rule."""
+    return _letter(pid) == b"D"
+
+
+def _letter(pid: int) -> bytes:
+    """The kernel's letter for what a process does; "" when it is gone."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as stat:
-            return stat.read().rpartition(b")")[2].split()[0] in (b"T", b"t")
+            return stat.read().rpartition(b")")[2].split()[0]
     except (FileNotFoundError, ProcessLookupError):
-        return False
+        return b""

@@ -33,6 +33,8 @@ from qluster.database.orders import (
     Terms,
 )
 from qluster.database.plan import CRASHES_MOST, SILENT_LIMIT, Kind, Wanted, needs_reinit, next_order, reason, withheld
+from qluster.database.room import LOW_MOST, full, shortage
+from qluster.database.standstill import HANGS, NOTICED
 
 ID = 77
 UP = ("10.0.0.1", 5432)
@@ -385,3 +387,57 @@ def test_server_that_somebody_else_started_is_ended_before_anything_else(kind: K
     stray = replace(STANDBY, stray=True)
     assert order(stray, replace(FOLLOW, kind=kind)) == StopFast()
     assert order(replace(stray, system_id=99), FOLLOW) is None, "of another database it is not ours to end"
+
+
+@pytest.mark.parametrize(("name", "limit", "force"), [
+    pytest.param("silent", HANGS, False, id="silent"),
+    pytest.param("halted_for", NOTICED, True, id="its postmaster is stopped"),
+    pytest.param("stalled", NOTICED, True, id="its disk hangs"),
+])  # fmt: skip
+def test_a_server_that_hangs_is_not_asked_to_stop_in_order(name: str, limit: float, force: bool) -> None:
+    assert order(replace(REIGNING, **{name: limit - 1}), STOPPED) == StopFast()
+    assert order(replace(REIGNING, **{name: limit}), STOPPED) == StopImmediate(force=force)
+
+
+def test_a_postmaster_that_stands_still_is_said_and_ended_where_nobody_takes_over() -> None:
+    assert reason(replace(REIGNING, halted=True, halted_for=1.0), PRIMARY, Failures()) == ""
+    stopped = replace(REIGNING, halted=True, halted_for=SILENT_LIMIT)
+    assert "nobody new is let in" in reason(stopped, PRIMARY, Failures())
+    assert order(stopped, PRIMARY) is None
+    assert order(replace(stopped, halted_for=SILENT_LIMIT + 1), PRIMARY) == StopImmediate(force=True)
+
+
+def test_a_disk_that_hangs_is_said_and_a_start_where_it_is_would_not_help() -> None:
+    stalled = replace(REIGNING, stalled=10 * SILENT_LIMIT)
+    assert "does not take WAL" in reason(stalled, PRIMARY, Failures())
+    assert order(stalled, PRIMARY) is None
+
+
+MIB = 1 << 20
+CROWDED = {"room": 3 * MIB, "room_total": 1000 * MIB}
+
+
+def test_a_disk_without_room_is_said_and_costs_no_copy() -> None:
+    failures = Failures()
+    for _ in range(2 * START_ATTEMPTS):
+        failures.failed(StartStandby(UP, TERMS), "no space left on device", now=0.0)
+    assert isinstance(order(STANDBY, FOLLOW, failures, now=99.0), Clone)
+    crowded = replace(STANDBY, **CROWDED, crashes=CRASHES_MOST - 1)
+    assert not isinstance(order(crowded, FOLLOW, failures, now=99.0), Clone)
+    said = reason(crowded, FOLLOW, failures)
+    assert said.startswith("3 of 1000 MiB are left") and said.endswith("no space left on device")
+
+
+@pytest.mark.parametrize(("room", "total", "said"), [
+    (None, None, ""),
+    (31 * MIB, 1000 * MIB, "31 of 1000 MiB are left on the disk of the database: writes fail"),
+    (33 * MIB, 1000 * MIB, "only 33 of 1000 MiB are left on the disk of the database"),
+    (60 * MIB, 1000 * MIB, ""),
+    (LOW_MOST - MIB, 100 * LOW_MOST, "only 8191 of"),
+    (LOW_MOST, 100 * LOW_MOST, ""),
+])  # fmt: skip
+def test_little_room_is_said_before_there_is_none(room: int | None, total: int | None, said: str) -> None:
+    found = shortage(replace(REIGNING, room=room, room_total=total))
+    assert found.startswith(said) and bool(found) == bool(said)
+    larger = replace(REIGNING, room=room, room_total=total, segment_size=64 * MIB)
+    assert full(larger) == (room is not None and room < 128 * MIB)

@@ -345,8 +345,9 @@ async def test_an_archive_that_fails_is_seen_and_its_recovery_too(world: World) 
     await host.sql("SELECT pg_switch_wal()", user="qluster")
     facts = await host.facts_when(lambda facts: facts.archive_error)
     assert "000000010000000000000001 is not archived" in facts.archive_error
+    assert facts.archive_waiting == facts.segment_size and (facts.room or 0) > facts.segment_size
     (world.root / "away").rename(world.archive)
-    await host.facts_when(lambda facts: not facts.archive_error, limit=90)
+    await host.facts_when(lambda facts: not facts.archive_error and facts.archive_waiting == 0, limit=90)
     assert world.archived("000000010000000000000001")
 
 

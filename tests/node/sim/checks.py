@@ -362,7 +362,9 @@ class Checks:
             theirs = other.database
             if theirs.directory != "initialised" or theirs.system_id != database.system_id:
                 continue
-            if len(theirs.wal) != reply.position:
+            follows = theirs.upstream is not None and theirs.upstream[0] == host.ip
+            # It may have streamed from the chosen one, before that serves.
+            if len(theirs.wal) != reply.position and not follows:
                 raise Violated(f"I7: {other.name} answered position {reply.position} and is at {len(theirs.wal)}")
             away = other.node is None or other.frozen or not self._world.network.connected(host, other)
             if theirs.wal.common(last) > mine and not away:

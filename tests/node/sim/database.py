@@ -47,6 +47,8 @@ SECONDS: dict[type, tuple[float, float]] = {
 """Shortest and longest time of each order, as seen with a small PostgreSQL."""
 
 
+DEAF = (Detach, Follow, Adjust, Promote, Restart, Checkpoint)
+"""What a server that hangs does not take in."""
 WITH_RESTART = "max_connections"
 """The one parameter here that only a restart brings into force."""
 UNSTARTABLE = "1000000"
@@ -90,6 +92,9 @@ class SimDatabase:
     refused: tuple[int, str] = (0, "")
     told: tuple[int, dict[str, str]] = field(default_factory=lambda: (0, {}))
     """Version and values of the newest terms."""
+    hangs: str = ""
+    """halted: its postmaster is stopped, who is connected goes on; stalled: its disk takes nothing; "": it works."""
+    hangs_since: float = 0.0
     clean: bool = False
     """Shut down in order as a primary: the last record is that of the shutdown."""
     served: set[int] = field(default_factory=set)
@@ -98,7 +103,7 @@ class SimDatabase:
     @property
     def writable(self) -> bool:
         """Clients that reach this server can write."""
-        return self.serves and (self.terms is None or self.terms.admits)
+        return self.serves and self.hangs != "stalled" and (self.terms is None or self.terms.admits)
 
     @property
     def serves(self) -> bool:
@@ -107,11 +112,11 @@ class SimDatabase:
 
     def kill(self) -> None:
         """The server is gone at once."""
-        self.running = False
+        self.running, self.hangs = False, ""
 
     def shut_down(self) -> None:
         """A primary writes a last record before it ends in order."""
-        if self.writable:
+        if self.writable and not self.hangs:
             self.wal.append((self.timeline, SHUTDOWN))
             self.clean = True
 
@@ -128,14 +133,17 @@ class SimDatabase:
             return len(self.wal)
         return positions[needed - 1] if len(positions) >= needed else 0
 
-    def facts(self, reach: Reach, replicas: Sequence[Replica] = ()) -> Facts:
+    def facts(self, reach: Reach, replicas: Sequence[Replica] = (), now: float = 0.0) -> Facts:
         """One look."""
         upstream = reach(self.upstream) if self.upstream else None
         streaming = self.running and self.in_recovery and upstream is not None and self.fits(upstream)
         text = f"{self.upstream[0]}:{self.upstream[1]}" if self.upstream else None
         whole = self.directory == "initialised"
         ended = self.clean and not self.running
+        stood = now - self.hangs_since
         return Facts(
+            halted=self.hangs == "halted", halted_for=stood if self.hangs == "halted" else 0.0,
+            stalled=stood if self.hangs == "stalled" else 0.0,
             directory=self.directory,  # type: ignore[arg-type]
             system_id=self.system_id, server="running" if self.running else "stopped",
             in_recovery=self.in_recovery if self.running else None, standby=self.standby, fresh=self.fresh,
@@ -160,7 +168,7 @@ class SimDatabase:
             self.unstreamed = 0.0
             return
         upstream = reach(self.upstream)
-        if upstream is not None and self.fits(upstream):
+        if upstream is not None and self.fits(upstream) and self.hangs != "stalled":
             self.unstreamed, self.timeline, self.standing = 0.0, upstream.timeline, "fits"
             self.wal.extend_from(upstream.wal)
         else:
@@ -175,6 +183,8 @@ class SimDatabase:
 
     def perform(self, order: Order, reach: Reach, random: Random) -> None:
         """What an order changes at the moment when it does; raises :class:`Failed`."""
+        if self.hangs and isinstance(order, DEAF):
+            raise Failed("the server does not take it in")
         match order:
             case Initialise():
                 assert self.directory in ("absent", "empty"), "I15: never over a database"
@@ -202,17 +212,15 @@ class SimDatabase:
             case Rewind(upstream) | Clone(upstream):
                 self._copy(self._source(upstream, reach), whole=isinstance(order, Clone))
             case StopFast() | StopImmediate():
-                self.running = False
+                self.kill()
             case Restart():
                 self._restart(order, reach, random)
             case Checkpoint():
-                if not self.running:
-                    raise Failed("the database did not answer")
+                self._need_server()
 
     def _restart(self, order: Restart, reach: Reach, random: Random) -> None:
         terms = order.terms
-        if not self.running:
-            raise Failed("no server runs")
+        self._need_server()
         if self._wanted(terms) == UNSTARTABLE:
             self.refused = (max(terms.version, self.told[0]), "there is not so much memory")
             return
@@ -241,6 +249,10 @@ class SimDatabase:
         newer = terms is not None and terms.version >= self.told[0]
         values = dict(terms.parameters) if newer and terms is not None else self.told[1]
         return values.get(WITH_RESTART, "100")
+
+    def _need_server(self) -> None:
+        if not self.running:
+            raise Failed("the database did not answer")
 
     def _need_standby(self) -> None:
         if not self.running or not self.in_recovery:

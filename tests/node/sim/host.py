@@ -298,7 +298,7 @@ class Host:
             self._look_at = again = self.frozen_until
             world.at(again, lambda: self._read_facts(again))
             return
-        facts = database.facts(lambda address: world.network.server(self, address), world.replicas(self))
+        facts = database.facts(lambda address: world.network.server(self, address), world.replicas(self), world.now)
         endings = self.endings
         self._look_at = at = world.now + world.random.uniform(*FACTS_SECONDS)
         world.at(at, lambda: self._facts_read(at, node, FactsRead(facts), endings))

@@ -12,7 +12,7 @@ import qluster.consensus.journal
 import qluster.node
 
 from sim.checks import converged
-from sim.strikes import STRIKES, end_pause, repair_host
+from sim.strikes import LATER, STRIKES, end_pause, repair_host
 from sim.world import BEGINNING, Faults, Violated, World
 
 FOUNDING_SECONDS = 60.0
@@ -123,7 +123,7 @@ def disturb(world: World) -> None:
     world.tell(f"{world.faults}")
     end = world.now + random.uniform(*FAULT_SECONDS)
     pause = random.choice([1.0, 4.0, 8.0])
-    chosen = random.sample(STRIKES, random.randint(3, len(STRIKES)))
+    chosen = random.sample(STRIKES, random.randint(3, len(STRIKES))) + (LATER if world.seed % 4 == 3 else [])
     weights = [weight for _, weight, _ in chosen]
     while world.now < end:
         name, _, strike = random.choices(chosen, weights)[0]
@@ -140,6 +140,8 @@ def heal(world: World) -> None:
     world.network.cut.clear()
     for host in world.hosts.values():
         host.lag = 1.0
+        if host.database is not None:
+            host.database.hangs = ""
         _see_to(world, host.ip)
     world.run(1.0)
     world.at(world.now + 10.0, lambda: _see_to_all(world))

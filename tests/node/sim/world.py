@@ -101,6 +101,7 @@ class World:
     """Everything, and its clock."""
 
     def __init__(self, seed: int, databases: int = 3, pools: int = 1, synchronous: str = "off") -> None:
+        self.seed = seed
         self.random = Random(seed)
         self.now = BEGINNING
         self.faults = Faults()

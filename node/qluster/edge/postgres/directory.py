@@ -84,6 +84,17 @@ class DataDirectory:
         except (FileNotFoundError, NotADirectoryError, UnicodeDecodeError):
             return False
 
+    def room(self) -> tuple[int | None, int | None]:
+        """Bytes that are free, and how large the disk is: the data's, or that of ``pg_wal`` where it has less."""
+        found = []
+        for place in (self.path, self.path / "pg_wal"):
+            try:
+                disk = os.statvfs(place)
+            except OSError:
+                continue
+            found.append((disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize))
+        return min(found, default=(None, None))
+
     # --- configuration ---
 
     def mark(self, *, standby: bool) -> None:

@@ -108,7 +108,8 @@ class Postgres:
         if isinstance(order, CheckSettings):
             return await check_settings(self._site, order)
         if isinstance(order, (StopFast, StopImmediate)):
-            await stop(self._site, fast=isinstance(order, StopFast))
+            force = isinstance(order, StopImmediate) and order.force
+            await stop(self._site, fast=isinstance(order, StopFast), force=force)
             return None
         if isinstance(order, Checkpoint):
             await checkpoint(self._site)

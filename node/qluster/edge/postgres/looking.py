@@ -13,6 +13,7 @@ from typing import Any
 
 from qluster.database.facts import Facts, Receiver, Replica, Slot
 from qluster.database.orders import Terms
+from qluster.database.room import full, shortage
 from qluster.database.settings import upstream_of
 from qluster.database.wal import position_of
 from qluster.edge.postgres.failure import PostgresFailed
@@ -52,6 +53,8 @@ SELECT r.in_recovery,
        w.pid AS receiver_pid,
        w.last_msg_send_time <> w.last_msg_receipt_time AS receiver_heard,
        (SELECT max(wait_event) FROM pg_stat_activity WHERE backend_type = 'startup') AS recovery_waits,
+       EXISTS (SELECT FROM pg_stat_activity WHERE wait_event_type = 'IO'
+                AND lower(wait_event) IN ('walwrite', 'walsync', 'walinitwrite', 'walinitsync')) AS wal_waits,
        ARRAY(SELECT ARRAY[s.name, current_setting(s.name)] FROM pg_settings s WHERE s.pending_restart
                 AND (s.sourcefile IS NOT NULL OR s.name IN (SELECT name FROM pg_file_settings WHERE error IS NOT NULL))
               ORDER BY s.name LIMIT 64) AS pending
@@ -77,11 +80,11 @@ SELECT slot_name AS name, active, restart_lsn::text AS position, coalesce(wal_st
 """
 
 ARCHIVE = """
-SELECT last_failed_wal AS file, failed_count AS failures,
+SELECT CASE WHEN last_failed_time > coalesce(last_archived_time, '-infinity') THEN last_failed_wal END AS file,
+       failed_count AS failures,
        (SELECT count(*) FROM pg_ls_archive_statusdir() WHERE name LIKE '%.ready')
            * pg_size_bytes(current_setting('wal_segment_size')) AS waiting
   FROM pg_stat_archiver
- WHERE last_failed_time IS NOT NULL AND (last_archived_time IS NULL OR last_failed_time > last_archived_time)
 """
 
 
@@ -90,9 +93,11 @@ class Look:
 
     def __init__(self, site: Site) -> None:
         self._site = site
-        self._streamed_at = self._answered_at = time.monotonic()
+        self._streamed_at = self._answered_at = self._moved_at = self._flushed_at = time.monotonic()
+        self._flushed: str | None = None
         self._last = Facts(directory="foreign")
         self._archive_failing = ""
+        self._short = 0
 
     async def facts(self) -> Facts:
         """What is there now. Whether a server runs is true even when the rest cannot be read."""
@@ -104,7 +109,20 @@ class Look:
         except (PostgresFailed, OSError) as failure:
             self._last = self._blind(str(failure))
         copied, size = self._site.copying
+        room, total = self._site.directory.room()
+        self._last = replace(self._last, room=room, room_total=total, segment_size=self._site.segment_size)
+        self._say_room()
         return self._last if copied is None else replace(self._last, copied=copied, copy_size=size)
+
+    def _say_room(self) -> None:
+        """In the log when that begins, gets worse and ends; the status has the figures all the time."""
+        short = shortage(self._last)
+        level = 2 if full(self._last) else 1 if short else 0
+        if level > self._short:
+            log.log(logging.ERROR if level > 1 else logging.WARNING, "database-disk-short %s", short)
+        elif level < self._short and not level:
+            log.info("database-disk-well free=%d", self._last.room or 0)
+        self._short = level
 
     def _blind(self, error: str) -> Facts:
         return replace(
@@ -129,7 +147,10 @@ class Look:
         except PostgresFailed as failure:
             return await self._silent(str(failure))
         site.served = True
-        facts = self._running(state, replicas, slots, self._archive_error(archive))
+        facts = replace(
+            self._running(state, replicas, slots, self._archive_error(archive)),
+            archive_waiting=archive[0]["waiting"] if archive else None,
+        )
         return replace(facts, starved=await self._starved()) if state["recovery_waits"] == PAUSED else facts
 
     async def _starved(self) -> bool:
@@ -140,7 +161,7 @@ class Look:
 
     def _archive_error(self, rows: list[Any]) -> str:
         """A sentence while the archive command fails, said in the log when that begins and ends."""
-        file = rows[0]["file"] if rows else ""
+        file = (rows[0]["file"] if rows else None) or ""
         if bool(file) != bool(self._archive_failing):
             if file:
                 log.error("archive-failing file=%s hint=finished WAL piles up, see the server's log", file)
@@ -183,6 +204,7 @@ class Look:
             unstreamed=self._unstreamed(streaming=False),
             silent=self._silence(),
             error=error,
+            **self._halted(),
             **self._remembered(control.system_id),
         )
 
@@ -254,9 +276,25 @@ class Look:
             held=held,
             version=state["version"],
             paused=state["paused"],
-            halted=site.server.halted,
+            stalled=self._stall(state),
+            **self._halted(),
             **facts,
         )
+
+    def _halted(self) -> dict[str, Any]:
+        now, halted = time.monotonic(), self._site.server.halted
+        self._moved_at = self._moved_at if halted else now
+        return {"halted": halted, "halted_for": now - self._moved_at}
+
+    def _stall(self, state: Any) -> float:
+        """Seconds since WAL last came to the disk while somebody waits for that; a wait that ends in between is none.
+
+        What sleeps in the kernel for a disk that hangs says so nowhere else: questions are answered from memory.
+        """
+        now, flushed = time.monotonic(), state["flushed"]
+        if not state["wal_waits"] or flushed != self._flushed:
+            self._flushed, self._flushed_at = flushed, now
+        return now - self._flushed_at
 
     def _silence(self) -> float:
         """Seconds since a server that had answered last did; one that still starts is not silent."""

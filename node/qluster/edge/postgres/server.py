@@ -22,7 +22,7 @@ from qluster.database.settings import FILE_NAME
 from qluster.edge.postgres.failure import PostgresFailed
 from qluster.edge.postgres.holder import KILLED
 from qluster.edge.postgres.programs import Programs
-from qluster.edge.process import ended, finished, halted, start_ticks, watch
+from qluster.edge.process import asleep, ended, finished, halted, start_ticks, watch
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +35,8 @@ KILL_LIMIT = 5.0
 """Seconds for the kernel to remove what was killed."""
 HOLDER_LIMIT = 5.0
 """Seconds for the holder to start the server, or to follow it to its end: a tenth of a second on a busy host."""
+ASLEEP_LIMIT = 0.5
+"""The same where one of them sleeps in the kernel: until its disk goes on, and no client hears of it any more."""
 ORPHAN_GRACE = 0.5
 """Seconds for the children of a dead postmaster to notice; a new server cannot start before they go."""
 
@@ -257,9 +259,9 @@ class Server:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(ORPHAN_GRACE):
                     await asyncio.gather(*(ended(pid) for pid in orphans))
-        for orphan in self._processes():
-            log.warning("database-orphan pid=%d directory=%s", orphan, self._data_dir)
-            await _end(orphan, [])
+        if orphans := self._processes():
+            log.warning("database-orphans pids=%s directory=%s", ",".join(map(str, orphans)), self._data_dir)
+            await _end_all(orphans)
 
     def leftover(self) -> int | None:
         """The living postmaster that postmaster.pid names."""
@@ -332,4 +334,26 @@ async def _end(pid: int, steps: list[tuple[signal.Signals, float]]) -> None:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(ended(pid), limit)
     if start_ticks(pid) == ticks:
-        raise PostgresFailed(f"process {pid} of an earlier server is killed and does not go: look at its disk")
+        raise _Lasting(pid)
+
+
+async def _end_all(pids: list[int]) -> None:
+    """Kill them all before any is waited for: one that sleeps in the kernel must not spare the others."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    limit = ASLEEP_LIMIT if any(asleep(pid) for pid in pids) else KILL_LIMIT
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(limit):
+            await asyncio.gather(*(ended(pid) for pid in pids))
+    lasting = [pid for pid in pids if start_ticks(pid) is not None]
+    if lasting:
+        raise _Lasting(lasting[0])
+
+
+class _Lasting(PostgresFailed):
+    """It goes when its disk goes on, and returns to no client before; nothing new is started meanwhile."""
+
+    def __init__(self, pid: int) -> None:
+        super().__init__(f"process {pid} of the former server is killed and does not go: look at its disk",
+                         passing=True)  # fmt: skip

@@ -88,6 +88,8 @@ class Site:
         """Version of the parameters with which the server did not start, and why; "" when it does."""
         self.receiver_seen = (0, 0.0)
         """Process id of the WAL receiver, and since when it is seen streaming."""
+        self.segment_size = 16 << 20
+        """Of WAL, as the control file last said."""
         self.copying: tuple[int | None, int | None] = (None, None)
         """Bytes of the copy that have come, and that will have come; None: none is being made, or not known."""
         self.slotless = False
@@ -168,6 +170,7 @@ class Site:
         control = await self.programs.control(path)
         if path == self.directory.path:
             self._control = (stamp, control)
+            self.segment_size = control.segment_size
         return control
 
     # --- configuration ---

@@ -231,7 +231,11 @@ async def checkpoint(site: Site) -> None:
         session.drop()
 
 
-async def stop(site: Site, *, fast: bool) -> None:
-    """Stop the server, if one runs."""
+async def stop(site: Site, *, fast: bool, force: bool = False) -> None:
+    """Stop the server, if one runs; by ``force`` one that would not hear."""
     site.session.drop()
-    await site.server.stop(fast=fast)
+    if force:
+        site.server.stopping = True
+        await site.server.kill()
+    else:
+        await site.server.stop(fast=fast)
