@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from database.test_settings import DATABASE
 from edge.postgres_world import PGBACKREST, Host, World, until, worlds
 from edge.test_backups import all_archived, rows, seen_by
 from edge.test_postgres import founded
+from qluster.config import Backup
 from qluster.edge import archive, backrest
 from qluster.edge.postgres import backrest as running
 from qluster.edge.postgres.repository import RepositoryBusy, RepositoryFailed
@@ -156,3 +158,16 @@ async def test_an_encrypted_repository_is_read_and_one_that_was_changed_is_told(
     file.write_bytes(b"9")
     faults = await (await seen_by(world, host, **changes)).check(backup)
     assert len(faults) == 1 and "it is invalid: 1 of" in faults[0]
+
+
+def test_its_file_is_written_on_a_host_that_lost_everything(tmp_path: Path) -> None:
+    """A recovery begins where not even the state directory is there."""
+    values = dict.fromkeys(("found_from", "found_target", "found_system_id", "found_dir", "found_archive_dir"))
+    settings = Backup(dir="/backup", interval=0.0, keep=1, keep_for=0.0, compression=0, tool="pgbackrest", **values)
+    rest = running.BackRest(settings, DATABASE, str(tmp_path / "no" / "state"), 42)
+    rest.prepare()
+    assert rest.stanza == "qluster-42" and rest.file.stat().st_mode & 0o777 == 0o600
+    before = rest.file.stat().st_mtime_ns
+    rest.prepare()
+    assert rest.file.stat().st_mtime_ns == before and "repo1-path=/backup" in rest.file.read_text()
+    assert rest.directory == "/backup" and rest.way_to(("10.0.0.1", 5432)) == []

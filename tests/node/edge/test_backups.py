@@ -34,6 +34,8 @@ async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
 
 
 both_tools = pytest.mark.parametrize("world", ["plain", "pgbackrest"], indirect=True)
+LONG = pytest.mark.skipif(not os.environ.get("QLUSTER_FULL_TESTS"), reason="the second tool: QLUSTER_FULL_TESTS=1")
+both_at_length = pytest.mark.parametrize("world", ["plain", pytest.param("pgbackrest", marks=LONG)], indirect=True)
 
 
 async def repository(world: World, host: Host, **changes: object) -> PlainRepository:
@@ -172,7 +174,7 @@ async def test_everything_acknowledged_comes_back_after_all_hosts_are_gone(world
         await choose_from(repo, target_of("lsn 0/28"))
 
 
-@both_tools
+@both_at_length
 async def test_a_gap_in_the_archive_is_told_and_no_recovery_ends_there_unasked(world: World) -> None:
     primary = await founded(world)
     repo = await seen_by(world, primary)

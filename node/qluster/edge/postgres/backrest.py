@@ -23,6 +23,8 @@ QUICK_LIMIT = 120.0
 OUTPUT_MAX = 64 << 20
 """Bytes of an answer: half a million names of WAL files."""
 FILE_MAX = 1 << 20
+ROOM_LEAST = 64 << 20
+"""Bytes; with less free, or one in a hundred, a file that cannot be written means a full disk."""
 SEEN = ".seen"
 """What stands beside the configuration file when its stanza was seen; ``edge/backrest.py`` knows it too."""
 LOCKED = 50
@@ -50,7 +52,7 @@ class BackRest:
     def prepare(self) -> None:
         """Write its configuration file where it has changed; raises :class:`RepositoryFailed`."""
         text = self._text().encode()
-        self._folder.mkdir(mode=0o700, exist_ok=True)
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with contextlib.suppress(FileNotFoundError):
             if self.file.read_bytes() == text:
                 return
@@ -142,10 +144,25 @@ class BackRest:
         if ended.code == LOCKED:
             raise RepositoryBusy(f"another command of pgBackRest is at work: {sentence(ended.code, ended.errors)}")
         if ended.code != 0:
-            raise RepositoryFailed(f"pgbackrest {command} failed: {sentence(ended.code, ended.errors)}")
+            raise RepositoryFailed(
+                f"pgbackrest {command} failed: {sentence(ended.code, ended.errors)}{self._room(ended.errors)}"
+            )
         if ended.truncated:
             raise RepositoryFailed(f"pgbackrest {command} answered more than {OUTPUT_MAX} bytes")
         return ended.output
+
+    def _room(self, said: str) -> str:
+        """It says what it could not write, and not that the disk is full."""
+        directory = self.directory
+        if "unable to write" not in said or not os.path.isdir(directory):
+            return ""
+        room = os.statvfs(directory)
+        free = room.f_bavail * room.f_frsize
+        if free > max(ROOM_LEAST, room.f_blocks * room.f_frsize // 100):
+            return ""
+        size = room.f_blocks * room.f_frsize
+        return (f". No space left on device: {free} of {size} bytes are free in {directory}; make "
+                "room, or keep less by backup.keep and backup.keep-for")  # fmt: skip
 
     async def _start(self, words: Sequence[str], limit: float) -> Ended:
         environment = {"PATH": "/usr/bin:/bin", "HOME": "/", "LC_ALL": "C", "TZ": "UTC"}
