@@ -209,8 +209,10 @@ class Governing:
             alive=frozenset(member.node for member in members if node.alive(member.node, now)),
             own=node.hosting.position(now), intact=node.keeper.intact(node.state.system_id, now),
             system_id=facts.system_id if facts else None, awaits_founding=node.config.database is not None,
-            node_timeout=cluster.node_timeout, retry=cluster.replication_retry_interval, mode=cluster.synchronous,
-            strict=cluster.synchronous_strict, maximum_lag=cluster.maximum_lag,
+            node_timeout=cluster.node_timeout, retry=cluster.replication_retry_interval,
+            mode="off" if node.hosting.follows_outside else cluster.synchronous,
+            strict=cluster.synchronous_strict,
+            maximum_lag=cluster.maximum_lag, standby=node.hosting.follows_outside,
             heard=node.reports.heard_at, wal_rate=node.reports.wal_rate,
             answering=frozenset(member.node for member in members if node.qraft.answers(member.node)),
             report=node.reports.last, own_database=node.keeper.status() if node.config.database is not None else None,
@@ -257,10 +259,12 @@ class Governing:
         return max(self._node.config.cluster.node_timeout, RESTART_PATIENCE)
 
     def _watch_primary(self, scene: Scene, now: float) -> None:
-        """A primary that will not run is given up for another node's, when there is one."""
+        """A primary that will not run is given up for another node's, when there is one; so is a standby that leads."""
         node, facts = self._node, self._node.keeper.facts
         stood = standing(facts) if facts is not None else 0.0
-        if node.keeper.wanted.kind != "primary" or (node.keeper.serving and not stood) or self.handing_over:
+        standby = node.keeper.wanted.kind == "outside" and scene.state.reign is not None
+        well = (node.keeper.readable if standby else node.keeper.serving) and not stood
+        if (node.keeper.wanted.kind != "primary" and not standby) or well or self.handing_over:
             self._unwritable_since = None
             return
         if self._unwritable_since is None:
@@ -274,7 +278,14 @@ class Governing:
         fault = node.keeper.fault or "the primary did not come up in time"
         log.warning("primary-given-up node=%d successor=%d reason=%s", node.me, target, fault)
         node.keeper.mark_unfit(fault, now)
-        self.ask_hand_over(target, now)
+        self._pass_on(target, now)
+
+    def _pass_on(self, target: int, now: float) -> None:
+        """Another node is to lead at once."""
+        if self._node.hosting.follows_outside:
+            self._perform(Transfer(target), now)  # nobody writes: there is nothing to be stopped before
+        else:
+            self.ask_hand_over(target, now)
 
     def no_room(self) -> str:
         """Why nothing more can be taken on for clients, "" when it can: the disks of too many nodes are full."""
@@ -312,7 +323,7 @@ class Governing:
         self._gave_way_at = now
         log.warning("gives-way node=%d successor=%d reason=%s", node.me, target,
                     node.short or node.keeper.fault)  # fmt: skip
-        self.ask_hand_over(target, now)
+        self._pass_on(target, now)
 
     # --- stopping ----------------------------------------------------------------------------
 

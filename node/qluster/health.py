@@ -33,6 +33,8 @@ def health(node: Node, now: float) -> Health:
         leader=leader,
         leader_at=(member.ip, member.api_port, member.db_port) if member is not None else None,
         may_write=node.hosting.may_write(now),
+        standby=node.hosting.follows_outside,
+        leads_standby=node.keeper.wanted.kind == "outside" and reign is not None,
         down=node.me in node.state.down,
         covered=_covered(node),
         patience=node.config.cluster.node_timeout,
@@ -62,6 +64,10 @@ def _database(node: Node, now: float) -> DatabaseHealth:
         if standby and reign is not None
         else None
     )
+    size, seconds = (behind.size, behind.seconds) if behind is not None else (None, None)
+    known_ago = behind.known_ago if behind is not None else None
+    if node.hosting.follows_outside:
+        size, seconds, known_ago = _behind_outside(node, now)
     return DatabaseHealth(
         role=role_of(facts),
         doing=keeper.state,
@@ -74,10 +80,35 @@ def _database(node: Node, now: float) -> DatabaseHealth:
         paused=facts.paused or facts.starved,
         balanced=not config.no_load_balance,
         streamed_ago=_ago(keeper.streamed_at, now),
-        lag_bytes=behind.size if behind is not None else None,
-        lag_seconds=behind.seconds if behind is not None else None,
-        lag_known_ago=behind.known_ago if behind is not None else None,
+        lag_bytes=size,
+        lag_seconds=seconds,
+        lag_known_ago=known_ago,
     )
+
+
+def _behind_outside(node: Node, now: float) -> tuple[int | None, float | None, float | None]:
+    """Bytes and seconds behind the installation outside, as far as is known here, and since when it is.
+
+    Each node hears from whom it follows how far that one is, and from the node that leads how far those outside are.
+    """
+    keeper, reign, facts = node.keeper, node.state.reign, node.keeper.facts
+    assert facts is not None, "asked of a database that was looked at"
+    said = [facts.ahead]
+    known_ago = _ago(keeper.streamed_at, now)
+    if reign is not None and reign.node != node.me:
+        report, heard_at = node.reports.last(reign.node), node.reports.heard_at(reign.node)
+        database = report.database if report is not None else None
+        said.append(database.ahead if database is not None else None)
+        fresh = database is not None and database.streaming and known_ago is not None and heard_at is not None
+        known_ago = max(known_ago or 0.0, now - (heard_at or 0.0)) if fresh else None
+    newest = max((one for one in said if one is not None), default=None)
+    size = lag_of(newest, facts.replayed)
+    return size, known_ago if size == 0 else None, known_ago
+
+
+def lag_of(ahead: int | None, replayed: int | None) -> int | None:
+    """Bytes of WAL that whom it follows had by its last word, and that are not replayed here; None: not known."""
+    return max(0, ahead - replayed) if ahead is not None and replayed is not None else None
 
 
 def _ago(at: float, now: float) -> float | None:

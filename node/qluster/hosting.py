@@ -20,8 +20,9 @@ from qluster.cluster.commands import Guarantee, Reign
 from qluster.cluster.database_settings import DatabaseSettings
 from qluster.cluster.messages import PositionReply
 from qluster.cluster.synchronous import shown_is_safe, standby_name, waits_for
+from qluster.config import Cluster
 from qluster.consensus.members import Members
-from qluster.database.orders import Look, Terms
+from qluster.database.orders import Look, Outside, Terms
 from qluster.database.plan import Kind, Wanted
 from qluster.database.slots import Reached
 from qluster.events import Address, Job, JobEnded, Repoint
@@ -50,7 +51,7 @@ class Hosting:
         self._node = node
         self._asked = 0
         self._steady = Steady()
-        self._known_terms: tuple[Members, tuple[Guarantee, ...], DatabaseSettings, Terms] | None = None
+        self._known_terms: tuple[tuple[Members, tuple[Guarantee, ...], DatabaseSettings, Cluster], Terms] | None = None
         self._look: int | None = None
         self._looked_for = 0
         self._look_until = -inf
@@ -64,6 +65,15 @@ class Hosting:
         """No primary runs here, and none is being started."""
         keeper = self._node.keeper
         return self._node.config.database is None or (keeper.settled and not keeper.primary_possible)
+
+    @property
+    def follows_outside(self) -> bool:
+        """Nothing is written in this cluster: an installation outside is followed.
+
+        By the log; what a file says counts only for a founding, as long as the log says nothing at all.
+        """
+        state = self._node.state
+        return state.follows_outside if state.name else bool(self._node.config.cluster.standby_of)
 
     def reigns(self) -> bool:
         """The reign in force is this node's, begun in the term in which it leads."""
@@ -172,15 +182,21 @@ class Hosting:
         terms = self.terms()
         if reign is None:
             leads = qraft.role == "leader" and qraft.ready
-            return Wanted("found", terms=terms) if leads else Wanted("stopped")
+            kind: Kind = "outside" if self.follows_outside else "found"
+            return Wanted(kind, terms=terms) if leads else Wanted("stopped")
         if node.state.pause.active:
             return self._paused(reign, terms, now)
+        if reign.standby != self.follows_outside:
+            # What was followed is followed no more, and who is to be primary is not chosen yet.
+            return Wanted("detached", reign.number, None, reign.system_id, None, terms)
+        if self.reigns() and reign.standby:
+            return self._outside(reign, terms)
         if self.reigns():
             # Without a lease the guard ends what runs; what is not yet running must not be started after that.
             held = qraft.lease_until > now and not node.governing.handing_over
             kind = "primary" if held else "stopped"
             return Wanted(
-                kind,  # type: ignore[arg-type]
+                kind,
                 reign.number, None, reign.system_id, self._since(), terms, self._turn(), reign.branch,
                 reached=self._reached(), shows=shown_is_safe(node.state.guarantees, node.me),
             )  # fmt: skip
@@ -195,6 +211,14 @@ class Hosting:
             )  # fmt: skip
         return Wanted("detached", reign.number, None, reign.system_id, None, terms)
 
+    def _outside(self, reign: Reign, terms: Terms, *, paused: bool = False) -> Wanted:
+        """This node follows, for all others, the installation outside."""
+        turn, kind = 0 if paused else self._turn(), "outside" if terms.outside is not None else "detached"
+        return Wanted(
+            kind,  # type: ignore[arg-type]
+            reign.number, None, reign.system_id, None, terms, turn, reached=self._reached(), paused=paused,
+        )  # fmt: skip
+
     def _turn(self) -> int:
         """The entry that gave the server here its turn to restart; 0: it is not its turn."""
         database = self._node.state.database
@@ -203,6 +227,8 @@ class Hosting:
     def _paused(self, reign: Reign, terms: Terms, now: float) -> Wanted:
         """In a pause the reign binds in any term: what would be done is shown, and nothing of it is done."""
         upstream = self._database_of(reign.node)
+        if reign.node == self._node.me and reign.standby:
+            return self._outside(reign, terms, paused=True)
         if reign.node == self._node.me:
             return Wanted(
                 "primary", reign.number, None, reign.system_id, self._since(), terms, branch=reign.branch,
@@ -227,17 +253,25 @@ class Hosting:
     def terms(self) -> Terms:
         """What the log asks of any server that runs here."""
         state, settled, known = self._node.state, self._node.settled, self._known_terms
-        guarantees, database = state.guarantees, state.database
-        if known is None or known[0] is not settled or known[1] is not guarantees or known[2] is not database:
+        guarantees, database, cluster = state.guarantees, state.database, self._node.config.cluster
+        basis = settled, guarantees, database, cluster
+        if known is None or any(one is not other for one, other in zip(known[0], basis, strict=True)):
             members = sorted(member.ip for member in settled if member.db_port is not None)
             standbys, needed = waits_for(guarantees[-1] if guarantees else None)
             terms = Terms(
                 standby_name(self._node.me), tuple(members), standbys, needed, True,
                 database.version, tuple(sorted(database.values.items())), database.restart_index,
                 others=tuple(standby_name(number) for number in self._others()),
+                outside=self._installation(cluster),
             )  # fmt: skip
-            self._known_terms = known = settled, guarantees, database, terms
-        return known[3]
+            self._known_terms = known = basis, terms
+        return known[1]
+
+    def _installation(self, cluster: Cluster) -> Outside | None:
+        """What is followed outside."""
+        if not self.follows_outside or not cluster.standby_of:
+            return None
+        return Outside(cluster.standby_of, cluster.name, cluster.standby_slot)
 
     def _others(self) -> list[int]:
         """The other nodes with a database."""
@@ -313,7 +347,9 @@ class Hosting:
             heard = node.alive(member.node, now) and member.node not in node.state.down
             if address is not None and heard and report is not None and report.database is not None:
                 candidates[address] = report.database
-        seen = Reading(candidates, primary, self._database_of(node.state.reign.node))
+        # Who leads a standby cluster is read from like all others: nobody writes there.
+        reigns = None if node.state.reign.standby else self._database_of(node.state.reign.node)
+        seen = Reading(candidates, primary, reigns)
         return node.pointing.readers(seen, pool.read_only_maximum_lag, fallback=pool.read_only_fallback)
 
     @property

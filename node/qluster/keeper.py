@@ -13,13 +13,16 @@ from qluster.database.facts import Facts
 from qluster.database.failures import Failures
 from qluster.database.orders import (
     Clone,
+    CloneOutside,
     Follow,
+    FollowOutside,
     Initialise,
     KeepSlots,
     Order,
     Promote,
     Restart,
     Rewind,
+    RewindOutside,
     StartPrimary,
     StartStandby,
 )
@@ -43,6 +46,8 @@ STATES: dict[str, str] = {
     "Clone": "cloning",
     "Restart": "restarting",
     "Rewind": "rewinding",
+    "CloneOutside": "cloning",
+    "RewindOutside": "rewinding",
     "Promote": "promoting",
     "StartPrimary": "starting",
     "StartStandby": "starting",
@@ -122,6 +127,11 @@ class Keeper:
             and self.wanted.kind == "primary"
         )
 
+    @property
+    def readable(self) -> bool:
+        """The server runs as a standby and answers."""
+        return self.facts is not None and self.facts.server == "running" and self.facts.in_recovery is True
+
     def look(self, facts: Facts, now: float) -> None:
         """Take new facts."""
         if self.facts is not None and full(self.facts) and not full(facts):
@@ -130,7 +140,7 @@ class Keeper:
         self._stale = False
         if facts.in_recovery is not None:
             self.looked_at = now
-        if facts.receiver == "streaming" and self.wanted.kind == "follow" and facts.upstream in _places(self.wanted):
+        if facts.receiver == "streaming" and facts.upstream in _places(self.wanted):
             self.streamed_at = now
         unknown = facts.stray and facts.in_recovery is None and facts.system_id == self.wanted.system_id
         if facts.in_recovery is False or unknown:
@@ -173,7 +183,7 @@ class Keeper:
         self._job, self._stale = None, True
         if event.error is None:
             self._failures.succeeded(order)
-            if isinstance(order, Rewind) and isinstance(event.result, int):
+            if isinstance(order, Rewind) and isinstance(event.result, int) and order.terms.outside is None:
                 self.left_behind = self.wanted.reign, event.result
         else:
             # For want of room anything may fail, and nothing is wrong with what lies here.
@@ -198,7 +208,7 @@ class Keeper:
         facts = self.facts
         if facts is None or self.wanted.kind != "detached":
             return None
-        if isinstance(self._job.order if self._job else None, (Clone, Rewind, Initialise)):
+        if isinstance(self._job.order if self._job else None, (Clone, Rewind, Initialise, CloneOutside, RewindOutside)):
             return Position(facts.system_id or 0, 0, 0, "the database is being copied")
         if not self.settled:
             return None
@@ -241,6 +251,7 @@ class Keeper:
             replayed=facts.replayed,
             streaming=facts.receiver == "streaming",
             upstream=facts.upstream,
+            ahead=facts.ahead,
             pending_restart=bool(facts.pending),
             pending=dict(facts.pending),
             held=facts.held,
@@ -276,13 +287,18 @@ class Keeper:
 
 
 def _places(wanted: Wanted) -> list[str]:
-    """Whom it may stream from, as a server writes it: the primary, or the replica in its place."""
+    """Whom it may stream from, as a server writes it: the primary, or the replica in its place; or those outside."""
+    if wanted.kind == "outside" and wanted.terms.outside is not None:
+        return [f"{host}:{port}" for host, port in wanted.terms.outside.addresses]
+    if wanted.kind != "follow":
+        return []
     return [f"{address[0]}:{address[1]}" for address in (wanted.upstream, wanted.via) if address is not None]
 
 
 def _purpose(wanted: Wanted) -> tuple[object, ...]:
     """What makes a want another want: not the terms, which change with the membership."""
-    return wanted.kind, wanted.reign, wanted.upstream, wanted.system_id
+    outside = wanted.terms.outside if wanted.kind == "outside" else None
+    return wanted.kind, wanted.reign, wanted.upstream, wanted.system_id, outside
 
 
 def _pointless(order: object, wanted: Wanted) -> bool:
@@ -293,8 +309,15 @@ def _pointless(order: object, wanted: Wanted) -> bool:
     match order:
         case Clone() | Rewind():
             return wanted.kind == "stopped" or (wanted.kind == "follow" and wanted.upstream != order.upstream)
+        case CloneOutside() | RewindOutside() | FollowOutside():
+            # A copy of the database outside is as good for whoever follows another node in the end.
+            whole = isinstance(order, CloneOutside)
+            kinds = ("outside", "detached", "follow") if whole else ("outside",)
+            return wanted.kind not in kinds or wanted.terms.outside != order.terms.outside
         case Promote() | StartPrimary():
             return wanted.kind != "primary" or wanted.reign != order.reign
+        case Restart(None, 0):
+            return wanted.kind != "outside"
         case Restart(None, reign):
             return wanted.kind != "primary" or wanted.reign != reign
         case Follow() if order.via is not None and order.via != wanted.via:
@@ -305,7 +328,7 @@ def _pointless(order: object, wanted: Wanted) -> bool:
         case Initialise():
             return wanted.kind == "stopped"
         case KeepSlots():
-            return wanted.kind not in ("follow", "primary")
+            return wanted.kind not in ("follow", "outside", "primary")
     return False
 
 

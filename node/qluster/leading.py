@@ -99,6 +99,8 @@ class Scene:
     """The reign in force was declared over by this node, which may not go on with it."""
     found_at: tuple[int, int] = (1, 0)
     """Timeline and position of a database that was recovered for a founding."""
+    standby: bool = False
+    """Nothing is written here: an installation outside is followed."""
     withheld: str = ""
     """Why no reign is begun here, for people: a pause."""
 
@@ -125,6 +127,8 @@ class Leading:
     _measured: int = 0
     """The reign for which it was proposed to note what was left behind."""
     _wake_at: float = inf
+    _void: bool = False
+    """The reign in force is that of a standby, and its time is over."""
 
     def __post_init__(self) -> None:
         self._succession = Succession(self.term, self.began)
@@ -183,6 +187,7 @@ class Leading:
             # Whoever is heard from then on has as much time to answer as at the begin of a term.
             self._succession.began = scene.now
             return []
+        self._void = self._begin_anew(scene)
         match self._succession.decide(self.view(scene)):
             case reigning.Wait(reason, until):
                 self.reason, self._wake_at = reason, until
@@ -201,6 +206,17 @@ class Leading:
                 self._begun, self.reason = reign.number, ""
                 return [Propose(reign)]
         return []
+
+    def _begin_anew(self, scene: Scene) -> bool:
+        """Whether the reign in force binds nobody any more, because nothing outside is followed now.
+
+        Then all are asked anew, in the same term: what they said before was said while they followed.
+        """
+        reign = scene.state.reign
+        void = reign is not None and reign.standby and not scene.standby
+        if void and not self._void:
+            self._succession = Succession(self.term, scene.now)
+        return void
 
     def primary_away(self) -> None:
         """The primary of this reign does not run now."""
@@ -238,6 +254,7 @@ class Leading:
             reigns=tuple(scene.state.reigns),
             guarantees=scene.state.guarantees,
             mode=scene.mode,
+            standby=scene.standby,
             databases=databases,
             waitable=waited_for(scene),
             priorities={member.node: member.tags.priority for member in scene.members if member.tags},
@@ -394,9 +411,13 @@ def _unseen(scene: Scene, reign: Reign | None) -> float | None:
 
 
 def _primary_seen(scene: Scene, reign: Reign | None) -> tuple[int, int] | None:
-    """Where the former primary's WAL ended when it was last heard."""
+    """Where the former primary's WAL ended when it was last heard; of a standby cluster: that of the one outside."""
     report = scene.report(reign.node) if reign else None
     database = report.database if report else None
+    if reign is not None and reign.standby:
+        database = scene.own_database if reign.node == scene.me else database
+        known = database is not None and database.timeline is not None and database.ahead is not None
+        return (database.timeline or 0, database.ahead or 0) if known and database is not None else None
     if database is None or database.timeline is None or database.position is None:
         return None
     return database.timeline, database.position

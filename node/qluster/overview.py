@@ -15,9 +15,10 @@ from qluster.cluster.commands import Guarantee
 from qluster.cluster.pause import Pause
 from qluster.cluster.switchover import Switching
 from qluster.config import Config, shared
+from qluster.config.addresses import place_text
 from qluster.consensus.members import Member
 from qluster.consensus.settings import Settings
-from qluster.health import health
+from qluster.health import health, lag_of
 from qluster.status import (
     ClusterStatus,
     EndedStatus,
@@ -27,6 +28,7 @@ from qluster.status import (
     PauseStatus,
     PlanStatus,
     ReignStatus,
+    StandbyStatus,
     Status,
     SwitchoverStatus,
     TagsStatus,
@@ -95,10 +97,17 @@ def headline(node: Node, now: float) -> str:
     if qraft.role != "leader":
         words.append(f"leader {qraft.leader}" if qraft.leader is not None else "no leader")
     if node.config.database is not None:
-        words.append("primary, may be written to" if node.hosting.may_write(now) else node.keeper.status().role)
+        words.append(_database_word(node, now))
     if node.config.pool is not None:
         words.append(f"pool -> {node.pointing.status.target or 'nobody'}")
     return ", ".join(words) + (f": {_message(node)}" if _message(node) else "")
+
+
+def _database_word(node: Node, now: float) -> str:
+    if node.hosting.may_write(now):
+        return "primary, may be written to"
+    follows = f" of {node.keeper.status().upstream}, outside" if node.keeper.wanted.kind == "outside" else ""
+    return node.keeper.status().role + follows
 
 
 def _own(node: Node, now: float) -> OwnStatus:
@@ -165,6 +174,7 @@ def _cluster(node: Node, now: float) -> ClusterStatus:
             bound_bytes=reign.bound_bytes,
             accepted=reign.accepted,
             left_bytes=reign.left_bytes,
+            standby=reign.standby,
         ),
         guarantee=_guarantee(node.state.guarantees),
         database_system_id=node.state.system_id,
@@ -172,7 +182,25 @@ def _cluster(node: Node, now: float) -> ClusterStatus:
         database_restart=node.configuring.restart(),
         switchover=_switchover(node.state.switching),
         pause=_pause(node.state.pause),
+        standby=_standby(node, now),
     )
+
+
+def _standby(node: Node, now: float) -> StandbyStatus | None:
+    """Whom this cluster follows, by the last word of the node that does."""
+    if not node.hosting.follows_outside:
+        return None
+    of, reign = ", ".join(place_text(*place) for place in node.config.cluster.standby_of), node.state.reign
+    if reign is None:
+        return StandbyStatus(of=of, node=None, error=_message(node))
+    report = node.hosting.report(now) if reign.node == node.me else node.reports.last(reign.node)
+    database = report.database if report is not None else None
+    if database is None:
+        return StandbyStatus(of=of, node=reign.node, error=f"node {reign.node} has not reported yet")
+    return StandbyStatus(
+        of=of, node=reign.node, upstream=database.upstream, streaming=database.streaming,
+        lag_bytes=lag_of(database.ahead, database.replayed), error=database.error,
+    )  # fmt: skip
 
 
 def _switchover(switching: Switching) -> SwitchoverStatus:

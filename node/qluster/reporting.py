@@ -132,7 +132,7 @@ def _lasting(report: Report) -> Report:
         slots = tuple(msgspec.structs.replace(slot, held_bytes=0) for slot in database.slots)
         slots = tuple(sorted(slots, key=lambda slot: slot.name))
         database = msgspec.structs.replace(
-            database, position=None, replayed=None, slots=slots, copied_bytes=None,
+            database, position=None, replayed=None, ahead=None, slots=slots, copied_bytes=None,
             room_bytes=None, room_error=bool(database.room_error),
             archive_waiting_bytes=None, archive_error=bool(database.archive_error),
         )  # fmt: skip

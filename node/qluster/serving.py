@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from qluster import pausing, wishes
+from qluster import outlying, pausing, wishes
 from qluster.clients import (
     Busy,
     ClientRequest,
@@ -261,6 +261,10 @@ def _change_settings(node: Node, request: SettingsChangeRequested, now: float) -
         changed = with_changes(node.config, changes)
     except ConfigErrors as errors:
         return Refused(next(iter(changes)) if len(changes) == 1 else "", str(errors))
+    refusal = outlying.stands_against(node, changes, changed)
+    if refusal is not None:
+        return refusal
+    changes = outlying.canonical(changes, changed)
     if any(name in RULE_KEYS for name in changes):
         rule = changed.cluster
         members = msgspec.structs.replace(
@@ -269,7 +273,7 @@ def _change_settings(node: Node, request: SettingsChangeRequested, now: float) -
         if members != node.qraft.members:
             node.qraft.change_members(members, now)
     restart = needs_restart(changes)
-    detail: dict[str, object] = {"changed": changes, "needs_restart": restart}
+    detail: dict[str, object] = {"changed": changes, "needs_restart": restart, **outlying.known(node, changes)}
     outcome = _propose(node, request, commands.SettingsChanged(changes), now, detail)
     node.settings_proposed = (node.qraft.last_index, node.qraft.term)
     return outcome
@@ -282,6 +286,8 @@ def _change_leader(node: Node, request: LeaderChangeRequested | PlanDropRequeste
     if isinstance(request, PlanDropRequested):
         dropped = wishes.drop(node, now)
         return dropped if isinstance(dropped, Done) else _propose(node, request, dropped, now, {"changed": True})
+    if node.hosting.follows_outside:
+        return outlying.hand_over(node, request, now)
     if request.at is None:
         return wishes.begin(node, request, now)
     planned = wishes.plan(node, request, now)

@@ -36,6 +36,8 @@ class DatabaseStatus(Struct, frozen=True, kw_only=True):
     replayed: int | None = None
     streaming: bool = False
     upstream: str | None = None
+    ahead: int | None = None
+    """Where the WAL of whom it follows ended, by its last word; None: it has said nothing yet."""
     pending_restart: bool = False
     pending: dict[str, str] = field(default_factory=dict)
     """Parameters that wait for a restart, with the value in force until then."""
@@ -152,6 +154,8 @@ class ReignStatus(Struct, frozen=True, kw_only=True):
     """An operator accepted that something is lost."""
     left_bytes: int | None = None
     """What the former primary gave up when it came back; None: it did not yet, or was copied anew."""
+    standby: bool = False
+    """It has no primary: its node follows an installation outside."""
 
 
 class GuaranteeStatus(Struct, frozen=True, kw_only=True):
@@ -209,6 +213,22 @@ class PauseStatus(Struct, frozen=True, kw_only=True):
     """Log index of the last pause or resume."""
 
 
+class StandbyStatus(Struct, frozen=True, kw_only=True):
+    """The installation outside that is followed while nothing is written here."""
+
+    of: str
+    """Its databases, as configured."""
+    node: int | None
+    """The node that follows it; None: nobody does yet."""
+    upstream: str | None = None
+    """The database outside that this node follows."""
+    streaming: bool = False
+    lag_bytes: int | None = None
+    """WAL that this one had by its last word, and that is not replayed here; None: not known."""
+    error: str = ""
+    """Why it is not followed, "" when it is."""
+
+
 class ClusterStatus(Struct, frozen=True, kw_only=True):
     """The cluster as this node sees it."""
 
@@ -237,6 +257,8 @@ class ClusterStatus(Struct, frozen=True, kw_only=True):
     switchover: SwitchoverStatus = SwitchoverStatus()
     pause: PauseStatus | None = None
     """None: nothing is paused, and nothing waits for the end of a pause."""
+    standby: StandbyStatus | None = None
+    """None: the cluster has a primary of its own."""
 
 
 class OwnStatus(Struct, frozen=True, kw_only=True):
@@ -418,6 +440,10 @@ class Health(Struct, frozen=True, kw_only=True):
     leader_at: tuple[str, int, int | None] | None = None
     """Its address, port of its REST interface, and port of its database."""
     may_write: bool = False
+    standby: bool = False
+    """Nothing is written in this cluster: an installation outside is followed."""
+    leads_standby: bool = False
+    """This node does that, for all others."""
     down: bool = False
     covered: bool = False
     """The primary waits for this node: each guarantee in the log names it."""

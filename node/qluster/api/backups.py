@@ -12,8 +12,11 @@ from qluster.api.shapes import NodeAnswer, Whole
 def taker(whole: Whole, *, from_replicas: bool = True) -> int | None:
     """The first replica that streams; without one the primary; None when there is neither.
 
-    ``from_replicas``: the tool can take one there.
+    ``from_replicas``: the tool can take one there. In a standby cluster nobody: a standby archives no WAL, and a backup
+    without any brings nothing back.
     """
+    if whole.cluster.standby is not None:
+        return None
     well = [node for node in whole.nodes if node.alive and not node.down and node.database is not None]
     replicas = [node.node for node in well if _streams(node)] if from_replicas else []
     if replicas:

@@ -178,6 +178,12 @@ _TABLE = (
         "send it again after the seconds of the header Retry-After",
     ),
     ErrorWord(
+        "standby-cluster",
+        531,
+        "nothing is written in this cluster: it follows an installation outside",
+        "write there; GET /status says where, and POST /config with an empty cluster.standby-of promotes this site",
+    ),
+    ErrorWord(
         "unfit",
         531,
         "{node} cannot serve {path} now: {reason}",

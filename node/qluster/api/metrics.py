@@ -87,6 +87,12 @@ def _cluster(status: Status) -> Iterator[Metric]:
         "Node whose primary may take writes without a lease, in a pause and until it is heard after it; 0: none.",
         (pause.node or 0) if pause is not None else 0,
     )
+    standby = cluster.standby
+    yield from _gauge("standby_cluster", "1 while an installation outside is followed.", standby is not None)
+    if standby is not None:
+        yield from _gauge("standby_streaming", "1 while WAL comes from there.", standby.streaming)
+        if standby.lag_bytes is not None:
+            yield from _gauge("standby_lag_bytes", "WAL of that one that is not replayed here.", standby.lag_bytes)
     if cluster.reign is not None:
         yield from _gauge("reign", "Number of the reign in force.", cluster.reign.number)
         yield from _gauge(

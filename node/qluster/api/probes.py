@@ -90,11 +90,24 @@ def leads(health: Health, _: Lag | None) -> Verdict:
     if health.may_write:
         assert health.node is not None, "only a member can lead"
         return LeadsAnswer(node=health.node, term=health.term, reign=health.reign)
+    if health.standby:
+        return No("standby-cluster")
     if health.leader is None:
         return No("no-leader")
     if health.leader == health.node:
         return No("busy", "it leads, but its database may not be written to now")
     return No("not-leader")
+
+
+def leads_standby(health: Health, lag: Lag | None) -> Verdict:
+    """The node that follows the installation outside for the whole standby cluster."""
+    if not health.joined:
+        return No("not-joined")
+    if not health.standby:
+        return No("not-replica", "the cluster has a primary of its own")
+    if not health.leads_standby:
+        return No("not-leader") if health.leader not in (None, health.node) else No("no-leader")
+    return _unfit(health) or _unstreamed(health) or _behind(health, lag) or _serves(health)
 
 
 def replica(health: Health, lag: Lag | None) -> Verdict:
@@ -189,6 +202,8 @@ def _other_role(health: Health) -> No | None:
         return No("not-replica", "it has no database")
     if health.database.role == "primary":
         return No("not-replica", "its database is the primary")
+    if health.leads_standby:
+        return No("not-replica", "it leads the standby cluster: see /is-standby-leader and /is-readable")
     return _spared(health.database)
 
 
@@ -266,7 +281,7 @@ def _behind(health: Health, lag: Lag | None) -> No | None:
 
 # --- the table -----------------------------------------------------------------------
 
-_LEADS = (LeadsAnswer, ("not-joined", "not-leader", "no-leader"))
+_LEADS = (LeadsAnswer, ("not-joined", "not-leader", "no-leader", "standby-cluster"))
 _SERVES = (ServesAnswer, ("not-joined", "not-replica", "unfit"))
 _SEEN = "has answered within 3 seconds, replays, and is not marked down"
 
@@ -290,6 +305,14 @@ ROUTES = (
         lag=True,
     ),
     Route(
+        "/is-standby-leader",
+        "200 on the node of a standby cluster that streams from the installation outside, for all others",
+        leads_standby,
+        ServesAnswer,
+        ("not-joined", "not-replica", "not-leader", "no-leader", "unfit"),
+        lag=True,
+    ),
+    Route(
         "/liveness", "200 when the daemon takes its turns, whatever the database does", lives, LivesAnswer, ("unfit",)
     ),
     Route(
@@ -303,6 +326,18 @@ ROUTES = (
     Route("/health", "200 when the daemon answers, whatever the state of the cluster", alive, HealthAnswer, ()),
     Route("/primary", "Patroni's name of `/is-leader`", leads, *_LEADS, alias=True),
     Route("/read-write", "Patroni's name of `/is-leader`", leads, *_LEADS, alias=True),
+    *(
+        Route(
+            path,
+            "Patroni's name of `/is-standby-leader`",
+            leads_standby,
+            ServesAnswer,
+            ("not-joined", "not-replica", "not-leader", "no-leader", "unfit"),
+            lag=True,
+            alias=True,
+        )
+        for path in ("/standby-leader",)
+    ),
     Route("/replica", "Patroni's name of `/is-replica`", replica, *_SERVES, lag=True, alias=True),
     Route("/read-only", "Patroni's name of `/is-readable`", readable, *_SERVES, lag=True, alias=True),
     *(

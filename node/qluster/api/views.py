@@ -142,7 +142,7 @@ def leader(status: Status) -> LeaderAnswer | None:
         return None
     reign = status.cluster.reign
     return _extended(
-        LeaderAnswer, found, primary=_address(status, reign.node if reign else None),
+        LeaderAnswer, found, primary=_address(status, reign.node if reign and not reign.standby else None),
         switchover=switchover(status.cluster.switchover),
     )  # fmt: skip
 
@@ -176,7 +176,7 @@ def replication(status: Status) -> ReplicationAnswer:
     """Every database, held against the primary's."""
     reign = status.cluster.reign
     return ReplicationAnswer(
-        primary=reign.node if reign else None,
+        primary=reign.node if reign and not reign.standby else None,
         reign=_reign(reign),
         nodes=[_replication_node(status, each) for each in status.nodes if each.db_port is not None],
     )
@@ -198,7 +198,7 @@ def _node(status: Status, node: NodeStatus) -> NodeAnswer:
         node,
         heard_ago=duration(node.heard_ago),
         database=_database(status, node),
-        primary=reign is not None and reign.node == node.node,
+        primary=reign is not None and reign.node == node.node and not reign.standby,
     )
 
 
@@ -216,7 +216,7 @@ def _database(status: Status, node: NodeStatus) -> DatabaseAnswer | None:
         node.database,
         position_text=position_text(node.database.position),
         replayed_text=position_text(node.database.replayed),
-        lag_bytes=_lag_bytes(_primary_database(status), node.database),
+        lag_bytes=_lag_bytes(_followed(status), node.database),
     )
 
 
@@ -226,6 +226,17 @@ def _primary_database(status: Status) -> DatabaseStatus | None:
     for node in status.nodes:
         if reign and node.node == reign.node and node.database and node.database.role == "primary":
             return node.database
+    return None
+
+
+def _followed(status: Status) -> DatabaseStatus | None:
+    """Whom all databases are held against: the primary; in a standby cluster the one outside, as far as it is known."""
+    reign = status.cluster.reign
+    if reign is None or not reign.standby:
+        return _primary_database(status)
+    for node in status.nodes:
+        if node.node == reign.node and node.database is not None and node.database.ahead is not None:
+            return msgspec.structs.replace(node.database, position=node.database.ahead)
     return None
 
 

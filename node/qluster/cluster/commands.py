@@ -40,6 +40,8 @@ class Reign(Struct, frozen=True, tag="reign", array_like=True):
     ``left_bytes``: how much of its own WAL the former primary gave up when it came back; None: not yet known.
     ``branch`` is the timeline that a promotion in this reign begins: no other reign has the same. 0: a version
     decided that left the number to the server.
+    ``standby``: it holds no primary but the standby that follows, for all nodes, an installation outside; no
+    timeline begins in it, and ``branch`` is the one that it found.
     """
 
     number: int
@@ -55,6 +57,7 @@ class Reign(Struct, frozen=True, tag="reign", array_like=True):
     accepted: bool = False
     left_bytes: int | None = None
     branch: int = 0
+    standby: bool = False
 
 
 class Guarantee(Struct, frozen=True, array_like=True):

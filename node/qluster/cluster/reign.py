@@ -93,6 +93,8 @@ class View:
     """Those of them for whom a transaction may wait; None: all."""
     priorities: Mapping[int, int] = field(default_factory=dict)
     """Node → its operator's preference among those who have equally much; 0 where not given."""
+    standby: bool = False
+    """Nothing is written here: whoever reigns follows an installation outside, and promotes nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,9 +165,12 @@ class Succession:
         reign = view.reign
         if reign is None:
             return self._found(view)
-        if reign.node == view.me and reign.term == view.term and not view.given_up:
+        if view.standby and not reign.standby:
+            return Wait("cluster.standby-of is set while this cluster has a primary of its own: take it away again")
+        binds = reign.standby == view.standby
+        if binds and reign.node == view.me and reign.term == view.term and not view.given_up:
             return Wait("this node reigns")
-        if reign.node == view.me and view.intact:
+        if binds and reign.node == view.me and view.intact:
             return Begin(_next(view, reign, reign.timeline, reign.position, _standbys_before(view)))
         if view.yielded is not None and (view.yielded.reign, view.yielded.node) == (reign.number, view.me):
             if view.own is None and view.now < self.began + view.patience:
@@ -176,6 +181,9 @@ class Succession:
         self.until = self.began + (view.patience / DEAF_SHARE if missing <= view.deaf else view.patience)
         if missing and view.now < self.until:
             return self._ask(view, f"waiting for the position of node {_names(missing)}")
+        if view.standby and view.own is None and view.now < self.began + view.patience:
+            # It is preferred, see below.
+            return Wait("the database here lets go of its upstream", self.began + view.patience)
         return self._choose(view, reign)
 
     def _found(self, view: View) -> Decision:
@@ -184,7 +192,8 @@ class Succession:
         standbys, needed = _guaranteed_by((), view)
         timeline, position = view.found_at
         return Begin(Reign(
-            1, view.me, view.term, timeline, position, view.system_id, 0, standbys, needed, branch=timeline
+            1, view.me, view.term, timeline, position, view.system_id, 0, standbys, needed, branch=timeline,
+            standby=view.standby,
         ))  # fmt: skip
 
     def _ask(self, view: View, reason: str) -> Decision:
@@ -206,6 +215,8 @@ class Succession:
             self.offered[best.node] = self.offered.get(best.node, 0) + 1
             return HandOver(best.node)
         begun = _next(view, reign, best.timeline, best.position, choice.standbys)
+        if view.standby:
+            return Begin(begun)  # what it lacks comes once more from outside: nothing is left behind
         accepted = bool(choice.against)
         return Begin(replace(begun, lost_bytes=choice.lost, bound_bytes=choice.bound, accepted=accepted))
 
@@ -222,17 +233,20 @@ class Succession:
         line = _of_newest_line(able, view.reigns)
         preferred = _preferences(able, reign, view)
         best = max(line, key=lambda one: (one.timeline, one.position, preferred(one), one.node == view.me, -one.node))
+        best = _near_enough(best, line, view)
         lost = _lost(best, answers, view)
         against = ""
         if unproven:
             against = f"nobody is known to have all that was acknowledged: {unproven}"
-        elif not view.guarantees and lost > view.maximum_lag:
+        elif not view.guarantees and not reign.standby and lost > view.maximum_lag:
             against = (
                 f"node {best.node} has the newest database and lacks {lost} bytes of WAL that there were; "
                 f"cluster.maximum-lag allows {view.maximum_lag:.0f}"
             )
         proven = bool(view.guarantees) and not unproven
         bound = 0 if proven else _bound(lost, final=_answered(answers, reign), view=view)
+        if reign.standby:
+            bound = None  # what was written outside since its last word nobody knows here
         return Choice(best, against, _first_standbys(able, view), lost, bound)
 
     def _able(self, answer: PositionReply, reign: Reign) -> bool:
@@ -241,6 +255,14 @@ class Succession:
             and answer.system_id == reign.system_id
             and self.offered.get(answer.node, 0) < HAND_OVERS_MAX
         )
+
+
+def _near_enough(best: PositionReply, line: list[PositionReply], view: View) -> PositionReply:
+    """In a standby cluster this node itself, if it is hardly behind: what it lacks comes once more from outside."""
+    own = next((one for one in line if one.node == view.me), None)
+    if not view.standby or own is None or own.timeline != best.timeline:
+        return best
+    return own if best.position - own.position <= BURST else best
 
 
 def _has_all(own: PositionReply, yielded: Yielded, reign: Reign) -> bool:
@@ -275,9 +297,15 @@ def _has_something_of(answer: PositionReply, reign: Reign) -> bool:
 
 def _next(view: View, reign: Reign, timeline: int, position: int, standbys: tuple[int, ...]) -> Reign:
     guaranteed, needed = _guaranteed_by(standbys, view)
+    if view.standby:
+        branch = timeline
+    elif reign.standby:
+        branch = timeline + BRANCHES + 1  # outside, the next ones belong to others
+    else:
+        branch = _branch(timeline, _begun_by(reign))
     return Reign(
         reign.number + 1, view.me, view.term, timeline, position, reign.system_id, 0, guaranteed, needed, 0,
-        branch=_branch(timeline, _begun_by(reign)),
+        branch=branch, standby=view.standby,
     )  # fmt: skip
 
 
@@ -285,9 +313,11 @@ def _branch(timeline: int, last: int) -> int:
     """The timeline that a promotion from this one begins, when the last one that may have been begun is known.
 
     A reign of the same node uses up a number, mostly for nothing: after many of them numbers begin again, since a
-    promotion writes a file for each that it leaves out.
+    promotion writes a file for each that it leaves out. Above as many that an installation outside may have taken
+    they begin again there.
     """
-    return timeline + 1 + (max(last, timeline) - timeline) % BRANCHES
+    ahead = max(last, timeline) - timeline
+    return timeline + 1 + (BRANCHES if ahead > BRANCHES else 0) + ahead % BRANCHES
 
 
 def _begun_by(reign: Reign) -> int:

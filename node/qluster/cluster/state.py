@@ -61,6 +61,10 @@ SYNCHRONOUS = "cluster.synchronous"
 """The setting with which an operator gives up what is guaranteed, at once and for all nodes: ``off``."""
 
 
+STANDBY_OF = "cluster.standby-of"
+"""The setting that names databases outside: while it stands, no reign holds a primary."""
+
+
 class Setting(Struct, array_like=True):
     """A shared setting: the value in force, and the one that the configuration files began with."""
 
@@ -106,6 +110,12 @@ class State(Struct):
         """System identifier of the cluster's database; None before it was founded."""
         return self.reigns[-1].system_id if self.reigns else None
 
+    @property
+    def follows_outside(self) -> bool:
+        """Nothing is written here: an installation outside is followed."""
+        setting = self.settings.get(STANDBY_OF)
+        return setting is not None and bool(setting.value)
+
     def values(self) -> dict[str, str]:
         """Shared settings in force: key → text."""
         return {key: setting.value for key, setting in self.settings.items()}
@@ -115,10 +125,13 @@ class State(Struct):
 
         A file may still hold the value of the founding for a setting that was changed since:
         then the value in force is not held against it. A list of peers may be another one: it says only whom
-        this node sends to, and grows host by host before the next one joins. A setting that the cluster does
+        this node sends to, and grows host by host before the next one joins. What a cluster follows outside need
+        not stand in the file any more once it was founded. A setting that the cluster does
         not have yet came with a newer version: nodes are brought to it one after the other.
         """
         newer = {key: value for key, value in shared.items() if key not in self.settings}
+        if STANDBY_OF in newer and self.name:
+            newer[STANDBY_OF] = ""  # a cluster that was founded without it has a primary of its own
         wanted = newer | {
             key: setting.founded if shared.get(key) == setting.founded else setting.value
             for key, setting in self.settings.items()
@@ -126,6 +139,8 @@ class State(Struct):
         mine = shared.get(GROUP)
         if mine and GROUP in wanted and lists_peers(mine) and lists_peers(wanted[GROUP]):
             wanted[GROUP] = mine
+        if not shared.get(STANDBY_OF) and STANDBY_OF in shared:
+            wanted[STANDBY_OF] = ""  # said for a founding alone: a site is not promoted by a file
         return wanted
 
     def apply(self, entry: Entry) -> Refused | Done | None:
@@ -250,6 +265,8 @@ class State(Struct):
         last = self.reign
         if last is not None and (reign.number <= last.number or reign.system_id != last.system_id):
             return
+        if self.follows_outside and not reign.standby:
+            return  # it was proposed by who did not know that nothing is written here
         if not self.pause.allows(reign.node):
             return  # the primary of the last one may run without a lease
         self.reigns = [*self.reigns, reign][-REIGNS_MAX:]

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
-from .document import Sequence, Value
+from .document import Scalar, Sequence, Value
 from .kinds import scalar_text, shown
 from .structure import Address
 
@@ -24,6 +24,9 @@ _RESERVED = IPv4Network("224.0.0.0/24")
 
 PEERS_MAX = 32
 """More nodes than this are no cluster of databases; each message would go out that many times."""
+
+PLACES_MAX = 16
+"""All databases of another cluster and its pool: each is asked who is the primary."""
 
 
 def read_address(text: str) -> IpAddress:
@@ -97,6 +100,42 @@ class Host:
 
     def text(self, value: object) -> str:
         return "" if value is None else str(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Databases elsewhere, as a list of address:port, or none."""
+
+    label: str = "list of address:port, or empty"
+
+    def read(self, value: Value) -> tuple[Address, ...]:
+        if isinstance(value, Sequence):
+            texts = [scalar_text(item, "address:port") for item in value.items]
+        elif isinstance(value, Scalar) and not value.text.strip():
+            texts = []
+        else:
+            text = scalar_text(value, "address:port, such as 198.51.100.11:5432, or a list of them")
+            texts = [part.strip() for part in text.split(",")]
+        if len(texts) > PLACES_MAX:
+            raise ValueError(f"lists {len(texts)} databases, the limit is {PLACES_MAX}.")
+        places = [self._place(text) for text in texts]
+        for host, port in places:
+            if places.count((host, port)) > 1:
+                raise ValueError(f"lists {place_text(host, port)} twice. List every database once.")
+        return tuple(sorted(places))
+
+    @staticmethod
+    def _place(text: str) -> Address:
+        host, colon, _ = text.rpartition(":")
+        if not colon or text.endswith("]"):
+            raise ValueError(f'"{shown(text)}" has no port. Write address:port, such as 198.51.100.11:5432.')
+        host, port = read_place(text)
+        return read_host(host), port
+
+    def text(self, value: object) -> str:
+        # Sorted: all are asked which of them is the primary, so that their order means nothing.
+        assert isinstance(value, tuple), value
+        return ",".join(place_text(host, port) for host, port in sorted(value))
 
 
 @dataclass(frozen=True, slots=True)

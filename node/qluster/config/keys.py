@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import get_args
 
-from .addresses import Group, Host
+from .addresses import Group, Host, Places
 from .kinds import Choice, Duration, Flag, Kind, Networks, Path, Table, Text, Whole
 from .structure import Synchronous
 from .tags import PRIORITY_MAX
@@ -54,6 +54,8 @@ LOG_SIZE_MIN = 1024
 """The membership of a full cluster, and each command of the daemon's own, fits in this."""
 LOG_SIZE_MAX = 1024**2
 """An entry is held in memory on every node and repaired piece by piece; 1 MiB is about 750 pieces."""
+SLOT_PREFIX = "qluster_"
+"""So the slots of a cluster's own nodes are named."""
 CLONE_RATE_MIN = 32 * 1024
 CLONE_RATE_MAX = 1024**3
 """Between these pg_basebackup can limit its rate."""
@@ -160,6 +162,15 @@ _CLUSTER = (
     Key("cluster.maximum-lag", Whole(0, MAXIMUM_LAG_MAX, "bytes"), "16777216",
         "With `synchronous: off`: how much WAL a replica may lack, by all that is known, and take over by itself.",
         Change.LIVE),
+    Key("cluster.standby-of", Places(), "",
+        "Databases of another installation, as address:port. While it is set, nothing can be written here: the "
+        "cluster is founded with a copy of that installation's primary and follows it. Empty: the cluster has a "
+        "primary of its own. Set at the founding; taking it away makes this cluster the primary one for good.",
+        Change.LIVE),
+    Key("cluster.standby-slot",
+        Text("name of a replication slot", r"([a-z0-9_]+)?", "lower-case letters, digits and underscores"), "",
+        "Replication slot that keeps WAL for this cluster at the databases of `standby-of`; it is made where it is "
+        "missing. Empty: none.", Change.LIVE),
 )
 
 _API = (
@@ -230,6 +241,14 @@ _DATABASE = (
     Key("database.replicate-from", Host(), None,
         "Address of the node whose database the one here follows instead of the primary, while that one follows it. "
         "No transaction waits for it then.", optional=True),
+    Key("database.standby-user", Text("role name", _SQL_NAME, _SQL_NAME_RULE), None,
+        "Role with which the databases of `cluster.standby-of` are read; not given: `superuser`.", optional=True),
+    Key("database.standby-password-file", Path(), None,
+        "File with that role's password; not given: `password-file`.", optional=True),
+    Key("database.standby-ca-file", Path(), None,
+        "Certificate of the authority (PEM) that issued those databases' certificates: then connections to them are "
+        "encrypted and each database must prove its address. Not given: encrypted where the database offers it, and "
+        "not verified.", optional=True),
 )
 
 BACKUP_TOOLS = ("plain", "pgbackrest")

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from ipaddress import ip_address
 
+from .addresses import place_text
 from .document import Fault
-from .keys import CLONE_RATE_MIN
+from .keys import CLONE_RATE_MIN, SLOT_PREFIX
 from .kinds import duration_text
 from .pgbackrest import refusal, secrecy
 from .structure import Config
@@ -211,9 +212,32 @@ def _replicas(config: Config) -> Iterator[Fault]:
             f"Name a node by its key ip."))
 
 
+def _standby(config: Config) -> Iterator[Fault]:
+    """`standby-of` names databases of others, and nothing else is given to found from; `standby-slot` does not begin
+    with `qluster_`; `standby-user` and `standby-password-file` are given together."""
+    cluster, database, backup = config.cluster, config.database, config.backup
+    if cluster.standby_slot.startswith(SLOT_PREFIX):
+        yield Fault("cluster.standby-slot", (
+            f"{cluster.standby_slot} begins with {SLOT_PREFIX}: a cluster of this kind drops such slots when they are "
+            f"not those of its own nodes. Use another name, such as site_b."))
+    if database is None:
+        return
+    if (config.ip, database.port) in cluster.standby_of:
+        yield Fault("cluster.standby-of", (
+            f"{place_text(config.ip, database.port)} is the database of this host. Name those of the other "
+            f"installation."))
+    if cluster.standby_of and backup is not None and backup.found_from is not None:
+        yield Fault("backup.found-from", (
+            f"{backup.found_from} is given, and cluster.standby-of as well: the cluster would be founded from both. "
+            f"Remove one of them."))
+    if (database.standby_user is None) != (database.standby_password_file is None):
+        yield Fault("database.standby-user", (
+            "and standby-password-file belong together: give both, or none of them."))
+
+
 RULES: tuple[Rule, ...] = (
     _timers, _copies, _wire, _addresses, _ports, _directories, _roles, _pool, _backups,
-    _backup_tool, _replicas,
+    _backup_tool, _replicas, _standby,
 )
 
 

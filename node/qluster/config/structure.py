@@ -74,6 +74,9 @@ class Cluster(Struct, rename="kebab", frozen=True, kw_only=True, forbid_unknown_
     synchronous: Synchronous
     synchronous_strict: bool
     maximum_lag: int
+    standby_of: tuple[Address, ...] = ()
+    """Databases outside, one of which is followed; empty: this cluster has a primary of its own."""
+    standby_slot: str = ""
 
 
 class Api(Struct, rename="kebab", frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -113,6 +116,9 @@ class Database(Struct, rename="kebab", frozen=True, kw_only=True, forbid_unknown
     clone_from: bool = False
     priority: int = 0
     replicate_from: str | None = None
+    standby_user: str | None = None
+    standby_password_file: str | None = None
+    standby_ca_file: str | None = None
     locale: str | None = None
     """Of a database that is founded, as the three after it."""
     encoding: str = "UTF8"

@@ -80,6 +80,8 @@ class Facts:
     upstream: str | None = None
     """"host:port" as configured, None when detached."""
     receiver: Receiver = "none"
+    ahead: int | None = None
+    """Where the WAL of whom it follows ended, by its last word; None: it has said nothing since the server started."""
     unstreamed: float = 0.0
     """Seconds for which a running standby with an upstream has not been streaming."""
     silent: float = 0.0

@@ -11,13 +11,16 @@ from math import inf
 
 from qluster.database.orders import (
     Clone,
+    CloneOutside,
     Detach,
     Follow,
+    FollowOutside,
     KeepSlots,
     Order,
     Promote,
     Restart,
     Rewind,
+    RewindOutside,
     StopFast,
     StopImmediate,
 )
@@ -35,7 +38,9 @@ REWIND_ATTEMPTS = 2
 """A rewind that failed twice will fail again: the copy is next."""
 START_ATTEMPTS = 3
 """A standby that does not start three times is damaged, or its settings are: it is copied once."""
-ENDLESS: frozenset[type] = frozenset({StopFast, StopImmediate, Detach, Promote, Follow, Restart, KeepSlots})
+ENDLESS: frozenset[type] = frozenset(
+    {StopFast, StopImmediate, Detach, Promote, Follow, FollowOutside, Restart, KeepSlots}
+)
 """Never given up: a server that should stop must stop, and the others lose nothing by another attempt."""
 ASIDE: frozenset[type] = frozenset({KeepSlots})
 """What concerns other nodes: the database here is none the worse when it fails."""
@@ -71,10 +76,11 @@ class Failures:
     def succeeded(self, order: Order) -> None:
         """Forget the failures of this kind of order; a copy also ends the story of the rewinds."""
         self._counts.pop(type(order), None)
-        if isinstance(order, Clone):
-            self._counts.pop(Rewind, None)
+        if isinstance(order, (Clone, CloneOutside)):
+            for kind in (Rewind, RewindOutside):
+                self._counts.pop(kind, None)
             self.copied, self.rewound = True, False
-        if isinstance(order, Rewind):
+        if isinstance(order, (Rewind, RewindOutside)):
             self.rewound = True
 
     def forget(self) -> None:

@@ -12,6 +12,17 @@ from qluster.events import Address
 
 
 @dataclass(frozen=True, slots=True)
+class Outside:
+    """An installation outside the cluster, one of whose databases is followed: nothing here is a primary."""
+
+    addresses: tuple[Address, ...]
+    name: str = ""
+    """The name of this cluster, under which it is seen there: never one that is waited for there."""
+    slot: str = ""
+    """The slot that keeps WAL for this cluster there; "" for none."""
+
+
+@dataclass(frozen=True, slots=True)
 class Terms:
     """What the cluster asks of any server that is started here."""
 
@@ -33,6 +44,8 @@ class Terms:
     """Index of the last log entry that asked for a restart: a server that is started with it has had that one."""
     others: tuple[str, ...] = ()
     """Names under which the other nodes replicate: for each of them a slot is kept here."""
+    outside: Outside | None = None
+    """Whom the node that leads follows; then whoever is followed here is in recovery itself."""
 
     @property
     def synchronous(self) -> str:
@@ -122,6 +135,29 @@ class Clone:
 
 
 @dataclass(frozen=True, slots=True)
+class FollowOutside:
+    """Point a standby at the primary outside by a reload, after comparing histories; the terms name the addresses."""
+
+    terms: Terms
+
+
+@dataclass(frozen=True, slots=True)
+class RewindOutside:
+    """Stop, and take back what the primary outside does not have."""
+
+    system_id: int
+    terms: Terms
+
+
+@dataclass(frozen=True, slots=True)
+class CloneOutside:
+    """Copy the primary outside. Without a system id it is taken from there: this is the founding."""
+
+    system_id: int | None
+    terms: Terms
+
+
+@dataclass(frozen=True, slots=True)
 class KeepSlots:
     """Drop, make and move replication slots of the running server, in this order."""
 
@@ -201,6 +237,9 @@ Order = (
     | KeepSlots
     | Rewind
     | Clone
+    | FollowOutside
+    | RewindOutside
+    | CloneOutside
     | Restart
     | StopFast
     | StopImmediate

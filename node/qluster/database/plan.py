@@ -19,14 +19,17 @@ from qluster.database.failures import REWIND_ATTEMPTS, START_ATTEMPTS, Failures
 from qluster.database.orders import (
     Adjust,
     Clone,
+    CloneOutside,
     Detach,
     Follow,
+    FollowOutside,
     Initialise,
     KeepSlots,
     Order,
     Promote,
     Restart,
     Rewind,
+    RewindOutside,
     StartPrimary,
     StartStandby,
     StopFast,
@@ -35,6 +38,7 @@ from qluster.database.orders import (
 )
 from qluster.database.room import full, shortage
 from qluster.database.slots import Reached, slots_kept
+from qluster.database.standby import astray, made_fit
 from qluster.database.standstill import hangs, sentence, standing
 from qluster.events import Address
 
@@ -46,7 +50,8 @@ SILENT_LIMIT = 60.0
 CRASHES_MOST = 5
 """Crashes within the window of the facts after which a server is not started for a while."""
 
-Kind = Literal["none", "stopped", "found", "detached", "follow", "primary"]
+Kind = Literal["none", "stopped", "found", "detached", "follow", "outside", "primary"]
+"""``outside``: it follows, for the whole cluster, the installation that the terms name; see ``standby.py``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +112,8 @@ def withheld(facts: Facts, wanted: Wanted, failures: Failures) -> str:
             where = f"{order.upstream[0]}:{order.upstream[1]}"
             words = {Follow: "point the database at", Rewind: "rewind the database to", Clone: "copy the database of"}
             return f"would {words[type(order)]} {where}"
+        case FollowOutside() | RewindOutside() | CloneOutside():
+            return "would point the database at the installation outside, or copy that one's"
     return "would found a database"
 
 
@@ -165,7 +172,7 @@ def _refusal(facts: Facts, wanted: Wanted) -> str:
             f"the data directory holds another database (system id {facts.system_id}, "
             f"the cluster has {wanted.system_id}): move it away or empty it"
         )
-    if wanted.kind == "found" and not facts.fresh:
+    if wanted.kind in ("found", "outside") and wanted.system_id is None and not facts.fresh:
         return (
             f"the data directory holds a database that this founding did not make "
             f"(system id {facts.system_id}): empty it, or start a node that belongs to its cluster"
@@ -190,6 +197,8 @@ def _first_order(facts: Facts, wanted: Wanted, failures: Failures) -> Order | No
         return _detaching(facts, wanted)
     if wanted.kind == "follow":
         return _following(facts, wanted, failures)
+    if wanted.kind == "outside":
+        return _leading_standby(facts, wanted, failures)
     return _reigning(facts, wanted)
 
 
@@ -290,6 +299,20 @@ def _run_start(wanted: Wanted) -> int:
     An older one goes through recovery and a timeline of its own instead (invariant I5).
     """
     return max(wanted.since if wanted.since is not None else wanted.reign - 1, 1)
+
+
+def _leading_standby(facts: Facts, wanted: Wanted, failures: Failures) -> Order | None:
+    """The standby that follows for all others the installation outside."""
+    order = made_fit(facts, wanted.system_id, wanted.terms, failures)
+    if order is not None or facts.directory != "initialised" or wanted.system_id is None:
+        return order
+    if facts.starved or _told_otherwise(facts, wanted):
+        return StopFast()
+    if _restart_due(facts, wanted):
+        return Restart(None, 0, wanted.terms)
+    if astray(facts, wanted.terms):
+        return FollowOutside(wanted.terms)
+    return _adjusting(facts, wanted)
 
 
 def _told_otherwise(facts: Facts, wanted: Wanted) -> bool:

@@ -228,8 +228,10 @@ def _quoted(value: str) -> str:
     return "'" + value.replace("\\", "\\\\").replace("'", "''") + "'"
 
 
-def connection_text(upstream: Address, user: str, name: str, pass_file: str) -> str:
-    """``primary_conninfo``: the password stands in a file, so that no view shows it."""
+def connection_text(
+    upstream: Address, user: str, name: str, pass_file: str, more: Mapping[str, str] | None = None
+) -> str:
+    """``primary_conninfo``: the password stands in a file, so that no view shows it. ``more``: fields beside those."""
     fields = {
         "host": upstream[0],
         "port": str(upstream[1]),
@@ -240,6 +242,7 @@ def connection_text(upstream: Address, user: str, name: str, pass_file: str) -> 
         "keepalives_idle": "5",
         "keepalives_interval": "2",
         "keepalives_count": "3",
+        **(more or {}),
     }
     return conninfo_text(fields)
 

@@ -17,10 +17,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from qluster.config.keys import SLOT_PREFIX
 from qluster.database.facts import Facts, Slot
 from qluster.database.orders import KeepSlots, Terms
 
-PREFIX = "qluster_"
+PREFIX = SLOT_PREFIX
 STEP = 64 << 20
 """Bytes that a slot may lag behind before it is moved: four segments, which no disk misses."""
 

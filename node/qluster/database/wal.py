@@ -84,6 +84,8 @@ class Course:
     """Where its oldest WAL segment begins; None when unknown."""
     cut: frozenset[int] = frozenset()
     """Older timelines whose end it cannot send any more, see :func:`last_segments`."""
+    recovering: bool = False
+    """It is a standby: what it does not have yet, whom it follows may have."""
 
 
 def last_segments(timeline: int, history: tuple[Fork, ...], segment_size: int) -> dict[int, str]:
@@ -107,6 +109,8 @@ def compare(timeline: int, position: int, upstream: Course) -> Literal["fits", "
     the upstream does not have, also on its own timeline.
     """
     limit = upstream.position
+    if upstream.recovering and (timeline > upstream.timeline or (timeline == upstream.timeline and position > limit)):
+        return "fits"  # it streams from there as soon as that one has come as far
     if timeline != upstream.timeline:
         fork = next((fork for fork in upstream.history if fork.timeline == timeline), None)
         if fork is None:

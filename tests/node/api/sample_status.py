@@ -22,6 +22,7 @@ from qluster.status import (
     ReignStatus,
     RestartStatus,
     SlotStatus,
+    StandbyStatus,
     Status,
 )
 
@@ -198,6 +199,26 @@ def paused(own: int = 1) -> Status:
     nodes = [replace(each, database=stopped) if each.node == 3 else each for each in whole.nodes]
     pause = PauseStatus(active=True, reason="a new disk", node=1, since=42)
     return replace(whole, cluster=replace(whole.cluster, pause=pause), nodes=nodes)
+
+
+def standby_cluster(own: int = 1) -> Status:
+    """Node 1 follows an installation outside, the others follow it; nobody is written to."""
+    whole = healthy(own)
+    fed = database("replica", 0x1_0500_0100, upstream="198.51.100.11:5432", ahead=0x1_0500_0400)
+    nodes = [replace(each, database=fed) if each.node == 1 else each for each in whole.nodes]
+    followed = StandbyStatus(
+        of="198.51.100.11:5432, 198.51.100.12:5432", node=1, upstream="198.51.100.11:5432", streaming=True,
+        lag_bytes=768,
+    )  # fmt: skip
+    reign = replace(whole.cluster.reign, standby=True) if whole.cluster.reign else None
+    seen = replace(health(2), node=own, covered=False, standby=True, leads_standby=own == 1)
+    return replace(
+        whole,
+        own=replace(whole.own, may_write=False),
+        cluster=replace(whole.cluster, reign=reign, guarantee=None, standby=followed),
+        nodes=nodes,
+        health=replace(seen, may_write=False),
+    )
 
 
 def leaderless(own: int = 2) -> Status:

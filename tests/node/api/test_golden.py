@@ -65,6 +65,7 @@ ROUTES = {
     "is_replica": (request("GET", "/is-replica?max-lag=1kB"), sample.healthy(3), None),
     "is_synchronous": (request("GET", "/is-synchronous"), sample.healthy(2), None),
     "is_readable": (request("GET", "/is-readable"), sample.healthy(), None),
+    "is_standby_leader": (request("GET", "/is-standby-leader"), sample.standby_cluster(), None),
     "liveness": (request("GET", "/liveness"), sample.healthy(), None),
     "readiness": (request("GET", "/readiness?max-lag=1m"), sample.healthy(3), None),
     "health": (request("GET", "/health"), sample.healthy(), None),
@@ -106,6 +107,8 @@ SEEN_FROM_ELSEWHERE = {
     "status_follower": (request("GET", "/status"), sample.healthy(2), None),
     "status_listener": (request("GET", "/status"), sample.healthy(4), None),
     "status_paused": (request("GET", "/status"), sample.paused(), None),
+    "status_standby": (request("GET", "/status"), sample.standby_cluster(), None),
+    "replication_standby": (request("GET", "/replication"), sample.standby_cluster(2), None),
     "status_leaderless": (request("GET", "/status"), sample.leaderless(), None),
     "status_unjoined": (request("GET", "/status"), sample.unjoined(), None),
 }
@@ -147,6 +150,7 @@ ERRORS_BY_STATUS = {
     "key-reused": (ADD, sample.healthy(), OTHER_KEY),
     "no-leader": (request("GET", "/leader"), sample.leaderless(), None),
     "busy": (ADD, sample.healthy(), BUSY),
+    "standby-cluster": (request("GET", "/is-leader"), sample.standby_cluster(), None),
     "unfit": (request("GET", "/is-replica?max-lag=200"), sample.healthy(3), None),
 }
 

@@ -59,6 +59,31 @@ def test_name_of_patroni_is_answered_like_ours(route) -> None:
     assert not route.lag or codes(f"{route.path}?lag=100MB") == codes(route.path)
 
 
+@pytest.mark.parametrize(
+    ("path", "wanted"),
+    [
+        ("/is-leader", [531, 531]),
+        ("/is-standby-leader", [200, 417]),
+        ("/standby-leader", [200, 417]),
+        ("/is-replica", [417, 200]),
+        ("/is-readable", [200, 200]),
+        ("/readiness", [200, 200]),
+    ],
+)
+def test_standby_cluster_is_read_everywhere_and_written_to_nowhere(path: str, wanted: list[int]) -> None:
+    leads, follows = (replace(sample.standby_cluster(own).health, node=own) for own in (1, 2))
+    assert [answered(path, leads).code, answered(path, follows).code] == wanted
+
+
+def test_leader_of_a_standby_cluster_that_is_cut_off_from_outside_says_so() -> None:
+    leads = sample.standby_cluster().health
+    assert leads.database is not None
+    late = replace(leads, database=replace(leads.database, streamed_ago=40.0))
+    assert answered("/is-standby-leader", late).code == 531
+    assert answered("/is-standby-leader?max-lag=10", replace(leads, database=replace(
+        leads.database, lag_bytes=11))).code == 531
+
+
 READS = ("/is-replica", "/is-synchronous", "/is-readable", "/readiness")
 NEVER = {path: 531 for path in READS}
 

@@ -19,13 +19,17 @@ from qluster.database.failures import (
 from qluster.database.orders import (
     Adjust,
     Clone,
+    CloneOutside,
     Detach,
     Follow,
+    FollowOutside,
     Initialise,
     KeepSlots,
+    Outside,
     Promote,
     Restart,
     Rewind,
+    RewindOutside,
     StartPrimary,
     StartStandby,
     StopFast,
@@ -40,6 +44,9 @@ ID = 77
 UP = ("10.0.0.1", 5432)
 TERMS = Terms(name="node2")
 FOLLOW = Wanted(kind="follow", reign=4, upstream=UP, system_id=ID, terms=TERMS)
+THERE = Outside((("198.51.100.1", 5432), ("198.51.100.2", 5432)), "beta", "site_b")
+FAR = replace(TERMS, outside=THERE)
+OUTSIDE = Wanted(kind="outside", reign=4, system_id=ID, terms=FAR)
 PRIMARY = Wanted(kind="primary", reign=4, system_id=ID, terms=TERMS)
 DETACHED = Wanted(kind="detached", reign=4, system_id=ID, terms=TERMS)
 FOUND = Wanted(kind="found", terms=TERMS)
@@ -53,6 +60,7 @@ STREAMING = replace(
     STANDBY, server="running", in_recovery=True, upstream="10.0.0.1:5432", receiver="streaming", terms=TERMS
 )
 LONE = replace(STANDBY, server="running", in_recovery=True, terms=TERMS)
+FED = replace(STREAMING, upstream="198.51.100.2:5432", terms=FAR)
 REIGNING = replace(FORMER, server="running", in_recovery=False, last_reign=4, terms=TERMS)
 WAITING = replace(PRIMARY, terms=replace(TERMS, standbys=("node1", "node3"), needed=1))
 CLOSED = replace(WAITING.terms, admits=False)
@@ -138,6 +146,30 @@ def order(facts: Facts, wanted: Wanted, failures: Failures | None = None, now: f
             replace(LONE, standing="diverged"), FOLLOW, Rewind(UP, ID, TERMS), id="a diverged standby"
         ),
         pytest.param(replace(LONE, standing="outrun"), FOLLOW, Clone(UP, ID, TERMS), id="an outrun standby"),
+        pytest.param(EMPTY, replace(OUTSIDE, system_id=None), CloneOutside(None, FAR), id="founded by a copy"),
+        pytest.param(
+            replace(FRESH, standby=True), replace(OUTSIDE, system_id=None), None, id="copied, and not yet reigning"
+        ),
+        pytest.param(FORMER, replace(OUTSIDE, system_id=None), None, id="no copy over a database of before"),
+        pytest.param(STANDBY, replace(OUTSIDE, system_id=ID + 1), None, id="nor over that of another installation"),
+        pytest.param(EMPTY, OUTSIDE, CloneOutside(ID, FAR), id="a copy of the same database only"),
+        pytest.param(STANDBY, OUTSIDE, StartStandby(None, FAR), id="a standby of outside starts alone"),
+        pytest.param(replace(LONE, terms=FAR), OUTSIDE, FollowOutside(FAR), id="and looks for whom to follow"),
+        pytest.param(FED, OUTSIDE, None, id="it follows one of those outside"),
+        pytest.param(replace(FED, upstream="10.0.0.1:5432"), OUTSIDE, FollowOutside(FAR), id="not one of the cluster"),
+        pytest.param(
+            replace(FED, receiver="waiting", unstreamed=4), OUTSIDE, FollowOutside(FAR), id="silence outside"
+        ),
+        pytest.param(
+            replace(FED, terms=replace(FAR, outside=replace(THERE, slot=""))), OUTSIDE, FollowOutside(FAR),
+            id="another slot outside",
+        ),
+        pytest.param(REIGNING, OUTSIDE, StopFast(), id="a primary by hand is stopped"),
+        pytest.param(FORMER, OUTSIDE, RewindOutside(ID, FAR), id="and rewound"),
+        pytest.param(replace(FED, standing="diverged"), OUTSIDE, RewindOutside(ID, FAR), id="what outside gave up"),
+        pytest.param(replace(FED, standing="outrun"), OUTSIDE, CloneOutside(ID, FAR), id="outrun by outside"),
+        pytest.param(FED, replace(OUTSIDE, restart=9), Restart(None, 0, FAR), id="its turn to restart too"),
+        pytest.param(FED, PRIMARY, Detach(TERMS), id="a site that is promoted lets go first"),
         pytest.param(EMPTY, PRIMARY, None, id="nothing to reign over"),
         pytest.param(FRESH, PRIMARY, StartPrimary(4, TERMS), id="the first reign"),
         pytest.param(FORMER, PRIMARY, StartPrimary(4, TERMS), id="the next reign of the same node"),

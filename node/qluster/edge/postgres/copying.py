@@ -12,9 +12,9 @@ import re
 from pathlib import Path
 
 from qluster.database.orders import Clone, Rewind
-from qluster.database.settings import connection_text, settings_text
-from qluster.database.slots import slot_name
+from qluster.database.settings import settings_text
 from qluster.database.wal import position_of
+from qluster.database.ways import way_to
 from qluster.edge.postgres.directory import STANDBY_SIGNAL
 from qluster.edge.postgres.failure import PostgresFailed
 from qluster.edge.postgres.parting import went_on
@@ -53,9 +53,9 @@ ARCHIVING_VERSION = 15
 
 async def clone(site: Site, order: Clone) -> None:
     """Copy the upstream, or a replica of it, into staging, and let the copy take the place of what is here."""
-    name = slot_name(order.terms.name)
-    async with upstream_session(site, order.upstream) as connection:
-        await check_same_database(connection, order.system_id)
+    name = way_to(site.database, order.upstream, order.terms).slot
+    async with upstream_session(site, order.upstream, order.terms) as connection:
+        await check_same_database(connection, order.system_id, order.terms)
         course = await read_course(connection)
         await stop(site, fast=True)
         # Before the copy begins: what is written meanwhile is kept until this node follows.
@@ -63,7 +63,7 @@ async def clone(site: Site, order: Clone) -> None:
     source, slot = order.upstream, "" if site.slotless else name
     if order.source is not None:
         source = order.source
-        async with upstream_session(site, source) as connection:
+        async with upstream_session(site, source, order.terms) as connection:
             await check_replica(connection, order.system_id, course)
             slot = name if await claim_slot(connection, name) else ""
     staging = site.directory.prepare_staging()
@@ -74,7 +74,7 @@ async def clone(site: Site, order: Clone) -> None:
             f"the copy has system id {control.system_id}, this cluster's database has {order.system_id}"
         )
     (staging / STANDBY_SIGNAL).touch(mode=0o600)
-    await take_place(site, Record(system_id=control.system_id))
+    await take_place(site, Record(system_id=control.system_id, fresh=order.system_id is None))
     site.standing = ""
     site.forget_crashes()
     log.info("database-cloned from=%s:%d system-id=%d", *source, control.system_id)
@@ -83,10 +83,10 @@ async def clone(site: Site, order: Clone) -> None:
 async def _copy(site: Site, order: Clone, source: Address, slot: str, staging: Path) -> None:
     """Run the database's own program, which verifies the checksum of each page that it copies."""
     site.configure_secrets()
-    name = f"{order.terms.name}-clone"
+    way = way_to(site.database, source, order.terms)
     arguments = [
         "--pgdata", str(staging),
-        "--dbname", _source(site, source, name),
+        "--dbname", way.connection_text(site.pass_file, "-clone"),
         "--wal-method=stream",
         "--checkpoint=fast",
         "--no-password",
@@ -95,7 +95,7 @@ async def _copy(site: Site, order: Clone, source: Address, slot: str, staging: P
     if site.database.clone_rate:
         arguments.append(f"--max-rate={site.database.clone_rate // 1024}k")
     arguments += await _sync_arguments(site)
-    watching = asyncio.create_task(watch_copy(site, source, name))
+    watching = asyncio.create_task(watch_copy(site, source, order.terms, f"{way.name}-clone"))
     try:
         await site.programs.check("pg_basebackup", arguments, time_limit=CLONE_LIMIT)
     finally:
@@ -113,9 +113,10 @@ async def _sync_arguments(site: Site) -> list[str]:
 
 async def rewind(site: Site, order: Rewind) -> int:
     """Take back what the upstream does not have: so many bytes of WAL."""
-    async with upstream_session(site, order.upstream) as connection:
-        await await_primary(connection, order.system_id)
-        site.slotless = not await claim_slot(connection, slot_name(order.terms.name))
+    way = way_to(site.database, order.upstream, order.terms)
+    async with upstream_session(site, order.upstream, order.terms) as connection:
+        await await_primary(connection, order.system_id, order.terms)
+        site.slotless = not await claim_slot(connection, way.slot)
         if await went_on(site, connection):
             await _save_segments(site)
             _become_standby(site, order)
@@ -131,7 +132,7 @@ async def rewind(site: Site, order: Rewind) -> int:
     site.configure_secrets()
     arguments = [
         "--target-pgdata", str(site.directory.path),
-        "--source-server", _source(site, order.upstream, f"{order.terms.name}-rewind", "postgres"),
+        "--source-server", way.connection_text(site.pass_file, "-rewind") + " dbname=postgres",
         *await _archive_arguments(site, order.system_id),
         *await _sync_arguments(site),
     ]  # fmt: skip
@@ -206,8 +207,3 @@ async def _archive_arguments(site: Site, system_id: int) -> list[str]:
     settings = {"restore_command": site.archiving.restore_command(system_id)}
     write_durably(path, settings_text(settings).encode())
     return ["--restore-target-wal", f"--config-file={path}"]
-
-
-def _source(site: Site, upstream: Address, name: str, database: str = "") -> str:
-    text = connection_text(upstream, site.database.superuser, name, site.pass_file)
-    return f"{text} dbname={database}" if database else text

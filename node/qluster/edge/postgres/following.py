@@ -10,8 +10,8 @@ import contextlib
 import logging
 
 from qluster.database.orders import Adjust, Detach, Follow, Terms
-from qluster.database.slots import slot_name
 from qluster.database.wal import Course, compare
+from qluster.database.ways import way_to
 from qluster.edge.postgres.failure import PostgresFailed
 from qluster.edge.postgres.looking import STATE, position_in, receiver_of, timeline_in
 from qluster.edge.postgres.remotes import await_primary, check_replica, read_course, upstream_session
@@ -122,9 +122,9 @@ async def follow(site: Site, order: Follow) -> None:
     course = await compare_with(site, order.upstream, order.terms)
     source = order.via or order.upstream
     if order.via is not None:
-        async with upstream_session(site, order.via) as connection:
+        async with upstream_session(site, order.via, order.terms) as connection:
             await check_replica(connection, (await site.control()).system_id, course)
-            site.slotless = not await claim_slot(connection, slot_name(order.terms.name))
+            site.slotless = not await claim_slot(connection, way_to(site.database, order.via, order.terms).slot)
     await point(site, source, order.terms)
     if not await streams_within(site, STREAM_WAIT):
         raise PostgresFailed(f"the standby does not stream from {source[0]}:{source[1]} yet", passing=True)
@@ -161,12 +161,12 @@ async def compare_with(site: Site, upstream: Address, terms: Terms) -> Course:
     Sets ``site.standing``, and has the upstream keep WAL for this node from now on.
     """
     timeline, position = await _own_end(site)
-    async with upstream_session(site, upstream) as connection:
-        await await_primary(connection, (await site.control()).system_id)
+    async with upstream_session(site, upstream, terms) as connection:
+        await await_primary(connection, (await site.control()).system_id, terms)
         course = await read_course(connection)
         site.standing = compare(timeline, position, course)
         if site.standing == "fits":
-            site.slotless = not await claim_slot(connection, slot_name(terms.name))
+            site.slotless = not await claim_slot(connection, way_to(site.database, upstream, terms).slot)
             return course
     problem = (
         "has WAL that the upstream does not have"

@@ -16,14 +16,17 @@ from qluster.database.orders import (
     Checkpoint,
     CheckSettings,
     Clone,
+    CloneOutside,
     Detach,
     Follow,
+    FollowOutside,
     Initialise,
     KeepSlots,
     Order,
     Promote,
     Restart,
     Rewind,
+    RewindOutside,
     StartPrimary,
     StartStandby,
     StopFast,
@@ -35,6 +38,7 @@ from qluster.edge.postgres.failure import PostgresFailed
 from qluster.edge.postgres.following import adjust, detach, follow
 from qluster.edge.postgres.founding import initialise
 from qluster.edge.postgres.looking import Look
+from qluster.edge.postgres.outside import clone_outside, follow_outside, rewind_outside
 from qluster.edge.postgres.replacing import finish_interrupted
 from qluster.edge.postgres.site import Site
 from qluster.edge.postgres.slotting import keep_slots
@@ -51,6 +55,9 @@ WORK: Mapping[type, Callable[[Site, Any], Awaitable[object]]] = {
     KeepSlots: keep_slots,
     Rewind: rewind,
     Clone: clone,
+    FollowOutside: follow_outside,
+    RewindOutside: rewind_outside,
+    CloneOutside: clone_outside,
     Restart: restart,
 }
 """One piece of work for each order that waits for its turn."""

@@ -50,6 +50,7 @@ SELECT r.in_recovery,
        CASE WHEN r.in_recovery THEN nullif(current_setting('recovery_min_apply_delay'), '0') END AS delay,
        (SELECT count(*) FROM pg_stat_replication)::int AS senders,
        w.status AS receiver,
+       w.latest_end_lsn::text AS ahead,
        w.pid AS receiver_pid,
        w.last_msg_send_time <> w.last_msg_receipt_time AS receiver_heard,
        (SELECT max(wait_event) FROM pg_stat_activity WHERE backend_type = 'startup') AS recovery_waits,
@@ -98,6 +99,7 @@ class Look:
         self._last = Facts(directory="foreign")
         self._archive_failing = ""
         self._short = 0
+        self._ahead: int | None = None
 
     async def facts(self) -> Facts:
         """What is there now. Whether a server runs is true even when the rest cannot be read."""
@@ -259,6 +261,7 @@ class Look:
             position=position,
             replayed=_position(state["replayed"]),
             receiver=receiver,
+            ahead=self._ahead_of(state),
             recovered=site.recovered,
             unstreamed=self._unstreamed(streaming=receiver != "waiting"),
             replicas=tuple(
@@ -295,6 +298,14 @@ class Look:
         if not state["wal_waits"] or flushed != self._flushed:
             self._flushed, self._flushed_at = flushed, now
         return now - self._flushed_at
+
+    def _ahead_of(self, state: Any) -> int | None:
+        """What whom it follows said last of its own end, also after the stream has broken."""
+        if not state["in_recovery"]:
+            self._ahead = None
+        elif state["ahead"] is not None:
+            self._ahead = _position(state["ahead"])
+        return self._ahead
 
     def _silence(self) -> float:
         """Seconds since a server that had answered last did; one that still starts is not silent."""

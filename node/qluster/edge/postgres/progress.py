@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
+from qluster.database.orders import Terms
 from qluster.edge.postgres.failure import PostgresFailed
 from qluster.edge.postgres.remotes import upstream_session
 from qluster.edge.postgres.site import Site
@@ -25,11 +26,11 @@ SELECT p.backup_streamed AS copied, p.backup_total AS size
 """
 
 
-async def watch_copy(site: Site, source: Address, name: str) -> None:
+async def watch_copy(site: Site, source: Address, terms: Terms, name: str) -> None:
     """Note how far the copy is, for as long as this is not cancelled; nothing depends on it."""
     while True:
         try:
-            async with upstream_session(site, source) as connection:
+            async with upstream_session(site, source, terms) as connection:
                 while True:
                     row = await connection.row(PROGRESS, name)
                     if row is not None:

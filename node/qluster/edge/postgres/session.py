@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -30,7 +31,7 @@ class Session:
     """One connection to this host's server, kept between questions."""
 
     def __init__(self, socket_dir: str, port: int, user: str) -> None:
-        self._arguments = {"host": socket_dir, "port": port, "user": user, "database": "postgres"}
+        self._arguments: dict[str, Any] = {"host": socket_dir, "port": port, "user": user, "database": "postgres"}
         self._connection: Any = None
         self._turn = asyncio.Lock()
 
@@ -67,25 +68,28 @@ class Session:
             connection.terminate()
 
 
-async def _connect(**arguments: object) -> Any:
+async def _connect(name: str = "qluster", **arguments: Any) -> Any:
     """Connect with the driver's own guards switched off that could wait longer than we do."""
     return await asyncpg.connect(
         **arguments,
         timeout=60,
         statement_cache_size=20,
-        server_settings={"application_name": "qluster", "search_path": "pg_catalog"},
+        server_settings={"application_name": name, "search_path": "pg_catalog"},
     )
 
 
 @contextlib.asynccontextmanager
-async def remote(address: Address, user: str, password: str) -> AsyncIterator[Remote]:
+async def remote(
+    address: Address, user: str, password: str, *, name: str = "qluster", ca_file: str = ""
+) -> AsyncIterator[Remote]:
     """A connection to another node's server; failures of it are passing ones."""
     where = f"{address[0]}:{address[1]}"
     connection: Any = None
     try:
         async with asyncio.timeout(REMOTE_LIMIT):
+            more = {"ssl": ssl.create_default_context(cafile=ca_file)} if ca_file else {}
             connection = await _connect(
-                host=address[0], port=address[1], user=user, password=password, database="postgres"
+                name, host=address[0], port=address[1], user=user, password=password, database="postgres", **more
             )
         yield Remote(connection, where)
     except TimeoutError:

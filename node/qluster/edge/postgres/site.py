@@ -20,7 +20,6 @@ from qluster.database.facts import Standing
 from qluster.database.orders import Terms
 from qluster.database.settings import (
     access_rules,
-    connection_text,
     conninfo_in,
     held_back,
     identity_map,
@@ -31,6 +30,7 @@ from qluster.database.settings import (
 )
 from qluster.database.slots import slot_name
 from qluster.database.wal import Control
+from qluster.database.ways import way_to
 from qluster.edge.postgres.archiving import Archiving
 from qluster.edge.postgres.directory import DataDirectory, control_file
 from qluster.edge.postgres.failure import PostgresFailed
@@ -230,11 +230,15 @@ class Site:
         self, terms: Terms, upstream: Address | None, parameters: Mapping[str, str] | None = None
     ) -> dict[str, str]:
         """All settings of ours, as :meth:`configure` writes them."""
-        conninfo = ""
+        conninfo, slot = "", slot_name(terms.name)
         if upstream is not None:
-            conninfo = connection_text(upstream, self.database.superuser, terms.name, self.pass_file)
+            way = way_to(self.database, upstream, terms)
+            conninfo, slot = way.connection_text(self.pass_file), way.slot
             # For the server's own worker that copies logical slots; who streams has no use for it.
             conninfo += " dbname=postgres"
+            if not way.outside and self._is_strange(upstream, terms):
+                # Until it is told whom to follow instead: never under a name for which may be waited there.
+                conninfo, slot = conninfo_in(self.directory.configured()), ""
         try:
             return server_settings(
                 self.database,
@@ -242,13 +246,19 @@ class Site:
                 terms,
                 archive=await self.archive_command(self.directory.path),
                 primary_conninfo=conninfo,
-                primary_slot="" if self.slotless else slot_name(terms.name),
+                primary_slot="" if self.slotless else slot,
                 least=self.least,
                 sync_file_systems=await self.programs.syncs_file_systems(),
                 parameters=parameters,
             )
         except ValueError as error:
             raise PostgresFailed(str(error)) from None
+
+    def _is_strange(self, upstream: Address, terms: Terms) -> bool:
+        """It is followed as one outside, and the terms do not know it (any more)."""
+        before = conninfo_in(self.directory.configured())
+        known = not terms.members or upstream[0] in terms.members
+        return not known and upstream_of(before) == f"{upstream[0]}:{upstream[1]}"
 
     async def archive_command(self, path: Path) -> str:
         """The command that archives the WAL of the database in a directory; "" when it is not archived."""
@@ -266,11 +276,13 @@ class Site:
 
     def configure_secrets(self) -> None:
         """Keep the password where libpq looks for it; never on a command line, never in a setting."""
-        escaped = self.password.replace("\\", "\\\\").replace(":", "\\:")
-        line = f"*:*:*:{self.database.superuser}:{escaped}\n".encode()
-        path = Path(self.pass_file)
-        if not path.exists() or path.read_bytes() != line:
-            write_durably(path, line)
+        lines = [_pass_line(self.database.superuser, self.password)]
+        if self.database.standby_user not in (None, self.database.superuser):
+            assert self.database.standby_user is not None and self.database.standby_password_file is not None
+            lines.append(_pass_line(self.database.standby_user, secret(self.database.standby_password_file)))
+        content, path = "".join(lines).encode(), Path(self.pass_file)
+        if not path.exists() or path.read_bytes() != content:
+            write_durably(path, content)
 
     def prepare_socket_dir(self) -> None:
         """The server does not make the directory of its socket."""
@@ -280,6 +292,11 @@ class Site:
             raise PostgresFailed(
                 f"database.socket-dir {self.database.socket_dir} cannot be made: {error.strerror or error}"
             ) from error
+
+
+def _pass_line(user: str, password: str) -> str:
+    escaped = password.replace("\\", "\\\\").replace(":", "\\:")
+    return f"*:*:*:{user}:{escaped}\n"
 
 
 def secret(path: str) -> str:

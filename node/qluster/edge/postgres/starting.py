@@ -15,6 +15,7 @@ from qluster.database.orders import Promote, Restart, StartPrimary, StartStandby
 from qluster.edge.postgres.failure import PostgresFailed
 from qluster.edge.postgres.following import STREAM_WAIT, compare_with, point, streams_within
 from qluster.edge.postgres.looking import STATE, position_in, receiver_of, timeline_in
+from qluster.edge.postgres.record import Record
 from qluster.edge.postgres.reserving import have_archived, reserve, withdraw
 from qluster.edge.postgres.session import Session
 from qluster.edge.postgres.site import Site
@@ -48,6 +49,8 @@ async def start_standby(site: Site, order: StartStandby) -> None:
     """Start in recovery; with an upstream, see that it streams or learn why it does not."""
     control = await site.control()
     await site.server.end_leftovers()
+    if order.terms.outside is not None and site.record.fresh:
+        site.remember(Record(system_id=control.system_id))  # a copy that waited for its reign
     site.directory.mark(standby=True)
     site.least = control.least
     if not await _started(site, order.terms, order.upstream, STANDBY_WAIT):
