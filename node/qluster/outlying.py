@@ -31,7 +31,8 @@ def stands_against(node: Node, changes: dict[str, str], changed: Config) -> Refu
     if not node.state.follows_outside:
         return Refused(STANDBY_OF, (
             "this cluster has a primary of its own, whose transactions the copy of another installation would not "
-            "have. To give them up, found the cluster anew with this setting in config.yaml: playbook reinit.yml"
+            "have. Take the setting out of the configuration; or, to give them up, found the cluster anew with it: "
+            "playbook reinit.yml"
         ))  # fmt: skip
     if changed.cluster.standby_of:
         return None

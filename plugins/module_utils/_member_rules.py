@@ -24,7 +24,9 @@ def _database(row):
 
 
 def _primary_node(view):
-    return (view["reign"] or {}).get("node")
+    reign = view["reign"] or {}
+    # In a standby cluster the node of the reign is a standby too: of the installation outside.
+    return None if reign.get("standby") else reign.get("node")
 
 
 def _standbys(view):

@@ -168,10 +168,15 @@ def _merged_row(row, best, answers):
 
 
 def _add_lag(rows, reign):
-    """Bytes of WAL that each standby is behind the primary; None where it cannot be known."""
+    """Bytes of WAL that each standby is behind the primary; None where it cannot be known.
+
+    In a standby cluster that is the primary outside, as the node that follows it last heard.
+    """
     databases = {row["node"]: row.get("database") or {} for row in rows}
     primary = databases.get(reign["node"], {}) if reign else {}
     ahead = primary.get("position") if primary.get("role") == "primary" else None
+    if reign and reign.get("standby"):
+        ahead = primary.get("ahead")
     for row in rows:
         mine = databases[row["node"]]
         known = (

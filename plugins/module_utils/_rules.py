@@ -199,6 +199,7 @@ RULES = {
     "name": _equals(lambda seen: seen["cluster"].get("name")),
     "leader": _leader,
     "primary": _primary,
+    "standby": _equals(lambda seen: bool((seen["cluster"].get("standby") or {}).get("streaming"))),
     "paused": _equals(lambda seen: bool((seen["cluster"].get("pause") or {}).get("active"))),
     "quorate": _equals(lambda seen: bool(seen["cluster"].get("quorate"))),
     "members": _equals(lambda seen: len(seen["nodes"])),

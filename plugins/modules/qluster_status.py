@@ -28,8 +28,8 @@ options:
       - What the cluster must be like. What is left out is not judged.
       - What one node says of the cluster is asked of every node that answers, so a node that has not joined
         yet
-        meets none of O(expect.name), O(expect.leader), O(expect.paused), O(expect.quorate), O(expect.members),
-        O(expect.voters),
+        meets none of O(expect.name), O(expect.leader), O(expect.standby), O(expect.paused), O(expect.quorate),
+        O(expect.members), O(expect.voters),
         O(expect.listeners), O(expect.founding_above), O(expect.reign_above).
     type: dict
     default: {}
@@ -54,6 +54,11 @@ options:
             or the number or address of the node that must be the one.
           - It must be the node whose reign it is by the log.
         type: str
+      standby:
+        description:
+          - Whether every node must say that the cluster follows an installation outside and streams from it, or none
+            may. Nobody can write to such a cluster, so V(none) belongs to it as O(expect.primary).
+        type: bool
       paused:
         description: Whether every node must say that the cluster is paused, or none may.
         type: bool
@@ -304,6 +309,7 @@ EXPECT = {
     "name": {"type": "str"},
     "leader": {"type": "str"},
     "primary": {"type": "str"},
+    "standby": {"type": "bool"},
     "paused": {"type": "bool"},
     "quorate": {"type": "bool"},
     "members": {"type": "int"},

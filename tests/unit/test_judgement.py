@@ -19,9 +19,9 @@ from scripted_node import golden, map_seen_by
 
 WELL = {
     "reachable": "all", "name": "main", "leader": "known", "primary": "writable", "paused": False, "quorate": True,
-    "members": 4, "voters": 3, "listeners": 1, "alive": "all", "replicas_streaming": "2", "max_lag_bytes": 216,
-    "same_settings": True, "no_errors": True, "no_pending_restart": True, "version": "0.1.0", "pool": "primary",
-    "founding_above": 0, "reign_above": 1, "key_sending": 1, "key_newest": 2, "keys_known": 2,
+    "standby": False, "members": 4, "voters": 3, "listeners": 1, "alive": "all", "replicas_streaming": "2",
+    "max_lag_bytes": 216, "same_settings": True, "no_errors": True, "no_pending_restart": True, "version": "0.1.0",
+    "pool": "primary", "founding_above": 0, "reign_above": 1, "key_sending": 1, "key_newest": 2, "keys_known": 2,
     "backup_age": 3600, "archive_complete": True,
 }
 KEYS = {"key_sending": 1, "key_newest": 2, "keys_known": 2}
@@ -85,6 +85,19 @@ def test_pause_is_expected_or_not(cluster):
     assert cluster.judged(paused=True) == [] and cluster.found(paused=False) == {(True, "123")}
     cluster.maps[2]["cluster"]["pause"]["active"] = False
     assert cluster.found(paused=True) == {(False, "2")}, "it has resumed, and waits for a node"
+
+
+def test_standby_cluster_is_expected_or_not(cluster):
+    assert cluster.judged(standby=False) == [] and cluster.found(standby=True) == {(False, "123")}
+    for document in cluster.maps.values():
+        document["cluster"]["standby"] = {"of": "198.51.100.11:5432", "node": 1, "streaming": True}
+        document["cluster"]["reign"]["standby"] = True
+        fed = next(row for row in document["nodes"] if row["node"] == 1)["database"]
+        fed.update(role="replica", streaming=True, ahead=fed["position"] + 5, position=fed["position"])
+    assert cluster.judged(standby=True, replicas_streaming="all", max_lag_bytes=1000) == []
+    assert cluster.judged(max_lag_bytes=4) != [], "behind the one outside"
+    cluster.maps[2]["cluster"]["standby"]["streaming"] = False
+    assert cluster.found(standby=True) == {(False, "2")}
 
 
 def test_well_cluster_meets_everything(cluster):

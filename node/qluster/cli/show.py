@@ -18,7 +18,7 @@ from qluster.cli.exits import EXIT_DONE, EXIT_LEADERLESS, EXIT_TROUBLE
 from qluster.config import Config
 from qluster.config.addresses import place_text
 from qluster.edge.client import ClientError, ask
-from qluster.status import GuaranteeStatus, PauseStatus, ReignStatus, RestartStatus
+from qluster.status import GuaranteeStatus, PauseStatus, ReignStatus, RestartStatus, StandbyStatus
 
 ASK_SECONDS = 5.0
 """The node on this host answers from memory, so later than this means never."""
@@ -76,7 +76,11 @@ def _summary(whole: Whole) -> Iterator[tuple[str, str]]:
         yield "votes", f"{quorate}, {cluster.quorum} of {cluster.voters} needed"
         yield "log", (f"committed {cluster.commit_index}, applied {cluster.applied_index}, "
                       f"last {cluster.last_index}, snapshot {cluster.snapshot_index}")
-        if cluster.reign:
+        if cluster.standby is not None:
+            yield "standby", _standby(cluster.standby)
+        if cluster.reign and cluster.reign.standby:
+            yield "primary", f"none here, reign {cluster.reign.number} of node {cluster.reign.node}"
+        elif cluster.reign:
             yield "primary", (f"node {cluster.reign.node}, reign {cluster.reign.number}, "
                               f"timeline {cluster.reign.timeline} from {cluster.reign.position_text}"
                               f"{_lost(cluster.reign)}{_waits_for(cluster.guarantee)}")
@@ -89,6 +93,14 @@ def _summary(whole: Whole) -> Iterator[tuple[str, str]]:
     lease = f", lease {own.lease_left:.2f} s" if own.lease_left is not None else ""
     stopping = ", stopping" if own.stopping else ""
     yield "here", f"{name}, {own.consensus_role}{lease}, version {own.version}, up {span_text(own.uptime)}{stopping}"
+
+
+def _standby(standby: StandbyStatus) -> str:
+    """Whom a standby cluster follows, in words."""
+    if standby.node is None or not standby.streaming:
+        return f"of {standby.of}, which is NOT FOLLOWED{': ' if standby.error else ''}{standby.error}"
+    lag = "lag not known" if standby.lag_bytes is None else f"{size_text(standby.lag_bytes)} behind"
+    return f"of {standby.of}: node {standby.node} follows {standby.upstream}, {lag}"
 
 
 def _lost(reign: ReignStatus) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from qluster.database.facts import Facts
 from qluster.database.failures import REWIND_ATTEMPTS, START_ATTEMPTS, Failures
 from qluster.database.orders import CloneOutside, Order, RewindOutside, StartStandby, StopFast, Terms
+from qluster.database.room import full
 
 UNSTREAMED_LIMIT = 3.0
 """Seconds without a stream after which all databases outside are asked again which one is the primary."""
@@ -40,7 +41,8 @@ def made_fit(facts: Facts, system_id: int | None, terms: Terms, failures: Failur
     if facts.server != "stopped":
         return None
     damaged = failures.count(StartStandby) >= START_ATTEMPTS or facts.crashes >= CRASHES_MOST
-    return CloneOutside(system_id, terms) if damaged and not failures.copied else StartStandby(None, terms)
+    copies = damaged and not failures.copied and not full(facts)
+    return CloneOutside(system_id, terms) if copies else StartStandby(None, terms)
 
 
 def astray(facts: Facts, terms: Terms) -> bool:

@@ -17,13 +17,16 @@ from qluster.database.orders import (
     Checkpoint,
     CheckSettings,
     Clone,
+    CloneOutside,
     Detach,
     Follow,
+    FollowOutside,
     Initialise,
     Order,
     Promote,
     Restart,
     Rewind,
+    RewindOutside,
     StartPrimary,
     StartStandby,
     StopFast,
@@ -42,7 +45,7 @@ SECONDS: dict[type, tuple[float, float]] = {
     Initialise: (0.3, 1.0), StartStandby: (0.05, 0.6), StartPrimary: (0.05, 0.6), Promote: (0.05, 0.3),
     Follow: (0.01, 0.1), Detach: (0.01, 0.05), Adjust: (0.01, 0.02), Rewind: (0.2, 1.0), Clone: (0.3, 3.0),
     Restart: (0.2, 1.0), CheckSettings: (0.01, 0.05), StopFast: (0.05, 0.4), StopImmediate: (0.01, 0.1),
-    Checkpoint: (0.01, 2.0),
+    Checkpoint: (0.01, 2.0), FollowOutside: (0.01, 0.2), RewindOutside: (0.2, 1.0), CloneOutside: (0.3, 3.0),
 }  # fmt: skip
 """Shortest and longest time of each order, as seen with a small PostgreSQL."""
 
@@ -159,8 +162,9 @@ class SimDatabase:
         )  # fmt: skip
 
     def fits(self, upstream: SimDatabase) -> bool:
-        """What is here is a beginning of what is there."""
-        return self.system_id == upstream.system_id and self.wal.begins(upstream.wal)
+        """What is here is a beginning of what is there; of a standby also the other way round: it will have it too."""
+        ahead = upstream.in_recovery and upstream.wal.begins(self.wal)
+        return self.system_id == upstream.system_id and (self.wal.begins(upstream.wal) or ahead)
 
     def stream(self, reach: Reach, seconds: float) -> None:
         """Take what the upstream has beyond this."""
@@ -169,8 +173,10 @@ class SimDatabase:
             return
         upstream = reach(self.upstream)
         if upstream is not None and self.fits(upstream) and self.hangs != "stalled":
-            self.unstreamed, self.timeline, self.standing = 0.0, upstream.timeline, "fits"
-            self.wal.extend_from(upstream.wal)
+            self.unstreamed, self.standing = 0.0, "fits"
+            if len(upstream.wal) >= len(self.wal):
+                self.timeline = upstream.timeline
+                self.wal.extend_from(upstream.wal)
         else:
             self.unstreamed += seconds
 
@@ -192,6 +198,7 @@ class SimDatabase:
             case StartStandby(upstream, terms):
                 self._start(terms, in_recovery=True)
                 self.standby, self.upstream = True, upstream
+                self.fresh = self.fresh and terms.outside is None
                 self._compare(reach)
             case StartPrimary(reign, terms):
                 assert not self.standby, "I4: a standby is promoted, not started"
@@ -209,14 +216,31 @@ class SimDatabase:
                 self._tell(terms)
                 self.last_reign = reign or self.last_reign
                 self.served |= {reign} if reign else set()
-            case Rewind(upstream) | Clone(upstream):
-                self._copy(self._source(upstream, reach), whole=isinstance(order, Clone))
+            case Rewind() | Clone() | FollowOutside() | RewindOutside() | CloneOutside():
+                self._take_from(order, reach)
             case StopFast() | StopImmediate():
                 self.kill()
             case Restart():
                 self._restart(order, reach, random)
             case Checkpoint():
                 self._need_server()
+
+    def _take_from(
+        self, order: Rewind | Clone | FollowOutside | RewindOutside | CloneOutside, reach: Reach
+    ) -> None:
+        if isinstance(order, Rewind | Clone):
+            self._copy(self._source(order.upstream, reach), order.terms, whole=isinstance(order, Clone))
+            return
+        place = self._best(order.terms, reach)
+        if isinstance(order, FollowOutside):
+            self._follow(place, order.terms, reach)
+            return
+        founding, source = order.system_id is None, self._source(place, reach)
+        assert self.directory in ("absent", "empty") or not founding, "I15: never over a database"
+        if not founding and order.system_id != source.system_id:
+            raise Failed("another database", passing=True)
+        self._copy(source, order.terms, whole=isinstance(order, CloneOutside))
+        self.fresh = founding
 
     def _restart(self, order: Restart, reach: Reach, random: Random) -> None:
         terms = order.terms
@@ -271,7 +295,7 @@ class SimDatabase:
     def _follow(self, upstream: Address, terms: Terms, reach: Reach) -> None:
         self._need_standby()
         source = self._source(upstream, reach)
-        if source.in_recovery:
+        if source.in_recovery and terms.outside is None:
             raise Failed(f"the database at {upstream[0]} is not the primary yet", passing=True)
         self.standing = "fits" if self.fits(source) else "diverged"
         if self.standing == "diverged":
@@ -290,8 +314,17 @@ class SimDatabase:
             raise Failed(f"{upstream[0]} does not answer", passing=True)
         return source
 
-    def _copy(self, source: SimDatabase, *, whole: bool) -> None:
-        if not whole and source.in_recovery:
+    @staticmethod
+    def _best(terms: Terms, reach: Reach) -> Address:
+        """Of the databases outside, a primary, on the newest timeline."""
+        assert terms.outside is not None
+        found = {address: server for address in terms.outside.addresses if (server := reach(address)) is not None}
+        if not found:
+            raise Failed("nobody outside answers", passing=True)
+        return max(found, key=lambda one: (not found[one].in_recovery, found[one].timeline, one))
+
+    def _copy(self, source: SimDatabase, terms: Terms, *, whole: bool) -> None:
+        if not whole and source.in_recovery and terms.outside is None:
             raise Failed("the source is in recovery", passing=True)
         self.wal, self.timeline, self.system_id = source.wal.copy(), source.timeline, source.system_id
         self.directory, self.running, self.standby, self.fresh = "initialised", False, True, False

@@ -15,14 +15,17 @@ from qluster.database.orders import (
     Checkpoint,
     CheckSettings,
     Clone,
+    CloneOutside,
     Detach,
     Follow,
+    FollowOutside,
     Initialise,
     Look,
     Order,
     Promote,
     Restart,
     Rewind,
+    RewindOutside,
     StartPrimary,
     StopFast,
     StopImmediate,
@@ -85,7 +88,7 @@ class Jobs:
         elif chance < world.faults.job_hang + world.faults.job_failure:
             running.fault = "it failed"
         world.tell(f"{host.name} begins {_text(job.order)}")
-        if isinstance(job.order, Rewind) and host.database is not None:
+        if isinstance(job.order, Rewind | RewindOutside) and host.database is not None:
             host.database.kill()
         begun, ends = world.now, world.now + seconds
         if host.stuck_until > world.now:
@@ -102,7 +105,8 @@ class Jobs:
         if not self._alive(number, running) or running.done:
             return
         running.done = True
-        if isinstance(running.job.order, FetchSnapshot | Clone | Initialise | Rewind) and running.fault:
+        whole = FetchSnapshot | Clone | CloneOutside | Initialise | Rewind | RewindOutside
+        if isinstance(running.job.order, whole) and running.fault:
             return
         self._try(running, lambda: self._apply(running.job.order))
 
@@ -143,7 +147,7 @@ class Jobs:
             world.checks.before_start(host)
         database.perform(order, lambda address: world.network.server(host, address), world.random)
         world.checks.ordered(host, order)
-        if not isinstance(order, (StopFast, StopImmediate, Detach, Follow, Checkpoint)):
+        if not isinstance(order, (StopFast, StopImmediate, Detach, Follow, FollowOutside, Checkpoint)):
             host.server_started()
 
     def _end(self, number: int, running: Running) -> None:

@@ -29,6 +29,8 @@ class Network:
 
     def server(self, host: Host, address: Address) -> SimDatabase | None:
         """The database server at an address, when ``host`` reaches it."""
+        if self._world.outside is not None and address in self._world.outside.databases:
+            return self._world.outside.server(address)
         other = self._world.hosts.get(address[0])
         if other is None or not other.reachable or not self.connected(host, other):
             return None

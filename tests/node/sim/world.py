@@ -22,6 +22,7 @@ from sim.database import SimDatabase
 from sim.disk import SimDisk
 from sim.host import Host
 from sim.network import Network
+from sim.outside import Outside
 
 BEGINNING = 1000.0
 STREAM_INTERVAL = 0.02
@@ -46,6 +47,7 @@ cluster:
   replication-retry-interval: 200ms
   remove-interval: 60s
   synchronous: {synchronous}
+  standby-of: "{standby_of}"
 hello-retry-interval: 500ms
 api: {{certificate-file: /a, key-file: /b, ca-file: /c, read-token-file: /d, operate-token-file: /e}}
 {section}
@@ -70,12 +72,16 @@ POOL = """pool:
 
 
 @lru_cache(maxsize=64)
-def configuration(number: int, pool: bool, heartbeat: str = "400ms", synchronous: str = "off") -> Config:
+def configuration(
+    number: int, pool: bool, heartbeat: str = "400ms", synchronous: str = "off", standby_of: str = ""
+) -> Config:
     """The configuration of a simulated host."""
     ip = f"10.0.0.{number}"
     section = POOL.format(ip=ip) if pool else DATABASE
     role = "listener" if pool else "node"
-    text = CONFIG.format(ip=ip, role=role, section=section, heartbeat=heartbeat, synchronous=f'"{synchronous}"')
+    text = CONFIG.format(
+        ip=ip, role=role, section=section, heartbeat=heartbeat, synchronous=f'"{synchronous}"', standby_of=standby_of
+    )
     return parse(text, "config.yaml")
 
 
@@ -100,7 +106,10 @@ class Faults:
 class World:
     """Everything, and its clock."""
 
-    def __init__(self, seed: int, databases: int = 3, pools: int = 1, synchronous: str = "off") -> None:
+    def __init__(
+        self, seed: int, databases: int = 3, pools: int = 1, synchronous: str = "off", *, outside: bool = False
+    ) -> None:
+        """``outside``: the cluster is founded to follow an installation outside."""
         self.seed = seed
         self.random = Random(seed)
         self.now = BEGINNING
@@ -117,10 +126,12 @@ class World:
         self._lost: list[SimDisk] = []
         self._order = itertools.count()
         self._queue: list[tuple[float, int, Callable[[], None]]] = []
+        self.outside = Outside(self) if outside else None
         self.hosts: dict[str, Host] = {}
         for number in range(1, databases + pools + 1):
             pool = number > databases
-            config = configuration(number, pool, synchronous=synchronous)
+            of = self.outside.text if self.outside is not None else ""
+            config = configuration(number, pool, synchronous=synchronous, standby_of=of)
             disk = SimDisk(self.random.getrandbits(63))
             self.hosts[config.ip] = Host(self, f"host{number}", config, disk, None if pool else SimDatabase())
         self._databases = [host for host in self.hosts.values() if host.database is not None]
