@@ -42,6 +42,13 @@ def test_node_that_has_not_joined_says_what_it_waits_for() -> None:
     ]
 
 
+def test_standby_cluster_says_whom_it_follows() -> None:
+    text = "\n".join(lines(answer("status_standby")))
+    of = "198.51.100.11:5432, 198.51.100.12:5432"
+    assert f"standby   of {of}: node 1 follows 198.51.100.11:5432, 768 B behind" in text
+    assert "primary   none here, reign 2 of node 1" in text
+
+
 def test_missing_leader_and_silent_nodes_are_seen_at_once() -> None:
     text = "\n".join(lines(answer("status_leaderless")))
     assert "without a leader" in text and "silent" in text

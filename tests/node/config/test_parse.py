@@ -486,3 +486,33 @@ def test_pgbackrest_needs_no_archive_directory() -> None:
     found = parse(SMALLEST + "database: {bin-dir: /usr/bin, wal-archive-dir: ''}\n"
                   "backup: {tool: pgbackrest, found-from: 20260131-020000F, found-dir: /other}\n", "c").backup
     assert found is not None and found.by_pgbackrest and not found.from_replicas and found.full_interval == 604800
+
+
+STANDBY = SMALLEST + "cluster: {{standby-of: {of}, standby-slot: {slot}}}\ndatabase: {{bin-dir: /usr/bin{more}}}\n"
+
+
+@pytest.mark.parametrize(
+    ("of", "slot", "more", "said"),
+    [
+        ("[198.51.100.1]", "b", "", "has no port"),
+        ("[second.example:5432]", "b", "", "Names of hosts are not looked up"),
+        ("['198.51.100.1:5432', '198.51.100.1:5432']", "b", "", "twice"),
+        ("[239.1.1.1:5432]", "b", "", "multicast"),
+        ("[192.0.2.11:5432]", "b", "", "is the database of this host"),
+        ("[198.51.100.1:5432]", "qluster_node1", "", "begins with qluster_"),
+        ("[198.51.100.1:5432]", "Site-B", "", "lower-case letters"),
+        ("[198.51.100.1:5432]", "b", ", standby-user: far", "belong together"),
+        ("[198.51.100.1:5432]", "b", "}\nbackup: {found-from: newest", "founded from both"),
+    ],
+)
+def test_wrong_installation_to_follow_is_refused(of: str, slot: str, more: str, said: str) -> None:
+    with pytest.raises(ConfigErrors, match=said):
+        parse(STANDBY.format(of=of, slot=slot, more=more), "c")
+
+
+def test_installation_to_follow_is_a_list_in_any_order_or_nothing() -> None:
+    two = parse(STANDBY.format(of='["198.51.100.2:5432", "198.51.100.1:5433"]', slot="b", more=""), "c")
+    assert two.cluster.standby_of == (("198.51.100.1", 5433), ("198.51.100.2", 5432))
+    assert parse(STANDBY.format(of='"198.51.100.2:5432, 198.51.100.1:5433"', slot="b", more=""), "c") == two
+    empty = ', standby-user: "", standby-password-file: "", standby-ca-file: ""'
+    assert parse(STANDBY.format(of='""', slot='""', more=empty), "c") == parse(BACKED_UP, "c")

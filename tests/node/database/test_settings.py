@@ -7,7 +7,7 @@ import shlex
 import pytest
 from msgspec.structs import replace
 from qluster.config import PROGRAMS, Database
-from qluster.database.orders import Terms
+from qluster.database.orders import Outside, Terms
 from qluster.database.settings import (
     DEFAULTS,
     RETRY,
@@ -24,6 +24,7 @@ from qluster.database.settings import (
     settings_text,
     upstream_of,
 )
+from qluster.database.ways import way_to
 
 DATABASE = Database(
     bin_dir="/usr/lib/postgresql/15/bin",
@@ -103,6 +104,23 @@ def test_the_upstream_is_read_back_from_the_file() -> None:
     assert conninfo_in(text) == conninfo
     assert upstream_of(conninfo) == "10.0.0.2:5433"
     assert "password" not in conninfo
+
+
+def test_database_outside_is_reached_by_its_own_role_and_under_a_name_of_the_cluster() -> None:
+    there = ("198.51.100.1", 5432)
+    terms = Terms("node2", outside=Outside((there,), "beta", "site_b"))
+    far = replace(
+        DATABASE, standby_user="far", standby_password_file="/far", standby_ca_file="/ca.crt"
+    )
+    way = way_to(far, there, terms)
+    assert (way.user, way.password_file, way.slot, way.outside) == ("far", "/far", "site_b", True)
+    text = way.connection_text("/pass", "-clone")
+    assert "application_name=beta.node2-clone" in text and "sslmode=verify-full sslrootcert=/ca.crt" in text
+    near = way_to(far, ("10.0.0.2", 5432), terms)
+    assert (near.user, near.name, near.slot, near.outside) == (DATABASE.superuser, "node2", "qluster_node2", False)
+    assert "ssl" not in near.connection_text("/pass")
+    assert way_to(DATABASE, there, terms).user == DATABASE.superuser
+    assert way_to(DATABASE, there, Terms("node2")).name == "node2", "of a cluster that follows nobody"
 
 
 @pytest.mark.parametrize(

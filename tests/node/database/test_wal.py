@@ -141,3 +141,12 @@ def test_a_clean_stop_is_known(state: str) -> None:
 def test_control_data_without_a_line_name_it() -> None:
     with pytest.raises(ValueError, match="no line 'Bytes per WAL segment'"):
         control_of(CONTROL.replace("Bytes per WAL segment", "Octets"))
+
+
+def test_standby_that_is_behind_will_have_what_is_here() -> None:
+    behind = Course(5, 3000, HISTORY, oldest=500, recovering=True)
+    assert compare(5, 3001, behind) == "fits" and compare(6, 3500, behind) == "fits"
+    assert compare(5, 3001, Course(5, 3000, HISTORY, oldest=500)) == "diverged", "a primary has all there is"
+    older = HISTORY[-1]
+    assert compare(older.timeline, older.position + 1, behind) == "diverged", "its own way parted before"
+    assert compare(5, 400, behind) == "outrun"
