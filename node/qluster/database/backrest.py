@@ -245,10 +245,11 @@ def version_of(text: str) -> tuple[int, int]:
 
 
 def complaint(said: str) -> str:
-    """What it complained of: from the first error on, in one line."""
+    """What it complained of: from the first error on, in one line; why a server could not be reached stands before."""
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     first = next((index for index, line in enumerate(lines) if line.startswith("ERROR")), 0)
-    return "; ".join(lines[first:])[:SAID_MAX]
+    reasons = [line for line in lines[:first] if line.startswith("WARN: unable to check")]
+    return "; ".join([*reasons, *lines[first:]])[:SAID_MAX]
 
 
 def misunderstood(said: str) -> str:

@@ -132,6 +132,9 @@ def test_what_verify_found_is_told_of_the_backup_that_is_asked_for() -> None:
 def test_a_complaint_is_its_error_with_what_to_do() -> None:
     said = "WARN: something\nERROR: [044]: PostgreSQL version 15, system-id 1 do not match\n       HINT: are you?\n"
     assert backrest.complaint(said) == "ERROR: [044]: PostgreSQL version 15, system-id 1 do not match; HINT: are you?"
+    unseen = "WARN: unable to check pg2: [HostConnectError] refused\nWARN: else\nERROR: [056]: no primary\n"
+    assert backrest.complaint(unseen) == (
+        "WARN: unable to check pg2: [HostConnectError] refused; ERROR: [056]: no primary")
     assert "qluster backup --upgrade-stanza" in backrest.sentence(44, said)
     assert backrest.sentence(9, "") == "exit code 9 and not a word"
     assert backrest.misunderstood("WARN: configuration file contains invalid option 'x'") != ""

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -9,10 +11,11 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+import trustme
 from database.test_settings import DATABASE
-from edge.postgres_world import PGBACKREST, Host, World, until, worlds
-from edge.test_backups import all_archived, rows, seen_by
-from edge.test_postgres import founded
+from edge.postgres_world import PGBACKREST, Host, World, free_port, until, worlds
+from edge.test_backups import LONG, all_archived, rows, seen_by
+from edge.test_postgres import founded, replica
 from qluster.config import Backup
 from qluster.edge import archive, backrest
 from qluster.edge.postgres import backrest as running
@@ -160,6 +163,53 @@ async def test_an_encrypted_repository_is_read_and_one_that_was_changed_is_told(
     assert len(faults) == 1 and "it is invalid: 1 of" in faults[0]
 
 
+@contextlib.asynccontextmanager
+async def server(world: World, host: Host, port: int) -> AsyncIterator[dict[str, str]]:
+    """pgBackRest's own server on a host, as an operator starts it there; the options of the way to it."""
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(world.root / "ca.crt"))
+    certificate = authority.issue_cert(common_name=host.ip)
+    certificate.private_key_pem.write_to_path(str(world.root / "rest.key"))
+    (world.root / "rest.key").chmod(0o600)
+    (world.root / "rest.crt").write_bytes(b"".join(blob.bytes() for blob in certificate.cert_chain_pems))
+    files = {part: str(world.root / name) for part, name in
+             (("ca-file", "ca.crt"), ("cert-file", "rest.crt"), ("key-file", "rest.key"))}  # fmt: skip
+    [file] = (host.root / "state" / "pgbackrest").glob("*.conf")
+    words = [f"--tls-server-{name}={value}" for name, value in files.items()]
+    process = await asyncio.create_subprocess_exec(
+        PGBACKREST, "server", f"--config={file}", f"--tls-server-address={host.ip}", f"--tls-server-port={port}",
+        f"--tls-server-auth={host.ip}=*", *words,
+    )  # fmt: skip
+    try:
+        yield {"pg2-host-type": "tls", "pg2-host-port": str(port), "pg2-host-config": str(file),
+               **{f"pg2-host-{name}": value for name, value in files.items()}}  # fmt: skip
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+@LONG
+async def test_a_replica_takes_one_where_it_is_told_the_way_to_the_primary(world: World) -> None:
+    primary = await founded(world)
+    second = await replica(world, primary)
+    await primary.sql("CREATE TABLE ledger AS SELECT 1 AS n")
+    with pytest.raises(RepositoryFailed, match="no way to the primary's host: take the backup on the primary, or give"):
+        await (await seen_by(world, second)).take()
+    await all_archived(world, primary)
+    async with server(world, primary, free_port(primary.ip)) as way:
+        repo = await seen_by(world, second, pgbackrest=way)
+
+        async def listening() -> bool:
+            with contextlib.suppress(OSError):
+                (await asyncio.open_connection(primary.ip, int(way["pg2-host-port"])))[1].close()
+                return True
+            return False
+
+        await until(listening)
+        backup = await repo.take()
+    assert backup.node == second.ip and backup.kind == "full" and (await repo.shelf()).failure is None
+
+
 def test_its_file_is_written_on_a_host_that_lost_everything(tmp_path: Path) -> None:
     """A recovery begins where not even the state directory is there."""
     values = dict.fromkeys(("found_from", "found_target", "found_system_id", "found_dir", "found_archive_dir"))
@@ -170,4 +220,4 @@ def test_its_file_is_written_on_a_host_that_lost_everything(tmp_path: Path) -> N
     before = rest.file.stat().st_mtime_ns
     rest.prepare()
     assert rest.file.stat().st_mtime_ns == before and "repo1-path=/backup" in rest.file.read_text()
-    assert rest.directory == "/backup" and rest.way_to(("10.0.0.1", 5432)) == []
+    assert rest.directory == "/backup"

@@ -9,6 +9,7 @@ import contextlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from qluster.config import Backup, Database
 from qluster.database import backrest_conf
@@ -29,6 +30,15 @@ SEEN = ".seen"
 """What stands beside the configuration file when its stanza was seen; ``edge/backrest.py`` knows it too."""
 LOCKED = 50
 """pgBackRest's exit code when another one of this host is at work."""
+
+
+class Primary(NamedTuple):
+    """Where the primary is, as its own host sees it."""
+
+    host: str
+    port: int
+    data: str
+    socket_dir: str
 
 
 class BackRest:
@@ -86,13 +96,15 @@ class BackRest:
         """Where the repository lies, when it is one in a file system; "" for another kind."""
         return backrest_conf.repository_dir(self._text())
 
-    def way_to(self, primary: tuple[str, int]) -> list[str]:
-        """Words for a backup from here that begins and ends on the primary; none: there is no way to its host."""
-        way = backrest_conf.way_to_primary(self._settings)
-        if not way:
-            return []
-        server = backrest_conf.server_options(self._database, 2, self._database.data_dir)
-        words = {**dict(server), **dict(way), "pg2-host": primary[0], "pg2-port": str(primary[1])}
+    def way_to(self, primary: Primary) -> list[str]:
+        """Words for a backup from here that begins and ends on the primary."""
+        words = {
+            **dict(backrest_conf.server_options(self._database, 2, primary.data)),
+            "pg2-socket-path": primary.socket_dir, "pg2-port": str(primary.port), "pg2-host": primary.host,
+            # Hosts are alike: its daemon has written the same file there.
+            "pg2-host-config": str(self.file), "pg2-host-cmd": self._settings.program,
+            **dict(backrest_conf.way_to_primary(self._settings)),
+        }  # fmt: skip
         return ["--backup-standby", *(f"--{name}={value}" for name, value in words.items())]
 
     # --- whether it was there ---

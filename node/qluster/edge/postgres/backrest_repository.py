@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
 
@@ -28,7 +28,7 @@ from qluster.database.settings import restore_command
 from qluster.database.wal import Control
 from qluster.edge import clock
 from qluster.edge.postgres.archiving import BACKREST_WORDS
-from qluster.edge.postgres.backrest import BackRest
+from qluster.edge.postgres.backrest import BackRest, Primary
 from qluster.edge.postgres.failure import PostgresFailed
 from qluster.edge.postgres.locking import locked
 from qluster.edge.postgres.plain_repository import TAKE_LIMIT
@@ -50,15 +50,15 @@ class BackRestRepository:
 
     def __init__(
         self, settings: Settings, database: Database, system_id: int, *, state_dir: str, node: str = "",
-        upstream: str | None = None, stanza: str = "", directory: str = "",
+        primary: Callable[[], Awaitable[Primary]] | None = None, stanza: str = "", directory: str = "",
     ) -> None:  # fmt: skip
-        """``upstream`` is "host:port" that the database here follows; ``stanza`` and ``directory`` are others than
+        """``primary`` finds the server that the one here follows; ``stanza`` and ``directory`` are others than
         the cluster's own, to read from; ``node`` is who takes one."""
         self._settings = settings
         self._database = database
         self._system_id = system_id
         self._node = node
-        self._upstream = upstream
+        self._primary = primary
         self._rest = BackRest(settings, database, state_dir, system_id, stanza=stanza, repository=directory)
         self._failed = Path(f"{self._rest.file}.failure.json")
         self._verified: str | None = None
@@ -138,7 +138,7 @@ class BackRestRepository:
         control = await Programs(self._database).control(Path(self._database.data_dir))
         if control.system_id != self._system_id:
             raise PostgresFailed(f"the database here has system id {control.system_id}, not {self._system_id}")
-        standby = self._way(control)
+        standby = await self._way(control)
         stanza = await self._own_stanza()
         shelf = stanza.shelf(self._system_id)
         aside = (await self.completeness(shelf)).aside
@@ -152,18 +152,16 @@ class BackRestRepository:
         self._failed.unlink(missing_ok=True)
         return taken
 
-    def _way(self, control: Control) -> list[str]:
+    async def _way(self, control: Control) -> list[str]:
         """Words for a backup of a standby; none for that of a primary."""
-        if control.state != "in archive recovery" or self._upstream is None:
+        if control.state != "in archive recovery" or self._primary is None:
             return []
-        host, _, port = self._upstream.rpartition(":")
-        words = self._rest.way_to((host, int(port)))
-        if not words:
+        if not self._settings.from_replicas:
             raise RepositoryFailed(
                 "the database here is a replica, and pgBackRest has no way to the primary's host: take the backup on "
                 "the primary, or give backup.pgbackrest options of the way, such as pg2-host-type"
             )
-        return words
+        return self._rest.way_to(await self._primary())
 
     async def _own_stanza(self) -> backrest.Stanza:
         """The stanza, made when it was never there; one of another database is left alone."""

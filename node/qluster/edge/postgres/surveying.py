@@ -10,11 +10,19 @@ from msgspec import Struct
 from qluster.config import Config
 from qluster.database.archive import Completeness
 from qluster.database.backups import Backup, Shelf
+from qluster.database.orders import Terms
 from qluster.edge import clock
+from qluster.edge.postgres.backrest import Primary
 from qluster.edge.postgres.backrest_repository import BackRestRepository
 from qluster.edge.postgres.plain_repository import PlainRepository
+from qluster.edge.postgres.remotes import upstream_session
 from qluster.edge.postgres.repository import Repository, RepositoryFailed
 from qluster.edge.postgres.site import Site
+
+PLACES = """
+SELECT pg_is_in_recovery() AS in_recovery, current_setting('data_directory') AS data,
+       current_setting('unix_socket_directories') AS sockets
+"""
 
 
 class Survey(Struct, frozen=True, kw_only=True):
@@ -53,8 +61,21 @@ async def own_repository(site: Site, node: str) -> Repository:
     control = await site.control()
     if site.backup.by_pgbackrest:
         return BackRestRepository(site.backup, site.database, control.system_id, state_dir=str(site.state_dir),
-                                  node=node, upstream=site.upstream)  # fmt: skip
+                                  node=node, primary=lambda: _primary_of(site))  # fmt: skip
     return PlainRepository(site.backup, site.database, control.system_id, node=node)
+
+
+async def _primary_of(site: Site) -> Primary:
+    """The server that the one here follows, asked where it lies."""
+    host, _, port = (site.upstream or "").rpartition(":")
+    if not host:
+        raise RepositoryFailed("the database here is a replica that follows nobody: take the backup elsewhere")
+    async with upstream_session(site, (host, int(port)), Terms()) as connection:
+        row = await connection.row(PLACES)
+    if row["in_recovery"]:
+        raise RepositoryFailed(f"the database here follows {site.upstream}, which is a replica itself: take the backup "
+                               "on a replica of the primary")  # fmt: skip
+    return Primary(host, int(port), row["data"], row["sockets"].partition(",")[0].strip())
 
 
 async def survey(site: Site, repository: Repository) -> Survey:
