@@ -223,12 +223,16 @@ class Configuring:
             if member.db_port is None or not member.voter or member.node in node.state.down:
                 continue
             servers[member.node] = self._server(member.node, waited_for, now)
-        return rolling.View(node.me, settings, servers, len(guarantees) <= 1, now - self._progress[1])
+        return rolling.View(
+            node.me, settings, servers, len(guarantees) <= 1, now - self._progress[1], node.hosting.follows_outside
+        )
 
     def _server(self, number: int, waited_for: frozenset[int] | None, now: float) -> rolling.Server:
         node = self._node
         if number == node.me:
-            return rolling.Server(node.hosting.may_write(now), node.keeper.status())
+            mine = node.keeper.status()
+            leads = node.keeper.wanted.kind == "outside" and mine.role == "replica" and mine.streaming
+            return rolling.Server(leads or node.hosting.may_write(now), mine)
         report = node.reports.last(number)
         status = report.database if report is not None else None
         if status is None:

@@ -51,6 +51,8 @@ class View:
     """No change of what is guaranteed to clients is under way."""
     waited: float
     """Seconds since the restart last got further, as far as this leader knows."""
+    standby: bool = False
+    """No primary: who leads follows an installation outside."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +164,9 @@ def _needs(view: View, restart: Restarting, node: int) -> bool:
 
 
 def _in_place(view: View, restart: Restarting) -> bool:
-    """Whether the primary restarts where it is: asked for, nobody else there, or a replica needs it to be smaller."""
+    """Whether the primary restarts where it is: asked for, nobody else there, or a replica needs it to be smaller.
+
+    So does who leads a standby cluster: nobody writes meanwhile.
+    """
     held = any(server.status.held for server in view.servers.values())
-    return restart.plan.primary == "in-place" or len(view.servers) == 1 or held
+    return view.standby or restart.plan.primary == "in-place" or len(view.servers) == 1 or held

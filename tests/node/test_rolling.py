@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -95,6 +96,11 @@ def test_nobody_restarts_while_somebody_is_unwell_and_it_ends_when_that_lasts(
     assert isinstance(step, Wait) and word in step.reason
     end = next_step(view(servers, *more, waited=120.0))
     assert isinstance(end, RestartEnded) and word in end.reason and "120 seconds" in end.reason
+
+
+def test_leader_of_a_standby_cluster_restarts_where_it_is() -> None:
+    seen = dataclasses.replace(view({1: WAITING, 2: DONE}), standby=True)
+    assert next_step(seen) == turn(1)
 
 
 def test_guarantee_that_is_being_changed_is_waited_for() -> None:

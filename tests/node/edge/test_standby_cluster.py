@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import asyncpg
 import pytest
-from edge.fault_world import DB_PORT, Hosts, obstacle, wait_for
+from edge.fault_world import DB_PORT, ERRORS, Hosts, obstacle, wait_for
 from qluster.cluster.reign import BRANCHES
 
 FIRST, SECOND = (1, 2), (3, 4, 5)
@@ -123,6 +123,14 @@ def write(sites: Sites, row: int) -> None:
     sites.sql(primary, f"insert into kept values ({row})")
 
 
+def shown(sites: Sites, number: int, name: str) -> object:
+    """A parameter of a database, None while it restarts."""
+    try:
+        return sites.sql(number, f"show {name}")[0][0]
+    except ERRORS:
+        return None
+
+
 def test_second_site_is_a_copy_that_nobody_writes_to(sites: Sites) -> None:
     write(sites, 2)
     wait_for("the row at the second site", lambda: sites.has(SECOND, 2))
@@ -182,6 +190,17 @@ def test_leadership_of_the_second_site_is_handed_over(sites: Sites) -> None:
     assert refused.status_code == 409 and "standby cluster" in refused.json()["message"], refused.text
     write(sites, 5)
     wait_for("the row at the second site", lambda: sites.has(SECOND, 5))
+
+
+def test_databases_of_the_second_site_get_parameters_and_restart_where_they_are(sites: Sites) -> None:
+    [leads] = sites.leading()
+    answer = sites.post(leads, "/db-config", {"max_connections": "50", "work_mem": "5MB"})
+    assert answer.status_code == 200, answer.text
+    assert sites.post(leads, "/db-restart").status_code == 200
+    wait_for("another number of connections everywhere", lambda: all(
+        shown(sites, number, "max_connections") == "50" for number in SECOND), 60)
+    wait_for("a second site that follows", lambda: sites.leading() == [leads] and sites.settled())
+    assert shown(sites, leads, "work_mem") == "5MB" and not sites.writers(SECOND)
 
 
 def test_site_with_a_primary_of_its_own_follows_nobody(sites: Sites) -> None:
