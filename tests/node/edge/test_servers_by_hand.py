@@ -193,7 +193,17 @@ async def test_directory_whose_control_file_was_zeroed_before_the_daemon_came_is
     facts = await second.hand.read_facts()
     wanted = follow(first, 1, system_id)
     assert next_order(facts, wanted, Failures()) is None
-    assert "pg_control is damaged" in reason(facts, wanted, Failures())
+    said = reason(facts, wanted, Failures())
+    assert said.startswith("the data directory cannot be read") and "pg_control is damaged" in said
+
+
+async def test_open_directory_and_a_strangers_number_in_the_lock_keep_no_server_from_starting(world: World) -> None:
+    system_id, (first, second) = await cluster(world)
+    await second.hand.perform(StopFast())
+    second.data.chmod(0o777)
+    (second.data / "postmaster.pid").write_text(f"{os.getpid()}\n{second.data}\n0\n{second.database.port}\n")
+    assert await settle(second, follow(first, 1, system_id)) == ["StartStandby"]
+    assert second.data.stat().st_mode & 0o777 == 0o750
 
 
 def zeroed(host: Host) -> None:

@@ -31,6 +31,8 @@ ACCESS_NAME = "qluster_hba.conf"
 IDENTITY_NAME = "qluster_ident.conf"
 INCLUDED = ("postgresql.conf", "qhb.conf")
 """The build's own configuration file, read before ours."""
+FORBIDDEN = 0o027
+"""Rights of group and others on a data directory with which a server refuses to start."""
 KEEP_SHARE = 4
 """A diverged directory is kept beside the new one when it takes less than this part of the free space."""
 
@@ -83,6 +85,13 @@ class DataDirectory:
             return not lets_clients_in((self.path / ACCESS_NAME).read_text(encoding="utf-8"))
         except (FileNotFoundError, NotADirectoryError, UnicodeDecodeError):
             return False
+
+    def close_to_others(self) -> bool:
+        """Take rights from others with which no server would start; True when there were some."""
+        mode = self.path.stat().st_mode
+        if mode & FORBIDDEN:
+            self.path.chmod(mode & ~FORBIDDEN & 0o7777)
+        return bool(mode & FORBIDDEN)
 
     def room(self) -> tuple[int | None, int | None]:
         """Bytes that are free, and how large the disk is: the data's, or that of ``pg_wal`` where it has less."""

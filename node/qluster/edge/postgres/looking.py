@@ -127,8 +127,11 @@ class Look:
         self._short = level
 
     def _blind(self, error: str) -> Facts:
+        last = self._last
+        if last.system_id is None and self._site.directory.state(self._site.record.phase)[0] == "initialised":
+            last = replace(last, directory="initialised")  # a database, of which nothing is known yet
         return replace(
-            self._last, server=self._server(), in_recovery=None, position=None, silent=self._silence(), error=error
+            last, server=self._server(), in_recovery=None, position=None, silent=self._silence(), error=error
         )
 
     async def _facts(self) -> Facts:

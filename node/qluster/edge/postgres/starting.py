@@ -127,6 +127,8 @@ async def _start(
     for name in site.directory.withdraw_altered():
         log.warning("database-altered setting=%s hint=taken back, the daemon decides it", name)
     withdraw(site.directory.path)
+    if site.directory.close_to_others():
+        log.warning("database-directory-closed path=%s hint=others could write or read it", site.directory.path)
     site.prepare_socket_dir()
     site.position_final = False
     await site.configure(terms, upstream, parameters)
