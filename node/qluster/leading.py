@@ -231,7 +231,7 @@ class Leading:
         assert reign is not None and reign.node == scene.me, "asked only while this node reigns"
         changed = self._synchrony.step(synchronous.Scene(
             now=scene.now, mode=scene.mode, strict=scene.strict, me=scene.me, reign=reign.number,
-            guarantees=scene.state.guarantees, databases=databases_of(scene), standbys=_standbys(facts),
+            guarantees=scene.state.guarantees, databases=databases_of(scene), standbys=_standbys(facts, scene),
             position=facts.position, waitable=waited_for(scene),
             told=(facts.terms.standbys, facts.terms.needed) if facts.terms is not None and settled else None,
             seen_at=seen_at, patience=scene.node_timeout,
@@ -343,13 +343,20 @@ def waited_for(scene: Scene) -> frozenset[int]:
     return databases_of(scene) - aside - barred
 
 
-def _standbys(facts: Facts) -> dict[int, Standby]:
-    """Who replicates from the primary here, by the names that the cluster gave."""
+def _standbys(facts: Facts, scene: Scene) -> dict[int, Standby]:
+    """Who replicates from the primary here, by the names that the cluster gave.
+
+    A server goes on calling a standby streaming that it has not heard for ten seconds. Its node is missed sooner,
+    and says sooner that its database does not answer.
+    """
     found: dict[int, Standby] = {}
     for replica in facts.replicas:
         node = node_named(replica.name)
         if node is not None and replica.position is not None:
-            found[node] = Standby(replica.state == "streaming", replica.position)
+            report = scene.report(node)
+            hangs = report is not None and report.database is not None and report.database.role == "stopped"
+            here = node in scene.alive and not hangs
+            found[node] = Standby(here and replica.state == "streaming", replica.position)
     return found
 
 

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -72,6 +73,13 @@ def test_a_replica_that_could_not_take_over_at_once_is_not_waited_for() -> None:
     assert 4 in databases_of(seen), "its answer is asked for all the same"
     assert best_successor(seen, seen.members) == 2
     assert best_successor(scene(position=900), seen.members) == 4
+
+
+def test_a_replica_whose_node_is_silent_or_whose_database_hangs_is_not_waited_for_though_its_stream_stands() -> None:
+    assert 4 in guaranteed(scene())
+    assert 4 not in guaranteed(scene(role="stopped"))
+    silent = dataclasses.replace(scene(), alive=frozenset({1, 2, 3}))
+    assert 4 not in guaranteed(silent)
 
 
 def test_a_tagged_primary_is_still_one_of_the_databases_that_make_a_majority() -> None:

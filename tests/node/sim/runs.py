@@ -12,7 +12,8 @@ import qluster.consensus.journal
 import qluster.node
 
 from sim.checks import converged
-from sim.strikes import LATER, STRIKES, end_pause, repair_host
+from sim.hanging import LATER
+from sim.strikes import STRIKES, end_pause, repair_host
 from sim.world import BEGINNING, Faults, Violated, World
 
 FOUNDING_SECONDS = 60.0

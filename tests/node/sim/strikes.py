@@ -61,24 +61,6 @@ def kill_database(world: World) -> None:
         host.look()
 
 
-def hang_database(world: World) -> None:
-    """A server stands still and does not end: its postmaster is stopped, or its disk takes nothing."""
-    host = _one(world, [host for host in running(world, database=True) if host.database and host.database.running])
-    if host is None or host.database is None or host.database.hangs:
-        return
-    database, seconds = host.database, world.random.choice([1.0, 4.0, 9.0, 70.0])
-    database.hangs, database.hangs_since = world.random.choice(["halted", "stalled"]), world.now
-    world.tell(f"{host.name} its database is {database.hangs} for {seconds} s")
-    world.disturbed()
-    since = world.now
-
-    def go_on() -> None:
-        if database.hangs and database.hangs_since == since:
-            database.hangs = ""
-
-    world.at(world.now + seconds, go_on)
-
-
 def freeze(world: World) -> None:
     """A daemon, or a whole host, stands still."""
     host = _one(world, running(world))
@@ -504,8 +486,3 @@ STRIKES: list[tuple[str, float, Strike]] = [
     ("disk lost", 1.5, wipe_disk),
     ("add_node removed", 0.7, remove_add_node),
 ]
-
-LATER: list[tuple[str, float, Strike]] = [
-    ("database hangs", 3, hang_database),
-]
-"""For every fourth seed only: what others once showed stays what they show."""
