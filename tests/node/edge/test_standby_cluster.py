@@ -221,6 +221,9 @@ def test_second_site_is_promoted_once_and_for_all(sites: Sites) -> None:
     wait_for("a stream that has ended", lambda: not any(
         (sites.cluster(number).get("standby") or {}).get("streaming") for number in SECOND))  # type: ignore[attr-defined]
     leader = next(number for number in SECOND if sites.own(number)["consensus_role"] == "leader")
+    wait_for("the reason", lambda: "cluster.standby-of: the database at" in str(
+        (sites.cluster(leader).get("standby") or {}).get("error")))  # type: ignore[attr-defined]
+    assert not sites.answers(leader, "/is-leader") and sites.answers(leader, "/is-readable"), "it is read as before"
     answer = sites.post(leader, "/config", {"cluster.standby-of": ""})
     assert answer.status_code == 200, answer.text
     assert answer.json()["detail"]["promoted"] and answer.json()["detail"]["known_lag_bytes"] == 0, answer.text
