@@ -28,6 +28,7 @@ from qluster.database.orders import (
 )
 from qluster.database.plan import Wanted, needs_reinit, next_order, reason, withheld
 from qluster.database.room import full, shortage
+from qluster.database.standstill import standing
 from qluster.events import CancelJob, Job, JobEnded
 from qluster.status import DatabaseStatus, SlotStatus
 
@@ -134,8 +135,8 @@ class Keeper:
 
     def look(self, facts: Facts, now: float) -> None:
         """Take new facts."""
-        if self.facts is not None and full(self.facts) and not full(facts):
-            self._failures.forget()  # there is room again: what failed for want of it is tried at once
+        if self.facts is not None and _hampered(self.facts) and not _hampered(facts):
+            self._failures.forget()  # what failed for that is tried at once
         self.facts = facts
         self._stale = False
         if facts.in_recovery is not None:
@@ -186,9 +187,8 @@ class Keeper:
             if isinstance(order, Rewind) and isinstance(event.result, int) and order.terms.outside is None:
                 self.left_behind = self.wanted.reign, event.result
         else:
-            # For want of room anything may fail, and nothing is wrong with what lies here.
-            crowded = self.facts is not None and full(self.facts)
-            self._failures.failed(order, event.error, now, passing=event.result is True or crowded)
+            hampered = self.facts is not None and _hampered(self.facts)
+            self._failures.failed(order, event.error, now, passing=event.result is True or hampered)
         return True
 
     def intact(self, system_id: int | None, now: float) -> bool:
@@ -284,6 +284,11 @@ class Keeper:
         if self.wanted.paused:
             return "paused"
         return "failed" if self.fault else "idle"
+
+
+def _hampered(facts: Facts) -> bool:
+    """For want of room, or while the server stands still, anything may fail: nothing is wrong with what lies here."""
+    return full(facts) or standing(facts) > 0
 
 
 def _places(wanted: Wanted) -> list[str]:

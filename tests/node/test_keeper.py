@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from qluster.database.facts import Facts
 from qluster.database.failures import DELAY_MOST
-from qluster.database.orders import Clone, Detach, Follow, Promote, StartPrimary, StartStandby
+from qluster.database.orders import Adjust, Clone, Detach, Follow, Promote, StartPrimary, StartStandby
 from qluster.database.plan import Wanted
 from qluster.events import CancelJob, Job, JobEnded
 from qluster.keeper import Keeper
@@ -153,6 +153,21 @@ def test_what_fails_for_want_of_room_is_never_given_up_and_tried_at_once_when_th
     assert one.step(FOLLOW, 20, now - DELAY_MOST + 0.1) is None
     one.look(replace(stopped, room=1 << 29), now - DELAY_MOST + 0.2)
     assert one.step(FOLLOW, 21, now - DELAY_MOST + 0.2) is not None
+
+
+def test_what_fails_while_the_server_stands_still_is_never_given_up_and_tried_at_once_when_it_goes_on() -> None:
+    halted = replace(STANDBY, in_recovery=False, standby=False, last_reign=1, halted=True, halted_for=1.0)
+    one, now = keeper(halted), 0.0
+    for number in range(1, 20):
+        job = one.step(PRIMARY, number, now)
+        assert job is not None and isinstance(job.order, Adjust)
+        one.ended(JobEnded(number, None, "the server does not take it in"), now)
+        one.look(replace(halted, halted_for=30.0), now)
+        assert "given up" not in one.fault
+        now += DELAY_MOST
+    assert one.step(PRIMARY, 20, now - DELAY_MOST + 0.1) is None
+    one.look(replace(halted, halted=False, halted_for=0.0), now - DELAY_MOST + 0.2)
+    assert one.step(PRIMARY, 21, now - DELAY_MOST + 0.2) is not None
 
 
 def test_retry_that_has_passed_does_not_wake_for_ever() -> None:

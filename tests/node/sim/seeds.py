@@ -12,6 +12,7 @@ KEPT: dict[int, str] = {
     8: "a reign that nobody served overtook a primary that had served",
     11: "a node removed while it was away followed for ever",
     22: "a founder without add_node took up its old number without its old promises",
+    27: "what failed while a postmaster stood still was given up for good",
     30: "a pool whose repointing failed, and was not wanted any more, woke its node without end",
     49: "a former primary with a branch of its own was compared by timeline and position",
     140: "members that are just being removed need not be asked",
