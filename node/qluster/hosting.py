@@ -229,15 +229,17 @@ class Hosting:
         upstream = self._database_of(reign.node)
         if reign.node == self._node.me and reign.standby:
             return self._outside(reign, terms, paused=True)
+        qraft = self._node.qraft
+        current = qraft is not None and qraft.caught_up
         if reign.node == self._node.me:
             return Wanted(
                 "primary", reign.number, None, reign.system_id, self._since(), terms, branch=reign.branch,
-                paused=True, reached=self._reached(),
+                paused=True, reached=self._reached(), current=current,
             )  # fmt: skip
         kind: Kind = "follow" if upstream is not None else "detached"
         return Wanted(
             kind, reign.number, upstream, reign.system_id, None, terms, paused=True, reached=self._reached(),
-            source=self._source(reign.node, now), via=self._via(reign.node, now),
+            current=current, source=self._source(reign.node, now), via=self._via(reign.node, now),
         )  # fmt: skip
 
     def _since(self) -> int:

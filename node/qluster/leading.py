@@ -347,7 +347,7 @@ def _standbys(facts: Facts, scene: Scene) -> dict[int, Standby]:
     """Who replicates from the primary here, by the names that the cluster gave.
 
     A server goes on calling a standby streaming that it has not heard for ten seconds. Its node is missed sooner,
-    and says sooner that its database does not answer.
+    and says sooner that its database does not answer. In a pause daemons are away for a while on purpose.
     """
     found: dict[int, Standby] = {}
     for replica in facts.replicas:
@@ -355,7 +355,7 @@ def _standbys(facts: Facts, scene: Scene) -> dict[int, Standby]:
         if node is not None and replica.position is not None:
             report = scene.report(node)
             hangs = report is not None and report.database is not None and report.database.role == "stopped"
-            here = node in scene.alive and not hangs
+            here = (node in scene.alive or scene.state.pause.active) and not hangs
             found[node] = Standby(here and replica.state == "streaming", replica.position)
     return found
 

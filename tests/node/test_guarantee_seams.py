@@ -150,3 +150,39 @@ def test_switched_on_it_covers_what_was_acknowledged_before_or_says_who_alone_ha
     assert world.run(PATIENCE, lambda: world.primary() is not None)
     now = world.primary()
     assert now is not None and now.database is not None and len(now.database.wal) > written
+
+
+def test_death_of_a_replicas_host_holds_transactions_up_for_two_node_timeouts() -> None:
+    world, primary, (first, second) = running(1, 3, "all")
+    database, node = primary.database, primary.node
+    assert database is not None and node is not None
+    world.network.isolate(second)
+    cut_at, stood_at = world.now, database.acknowledged(world.replicas(primary))
+    assert stood_at
+    limit = 2 * node.config.cluster.node_timeout + 1.0
+    assert world.run(limit, lambda: database.acknowledged(world.replicas(primary)) > stood_at + 5, every=0.02)
+    assert world.now > cut_at + 1.0, "until then it may come back"
+    assert [set(one.standbys) for one in node.state.guarantees[-1:]] == [{first.node.me}]  # type: ignore[union-attr]
+
+
+def test_daemon_that_starts_in_a_pause_tells_its_server_nothing_before_it_knows_the_log_to_its_end() -> None:
+    world, primary, (first, second) = running(1, 3)
+    assert primary.database is not None and primary.node is not None
+    assert first.node is not None and second.database is not None
+    world.clients.ask(primary, PauseRequested(TICKET, "", "a new version"))
+    assert world.run(5.0, lambda: primary.untied, every=0.02)
+    second.crash(held=True, power=True)
+    alone = (f"node{first.node.me}",)
+    database = primary.database
+    assert world.run(PATIENCE, lambda: database.terms is not None and database.terms.standbys == alone)
+    node = primary.node
+    assert world.run(PATIENCE, lambda: len(node.state.guarantees) == 1)
+    primary.crash(held=True)
+    world.network.isolate(primary)
+    primary.start()
+    for _ in range(20):
+        world.run(0.1)
+        assert database.terms is not None and database.terms.standbys == alone, "what the log said last"
+    world.network.cut.clear()
+    assert world.run(PATIENCE, lambda: not database.adopted), "then it is told, the same"
+    assert database.terms is not None and database.terms.standbys == alone

@@ -79,6 +79,8 @@ class Wanted:
     """The replica to stream from in the upstream's place; None: the upstream."""
     paused: bool = False
     """An operator wants the database left alone: it is only reloaded, everything else is withheld."""
+    current: bool = True
+    """The log is known here to its end: a server that another daemon told its terms may be told these."""
     shows: bool = True
     """What a promotion here shows at once is safe from the next failover; else clients wait for the standbys."""
 
@@ -331,7 +333,7 @@ def _restart_due(facts: Facts, wanted: Wanted) -> bool:
 
 
 def _adjusting(facts: Facts, wanted: Wanted) -> Order | None:
-    if facts.server != "running":
+    if facts.server != "running" or (facts.terms is None and not wanted.current):
         return None
     reign = wanted.reign if facts.in_recovery is False else 0
     terms = wanted.terms if not reign or _may_admit(facts, wanted.terms) else _closed(wanted.terms)

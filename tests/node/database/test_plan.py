@@ -215,6 +215,10 @@ def order(facts: Facts, wanted: Wanted, failures: Failures | None = None, now: f
         pytest.param(
             replace(RESTARTED, terms=None), WAITING, Adjust(WAITING.terms, 4), id="another daemon let clients in"
         ),
+        pytest.param(
+            replace(RESTARTED, terms=None), replace(WAITING, paused=True, current=False), None,
+            id="what another daemon told holds until the log is known",
+        ),
     ],
 )
 def test_the_next_order(facts: Facts, wanted: Wanted, expected: object) -> None:

@@ -88,6 +88,8 @@ class SimDatabase:
     recovered: int | None = None
     """How far the WAL of a primary reached when it began to serve."""
     started: int = 0
+    starts: int = 0
+    """How often a server was started here: those who streamed from the one before are gone."""
     value: str = "100"
     """What is in force of :data:`WITH_RESTART`."""
     proven: tuple[int, str] = (0, "100")
@@ -255,6 +257,7 @@ class SimDatabase:
     def _start(self, terms: Terms, *, in_recovery: bool) -> None:
         assert self.directory == "initialised" and not self.running, "starts once"
         self.running, self.in_recovery, self.clean, self.started = True, in_recovery, False, terms.restart
+        self.starts += 1
         self._tell(terms)
         if self._wanted() == UNSTARTABLE:
             self.value, self.refused = self.proven[1], (self.told[0], "there is not so much memory")

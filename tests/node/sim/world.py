@@ -26,6 +26,8 @@ from sim.outside import Outside
 
 BEGINNING = 1000.0
 STREAM_INTERVAL = 0.02
+SENDER_SECONDS = 10.0
+"""So long a server takes a standby for streaming whose host is gone (``wal_sender_timeout``)."""
 SETTLED_SECONDS = 1.9
 """Nearly four hellos: two hosts that could talk for so long know of each other."""
 
@@ -134,6 +136,7 @@ class World:
             config = configuration(number, pool, synchronous=synchronous, standby_of=of)
             disk = SimDisk(self.random.getrandbits(63))
             self.hosts[config.ip] = Host(self, f"host{number}", config, disk, None if pool else SimDatabase())
+        self._senders: dict[tuple[str, int], dict[str, tuple[float, Replica]]] = {}
         self._databases = [host for host in self.hosts.values() if host.database is not None]
         self._stream()
 
@@ -172,10 +175,18 @@ class World:
         host.database.stream(lambda address: self.network.server(host, address), seconds)
 
     def replicas(self, host: Host) -> list[Replica]:
+        """Who streams from a primary, as its server sees it: who fell silent is seen for some seconds yet."""
+        if host.database is None or not host.reachable or not host.database.serves:
+            return []
+        seen = self._senders.setdefault((host.ip, host.database.starts), {})
+        for replica in self._streaming(host):
+            seen[replica.name] = self.now, replica
+        return [replica for at, replica in seen.values() if self.now < at + SENDER_SECONDS]
+
+    def _streaming(self, host: Host) -> list[Replica]:
         """Who streams from a primary now."""
         found: list[Replica] = []
-        if host.database is None or not host.reachable or not host.database.serves:
-            return found
+        assert host.database is not None
         for other in self._databases:
             standby = other.database if other is not host and other.reachable else None
             if standby is None or standby.upstream is None:
