@@ -12,13 +12,10 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 import trustme
-from database.test_settings import DATABASE
 from edge.postgres_world import PGBACKREST, Host, World, free_port, until, worlds
 from edge.test_backups import LONG, all_archived, rows, seen_by
 from edge.test_postgres import founded, replica
-from qluster.config import Backup
-from qluster.edge import archive, backrest
-from qluster.edge.postgres import backrest as running
+from qluster.edge import backrest
 from qluster.edge.postgres.repository import RepositoryBusy, RepositoryFailed
 
 pytestmark = pytest.mark.unprivileged
@@ -45,10 +42,6 @@ def program(host: Host, work: str, *words: str) -> tuple[int, str]:
 def whole(path: Path) -> dict[str, bytes]:
     """All files below a folder."""
     return {str(each): each.read_bytes() for each in path.rglob("*") if each.is_file()}
-
-
-def test_both_halves_know_the_same_marks() -> None:
-    assert backrest.RESERVED == archive.RESERVED and backrest.SEEN == running.SEEN
 
 
 async def test_what_is_acknowledged_and_what_a_recovery_is_told(world: World) -> None:
@@ -208,16 +201,3 @@ async def test_a_replica_takes_one_where_it_is_told_the_way_to_the_primary(world
         await until(listening)
         backup = await repo.take()
     assert backup.node == second.ip and backup.kind == "full" and (await repo.shelf()).failure is None
-
-
-def test_its_file_is_written_on_a_host_that_lost_everything(tmp_path: Path) -> None:
-    """A recovery begins where not even the state directory is there."""
-    values = dict.fromkeys(("found_from", "found_target", "found_system_id", "found_dir", "found_archive_dir"))
-    settings = Backup(dir="/backup", interval=0.0, keep=1, keep_for=0.0, compression=0, tool="pgbackrest", **values)
-    rest = running.BackRest(settings, DATABASE, str(tmp_path / "no" / "state"), 42)
-    rest.prepare()
-    assert rest.stanza == "qluster-42" and rest.file.stat().st_mode & 0o777 == 0o600
-    before = rest.file.stat().st_mtime_ns
-    rest.prepare()
-    assert rest.file.stat().st_mtime_ns == before and "repo1-path=/backup" in rest.file.read_text()
-    assert rest.directory == "/backup"

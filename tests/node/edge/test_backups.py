@@ -204,7 +204,7 @@ async def test_a_gap_in_the_archive_is_told_and_no_recovery_ends_there_unasked(w
     assert backup.label
 
 
-@both_tools
+@both_at_length
 async def test_a_founder_recovers_its_database_as_the_configuration_says(world: World) -> None:
     """With the passwords of its own cluster, and named restore points for a target."""
     source = await founded(world)
@@ -302,7 +302,7 @@ async def test_a_replica_that_is_promoted_meanwhile_leaves_no_backup(world: Worl
     assert (await repo.shelf()).backups == () and not list(place.glob(".part-*"))
 
 
-@both_tools
+@both_at_length
 async def test_old_backups_and_their_wal_go_and_the_rest_still_recovers(world: World) -> None:
     primary = await founded(world)
     repo = await seen_by(world, primary, keep=1, full_interval=0.0)
