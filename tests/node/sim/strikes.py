@@ -227,6 +227,8 @@ def strike_a_switchover(world: World) -> None:
         return
     world.clients.ask(first, LeaderChangeRequested(world.clients.ticket(), "", None))
     node, phase = first.node, world.random.choice(list(Phase)[:-3])
+    if node is None:
+        return  # it died at a seam of the answer
     world.run(6.0, lambda: (one := node.governing.handing._one) is not None and one.phase == phase, every=0.0)
     one = node.governing.handing._one
     if one is None or one.phase != phase or first.node is not node:

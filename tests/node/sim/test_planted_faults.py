@@ -13,6 +13,7 @@ SEEDS_MAX = 40
 FIRST = {
     "the primary is handed over without its last record": 232,
     "a node founds although a cluster answers": 50,
+    "a primary is chosen without the proof that it has what was acknowledged": 60,
     "a restarted primary shows what its standbys do not have yet": 24,
 }
 """Where to begin; 0 for all others."""
