@@ -12,7 +12,7 @@ AS_NOBODY = ["unshare", "--user", "--map-user=65534", "--map-group=65534"]
 def lacking() -> str:
     """Why nobody cannot be had here; "" when it can."""
     try:
-        end = subprocess.run([*AS_NOBODY, "true"], capture_output=True, text=True, timeout=20)
+        end = subprocess.run([*AS_NOBODY, "true"], capture_output=True, text=True, timeout=20, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
         return str(error)
     return "" if end.returncode == 0 else end.stderr.strip() or "unshare failed"

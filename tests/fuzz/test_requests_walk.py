@@ -12,7 +12,8 @@ from fuzz.target_config import BASE
 from qluster import clients
 from qluster.api.access import Rights, Tokens, rights_of
 from qluster.api.errors import ERRORS
-from qluster.api.operations import OPERATIONS, Operation
+from qluster.api.operation import Operation
+from qluster.api.operations import OPERATIONS
 from qluster.api.routes import Reply, Request, decide
 from qluster.config import ConfigErrors, changeable, parse, with_changes
 from sim.world import configuration

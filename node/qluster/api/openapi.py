@@ -14,7 +14,8 @@ import msgspec
 from qluster import __version__
 from qluster.api.access import Rights
 from qluster.api.errors import ERRORS
-from qluster.api.operations import OPERATIONS, Operation
+from qluster.api.operation import Operation
+from qluster.api.operations import OPERATIONS
 from qluster.api.parameters import (
     HOST_PATTERN,
     KEY_PATTERN,

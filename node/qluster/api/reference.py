@@ -10,7 +10,8 @@ from collections.abc import Iterable
 
 from qluster.api.access import Rights
 from qluster.api.errors import ERRORS, RETRY_SECONDS
-from qluster.api.operations import OPERATIONS, Operation
+from qluster.api.operation import Operation
+from qluster.api.operations import OPERATIONS
 from qluster.api.parameters import NODE_MAX, PORT_MAX, Parameter
 from qluster.cluster.values import VALUE_SIZE_MAX
 

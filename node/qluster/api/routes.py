@@ -23,7 +23,8 @@ import msgspec
 from qluster import clients
 from qluster.api import errors, metrics, openapi
 from qluster.api.access import Rights
-from qluster.api.operations import OPERATIONS, Operation
+from qluster.api.operation import Operation
+from qluster.api.operations import OPERATIONS
 from qluster.api.parameters import Values, read_database_parameters, read_parameters, read_settings, shown
 from qluster.api.probes import Judge, Lag, No, Verdict
 from qluster.api.shapes import DoneAnswer, FieldFault, NodeAddress

@@ -12,7 +12,8 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from qluster.api import openapi
 from qluster.api.access import Rights
 from qluster.api.errors import ERRORS
-from qluster.api.operations import OPERATIONS, Operation
+from qluster.api.operation import Operation
+from qluster.api.operations import OPERATIONS
 
 DESCRIPTION = json.loads(openapi.document())
 

@@ -16,7 +16,7 @@ import asyncpg
 import pytest
 from qluster.config import PROGRAMS, Backup, Database
 from qluster.database.facts import Facts
-from qluster.database.orders import Terms
+from qluster.database.orders import Clone, Initialise, StartPrimary, StartStandby, Terms
 from qluster.edge.postgres.hand import Postgres
 from qluster.edge.postgres.programs import embedded_programs
 
@@ -202,3 +202,23 @@ async def worlds(tool: str = "plain") -> AsyncIterator[World]:
         yield world
     finally:
         await world.close()
+
+
+async def founded(world: World, **changes: object) -> Host:
+    """A primary in its first reign."""
+    host = world.host(**changes)
+    await host.hand.adopt()
+    await host.hand.perform(Initialise(host.terms))
+    await host.hand.perform(StartPrimary(1, host.terms))
+    return host
+
+
+async def replica(world: World, primary: Host) -> Host:
+    """A standby that streams."""
+    host = world.host()
+    system_id = (await primary.hand.read_facts()).system_id
+    await host.hand.adopt()
+    await host.hand.perform(Clone(primary.address, system_id, host.terms))
+    await host.hand.perform(StartStandby(primary.address, host.terms))
+    await host.facts_when(lambda facts: facts.receiver == "streaming")
+    return host

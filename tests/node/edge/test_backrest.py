@@ -12,9 +12,8 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 import trustme
-from edge.postgres_world import PGBACKREST, Host, World, free_port, until, worlds
+from edge.postgres_world import PGBACKREST, Host, World, founded, free_port, replica, until, worlds
 from edge.test_backups import LONG, all_archived, rows, seen_by
-from edge.test_postgres import founded, replica
 from qluster.edge import backrest
 from qluster.edge.postgres.repository import RepositoryBusy, RepositoryFailed
 

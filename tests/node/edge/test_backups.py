@@ -13,8 +13,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 import pytest_asyncio
-from edge.postgres_world import Host, World, until, worlds
-from edge.test_postgres import founded, replica
+from edge.postgres_world import Host, World, founded, replica, until, worlds
 from qluster.database.backups import NoBackup
 from qluster.database.orders import Detach, Initialise, Promote, StartPrimary, StopImmediate
 from qluster.edge.postgres import PostgresFailed

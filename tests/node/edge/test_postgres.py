@@ -11,7 +11,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 import pytest_asyncio
-from edge.postgres_world import Host, World, until, worlds
+from edge.postgres_world import Host, World, founded, replica, until, worlds
 from qluster.database.orders import (
     Adjust,
     Clone,
@@ -34,26 +34,6 @@ pytestmark = pytest.mark.unprivileged
 async def world() -> AsyncIterator[World]:
     async for made in worlds():
         yield made
-
-
-async def founded(world: World, **changes: object) -> Host:
-    """A primary in its first reign."""
-    host = world.host(**changes)
-    await host.hand.adopt()
-    await host.hand.perform(Initialise(host.terms))
-    await host.hand.perform(StartPrimary(1, host.terms))
-    return host
-
-
-async def replica(world: World, primary: Host) -> Host:
-    """A standby that streams."""
-    host = world.host()
-    system_id = (await primary.hand.read_facts()).system_id
-    await host.hand.adopt()
-    await host.hand.perform(Clone(primary.address, system_id, host.terms))
-    await host.hand.perform(StartStandby(primary.address, host.terms))
-    await host.facts_when(lambda facts: facts.receiver == "streaming")
-    return host
 
 
 async def test_a_new_database_has_the_role_and_database_of_the_application(world: World) -> None:
