@@ -54,7 +54,7 @@ def stages() -> list[Stage]:
         Stage("edge", [*PYTEST, *SHARED, "-m", "not unprivileged", "tests/node/edge"], needs=("cluster",)),
         Stage("database", [*nobody.prefix(), *PYTEST, *SHARED, "-m", "unprivileged", "tests/node/edge"]),
         Stage("sanity", [str(BIN / "python"), "tests/collection/sanity.py"]),
-        Stage("faults", [*PYTEST, "tests/faults", "tests/ledger"]),
+        Stage("faults", [*PYTEST, *SHARED, "tests/faults", "tests/ledger"]),
         Stage("benchmark", [*PYTEST, "tests/benchmark"]),
         Stage("simulation", [*PYTEST, "tests/node/sim", "tests/node/swarm"]),
         Stage(

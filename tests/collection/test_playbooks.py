@@ -100,6 +100,7 @@ def keys_of(stage: Stage) -> dict[str, tuple[int, int, int]]:
     return found
 
 
+@FULL
 def test_key_is_changed_without_an_interruption(stage: Stage) -> None:
     before = stage.ask(NODES["node1"], "GET", "/status").json()["cluster"]
     assert set(keys_of(stage).values()) == {(1, 1, 1)}
@@ -159,6 +160,7 @@ def test_change_that_needs_a_restart_goes_host_by_host_and_the_leader_last(stage
     assert parameters["work_mem"] | {"index": 0} == {"value": "8MB", "source": "cluster log", "file": "8MB", "index": 0}
 
 
+@FULL
 def test_configuration_that_the_daemon_refuses_never_reaches_a_host(stage: Stage) -> None:
     words = ["-e", "node_udp_max_log_size=60000", "-e", '{"database_parameters": {"work_mem": "8MB"}}']
     before = {path: path.read_text() for path in stage.prefix.glob("*/etc/qluster/config.yaml")}
@@ -216,6 +218,7 @@ def test_cluster_comes_back_as_it_was_at_a_point_in_time(stage: Stage) -> None:
     assert after["database_system_id"] == before["database_system_id"]
 
 
+@FULL
 def test_reinit_that_was_killed_half_way_can_be_run_again(stage: Stage) -> None:
     """Killed when the databases are empty and nothing runs: nobody can be asked who led."""
     command = [BIN / "ansible-playbook", "-i", stage.inventory, "-e", f"@{stage.folder}/variables.json",

@@ -250,6 +250,16 @@ class Hosts(Site):
             for number in numbers
         )
 
+    def guarantee(self, number: int) -> dict[str, object] | None:
+        """For whom transactions wait, as a host shows it."""
+        cluster = self.map(number).get("cluster") or {}
+        return cluster.get("guarantee")  # type: ignore[attr-defined, no-any-return]
+
+    def covered(self, standbys: int) -> bool:
+        """All hosts say that so many replicas are waited for, and nothing else is in force beside that."""
+        found = [self.guarantee(number) for number in self.daemons if self.daemons[number].poll() is None]
+        return all(one is not None and len(one["standbys"]) == standbys and one["settled"] for one in found)  # type: ignore[arg-type]
+
     def freeze(self, *pids: int) -> None:
         """SIGSTOP."""
         for pid in pids:

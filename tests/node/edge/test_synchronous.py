@@ -16,18 +16,6 @@ NUMBERS = (1, 2, 3)
 NO_ENTRY = "InvalidAuthorizationSpecificationError"
 
 
-def guaranteed(hosts: Hosts, number: int) -> dict[str, object] | None:
-    """The guarantee as a host shows it."""
-    cluster = hosts.map(number).get("cluster") or {}
-    return cluster.get("guarantee")  # type: ignore[attr-defined, no-any-return]
-
-
-def covered(hosts: Hosts, standbys: int) -> bool:
-    """All hosts say that so many replicas are waited for, and nothing else is in force beside that."""
-    found = [guaranteed(hosts, number) for number in NUMBERS if hosts.daemons[number].poll() is None]
-    return all(one is not None and len(one["standbys"]) == standbys and one["settled"] for one in found)  # type: ignore[arg-type]
-
-
 @pytest.fixture(scope="module")
 def hosts() -> Iterator[Hosts]:
     if reason := obstacle():
@@ -38,7 +26,7 @@ def hosts() -> Iterator[Hosts]:
             made.prepare(number, cluster__synchronous="quorum")
             made.start(number)
         wait_for("a whole cluster", made.whole, 60)
-        wait_for("a guarantee", lambda: covered(made, 2), 30)
+        wait_for("a guarantee", lambda: made.covered(2), 30)
         yield made
     finally:
         made.end()
@@ -46,7 +34,7 @@ def hosts() -> Iterator[Hosts]:
 
 @pytest.mark.parametrize("strike", STROKES, ids=[stroke.__name__ for stroke in STROKES])
 def test_nothing_acknowledged_is_missing_after_a_failover(hosts: Hosts, strike: Stroke) -> None:
-    wait_for("a guarantee", lambda: hosts.whole() and covered(hosts, 2), 60)
+    wait_for("a guarantee", lambda: hosts.whole() and hosts.covered(2), 60)
     [primary] = hosts.writable()
     ledger = written_through(hosts, primary, strike)
     assert len(ledger.changes()) == 1, ledger.changes()
@@ -55,7 +43,7 @@ def test_nothing_acknowledged_is_missing_after_a_failover(hosts: Hosts, strike: 
 
 
 def test_leader_says_who_would_take_over_and_forces_nothing_while_it_serves(hosts: Hosts) -> None:
-    wait_for("a guarantee", lambda: hosts.whole() and covered(hosts, 2), 60)
+    wait_for("a guarantee", lambda: hosts.whole() and hosts.covered(2), 60)
     [primary] = hosts.writable()
     found = hosts.get(primary, "/failover").json()
     assert found["by_itself"] and found["successor"] and found["worst_loss_bytes"] == 0, found
@@ -66,7 +54,7 @@ def test_leader_says_who_would_take_over_and_forces_nothing_while_it_serves(host
 
 
 def test_nothing_acknowledged_is_missing_after_the_database_died(hosts: Hosts) -> None:
-    wait_for("a guarantee", lambda: hosts.whole() and covered(hosts, 2), 60)
+    wait_for("a guarantee", lambda: hosts.whole() and hosts.covered(2), 60)
     [primary] = hosts.writable()
     with Ledger(hosts, "died") as ledger:
         ledger.wait_for_rows(primary)
@@ -82,7 +70,7 @@ def test_nothing_acknowledged_is_missing_after_the_database_died(hosts: Hosts) -
 
 def test_restarted_primary_shows_nothing_that_no_replica_has(hosts: Hosts) -> None:
     """I10: a transaction that waited when the database died is visible after recovery, and could still be lost."""
-    wait_for("a guarantee", lambda: hosts.whole() and covered(hosts, 2), 60)
+    wait_for("a guarantee", lambda: hosts.whole() and hosts.covered(2), 60)
     [primary] = hosts.writable()
     replicas = [number for number in NUMBERS if number != primary]
     postmasters = [hosts.postmaster(number) or 0 for number in replicas]
@@ -127,16 +115,16 @@ async def read(hosts: Hosts, number: int, statement: str) -> list[tuple[object, 
 
 
 def test_replica_that_is_gone_is_waited_for_no_longer_and_then_again(hosts: Hosts) -> None:
-    wait_for("a guarantee", lambda: hosts.whole() and covered(hosts, 2), 60)
+    wait_for("a guarantee", lambda: hosts.whole() and hosts.covered(2), 60)
     [primary] = hosts.writable()
     gone = next(number for number in NUMBERS if number != primary)
     with Ledger(hosts, "gone") as ledger:
         ledger.wait_for_rows(primary)
         hosts.kill(hosts.guard(gone), hosts.daemons[gone].pid)
         hosts.daemons[gone].wait()
-        wait_for("one replica less", lambda: covered(hosts, 1), 30)
+        wait_for("one replica less", lambda: hosts.covered(1), 30)
         ledger.wait_for_rows(primary)
         hosts.start(gone)
-        wait_for("a guarantee", lambda: hosts.whole() and covered(hosts, 2), 60)
+        wait_for("a guarantee", lambda: hosts.whole() and hosts.covered(2), 60)
         ledger.wait_for_rows(primary)
     assert ledger.missing(primary) == []

@@ -85,7 +85,7 @@ def error(hosts: DiskHosts, number: int) -> str:
     pytest.param(fill_its_disk, "are left on the disk"),
 ])  # fmt: skip
 def test_another_takes_over_from_a_primary_that_stands_still(hosts: DiskHosts, strike: Stroke, said: str) -> None:
-    wait_for("a whole cluster", hosts.whole, 60)
+    wait_for("a cluster in which another may take over", lambda: hosts.whole() and hosts.covered(2), 60)
     [primary] = hosts.writable()
     before = len(hosts.log(primary))
     with Ledger(hosts, strike.__name__) as ledger:

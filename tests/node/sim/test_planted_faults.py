@@ -12,7 +12,8 @@ SEEDS_MAX = 40
 
 FIRST = {
     "the primary is handed over without its last record": 232,
-    "a node founds although a cluster answers": 50,
+    "a node founds although a cluster answers": 63,
+    "another node takes over after a pause without the word of the one that ran without a lease": 10,
     "a primary is chosen without the proof that it has what was acknowledged": 60,
     "a restarted primary shows what its standbys do not have yet": 24,
 }
