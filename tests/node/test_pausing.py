@@ -170,6 +170,28 @@ def test_after_a_resume_that_its_primary_does_not_hear_nobody_takes_over(world: 
     assert first.database is not None and first.database.wal.digest(position) == rows, "what it took on is not lost"
 
 
+def test_node_that_hears_of_the_resume_late_counts_as_bound_when_a_lease_bounds_its_server(world: World) -> None:
+    """Before that its guard has yet to end the server; who took over in between could write beside it."""
+    first = paused(world)
+    world.network.isolate(first)
+    assert world.run(PATIENCE, lambda: elected(world, instead_of=first))
+    assert isinstance(resume(world), Done)
+    world.run(PATIENCE)
+    seen: set[tuple[bool, bool]] = set()
+
+    def look() -> bool:
+        node, now = first.node, first.clock()
+        if node is not None and not node.state.pause.active:
+            ends = node.hosting.alive_until(now) <= now
+            seen.add((bool(node.hosting.bound(now)), ends and first.writes))
+        return False
+
+    world.network.cut.clear()
+    world.run(PATIENCE, look, every=0.0005)
+    assert (True, False) in seen, "it is bound again"
+    assert (True, True) not in seen
+
+
 def test_node_that_is_given_up_lets_another_take_over(world: World) -> None:
     first = paused(world)
     given_up, other = number(first), number(others(world, first)[0])

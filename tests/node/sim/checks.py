@@ -356,7 +356,8 @@ class Checks:
         if last is None:
             return
         mine = database.wal.common(last)
-        for number, reply in self._choices.get((node.cluster, reign), {}).items():
+        chosen_for = _chosen_for(node, reign)
+        for number, reply in self._choices.get((node.cluster, chosen_for), {}).items():
             other = self._world.host_of(node.cluster, number)
             if not reply.fit or other is None or other is host or other.database is None:
                 continue
@@ -365,7 +366,7 @@ class Checks:
                 continue
             follows = theirs.upstream is not None and theirs.upstream[0] == host.ip
             # It may have streamed from the chosen one, before that serves.
-            if len(theirs.wal) != reply.position and not follows:
+            if chosen_for == reign and len(theirs.wal) != reply.position and not follows:
                 raise Violated(f"I7: {other.name} answered position {reply.position} and is at {len(theirs.wal)}")
             away = other.node is None or other.frozen or not self._world.network.connected(host, other)
             if theirs.wal.common(last) > mine and not away:
@@ -390,6 +391,15 @@ class Checks:
         target = self._world.hosts[order.primary[0]].database
         if target is None or max(target.served, default=0) < order.reign:
             raise Violated(f"the pool on {host.name} is pointed at {order.primary[0]}, which is no primary")
+
+
+def _chosen_for(node: Node, reign: int) -> int:
+    """The first of the unbroken row of its reigns: for that one it was chosen, later it goes on and asks nobody."""
+    for one in reversed([one for one in node.state.reigns if one.number < reign]):
+        if one.node != node.me:
+            break
+        reign = one.number
+    return reign
 
 
 def entry_of(node: Node, index: int) -> Entry | None:

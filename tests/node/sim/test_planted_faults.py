@@ -20,6 +20,8 @@ FIRST = {
 """Where to begin; 0 for all others."""
 
 RARE = {
+    "a node counts as bound as soon as it has heard of the resume": "needs a takeover in the moment in which the guard "
+    "ends the server; held by test_node_that_hears_of_the_resume_late… in tests/node/test_pausing.py",
     "positions are answered while WAL still comes in": "needs rows between an answer and the promotion; held by "
     "test_position_is_final_only_without_upstream of tests/node/test_keeper.py",
     "the file add_node is ignored": "shows only while the founder's whole disk is lost and it is cut off",
