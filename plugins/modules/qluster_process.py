@@ -128,6 +128,7 @@ BAD_NAME = 10
 ALREADY_ADDED = 90
 ALREADY_STARTED = 60
 NOT_RUNNING = 70
+SHUTTING_DOWN = 6
 STILL_RUNNING = 91
 UP = {"RUNNING", "STARTING"}
 RUNNING_STATES = ("started", "restarted", "reloaded")
@@ -281,22 +282,37 @@ class Supervisor:
             found = self.describe(name)
 
     def down(self):
-        """Stop everything, and wait until the supervisor is gone."""
-        pid = self.calls.getPID()
-        self.calls.shutdown()
-        limit = time.monotonic() + self.options["stop_timeout"] + 30
-        while os.path.exists(f"/proc/{pid}") and self.answers_or_lives(pid):
-            if time.monotonic() > limit:
-                os.kill(pid, signal.SIGKILL)
-                raise Refusal(f"supervisord (process {pid}) did not stop in time and was killed.")
-            time.sleep(0.1)
+        """Stop everything, and wait until the supervisor is gone; False when it was gone already.
 
-    @staticmethod
-    def answers_or_lives(pid):
+        Other hosts of this machine may do the same at the same time.
+        """
+        pid, limit = 0, time.monotonic() + self.options["stop_timeout"] + 30
         try:
+            pid = self.calls.getPID()
+            self.calls.shutdown()
+        except xmlrpc.client.Fault as fault:
+            if fault.faultCode != SHUTTING_DOWN:
+                raise
+        except (OSError, http.client.HTTPException):
+            return pid != 0
+        while self.lives(pid):
+            if time.monotonic() > limit:
+                if pid:
+                    os.kill(pid, signal.SIGKILL)
+                raise Refusal(f"supervisord did not stop in time{f' and was killed: process {pid}' if pid else ''}.")
+            time.sleep(0.1)
+        return True
+
+    def lives(self, pid):
+        """Whether the supervisor is there: by its process, or where that is not known by an answer of any kind."""
+        try:
+            if not pid:
+                return bool(self.calls.getState())
             with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
                 return file.read().rpartition(")")[2].split()[0] not in ("Z", "X")
-        except OSError:
+        except xmlrpc.client.Fault:
+            return True
+        except (OSError, http.client.HTTPException):
             return False
 
 
@@ -435,9 +451,7 @@ def perform(module):
         raise Refusal(f"name is {options['name']!r}: use letters, digits, dots, dashes and underscores.")
     supervisor = Supervisor(options)
     if options["state"] == "down":
-        alive = supervisor.answers()
-        if alive and not module.check_mode:
-            supervisor.down()
+        alive = supervisor.lives(0) if module.check_mode else supervisor.down()
         strays = end_strays(options["strays"], options["stop_timeout"], module.check_mode)
         return {"changed": alive or strays > 0, "state": "down", "pid": 0, "log": ""}
     step = provide if options["state"] in RUNNING_STATES else withdraw

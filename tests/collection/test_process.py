@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +138,16 @@ def test_down_ends_everything(machine: Machine) -> None:
 def test_program_that_cannot_start_is_told_with_the_place_to_look(machine: Machine) -> None:
     with pytest.raises(Refusal, match=r"startProcess sleeper|does not stay up"):
         machine.run(command=["/nowhere/at/all"])
+
+
+def test_hosts_of_one_machine_end_its_supervisor_together(machine: Machine) -> None:
+    """As the playbook does it: whoever comes late finds it going, or gone."""
+    for _ in range(3):
+        machine.run()
+        with ThreadPoolExecutor(8) as hosts:
+            ended = list(hosts.map(lambda _: machine.run("down"), range(8)))
+        assert any(one["changed"] for one in ended)
+        assert not machine.run("down")["changed"], "nobody has left before it was gone"
 
 
 def test_program_that_goes_down_at_once_is_told_with_its_last_words(machine: Machine) -> None:
