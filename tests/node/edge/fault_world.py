@@ -266,9 +266,10 @@ class Hosts(Site):
             os.kill(pid, signal.SIGSTOP)
 
     def thaw(self, *pids: int) -> None:
-        """SIGCONT."""
+        """SIGCONT; who was given up meanwhile has been ended."""
         for pid in pids:
-            os.kill(pid, signal.SIGCONT)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
 
     def kill(self, *pids: int) -> None:
         """SIGKILL."""
