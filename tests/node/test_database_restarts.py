@@ -14,8 +14,7 @@ from qluster.clients import (
     RestartCancelRequested,
 )
 from qluster.cluster.database_settings import RestartPlan
-from qluster.events import Answer
-from sim.clients import Clients
+from sim.clients import Outcomes
 from sim.database import UNSTARTABLE
 from sim.host import Host
 from sim.strikes import crash, freeze, kill_database, mend, split
@@ -23,18 +22,6 @@ from sim.world import Faults, World
 
 TICKET = 900
 PATIENCE = 60.0
-
-
-class Outcomes(Clients):
-    """What clients are told, by ticket."""
-
-    def __init__(self, world: World) -> None:
-        super().__init__(world)
-        self.told: dict[int, Outcome] = {}
-
-    def answered(self, host: Host, answer: Answer) -> None:
-        self.told[answer.ticket] = answer.outcome
-        super().answered(host, answer)
 
 
 def leader(world: World) -> Host:

@@ -3,27 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from qluster.clients import FailoverRequested, Outcome, PauseRequested, Refused, SettingsChangeRequested
-from qluster.events import Answer
+from qluster.clients import FailoverRequested, PauseRequested, Refused, SettingsChangeRequested
 from sim.checks import converged
-from sim.clients import Clients
+from sim.clients import Outcomes
 from sim.host import Host
 from sim.world import Faults, World
 
 TICKET = 900
 PATIENCE = 30.0
-
-
-class Outcomes(Clients):
-    """What clients are told, by ticket."""
-
-    def __init__(self, world: World) -> None:
-        super().__init__(world)
-        self.told: dict[int, Outcome] = {}
-
-    def answered(self, host: Host, answer: Answer) -> None:
-        self.told[answer.ticket] = answer.outcome
-        super().answered(host, answer)
 
 
 def running(seed: int, databases: int, synchronous: str = "quorum") -> tuple[World, Host, list[Host]]:

@@ -5,25 +5,12 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 from qluster.clients import Done, LeaderChangeRequested, Outcome, Refused
-from qluster.events import Answer
 from qluster.requests import CONFIRM_TIMEOUT
-from sim.clients import Clients
+from sim.clients import Outcomes
 from sim.host import Host
 from sim.world import World
 
 TICKET = 900
-
-
-class Outcomes(Clients):
-    """What clients are told, by ticket."""
-
-    def __init__(self, world: World) -> None:
-        super().__init__(world)
-        self.told: dict[int, Outcome] = {}
-
-    def answered(self, host: Host, answer: Answer) -> None:
-        self.told[answer.ticket] = answer.outcome
-        super().answered(host, answer)
 
 
 def leader(world: World) -> Host:

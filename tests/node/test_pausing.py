@@ -16,27 +16,15 @@ from qluster.clients import (
     Refused,
     ResumeRequested,
 )
-from qluster.events import Answer, StopRequested
+from qluster.events import StopRequested
 from qluster.overview import headline
 from sim.checks import converged
-from sim.clients import Clients
+from sim.clients import Outcomes
 from sim.host import Host
 from sim.world import World
 
 PATIENCE = 30.0
 """Longer than any failover takes."""
-
-
-class Outcomes(Clients):
-    """What clients are told, by ticket."""
-
-    def __init__(self, world: World) -> None:
-        super().__init__(world)
-        self.told: dict[int, Outcome] = {}
-
-    def answered(self, host: Host, answer: Answer) -> None:
-        self.told[answer.ticket] = answer.outcome
-        super().answered(host, answer)
 
 
 @pytest.fixture

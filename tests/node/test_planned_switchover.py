@@ -9,9 +9,10 @@ from qluster.handing import MISSED_LIMIT
 from qluster.pointing import HOLD_SECONDS
 from qluster.switching import TRANSACTION_PATIENCE, Phase
 from qluster.wishes import AHEAD_MAX
+from sim.clients import Outcomes
 from sim.host import Host
 from sim.world import World
-from test_hand_over import TICKET, Outcomes, leader, told
+from test_hand_over import TICKET, leader, told
 
 
 def running(synchronous: str = "off") -> World:

@@ -179,3 +179,7 @@ def beat(qraft: QRaft, now: float, *nodes: int, silent: tuple[int, ...] = ()) ->
         qraft.take()
         if soonest >= now or qraft.role != "leader":
             return
+
+
+THREE = voters(1, 2, 3)
+FIVE = voters(1, 2, 3, 4, 5)

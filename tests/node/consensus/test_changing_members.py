@@ -7,8 +7,10 @@ from math import inf
 
 import pytest
 from consensus.stage import (
+    FIVE,
     SETTINGS,
     STARTED,
+    THREE,
     Middle,
     beat,
     confirm,
@@ -24,11 +26,6 @@ from qluster.consensus import messages as say
 from qluster.consensus.members import Member, Members
 from qluster.consensus.qraft import ChangeRefused, QRaft
 from qluster.events import Entry
-
-THREE = voters(1, 2, 3)
-FIVE = voters(1, 2, 3, 4, 5)
-
-
 
 
 def test_members_do_not_change_before_the_no_op_is_committed() -> None:

@@ -6,8 +6,10 @@ from math import inf
 
 import pytest
 from consensus.stage import (
+    FIVE,
     SETTINGS,
     STARTED,
+    THREE,
     Middle,
     Prompt,
     beat,
@@ -21,11 +23,6 @@ from consensus.stage import (
 from consensus.world import CLUSTER
 from qluster.consensus import messages as say
 from qluster.consensus.qraft import ChangeRefused, NotLeading, QRaft, TransferRefused
-
-THREE = voters(1, 2, 3)
-FIVE = voters(1, 2, 3, 4, 5)
-
-
 
 
 def test_target_gets_the_log_first_and_then_the_word() -> None:

@@ -7,8 +7,10 @@ from math import inf
 
 import pytest
 from consensus.stage import (
+    FIVE,
     SETTINGS,
     STARTED,
+    THREE,
     Middle,
     beat,
     confirm,
@@ -23,10 +25,6 @@ from consensus.world import CLUSTER
 from qluster.consensus import messages as say
 from qluster.consensus.qraft import QRaft
 from qluster.consensus.settings import READS_MAX
-
-THREE = voters(1, 2, 3)
-FIVE = voters(1, 2, 3, 4, 5)
-
 
 # --- lease and office -----------------------------------------------------------------
 

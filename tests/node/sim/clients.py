@@ -15,6 +15,7 @@ from qluster.clients import (
     ClientRequest,
     Done,
     NodeDownRequested,
+    Outcome,
     ReadRequested,
     SettingsChangeRequested,
     Superseded,
@@ -188,3 +189,15 @@ class Clients:
                 key = commands.decode(entry.payload).key
                 if self._dead.get(key) == cluster:
                     raise Violated(f"{key} was said to be superseded and is applied at {index}")
+
+
+class Outcomes(Clients):
+    """What clients are told, by ticket."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        self.told: dict[int, Outcome] = {}
+
+    def answered(self, host: Host, answer: Answer) -> None:
+        self.told[answer.ticket] = answer.outcome
+        super().answered(host, answer)
