@@ -73,7 +73,7 @@ def main(words: list[str]) -> int:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     chosen.results.mkdir(parents=True, exist_ok=True)
-    name = f"patience-{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}.json"
+    name = f"patience-{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{os.getpid()}.json"  # several run at a time
     (chosen.results / name).write_text(json.dumps({each: vars(seen) for each, seen in found.items()}, indent=1))
     print(f"results: {chosen.results / name}")
     return 1 if any(seen.false_elections for seen in found.values()) else 0
