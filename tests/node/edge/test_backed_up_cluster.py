@@ -33,12 +33,13 @@ def missing(tool: str) -> str:
     return "" if tool == "plain" or there else f"no pgBackRest with a database that it knows: {PGBACKREST} and {DEBIAN}"
 
 
-PGBACKREST_LONG = pytest.param("pgbackrest", marks=pytest.mark.skipif(
-    not os.environ.get("QLUSTER_FULL_TESTS"), reason="a minute; its parts are tested without it: QLUSTER_FULL_TESTS=1"
-))  # fmt: skip
+FULL = pytest.mark.skipif(
+    not os.environ.get("QLUSTER_FULL_TESTS"), reason="minutes; its parts are tested without it: QLUSTER_FULL_TESTS=1"
+)
+PGBACKREST_LONG = pytest.param("pgbackrest", marks=FULL)
 
 
-@pytest.fixture(params=["plain", PGBACKREST_LONG])
+@pytest.fixture(params=[pytest.param("plain", marks=FULL), PGBACKREST_LONG])
 def hosts(request: pytest.FixtureRequest) -> Iterator[Hosts]:
     if reason := obstacle() or missing(request.param):
         pytest.skip(reason)
