@@ -13,7 +13,8 @@ from qluster import __version__
 from qluster.__main__ import main
 from qluster.cli.exits import EXIT_CONFIG, EXIT_DONE, EXIT_TROUBLE, EXIT_USAGE, MEANINGS
 from qluster.cli.logs import formatter
-from qluster.cli.main import config_path, get_parser, reference, run
+from qluster.cli.main import config_path, run
+from qluster.cli.words import get_parser, reference
 from qluster.edge.disk import Disk
 
 GOOD = 'ip: 127.0.0.1\nudp: {socket: {group: "239.19.76.1:7400", interface: lo}}\n'

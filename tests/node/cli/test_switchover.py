@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 
 import pytest
-from qluster.cli.main import get_parser
 from qluster.cli.switchover import _done, _query
+from qluster.cli.words import get_parser
 
 
 def chosen(*words: str) -> argparse.Namespace:

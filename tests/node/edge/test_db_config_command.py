@@ -11,7 +11,7 @@ from edge.rest_world import Node, running
 from qluster import clients
 from qluster.cli.databases import show_or_change
 from qluster.cli.exits import EXIT_DONE, EXIT_TROUBLE, EXIT_USAGE
-from qluster.cli.main import get_parser
+from qluster.cli.words import get_parser
 from qluster.cluster.database_settings import RestartPlan
 from qluster.config import Config
 
