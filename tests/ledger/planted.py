@@ -52,7 +52,9 @@ class Planted:
 PLANTED = (
     Planted("acknowledges without waiting for replicas", (
         ("qluster/database/settings.py", '_names": terms.synchronous', '_names": ""'),
-        ("qluster/edge/postgres/starting.py", "while await _waits_for(site) != order.terms.synchronous:", "while 0:"),
+        ("qluster/edge/postgres/starting.py", "await names_in_force(site) != order.terms.synchronous", "False"),
+        ("qluster/edge/postgres/following.py", "await names_in_force(site) != names", "False"),
+        ("qluster/edge/postgres/looking.py", "names != site.terms.synchronous", "False"),
     ), "quorum", (cut_off, host_killed)),
     Planted("nobody ends a primary whose lease is over", (STAYS,), "off", (daemon_stopped,)),
     Planted("positions are told while the former primary is followed, and nobody ends that one",

@@ -218,7 +218,10 @@ class State(Struct):
             case Reign():
                 self._begin(body)
             case Guaranteed(reign, guarantees):
-                if self.reign is not None and self.reign.number == reign:
+                # Where nothing is guaranteed the first step is that of a primary alone. Any other was proposed before
+                # it was switched off: what has been acknowledged since is covered by none of these.
+                fits = self.guarantees or not any(one.needed for one in guarantees)
+                if self.reign is not None and self.reign.number == reign and fits:
                     self.guarantees = guarantees
             case LossAccepted(reign):
                 return self._accept_loss(reign)

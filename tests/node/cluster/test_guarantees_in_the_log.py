@@ -50,6 +50,16 @@ def test_switched_off_nothing_is_guaranteed_any_more() -> None:
     assert state(*on, Reign(2, 2, 5, 1, 90, SYSTEM)).guarantees == (), "a reign that waits for nobody"
 
 
+def test_step_that_was_proposed_before_it_was_switched_off_covers_nothing_that_was_written_since() -> None:
+    wider = Guaranteed(1, (BOTH, Guarantee(1, 1, (2,), 1)))
+    on = (Founded("main", {"cluster.synchronous": "quorum"}), FIRST, Guaranteed(1, (BOTH,)))
+    off, again = SettingsChanged({"cluster.synchronous": "off"}), SettingsChanged({"cluster.synchronous": "quorum"})
+    assert state(*on, off, wider).guarantees == ()
+    assert state(*on, off, again, wider).guarantees == (), "its server has waited for nobody in between"
+    alone = (Guarantee(1, 1, (), 0),)
+    assert state(*on, off, again, wider, Guaranteed(1, alone)).guarantees == alone
+
+
 def test_state_of_an_older_version_guarantees_nothing() -> None:
     assert decode(b"\x81\xa7applied\x07").guarantees == ()
     old = commands.decode(commands.encode(Reign(1, 1, 3, 1, 0, SYSTEM))).body

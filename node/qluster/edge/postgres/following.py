@@ -47,6 +47,33 @@ async def adjust(site: Site, order: Adjust) -> None:
         site.server.reload()
     else:
         await _reload_seen(site)
+    if order.reign:
+        await _obeyed(site, order.terms.synchronous)
+
+
+async def _obeyed(site: Site, names: str) -> None:
+    """Wait until the server waits for these: what it was told is only written down as long as it has not read it."""
+    try:
+        async with asyncio.timeout(RELOAD_LIMIT):
+            while await names_in_force(site) != names:
+                await asyncio.sleep(PAUSE)
+    except TimeoutError:
+        why = await _illegible(site)
+        raise PostgresFailed(f"the server does not take up what it is told: {why}", passing=True) from None
+
+
+async def names_in_force(site: Site) -> str:
+    """The standby names that the server's processes have read."""
+    return str((await site.session.row("SELECT current_setting('synchronous_standby_names') AS names"))["names"])
+
+
+async def _illegible(site: Site) -> str:
+    """What keeps the server from reading its configuration: with one line that is none, all of it stays as it was."""
+    rows = await site.session.rows(
+        "SELECT sourcefile, sourceline, error FROM pg_file_settings WHERE error IS NOT NULL AND name IS NULL LIMIT 1"
+    )
+    said = [f"correct {row['sourcefile']} line {row['sourceline']}: {row['error']}" for row in rows]
+    return said[0] if said else f"it has not read it within {RELOAD_LIMIT:g} seconds, see its log"
 
 
 async def _reload_seen(site: Site) -> None:

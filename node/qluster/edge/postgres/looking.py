@@ -38,6 +38,7 @@ SELECT r.in_recovery,
        c.system_identifier AS system_id,
        current_setting('server_version') AS version,
        current_setting('primary_conninfo') AS conninfo,
+       current_setting('synchronous_standby_names') AS names,
        CASE WHEN r.in_recovery THEN pg_last_wal_receive_lsn() ELSE pg_current_wal_flush_lsn() END::text AS flushed,
        CASE WHEN r.in_recovery THEN pg_last_wal_replay_lsn() END::text AS replayed,
        CASE WHEN NOT r.in_recovery THEN substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) END AS own_timeline,
@@ -233,12 +234,19 @@ class Look:
             "refused_version": site.refused[0],
         }
 
-    def _terms(self) -> Terms | None:
-        """With what ALTER SYSTEM has changed of safety the server obeys none of ours: it is to be told again."""
+    def _terms(self, names: str | None = None) -> Terms | None:
+        """What the server was told; with what ALTER SYSTEM has changed of safety it obeys none of ours.
+
+        ``names``: for whom a primary really waits. Where that is somebody else, it has not read what it was told.
+        It is to be told again then.
+        """
         site = self._site
-        if site.server.pid is None or site.terms is None or not site.directory.altered():
-            return site.terms if site.server.pid is not None else None
-        return replace(site.terms, standbys=("altered",))
+        if site.server.pid is None or site.terms is None:
+            return None
+        if site.directory.altered():
+            return replace(site.terms, standbys=("altered",))
+        unread = names is not None and names != site.terms.synchronous
+        return replace(site.terms, standbys=("unread",)) if unread else site.terms
 
     def _running(self, state: Any, replicas: list[Any], slots: list[Any], archive_error: str) -> Facts:
         site = self._site
@@ -255,6 +263,8 @@ class Look:
             **self._remembered(state["system_id"]),
             "upstream": upstream_of(state["conninfo"]) if state["in_recovery"] else None,
         }
+        if not state["in_recovery"]:
+            facts["terms"] = self._terms(state["names"])
         return Facts(
             directory="initialised",
             system_id=state["system_id"],

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from qluster.database.orders import Promote, Restart, StartPrimary, StartStandby, Terms
 from qluster.edge.postgres.failure import PostgresFailed
-from qluster.edge.postgres.following import STREAM_WAIT, compare_with, point, streams_within
+from qluster.edge.postgres.following import STREAM_WAIT, compare_with, names_in_force, point, streams_within
 from qluster.edge.postgres.looking import STATE, position_in, receiver_of, timeline_in
 from qluster.edge.postgres.record import Record
 from qluster.edge.postgres.reserving import have_archived, reserve, withdraw
@@ -176,7 +176,7 @@ async def promote(site: Site, order: Promote) -> Opened:
     site.server.reload()
     try:
         async with asyncio.timeout(PROMOTE_LIMIT):
-            while await _waits_for(site) != order.terms.synchronous:
+            while await names_in_force(site) != order.terms.synchronous:
                 await asyncio.sleep(PAUSE / 4)  # before the first client, or it would be told too early (I9)
             await asyncio.to_thread(reserve, site.directory.path, state["control_timeline"], order.timeline)
             await site.session.rows("SELECT pg_promote(false)")
@@ -195,11 +195,6 @@ async def promote(site: Site, order: Promote) -> Opened:
     if site.archiving.keeps_reserved:
         await asyncio.to_thread(have_archived, site.directory.path)
     return opened
-
-
-async def _waits_for(site: Site) -> str:
-    """The standby names that the server's processes have read."""
-    return str((await site.session.row("SELECT current_setting('synchronous_standby_names') AS names"))["names"])
 
 
 async def _revoke(site: Site) -> None:
