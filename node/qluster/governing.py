@@ -218,7 +218,7 @@ class Governing:
             report=node.reports.last, own_database=node.keeper.status() if node.config.database is not None else None,
             given_up=node.state.reign is not None and self.handing.given_up(node.state.reign.number),
             found_at=(recovered, facts.position or 0) if facts and recovered else (1, 0),
-            withheld=pausing.withheld(node.state, node.me),
+            withheld=pausing.withheld(node.state, node.me), served=facts.last_reign if facts is not None else 0,
         )  # fmt: skip
 
     def _name(self, now: float) -> bool:

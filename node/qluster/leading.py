@@ -103,6 +103,8 @@ class Scene:
     """Nothing is written here: an installation outside is followed."""
     withheld: str = ""
     """Why no reign is begun here, for people: a pause."""
+    served: int = 0
+    """The last reign in which the database here was the primary; 0: none."""
 
     @property
     def idle(self) -> bool:
@@ -273,6 +275,7 @@ class Leading:
             accepted=reign is not None and scene.state.loss_accepted == reign.number,
             unseen=_unseen(scene, reign),
             wal_rate=scene.wal_rate(reign.node) if reign is not None else 0.0,
+            unserved=_unserved(scene),
         )
 
     def _admit(self, hello: Hello, scene: Scene) -> Duty | None:
@@ -409,6 +412,12 @@ def _updated(member: Member, hello: Hello) -> Member:
         pool=hello.pool,
         tags=hello.tags,
     )
+
+
+def _unserved(scene: Scene) -> bool:
+    """Whether the reign in force is this node's, as were those right before it, and it has served in none of them."""
+    before = [reign.number for reign in scene.state.reigns if reign.node != scene.me]
+    return bool(before) and scene.served <= before[-1] < scene.state.reigns[-1].number
 
 
 def _unseen(scene: Scene, reign: Reign | None) -> float | None:

@@ -110,6 +110,11 @@ class Reports:
         heard = self.heard.get(node)
         return heard.report if heard else None
 
+    @property
+    def said(self) -> Report | None:
+        """What this node last said of itself."""
+        return self._sent
+
     def due(self, report: Report, now: float, *, closely: bool = False) -> bool:
         """True when ``report`` is to be sent now; ``closely``: somebody waits for what changes all the time, too."""
         changed = self._sent is None or _lasting(report) != _lasting(self._sent) or (closely and report != self._sent)

@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from qluster.clients import FailoverRequested, PauseRequested, Refused, SettingsChangeRequested
+from qluster.clients import (
+    Done,
+    FailoverRequested,
+    FailoverShown,
+    PauseRequested,
+    Refused,
+    SettingsChangeRequested,
+)
 from sim.checks import converged
 from sim.clients import Outcomes
 from sim.host import Host
@@ -94,6 +101,21 @@ def test_a_loss_is_not_accepted_in_advance_while_a_primary_restarts_where_it_was
     assert isinstance(outcome, Refused) and "serves reign 1" in outcome.reason
     assert world.run(PATIENCE, lambda: primary.writes)
     assert primary.node.state.loss_accepted == 0
+
+
+def test_what_a_failover_would_lose_is_held_against_what_the_primary_that_serves_has() -> None:
+    world, primary, others = running(1, 3, "off")
+    for host in others:
+        host.lag = 0.0
+    world.run(3.0)
+    assert primary.database is not None
+    behind = len(primary.database.wal) - max(len(host.database.wal) for host in others if host.database is not None)
+    world.clients.ask(primary, FailoverShown(TICKET))
+    assert isinstance(world.clients, Outcomes)
+    outcome = world.clients.told[TICKET]
+    assert isinstance(outcome, Done) and outcome.detail["serves"]
+    known = outcome.detail["known_loss_bytes"]
+    assert isinstance(known, int) and 0 < known <= behind and outcome.detail["worst_loss_bytes"] is None
 
 
 def test_a_server_that_lets_nobody_in_yet_does_so_under_the_next_daemon_of_a_pause() -> None:

@@ -6,7 +6,8 @@ Why ask at all: the election picks the node with the newest log, the database ne
 with the newest WAL. Why it loses nothing that was replicated: whoever answers has no upstream
 of an earlier term any more, so what it holds is final; and the best of all answers goes on.
 With synchronous replication so many must answer that one of them has whatever was acknowledged.
-Why the last primary need not ask: nobody else was allowed to write since.
+Why the last primary need not ask: nobody else was allowed to write since. One that was chosen and never served asks
+again where nothing is guaranteed: who has come back since may have what was left behind.
 Why one need not ask to whom the last primary handed over in order: it has that primary's last record, and the log
 says that this primary writes no more before there is another reign.
 """
@@ -95,6 +96,8 @@ class View:
     """Node → its operator's preference among those who have equally much; 0 where not given."""
     standby: bool = False
     """Nothing is written here: whoever reigns follows an installation outside, and promotes nothing."""
+    unserved: bool = False
+    """The reign in force is this node's, who followed another primary and has not served since."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,8 +173,11 @@ class Succession:
         binds = reign.standby == view.standby
         if binds and reign.node == view.me and reign.term == view.term and not view.given_up:
             return Wait("this node reigns")
+        onward = None
         if binds and reign.node == view.me and view.intact:
-            return Begin(_next(view, reign, reign.timeline, reign.position, _standbys_before(view)))
+            onward = Begin(_next(view, reign, reign.timeline, reign.position, _standbys_before(view)))
+            if not view.unserved or view.guarantees or view.mode != "off":
+                return onward
         if view.yielded is not None and (view.yielded.reign, view.yielded.node) == (reign.number, view.me):
             if view.own is None and view.now < self.began + view.patience:
                 return Wait("the database here lets go of its upstream", self.began + view.patience)
@@ -181,9 +187,14 @@ class Succession:
         self.until = self.began + (view.patience / DEAF_SHARE if missing <= view.deaf else view.patience)
         if missing and view.now < self.until:
             return self._ask(view, f"waiting for the position of node {_names(missing)}")
-        if view.standby and view.own is None and view.now < self.began + view.patience:
+        if (view.standby or onward) and view.own is None and view.now < self.began + view.patience:
             # It is preferred, see below.
             return Wait("the database here lets go of its upstream", self.began + view.patience)
+        if onward is not None:
+            choice = self.choice(view, reign)
+            better = view.own is not None and choice.best is not None and choice.best.node != view.me
+            if not better or choice.against:
+                return onward  # it was chosen already, and whatever that may have cost has been said
         return self._choose(view, reign)
 
     def _found(self, view: View) -> Decision:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 from msgspec import structs
-from qluster.cluster.commands import Reign
+from qluster.cluster.commands import Guarantee, Reign
 from qluster.cluster.messages import PositionReply
 from qluster.cluster.reign import DEAF_SHARE, HAND_OVERS_MAX, OFFERS_PAUSE, Ask, Begin, HandOver, Succession, View, Wait
 
@@ -22,6 +22,10 @@ def reply(
     node: int, position: int, timeline: int = 2, fit: bool = True, term: int = 9, system: int = SYSTEM
 ) -> PositionReply:
     return PositionReply(1, node, term, system, timeline, position, fit, "" if fit else "is empty")
+
+
+def served(answer: PositionReply, reign: int) -> PositionReply:
+    return structs.replace(answer, served=reign)
 
 
 def search(*replies: PositionReply) -> Succession:
@@ -104,6 +108,40 @@ def test_last_primary_goes_on_without_asking() -> None:
     assert decision == Begin(Reign(5, 1, 9, 2, 500, SYSTEM, bound_bytes=0, branch=4))
 
 
+CHOSEN = replace(
+    VIEW, me=2, reigns=(LAST, Reign(5, 2, 8, 2, 900, SYSTEM, branch=3)), reign=Reign(5, 2, 8, 2, 900, SYSTEM, branch=3),
+    unserved=True, own=reply(2, 900), maximum_lag=10,
+)  # fmt: skip
+ONWARD = Begin(Reign(6, 2, 9, 2, 900, SYSTEM, bound_bytes=0, branch=4))
+
+
+def test_primary_that_was_chosen_and_never_served_asks_again_who_has_more_by_now() -> None:
+    assert search().decide(CHOSEN) == Ask()
+    assert search(served(reply(1, 950), 4), reply(3, 800)).decide(CHOSEN) == HandOver(1)
+    assert search(reply(1, 890), reply(3, 800)).decide(CHOSEN) == ONWARD
+    waiting = search(served(reply(1, 950), 4), reply(3, 800)).decide(replace(CHOSEN, own=None))
+    assert isinstance(waiting, Wait), "its own database lets go first"
+
+
+@pytest.mark.parametrize(
+    ("replies", "changes"),
+    [
+        pytest.param((), {"now": 13.0}, id="nobody answers"),
+        pytest.param((served(reply(1, 950), 4),), {"own": None, "now": 13.0}, id="its own place is not known"),
+        pytest.param((reply(1, 950, fit=False), reply(3, 800)), {}, id="who has more cannot take over"),
+        pytest.param((), {"unserved": False}, id="it has served"),
+        pytest.param((), {"mode": "quorum"}, id="transactions wait for replicas"),
+        pytest.param((), {"guarantees": (Guarantee(4, 1, (2,), 1),)}, id="it was proven to have everything"),
+    ],
+)
+def test_it_goes_on_as_it_was_chosen_where_that_is_no_use(
+    replies: tuple[PositionReply, ...], changes: dict[str, object]
+) -> None:
+    decision = search(*replies).decide(replace(CHOSEN, **changes))  # type: ignore[arg-type]
+    assert isinstance(decision, Begin) and (decision.reign.node, decision.reign.position) == (2, 900)
+    assert decision.reign.bound_bytes == 0, "what it may have cost stands in the reign before"
+
+
 def test_last_primary_whose_database_is_gone_asks() -> None:
     assert search().decide(replace(VIEW, me=1, intact=False, asked=frozenset({2, 3}))) == Ask()
 
@@ -146,10 +184,6 @@ def test_founder_reigns_when_its_database_is_founded(system_id: int | None) -> N
         assert isinstance(decision, Wait)
     else:
         assert decision == Begin(Reign(1, 2, 9, 1, 0, SYSTEM, branch=1))
-
-
-def served(answer: PositionReply, reign: int) -> PositionReply:
-    return structs.replace(answer, served=reign)
 
 
 def line(*reigns: tuple[int, int, int]) -> tuple[Reign, ...]:
