@@ -213,7 +213,7 @@ class Governing:
             mode="off" if node.hosting.follows_outside else cluster.synchronous,
             strict=cluster.synchronous_strict,
             maximum_lag=cluster.maximum_lag, standby=node.hosting.follows_outside,
-            heard=node.reports.heard_at, wal_rate=node.reports.wal_rate,
+            end=node.reports.end_of, wal_rate=node.reports.wal_rate,
             answering=frozenset(member.node for member in members if node.qraft.answers(member.node)),
             report=node.reports.last, own_database=node.keeper.status() if node.config.database is not None else None,
             given_up=node.state.reign is not None and self.handing.given_up(node.state.reign.number),

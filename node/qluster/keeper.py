@@ -80,7 +80,7 @@ class Keeper:
     primary_possible: bool = False
     """A primary runs here, or was ordered to: then, and only then, the lease bounds its life."""
     looked_at: float = -inf
-    """When the database last answered a look."""
+    """When the database last answered a look: what it said of its position is of then."""
     streamed_at: float = -inf
     """When it was last seen to stream from the primary that it is to follow."""
     _failures: Failures = field(default_factory=Failures)
@@ -140,7 +140,7 @@ class Keeper:
         self.facts = facts
         self._stale = False
         if facts.in_recovery is not None:
-            self.looked_at = now
+            self.looked_at = now - facts.took
         if facts.receiver == "streaming" and facts.upstream in _places(self.wanted):
             self.streamed_at = now
         unknown = facts.stray and facts.in_recovery is None and facts.system_id == self.wanted.system_id
@@ -151,6 +151,10 @@ class Keeper:
             self.primary_possible = False
         if self.writable or (facts.server == "running" and facts.in_recovery):
             self._unfit_until = min(self._unfit_until, now + 1.0)
+
+    def age(self, now: float) -> float:
+        """Seconds since what is known of the position was so; 0 where nothing is known."""
+        return max(now - self.looked_at, 0.0) if self.looked_at > -inf else 0.0
 
     def mark_unfit(self, fault: str, now: float) -> None:
         """The primary here would not run: another node goes first for a while."""

@@ -16,6 +16,7 @@ from qluster.cluster import reign as reigning
 from qluster.cluster import synchronous
 from qluster.cluster.commands import Body, Guaranteed, LossMeasured, Reign
 from qluster.cluster.messages import Hello, Message, PositionQuery, PositionReply, Refusal, Report, Welcome
+from qluster.cluster.published import End
 from qluster.cluster.reign import Succession
 from qluster.cluster.state import State
 from qluster.cluster.synchronous import Standby, Synchrony, node_named
@@ -87,8 +88,8 @@ class Scene:
     """For whom transactions wait."""
     strict: bool
     maximum_lag: int
-    heard: Callable[[int], float | None]
-    """When a node last reported."""
+    end: Callable[[int, int], End | None]
+    """Where the WAL of a node ended by its word as a primary since a reign, and when."""
     wal_rate: Callable[[int], float]
     report: Callable[[int], Report | None]
     answering: frozenset[int] = frozenset()
@@ -416,24 +417,39 @@ def _updated(member: Member, hello: Hello) -> Member:
 
 def _unserved(scene: Scene) -> bool:
     """Whether the reign in force is this node's, as were those right before it, and it has served in none of them."""
-    before = [reign.number for reign in scene.state.reigns if reign.node != scene.me]
-    return bool(before) and scene.served <= before[-1] < scene.state.reigns[-1].number
+    reign, since = scene.state.reign, _since(scene)
+    if reign is None or reign.standby or reign.node != scene.me:
+        return False
+    return since > 1 and scene.served < since
+
+
+def _since(scene: Scene) -> int:
+    """First of the unbroken row of reigns of the node that reigns."""
+    since = 0
+    for reign in reversed(scene.state.reigns):
+        if reign.node != scene.state.reigns[-1].node:
+            break
+        since = reign.number
+    return since
+
+
+def _last_word(scene: Scene, reign: Reign | None) -> End | None:
+    """Where the WAL of the former primary ended when it last said so."""
+    return scene.end(reign.node, _since(scene)) if reign is not None else None
 
 
 def _unseen(scene: Scene, reign: Reign | None) -> float | None:
-    """Seconds since the former primary last said where its WAL ends."""
-    heard = scene.heard(reign.node) if reign is not None else None
-    return None if heard is None else scene.now - heard
+    """Seconds since then."""
+    end = _last_word(scene, reign)
+    return None if end is None else max(scene.now - end.at, 0.0)
 
 
 def _primary_seen(scene: Scene, reign: Reign | None) -> tuple[int, int] | None:
     """Where the former primary's WAL ended when it was last heard; of a standby cluster: that of the one outside."""
-    report = scene.report(reign.node) if reign else None
-    database = report.database if report else None
     if reign is not None and reign.standby:
-        database = scene.own_database if reign.node == scene.me else database
+        report = scene.report(reign.node)
+        database = scene.own_database if reign.node == scene.me else report.database if report else None
         known = database is not None and database.timeline is not None and database.ahead is not None
         return (database.timeline or 0, database.ahead or 0) if known and database is not None else None
-    if database is None or database.timeline is None or database.position is None:
-        return None
-    return database.timeline, database.position
+    end = _last_word(scene, reign)
+    return (end.timeline, end.position) if end is not None else None

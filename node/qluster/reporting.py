@@ -13,7 +13,7 @@ from math import inf
 import msgspec
 
 from qluster.cluster.messages import Report
-from qluster.cluster.published import Published
+from qluster.cluster.published import End, Published
 from qluster.consensus.members import MEMBERS_MAX
 
 REPORT_INTERVAL = 1.0
@@ -73,6 +73,7 @@ class Reports:
     published: Published = field(default_factory=Published)
     """What the primary last said of its position."""
     _rates: dict[int, WalRate] = field(default_factory=dict)
+    _ends: dict[int, End] = field(default_factory=dict)
     _sent: Report | None = None
     _sent_at: float = -inf
     _waiting: bool = False
@@ -82,23 +83,40 @@ class Reports:
         self.heard.pop(report.node, None)
         database = report.database
         if database is not None and database.role == "primary" and database.position is not None:
-            self._rates.setdefault(report.node, WalRate()).note(database.position, now)
+            at = now - report.age
+            self._rates.setdefault(report.node, WalRate()).note(database.position, at)
+            self._ends[report.node] = End(report.reign, database.timeline or 0, database.position, at)
         self.heard[report.node] = Heard(report, now)
         if report.writable and database is not None and database.position is not None:
             self.published.note(report.reign, report.node, database.position, now)
         if len(self.heard) > HEARD_MAX:
             self._rates.pop(forgotten := next(iter(self.heard)), None)
+            self._ends.pop(forgotten, None)
             del self.heard[forgotten]
 
     def forget(self, members: set[int]) -> None:
         """Drop the reports of nodes that are no members any more."""
         self.heard = {node: heard for node, heard in self.heard.items() if node in members}
         self._rates = {node: rate for node, rate in self._rates.items() if node in members}
+        self._ends = {node: end for node, end in self._ends.items() if node in members}
 
     def heard_at(self, node: int) -> float | None:
         """When a member's last report came."""
         heard = self.heard.get(node)
         return heard.at if heard else None
+
+    def end_of(self, node: int, since: int) -> End | None:
+        """Where the WAL of a member ended when it last was primary in reign ``since`` or later; else by its last word.
+
+        A server that is stopped, or does not answer its daemon, says less than it had: a checkpoint, or nothing.
+        """
+        end, heard = self._ends.get(node), self.heard.get(node)
+        if end is not None and end.reign >= since:
+            return end
+        database = heard.report.database if heard is not None else None
+        if heard is None or database is None or database.timeline is None or database.position is None:
+            return None
+        return End(heard.report.reign, database.timeline, database.position, heard.at - heard.report.age)
 
     def wal_rate(self, node: int) -> float:
         """Most bytes of WAL a second that a primary was lately seen to write."""
@@ -117,7 +135,8 @@ class Reports:
 
     def due(self, report: Report, now: float, *, closely: bool = False) -> bool:
         """True when ``report`` is to be sent now; ``closely``: somebody waits for what changes all the time, too."""
-        changed = self._sent is None or _lasting(report) != _lasting(self._sent) or (closely and report != self._sent)
+        told = _undated if closely else _lasting
+        changed = self._sent is None or told(report) != told(self._sent)
         if now < self._sent_at + (CHANGE_INTERVAL if changed else REPORT_INTERVAL):
             self._waiting = changed
             return False
@@ -141,4 +160,9 @@ def _lasting(report: Report) -> Report:
             room_bytes=None, room_error=bool(database.room_error),
             archive_waiting_bytes=None, archive_error=bool(database.archive_error),
         )  # fmt: skip
-    return msgspec.structs.replace(report, database=database)
+    return msgspec.structs.replace(_undated(report), database=database)
+
+
+def _undated(report: Report) -> Report:
+    """The report without the age of what it says."""
+    return msgspec.structs.replace(report, age=0.0)

@@ -35,7 +35,7 @@ def scene(tags: dict[int, Tags] | None = None, **database: Any) -> Scene:
     return Scene(
         now=10.0, me=1, cluster=1, term=3, state=state, members=members, settled=members,
         alive=frozenset({1, 2, 3, 4}), own=None, intact=True, system_id=7, awaits_founding=True, node_timeout=1.0,
-        retry=0.1, mode="quorum", strict=False, maximum_lag=0, heard=lambda node: None, wal_rate=0.0,
+        retry=0.1, mode="quorum", strict=False, maximum_lag=0, end=lambda node, since: None, wal_rate=0.0,
         report=reports.get,
     )  # fmt: skip
 

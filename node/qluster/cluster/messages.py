@@ -23,6 +23,7 @@ Number = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 Word = Annotated[int, Meta(ge=0)]
 """64 bits, all of which may be set: the encoding has no larger numbers."""
 Port = Annotated[int, Meta(ge=1, le=65535)]
+Seconds = Annotated[float, Meta(ge=0, le=1e9)]
 Text = Annotated[str, Meta(max_length=1000)]
 
 
@@ -91,6 +92,8 @@ class Report(Struct, frozen=True, tag="report", array_like=True):
     """The node's disk is full: it takes on nothing new, and should not lead."""
     bound: Count = 0
     """Index of the resume after which a lease bounds the primary here again; 0: nobody waits to hear it."""
+    age: Seconds = 0.0
+    """Seconds for which the position of the database has been known: it has moved on since."""
 
 
 class PositionQuery(Struct, frozen=True, tag="query", array_like=True):

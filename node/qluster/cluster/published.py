@@ -17,6 +17,16 @@ oldest is so by more seconds than are known."""
 
 
 @dataclass(frozen=True, slots=True)
+class End:
+    """Where the WAL of a primary ended at a time, and the reign that its node knew then."""
+
+    reign: int
+    timeline: int
+    position: int
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class Behind:
     """How far a replica is behind its primary."""
 

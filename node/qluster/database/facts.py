@@ -143,3 +143,5 @@ class Facts:
     """Seconds for which somebody has waited for the disk to take WAL, and it took none."""
     error: str = ""
     """Why no more is known, or what the last look stumbled over; "" when well."""
+    took: float = 0.0
+    """Seconds that have passed since the position was read: the rest of the look may have waited for the server."""

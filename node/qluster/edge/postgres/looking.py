@@ -145,6 +145,7 @@ class Look:
             return await self._stopped()
         if site.server.status not in ("ready", "stopping"):
             return await self._silent("")
+        began = time.monotonic()
         try:
             state = await site.session.row(STATE)
             replicas = [] if state["in_recovery"] else await site.session.rows(REPLICAS)
@@ -156,6 +157,7 @@ class Look:
         facts = replace(
             self._running(state, replicas, slots, self._archive_error(archive)),
             archive_waiting=archive[0]["waiting"] if archive else None,
+            took=time.monotonic() - began,
         )
         return replace(facts, starved=await self._starved()) if state["recovery_waits"] == PAUSED else facts
 
