@@ -30,8 +30,9 @@ from math import inf
 
 TICK = 0.25
 """Seconds between looks at the clocks while a deadline is set: a host that slept is seen by then."""
-SLEEP_LIMIT = 0.5
-"""Seconds by which the host may have slept (CLOCK_MONOTONIC stands still meanwhile)."""
+SLEEP_LIMIT = 0.05
+"""Seconds by which the host may have slept (CLOCK_MONOTONIC stands still meanwhile): less than what is left of the
+shortest node-timeout after its lease, which is 167 ms of 500."""
 GRACE = 1.0
 """Seconds between the order to quit and SIGKILL."""
 STARTING_LIMIT = 2.0
@@ -190,9 +191,12 @@ class Watch:
             self.server = Process(pid, ticks) if pid else None
             self.condemned = False
         elif word == "deadline":
-            self.deadline = float(rest)
-            self.condemned = self.condemned or self.deadline == -inf
-            self.slept = _slept()
+            at = float(rest)
+            # What came in while the host slept makes a new deadline of rounds before that: it is none.
+            late = inf not in (at, self.deadline) and self._has_slept()
+            self.deadline = at
+            self.condemned = self.condemned or late or at == -inf
+            self.slept = _slept_at_most()
         elif word == "untied":
             self.untied = rest == "1"
         elif word == "release":
@@ -202,7 +206,11 @@ class Watch:
         """Whether the deadline has passed, or the host slept and the clock stood still."""
         if self.condemned or self.deadline == inf:
             return self.condemned
-        return time.monotonic() >= self.deadline or _slept() - self.slept > SLEEP_LIMIT
+        return time.monotonic() >= self.deadline or self._has_slept()
+
+    def _has_slept(self) -> bool:
+        """Whether the host slept since the deadline was said."""
+        return _slept_at_least() - self.slept > SLEEP_LIMIT
 
     def wait_time(self) -> float | None:
         """Seconds until the next look; None: until something is said."""
@@ -225,8 +233,16 @@ class Watch:
         return ended
 
 
-def _slept() -> float:
-    return time.clock_gettime(time.CLOCK_BOOTTIME) - time.monotonic()
+def _slept_at_most() -> float:
+    """Seconds for which the host has slept since its start; on a full host time passes between two looks at clocks."""
+    before = time.monotonic()
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - before
+
+
+def _slept_at_least() -> float:
+    """The same from below, so that nobody is ended for a guard that was kept waiting."""
+    booted = time.clock_gettime(time.CLOCK_BOOTTIME)
+    return booted - time.monotonic()
 
 
 def _tell(line: str) -> None:

@@ -299,3 +299,29 @@ def test_a_host_that_slept_is_overdue() -> None:
     assert not watch.overdue()
     watch.slept -= guard_process.SLEEP_LIMIT + 0.1
     assert watch.overdue()
+    watch.take(f"deadline {time.monotonic() + 1000}\n".encode())
+    assert watch.overdue(), "what it says comes from before the sleep, perhaps"
+
+
+def test_sleep_of_a_host_without_a_deadline_ends_nothing() -> None:
+    for before, after in ((inf, 1000.0), (1000.0, inf)):
+        watch = guard_process.Watch()
+        watch.take(f"deadline {time.monotonic() + before}\n".encode())
+        watch.slept -= guard_process.SLEEP_LIMIT + 0.1
+        watch.take(f"deadline {time.monotonic() + after}\n".encode())
+        assert not watch.overdue(), (before, after)
+
+
+def test_guard_that_waits_between_its_clocks_takes_no_sleep_for_granted(monkeypatch: pytest.MonkeyPatch) -> None:
+    watch = guard_process.Watch()
+    watch.take(f"deadline {time.monotonic() + 1000}\n".encode())
+    real = time.clock_gettime
+
+    def slow(clock: int) -> float:
+        seconds = real(clock)
+        time.sleep(3 * guard_process.SLEEP_LIMIT)
+        return seconds
+
+    monkeypatch.setattr(time, "clock_gettime", slow)
+    watch.take(f"deadline {time.monotonic() + 1000}\n".encode())
+    assert not watch.overdue()
