@@ -21,7 +21,7 @@ from qluster.database.archive import Completeness
 from qluster.database.backrest_conf import stanza_name
 from qluster.database.backups import Backup, NoBackup, Shelf, Target, choose
 from qluster.database.orders import Terms
-from qluster.database.settings import server_settings, settings_text
+from qluster.database.settings import held_back, server_settings, settings_text
 from qluster.database.wal import position_of
 from qluster.edge.postgres.backrest_repository import BackRestRepository, known_stanzas
 from qluster.edge.postgres.directory import INCLUDED, RECOVERY_SIGNAL, STANDBY_SIGNAL, DataDirectory
@@ -30,7 +30,7 @@ from qluster.edge.postgres.plain_repository import PlainRepository, known_databa
 from qluster.edge.postgres.record import Record, write_durably
 from qluster.edge.postgres.replacing import take_place
 from qluster.edge.postgres.repository import Repository, RepositoryFailed
-from qluster.edge.postgres.single import complaints, run_single, single_user
+from qluster.edge.postgres.single import PREPARED, complaints, run_single, single_user
 from qluster.edge.postgres.site import Site, secret
 
 log = logging.getLogger(__name__)
@@ -195,9 +195,11 @@ async def _recover(site: Site, repository: Repository, choice: Choice, staging: 
     settings = server_settings(
         site.database, site.ip, Terms(), archive=await site.archive_command(staging),
     )  # fmt: skip
+    prepared = [(name, value) for name, value in (await site.control(staging)).least if name == PREPARED]
     settings |= {
-        # It is no standby, so it need not have as much of everything as its primary had.
+        # It is no standby, so it need not have as much of everything as its primary had, but for what was prepared.
         "hot_standby": "off",
+        **{name: str(value) for name, value in prepared if held_back(settings, prepared)},
         "restore_command": repository.restore_command() if choice.archived else NOTHING,
         "recovery_target_timeline": choice.timeline,
         "recovery_target_action": "promote",
