@@ -140,6 +140,8 @@ class Control:
     log_hints: bool
     least: tuple[tuple[str, int], ...] = ()
     """Settings that a standby of this WAL must at least have."""
+    next_xid: int | None = None
+    """The first transaction that had no number yet at the last checkpoint, with its epoch; None: not said."""
 
     @property
     def clean(self) -> bool:
@@ -187,4 +189,11 @@ def _control(fields: dict[str, str]) -> Control:
         checksums=fields["Data page checksum version"] != "0",
         log_hints=fields["wal_log_hints setting"] == "on",
         least=tuple((name, int(fields[line])) for name, line in _LEAST),
+        next_xid=_full(fields.get("Latest checkpoint's NextXID", "")),
     )
+
+
+def _full(text: str) -> int | None:
+    """The number of a transaction with its epoch, from "epoch:number"."""
+    epoch, colon, number = text.partition(":")
+    return (int(epoch) << 32) + int(number) if colon and epoch.isdecimal() and number.isdecimal() else None

@@ -124,6 +124,8 @@ def test_control_data_are_read() -> None:
     assert (control.timeline, control.position, control.segment_size) == (1, 0x16EF7D8, 16 * MEBI)
     assert (control.checksums, control.log_hints, control.clean) == (True, False, False)
     assert dict(control.least)["max_connections"] == 100
+    assert control.next_xid is None, "not every server says it"
+    assert control_of(f"{CONTROL}\nLatest checkpoint's NextXID:          2:757\n").next_xid == (2 << 32) + 757
 
 
 def test_a_standby_reaches_to_its_minimum_recovery_point() -> None:

@@ -15,6 +15,7 @@ from qluster.database.orders import Promote, Restart, StartPrimary, StartStandby
 from qluster.edge.postgres.failure import PostgresFailed
 from qluster.edge.postgres.following import STREAM_WAIT, compare_with, names_in_force, point, streams_within
 from qluster.edge.postgres.looking import STATE, position_in, receiver_of, timeline_in
+from qluster.edge.postgres.prepared import withdraw_newer
 from qluster.edge.postgres.record import Record
 from qluster.edge.postgres.reserving import have_archived, reserve, withdraw
 from qluster.edge.postgres.session import Session
@@ -127,6 +128,7 @@ async def _start(
     for name in site.directory.withdraw_altered():
         log.warning("database-altered setting=%s hint=taken back, the daemon decides it", name)
     withdraw(site.directory.path)
+    await withdraw_newer(site)
     if site.directory.close_to_others():
         log.warning("database-directory-closed path=%s hint=others could write or read it", site.directory.path)
     site.prepare_socket_dir()
