@@ -195,6 +195,8 @@ class Player:
                 f"two servers acknowledged: host {former.host} on timeline {former.timeline} a row sent "
                 f"{former.sent - later.first:.3f} s after host {later.host} on timeline {later.timeline} had begun"
             )
+            if text in (*self.round.left_out, *self.round.violations):
+                continue  # the whole history is looked at after each fault: this one is told already
             if self._known(struck):
                 self.round.left_out.append(text)
             else:
