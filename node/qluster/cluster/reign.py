@@ -41,7 +41,9 @@ OFFERS_PAUSE = 10.0
 
 DEAF_SHARE = 8
 """Part of the patience for nodes that are heard and have answered this leader nothing at all yet: a former leader
-that hears nobody is no use, and those who hear answer the new one within milliseconds."""
+that hears nobody is no use, and those who hear answer the new one as soon as their disk has its first entry."""
+DEAF_SECONDS_MAX = 0.5
+"""No longer than that for them, however long silence is borne otherwise: clients wait meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +186,8 @@ class Succession:
             if view.own is not None and _has_all(view.own, view.yielded, reign):
                 return Begin(_next(view, reign, view.own.timeline, view.own.position, _standbys_left(view, reign)))
         missing = view.asked - set(self.replies)
-        self.until = self.began + (view.patience / DEAF_SHARE if missing <= view.deaf else view.patience)
+        briefly = min(view.patience / DEAF_SHARE, DEAF_SECONDS_MAX)
+        self.until = self.began + (briefly if missing <= view.deaf else view.patience)
         if missing and view.now < self.until:
             return self._ask(view, f"waiting for the position of node {_names(missing)}")
         if (view.standby or onward) and view.own is None and view.now < self.began + view.patience:

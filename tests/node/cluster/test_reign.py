@@ -8,7 +8,18 @@ import pytest
 from msgspec import structs
 from qluster.cluster.commands import Guarantee, Reign
 from qluster.cluster.messages import PositionReply
-from qluster.cluster.reign import DEAF_SHARE, HAND_OVERS_MAX, OFFERS_PAUSE, Ask, Begin, HandOver, Succession, View, Wait
+from qluster.cluster.reign import (
+    DEAF_SECONDS_MAX,
+    DEAF_SHARE,
+    HAND_OVERS_MAX,
+    OFFERS_PAUSE,
+    Ask,
+    Begin,
+    HandOver,
+    Succession,
+    View,
+    Wait,
+)
 
 SYSTEM = 77
 LAST = Reign(4, 1, 8, 2, 500, SYSTEM)
@@ -75,6 +86,14 @@ def test_node_that_is_heard_and_never_answered_is_waited_for_an_eighth_of_the_ti
     assert isinstance(succession.decide(replace(view, now=limit)), Begin)
 
 
+def test_node_that_is_heard_and_never_answered_costs_half_a_second_where_silence_is_borne_for_long() -> None:
+    succession, view = search(reply(3, 800)), replace(VIEW, own=reply(2, 900), deaf=frozenset({1}), patience=20.0)
+    limit = 10.0 + DEAF_SECONDS_MAX
+    assert succession.decide(view) == Ask()
+    assert succession.decide(replace(view, now=10.1)) == Wait("waiting for the position of node 1", limit)
+    assert isinstance(succession.decide(replace(view, now=limit)), Begin)
+
+
 def test_deaf_node_shortens_nobody_elses_time() -> None:
     late = replace(VIEW, own=reply(2, 900), deaf=frozenset({1}), now=10.0 + VIEW.patience / DEAF_SHARE)
     assert search().decide(late) == Ask(), "node 3 answers, but not yet with its position"
@@ -111,7 +130,7 @@ def test_last_primary_goes_on_without_asking() -> None:
 CHOSEN = replace(
     VIEW, me=2, reigns=(LAST, Reign(5, 2, 8, 2, 900, SYSTEM, branch=3)), reign=Reign(5, 2, 8, 2, 900, SYSTEM, branch=3),
     unserved=True, own=reply(2, 900), maximum_lag=10,
-)  # fmt: skip
+)
 ONWARD = Begin(Reign(6, 2, 9, 2, 900, SYSTEM, bound_bytes=0, branch=4))
 
 
