@@ -36,6 +36,14 @@ options:
       - The token must have the right to operate when something differs.
     type: dict
     required: true
+  newer:
+    description:
+      - What to do with a setting that the cluster does not know, because its version is older than this collection.
+        With V(leave) it is left out; the nodes take it from their files once they are brought to the new version.
+    type: str
+    choices: [fail, leave]
+    default: fail
+    version_added: 0.1.0
 """
 
 EXAMPLES = r"""
@@ -55,6 +63,12 @@ changes:
   returned: success
   type: dict
   sample: {cluster.node-timeout: {before: 30s, after: 40s}}
+left:
+  description: The settings that the cluster does not know, and that were left out.
+  returned: success
+  type: list
+  elements: str
+  sample: []
 """
 
 import ipaddress
@@ -110,12 +124,15 @@ def meaning(value):
     return value
 
 
+def unknown(wanted, present):
+    """The settings that this cluster does not have."""
+    return sorted(key for key in wanted if key not in present)
+
+
 def differing(wanted, present):
     """Key → before and after of every setting that is to be changed."""
     changes = {}
     for key, value in sorted(wanted.items()):
-        if key not in present:
-            raise Refusal(f"{key} is no replicated setting of this cluster; there are: {', '.join(sorted(present))}.")
         if meaning(text(value)) != meaning(text(present[key])):
             changes[key] = {"before": present[key], "after": text(value)}
     return changes
@@ -144,14 +161,19 @@ def refuse_fixed(changes):
         )
 
 
-def perform(client, wanted, check):
-    """Compare, and change what differs."""
+def perform(client, wanted, check, newer="fail"):
+    """Compare, and change what differs: the changes, and the keys that were left out."""
     present = client.ask("GET", "/config").document
-    changes = without_lists(differing(wanted, present))
+    left = unknown(wanted, present)
+    if left and newer == "fail":
+        raise Refusal(
+            f"{', '.join(left)}: no replicated setting of this cluster; there are: {', '.join(sorted(present))}."
+        )
+    changes = without_lists(differing({key: value for key, value in wanted.items() if key in present}, present))
     refuse_fixed(changes)
     if changes and not check:
         client.ask("POST", "/config", body={key: change["after"] for key, change in changes.items()})
-    return changes
+    return changes, left
 
 
 def lines(changes, which):
@@ -160,18 +182,22 @@ def lines(changes, which):
 
 def main():
     module = AnsibleModule(
-        argument_spec={**CONNECTION, "settings": {"type": "dict", "required": True}},
+        argument_spec={
+            **CONNECTION,
+            "settings": {"type": "dict", "required": True},
+            "newer": {"type": "str", "choices": ["fail", "leave"], "default": "fail"},
+        },
         supports_check_mode=True,
     )
     client = connect(module)
     try:
-        changes = perform(client, module.params["settings"], module.check_mode)
+        changes, left = perform(client, module.params["settings"], module.check_mode, module.params["newer"])
     except Refusal as refusal:
         module.fail_json(msg=str(refusal))
     except Unanswered as failure:
         module.fail_json(msg=f"The settings were not changed: {failure}", code=failure.code)
     module.exit_json(
-        changed=bool(changes), changes=changes,
+        changed=bool(changes), changes=changes, left=left,
         diff={"before": lines(changes, "before"), "after": lines(changes, "after")},
     )
 

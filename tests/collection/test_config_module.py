@@ -46,8 +46,17 @@ def test_lists_of_ipv6_peers_are_compared_by_their_addresses(value: Any, same: b
 
 
 def test_unknown_setting_is_refused_with_those_there_are() -> None:
-    with pytest.raises(Refusal, match=r"cluster\.timeout is no replicated setting .* cluster\.node-timeout"):
-        differing({"cluster.timeout": "1s"}, PRESENT)
+    cluster = Cluster()
+    with pytest.raises(Refusal, match=r"cluster\.timeout: no replicated setting .* cluster\.node-timeout"):
+        perform(cluster, {"cluster.timeout": "1s", "cluster.node-timeout": "2m"}, False)
+    assert cluster.asked == [("GET", "/config", None)], "nothing was changed"
+
+
+def test_setting_of_a_newer_version_is_left_to_the_files_where_that_is_asked_for() -> None:
+    cluster = Cluster()
+    changes, left = perform(cluster, {"cluster.novelty": "1s", "udp.max-log-size": 1000}, False, newer="leave")
+    assert left == ["cluster.novelty"] and set(changes) == {"udp.max-log-size"}
+    assert cluster.asked[1:] == [("POST", "/config", {"udp.max-log-size": "1000"})]
 
 
 @pytest.mark.parametrize(
@@ -81,8 +90,8 @@ def test_all_changes_go_in_one_request() -> None:
 
 def test_nothing_is_sent_when_nothing_differs_or_in_check_mode() -> None:
     cluster = Cluster()
-    assert perform(cluster, {"cluster.node-timeout": "60s"}, False) == {}
-    assert perform(cluster, {"cluster.node-timeout": "2m"}, True) != {}
+    assert perform(cluster, {"cluster.node-timeout": "60s"}, False) == ({}, [])
+    assert perform(cluster, {"cluster.node-timeout": "2m"}, True)[0] != {}
     assert {method for method, _, _ in cluster.asked} == {"GET"}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from qluster.clients import SettingsChangeRequested, ValueWriteRequested
 from qluster.config import Config, needs_restart, with_changes
+from qluster.overview import overview
 from sim.host import Host
 from sim.world import World
 
@@ -125,3 +126,20 @@ def limits(host: Host) -> tuple[int, ...]:
     assert host.node is not None
     link = host.node.link.settings
     return link.max_log_size, link.pacing_rate, link.send_buffer_capacity, link.recv_buffer_capacity
+
+
+def test_setting_that_came_with_a_newer_version_is_shown_and_can_be_changed(world: World) -> None:
+    """The log of a cluster that an older version founded lacks it; the file's value is in force until then."""
+    key, leader = "cluster.maximum-lag", world.leader()
+    assert leader is not None and leader.node is not None
+    founded = leader.node.state.settings[key].value
+    for host in world.hosts.values():
+        assert host.node is not None
+        del host.node.state.settings[key]
+    assert overview(leader.node, world.now).settings[key] == founded
+    leader.give(SettingsChangeRequested(950, "later", {key: "4096"}))
+    world.run(2)
+    assert world.run(PATIENCE, lambda: settled(world))
+    for host in world.hosts.values():
+        assert host.node is not None and host.node.config.cluster.maximum_lag == 4096
+        assert overview(host.node, world.now).settings[key] == "4096"
