@@ -249,15 +249,19 @@ class Player:
         self._since = len(self.round.struck)
 
     def _islands(self) -> list[tuple[str, ...]]:
-        """The rows that are there, as ranges. Whoever is asked may just be giving way to another."""
+        """The rows that are there, as ranges."""
+        return self._ask(None, ISLANDS)
+
+    def _ask(self, host: int | None, query: str) -> list[tuple[str, ...]]:
+        """Ask a host's database, or the primary's. Whoever is asked may just be giving way to another."""
         end = time.monotonic() + SERVED_SECONDS
         while True:
-            primary = self._some_primary()
+            asked = host or self._some_primary()
             try:
-                return self.cluster.sql(primary, ISLANDS)
+                return self.cluster.sql(asked, query)
             except (OSError, Refused) as error:
                 if time.monotonic() > end:
-                    raise AssertionError(f"host {primary} cannot be asked for the rows: {error}") from None
+                    raise AssertionError(f"host {asked} does not answer {query!r}: {error}") from None
             time.sleep(0.1)
 
     def _close(self) -> None:
@@ -266,12 +270,11 @@ class Player:
         cluster.wait_served(WHOLE_SECONDS)
         cluster.end_writing()
         self._verify()
-        primary = self._some_primary()
-        [[rows]] = cluster.sql(primary, "select count(*) from ledger")
+        [[rows]] = self._ask(None, "select count(*) from ledger")
         for number in cluster.numbers:
             self._same_rows(number, rows)
             known = ", ".join(f"'qluster_node{node}'" for node in cluster.members())
-            slots = cluster.sql(number, f"select slot_name from pg_replication_slots where slot_name not in ({known})")
+            slots = self._ask(number, f"select slot_name from pg_replication_slots where slot_name not in ({known})")
             if slots:
                 self._violated(f"host {number} has replication slots of nobody in the cluster: {slots}")
             size = sum(file.stat().st_size for file in (cluster.data(number) / "pg_wal").iterdir() if file.is_file())
