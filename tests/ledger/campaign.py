@@ -155,6 +155,7 @@ class Player:
             cluster.wait_served(WHOLE_SECONDS)
             self._await_commits(SERVED_SECONDS, f"a commit of the whole cluster after {struck.kind}")
         ended = time.monotonic()
+        self._some_primary()  # whoever is asked shows its reign, and what that says of the loss
         times = [one.at for one in cluster.book.read(records)]
         struck.outage = round(books.longest_pause(times, began, ended), 3)
         struck.after = round(books.longest_pause(times, back, ended), 3)
