@@ -1,0 +1,96 @@
+"""Where messages begin and end in a stream of bytes.
+
+Must not know what a message means: types are told apart only into known and unknown.
+
+A message that is too long, or of an unknown type, is not kept: its body is counted and dropped as it comes, and the
+reader hears of it when it is over, as corosync's daemons do. So a buffer never holds more than one header, one allowed
+message and what came last.
+"""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import NamedTuple
+
+from qluster.qnet.messages import HEADER, KINDS
+from qluster.qnet.names import ErrorCode
+
+SIZE_DEFAULT = 32768
+"""Bytes of a message, header included, until INIT_REPLY says otherwise."""
+SIZE_MIN = 16
+"""The smallest limit that corosync's daemons accept."""
+
+
+class Frame(NamedTuple):
+    """One message, not yet decoded."""
+
+    kind: int
+    body: bytes
+
+
+class Skipped(NamedTuple):
+    """A message whose body was dropped, and why."""
+
+    kind: int
+    size: int
+    error: ErrorCode
+
+
+class Framer:
+    """Cuts one stream. ``feed`` what came, then take ``next`` until it has nothing more."""
+
+    def __init__(self, limit: int = SIZE_DEFAULT, known: Collection[int] = KINDS) -> None:
+        assert limit >= SIZE_MIN, f"messages of {limit} bytes, at least {SIZE_MIN} must be allowed"
+        self.limit = limit
+        self._known = known
+        self._buffer = bytearray()
+        self._skipping: Skipped | None = None
+        self._skip_bytes = 0
+
+    def feed(self, data: bytes) -> None:
+        """These bytes came next."""
+        dropped = min(self._skip_bytes, len(data))
+        self._skip_bytes -= dropped
+        self._buffer += memoryview(data)[dropped:]
+
+    def next(self) -> Frame | Skipped | None:
+        """The next message that is whole, or was skipped as a whole."""
+        if self._skipping is not None:
+            return self._skip()
+        if len(self._buffer) < HEADER.size:
+            return None
+        kind, length = HEADER.unpack_from(self._buffer)
+        size = HEADER.size + length
+        if kind not in self._known:
+            return self._begin_skipping(Skipped(kind, size, ErrorCode.UNSUPPORTED_MESSAGE))
+        if size > self.limit:
+            return self._begin_skipping(Skipped(kind, size, ErrorCode.MESSAGE_TOO_LONG))
+        if len(self._buffer) < size:
+            return None
+        body = bytes(memoryview(self._buffer)[HEADER.size : size])
+        del self._buffer[:size]
+        return Frame(kind, body)
+
+    def rest(self) -> bytes:
+        """What came behind the last message; it is taken away. After STARTTLS these bytes belong to TLS."""
+        rest = bytes(self._buffer)
+        self._buffer.clear()
+        return rest
+
+    @property
+    def held(self) -> int:
+        """Bytes that wait for the rest of their message."""
+        return len(self._buffer)
+
+    def _begin_skipping(self, skipped: Skipped) -> Skipped | None:
+        self._skipping = skipped
+        dropped = min(skipped.size, len(self._buffer))
+        del self._buffer[:dropped]
+        self._skip_bytes = skipped.size - dropped
+        return self._skip()
+
+    def _skip(self) -> Skipped | None:
+        if self._skip_bytes:
+            return None
+        skipped, self._skipping = self._skipping, None
+        return skipped

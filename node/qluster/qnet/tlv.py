@@ -1,0 +1,209 @@
+"""How one option of a message is written: type, length, value.
+
+Must not know which message an option stands in.
+"""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterable, Iterator
+from enum import IntEnum
+from typing import Any, NamedTuple, TypeVar
+
+import msgspec
+
+from qluster.qnet.names import (
+    Heuristics,
+    NodeListType,
+    NodeState,
+    Option,
+    TieBreakerMode,
+    TlsSupported,
+    Vote,
+)
+
+_HEAD = struct.Struct(">HH")
+_RING = struct.Struct(">IQ")
+_TIE = struct.Struct(">BI")
+
+VALUE_MAX = 2**16 - 1
+"""Bytes of one value: its length is written in two bytes."""
+
+E = TypeVar("E", bound=IntEnum)
+
+
+class MalformedOption(ValueError):
+    """Bytes that are no option, or an option with a value that cannot be."""
+
+
+class RingId(msgspec.Struct, frozen=True, gc=False):
+    """Names one membership: the node that represents the ring, and a number that grows."""
+
+    node_id: int
+    seq: int
+
+    def __str__(self) -> str:
+        return f"{self.node_id:x}.{self.seq:x}"
+
+
+class TieBreaker(msgspec.Struct, frozen=True, gc=False):
+    """Which half wins a tie; ``node_id`` is 0 unless the mode names a node."""
+
+    mode: TieBreakerMode
+    node_id: int = 0
+
+
+class NodeInfo(msgspec.Struct, frozen=True, gc=False):
+    """One node of a list."""
+
+    node_id: int
+    data_center_id: int = 0
+    node_state: NodeState | None = None
+
+
+class Codec(NamedTuple):
+    """How the value of an option is written and read."""
+
+    write: Callable[[Any], bytes]
+    read: Callable[[bytes], Any]
+
+
+def options(body: bytes) -> Iterator[tuple[int, bytes]]:
+    """Type and value of each option, in order. A body has at least one: that is how the protocol is read."""
+    place, end = 0, len(body)
+    if not end:
+        raise MalformedOption("there is no option at all")
+    while place < end:
+        if end - place < _HEAD.size:
+            raise MalformedOption(f"{end - place} bytes are left, an option begins with {_HEAD.size}")
+        kind, length = _HEAD.unpack_from(body, place)
+        place += _HEAD.size
+        if end - place < length:
+            raise MalformedOption(f"option {kind} has {length} bytes, {end - place} are left")
+        yield kind, body[place : place + length]
+        place += length
+
+
+def option(kind: int, value: bytes) -> bytes:
+    """One option as it is written."""
+    assert len(value) <= VALUE_MAX, f"option {kind}: {len(value)} bytes, at most {VALUE_MAX} can be written"
+    return _HEAD.pack(kind, len(value)) + value
+
+
+def _number(size: int) -> Codec:
+    def write(value: int) -> bytes:
+        return value.to_bytes(size, "big")
+
+    def read(value: bytes) -> int:
+        if len(value) != size:
+            raise MalformedOption(f"a number of {len(value)} bytes, it has {size}")
+        return int.from_bytes(value, "big")
+
+    return Codec(write, read)
+
+
+U8, U16, U32, U64 = (_number(size) for size in (1, 2, 4, 8))
+
+
+def _choice(names: type[E], but: Iterable[E] = ()) -> Codec:
+    """One of the names, in one byte."""
+    allowed = {int(name): name for name in names if name not in tuple(but)}
+
+    def read(value: bytes) -> E:
+        number = U8.read(value)
+        if number not in allowed:
+            raise MalformedOption(f"{names.__name__} {number}")
+        return allowed[number]
+
+    return Codec(U8.write, read)
+
+
+def _read_flag(value: bytes) -> bool:
+    number = U8.read(value)
+    if number > 1:
+        raise MalformedOption(f"a yes or no of value {number}")
+    return bool(number)
+
+
+def _write_array(values: Iterable[int]) -> bytes:
+    return b"".join(U16.write(value) for value in values)
+
+
+def _read_array(value: bytes) -> tuple[int, ...]:
+    if len(value) % 2:
+        raise MalformedOption(f"a list of numbers in {len(value)} bytes")
+    return struct.unpack(f">{len(value) // 2}H", value)
+
+
+def _read_ring(value: bytes) -> RingId:
+    if len(value) != _RING.size:
+        raise MalformedOption(f"a ring id of {len(value)} bytes, it has {_RING.size}")
+    return RingId(*_RING.unpack(value))
+
+
+def _read_tie_breaker(value: bytes) -> TieBreaker:
+    if len(value) != _TIE.size:
+        raise MalformedOption(f"a tie-breaker of {len(value)} bytes, it has {_TIE.size}")
+    number, node_id = _TIE.unpack(value)
+    try:
+        mode = TieBreakerMode(number)
+    except ValueError as error:
+        raise MalformedOption(f"tie-breaker mode {number}") from error
+    return TieBreaker(mode, node_id if mode is TieBreakerMode.NODE_ID else 0)
+
+
+def _write_node(node: NodeInfo) -> bytes:
+    written = option(Option.NODE_ID, U32.write(node.node_id))
+    if node.data_center_id:
+        written += option(Option.DATA_CENTER_ID, U32.write(node.data_center_id))
+    if node.node_state is not None:
+        written += option(Option.NODE_STATE, U8.write(node.node_state))
+    return written
+
+
+def _read_node(value: bytes) -> NodeInfo:
+    node_id, data_center_id, state = 0, 0, None
+    for kind, content in options(value):
+        if kind == Option.NODE_ID:
+            node_id = U32.read(content)
+        elif kind == Option.DATA_CENTER_ID:
+            data_center_id = U32.read(content)
+        elif kind == Option.NODE_STATE:
+            state = _STATE.read(content)
+    if node_id == 0:
+        raise MalformedOption("a node without a number")
+    return NodeInfo(node_id, data_center_id, state)
+
+
+_STATE = _choice(NodeState)
+_FLAG = Codec(U8.write, _read_flag)
+_ARRAY = Codec(_write_array, _read_array)
+
+CODECS: dict[int, Codec] = {
+    Option.MSG_SEQ_NUMBER: U32,
+    Option.CLUSTER_NAME: Codec(bytes, bytes),
+    Option.TLS_SUPPORTED: _choice(TlsSupported),
+    # The released server checks no value here, so neither do we: every number but 0 is a yes.
+    Option.TLS_CLIENT_CERT_REQUIRED: Codec(U8.write, lambda value: bool(U8.read(value))),
+    Option.SUPPORTED_MESSAGES: _ARRAY,
+    Option.SUPPORTED_OPTIONS: _ARRAY,
+    Option.REPLY_ERROR_CODE: U16,
+    Option.SERVER_MAXIMUM_REQUEST_SIZE: U32,
+    Option.SERVER_MAXIMUM_REPLY_SIZE: U32,
+    Option.NODE_ID: U32,
+    Option.SUPPORTED_DECISION_ALGORITHMS: _ARRAY,
+    Option.DECISION_ALGORITHM: U16,
+    Option.HEARTBEAT_INTERVAL: U32,
+    Option.RING_ID: Codec(lambda ring: _RING.pack(ring.node_id, ring.seq), _read_ring),
+    Option.CONFIG_VERSION: U64,
+    Option.DATA_CENTER_ID: U32,
+    Option.NODE_STATE: _STATE,
+    Option.NODE_INFO: Codec(_write_node, _read_node),
+    Option.NODE_LIST_TYPE: _choice(NodeListType),
+    Option.VOTE: _choice(Vote),
+    Option.QUORATE: _FLAG,
+    Option.TIE_BREAKER: Codec(lambda tie: _TIE.pack(tie.mode, tie.node_id), _read_tie_breaker),
+    Option.HEURISTICS: _choice(Heuristics, but=(Heuristics.UNDEFINED,)),
+    Option.KEEP_ACTIVE_PARTITION_TIE_BREAKER: _FLAG,
+}
+assert set(CODECS) == set(Option), "every option has a way to be written"
