@@ -1,0 +1,151 @@
+"""One client of the arbiter, and the clients of one cluster together.
+
+Must not know how messages are written, nor how a vote is decided.
+"""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from bisect import insort
+from collections import deque
+from dataclasses import dataclass, field
+from operator import attrgetter
+
+from qluster.qnet.ffsplit import Poll
+from qluster.qnet.framing import Framer
+from qluster.qnet.messages import NodeList
+from qluster.qnet.names import DecisionAlgorithm, Heuristics, NodeListType, TieBreakerMode, Vote
+from qluster.qnet.tlv import NodeInfo, RingId, TieBreaker
+from qluster.qnet.view import View
+
+Nodes = tuple[NodeInfo, ...]
+
+_LOWEST = TieBreaker(TieBreakerMode.LOWEST)
+_NO_RING = RingId(0, 0)
+_NO_POLL = Poll()
+
+
+@dataclass(slots=True, eq=False)
+class Tls:
+    """How far a connection is secured. ``name``: whom the peer's certificate speaks for."""
+
+    waiting: bool = False
+    started: bool = False
+    name: str | None = None
+    verified: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Client:
+    """One connection and what came over it."""
+
+    connection: int
+    address: str
+    framer: Framer
+    tls: Tls = field(default_factory=Tls)
+    cluster_name: bytes | None = None
+    cluster: Cluster | None = None
+
+    node_id: int = 0
+    algorithm: DecisionAlgorithm = DecisionAlgorithm.TEST
+    tie_breaker: TieBreaker = _LOWEST
+    heartbeat: int = 0
+    kap: bool = False
+
+    config: Nodes = ()
+    config_version: int | None = None
+    membership: Nodes = ()
+    quorum: Nodes = ()
+    configured: frozenset[int] = frozenset()
+    members: frozenset[int] = frozenset()
+    """The nodes of the first two of these lists."""
+    ring: RingId = _NO_RING
+    heuristics: Heuristics = Heuristics.UNDEFINED
+    heuristics_membership: Heuristics = Heuristics.UNDEFINED
+    heuristics_regular: Heuristics = Heuristics.UNDEFINED
+
+    vote: Vote | None = None
+    """The last vote that was sent, and below the last that said yes or no."""
+    vote_yes_no: Vote | None = None
+    answered: Vote | None = None
+    """What an algorithm that remembers its answers last answered."""
+    told: int = 0
+    """The number of the last VOTE_INFO."""
+
+    blocked: bool = False
+    outbox: deque[bytes] = field(default_factory=deque)
+    refusals: int = 0
+
+    def sent(self, vote: Vote) -> None:
+        """This vote was sent."""
+        self.vote = vote
+        if vote in (Vote.ACK, Vote.NACK):
+            self.vote_yes_no = vote
+
+    def store(self, message: NodeList) -> None:
+        """This list is the newest of its kind."""
+        match message.node_list_type:
+            case NodeListType.MEMBERSHIP:
+                assert message.ring_id is not None, "a membership has a ring"
+                self.membership, self.members, self.ring = message.nodes, ids(message.nodes), message.ring_id
+                self.heuristics = self.heuristics_membership = message.heuristics or Heuristics.UNDEFINED
+            case NodeListType.QUORUM:
+                self.quorum = message.nodes
+            case _:
+                self.config, self.configured = message.nodes, ids(message.nodes)
+                self.config_version = message.config_version
+
+    def view(self) -> View:
+        """What algorithms see of it."""
+        return View(
+            node_id=self.node_id,
+            ring=self.ring,
+            configured=self.configured,
+            members=self.members,
+            heuristics=self.heuristics,
+            kap=self.kap,
+            last=self.answered,
+        )
+
+
+@dataclass(slots=True, eq=False)
+class Cluster:
+    """The clients that announced one name. It is forgotten with its last client, and what it remembers with it."""
+
+    name: bytes
+    clients: list[Client] = field(default_factory=list)
+    """By node id: that order decides ties."""
+    selected: frozenset[int] = frozenset()
+    """The partition that ffsplit selected last."""
+    poll: Poll = _NO_POLL
+
+    def add(self, client: Client) -> None:
+        """A client joins."""
+        insort(self.clients, client, key=attrgetter("node_id"))
+        client.cluster = self
+
+    def remove(self, client: Client) -> None:
+        """A client is gone."""
+        self.clients.remove(client)
+        client.cluster = None
+
+    def find(self, node_id: int) -> Client | None:
+        """The client of this node."""
+        return next((client for client in self.clients if client.node_id == node_id), None)
+
+    @property
+    def label(self) -> str:
+        """The name as it may be printed and logged."""
+        return printable(self.name)
+
+
+def ids(nodes: Nodes) -> frozenset[int]:
+    """The nodes of a list."""
+    return frozenset(node.node_id for node in nodes)
+
+
+def printable(name: bytes, size_max: int | None = None) -> str:
+    """A name that a client made up, harmless on a terminal and in a log. As in C it ends with the first zero."""
+    name = name.split(b"\0", 1)[0]
+    text = name.decode("utf-8", "backslashreplace")
+    text = "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
+    return text if size_max is None or len(text) <= size_max else text[:size_max] + "…"
