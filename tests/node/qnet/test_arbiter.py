@@ -28,7 +28,7 @@ from qluster.qnet.names import DecisionAlgorithm, ErrorCode, Heuristics, NodeLis
 from qluster.qnet.output import Word
 from qluster.qnet.settings import REFUSALS_TOLD_MAX, Settings
 from qluster.qnet.tlv import option
-from qnet.shorthand import nodes, ring
+from qnet.shorthand import HIGHEST, nodes, ring
 from qnet.stage import Stage, init
 
 LMS, TWO = DecisionAlgorithm.LMS, DecisionAlgorithm.TWO_NODE_LMS
@@ -184,6 +184,41 @@ def test_newest_checks_count_for_the_whole_partition() -> None:
         stage.raw(f"n{node}")
     stage.say("n2", HeuristicsChange(seq=90, heuristics=Heuristics.FAIL))
     assert votes(stage.take("n1")) == [(VoteInfo, Vote.NACK, "1.8")]
+
+
+def four_in_halves(stage: Stage, *without: int) -> None:
+    """Nodes 1 and 2 see each other, so do 3 and 4; all but those named are connected and were told."""
+    here = [node for node in (1, 2, 3, 4) if node not in without]
+    for node in here:
+        stage.join(f"n{node}", node)
+        stage.config(f"n{node}", 1, 2, 3, 4)
+    for node in here:
+        stage.membership(f"n{node}", "1.8" if node < 3 else "3.8", *((1, 2) if node < 3 else (3, 4)))
+    for node in here:
+        stage.raw(f"n{node}")
+
+
+def test_who_disconnects_does_not_count_for_its_half_any_more() -> None:
+    """The released server counts it in this one run, and no longer in the next."""
+    stage = Stage()
+    four_in_halves(stage)
+    stage.close("n1")
+    assert votes(stage.take("n2")) == [(VoteInfo, Vote.NACK, "1.8")]
+
+
+def test_node_that_is_named_twice_counts_once() -> None:
+    stage = Stage()
+    four_in_halves(stage, 1, 2)
+    stage.join("n1", 1)
+    stage.config("n1", 1, 2, 3, 4)
+    stage.raw("n3")
+    told = stage.membership("n1", "1.8", 1, 1, 1)
+    assert votes(told)[0] == (VoteInfo, Vote.NACK, "1.8")
+    stage = Stage()
+    for node in (1, 2):
+        stage.join(f"n{node}", node, algorithm=TWO, tie_breaker=HIGHEST)
+        stage.membership(f"n{node}", "1.8", 1, 2)
+    assert votes(stage.membership("n1", "1.c", 1, 1)) == [(NodeListReply, Vote.NACK, "1.c")]
 
 
 def test_vote_info_confirmed_by_others_than_ffsplit_is_taken_note_of() -> None:

@@ -118,6 +118,18 @@ def test_refused_init_may_be_tried_again_and_left_nothing_behind() -> None:
     assert answer(stage, "a", init(3, 1)) is OK
 
 
+def test_refused_init_leaves_the_time_for_the_next_one() -> None:
+    stage = Stage()
+    stage.join("first", 1, heartbeat=120_000)
+    preinit(stage, "a")
+    assert answer(stage, "a", init(2, 1, heartbeat=1000)) is ErrorCode.DUPLICATE_NODE_ID
+    stage.wait(179)
+    assert not stage.closed
+    assert answer(stage, "a", init(3, 2, heartbeat=1000)) is OK
+    stage.wait(1.6)
+    assert "a" in stage.closed
+
+
 def test_lists_of_what_is_supported_are_sent_to_who_sent_its_own() -> None:
     stage = Stage()
     preinit(stage, "a")
