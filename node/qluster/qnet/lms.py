@@ -36,16 +36,6 @@ class Partition(msgspec.Struct, frozen=True):
         """One for each client, one more for each that passed its checks, one less for each that failed."""
         return sum(1 + WEIGHT[view.heuristics] for view in self.clients)
 
-    @property
-    def active(self) -> bool:
-        """Somebody on it has the vote."""
-        return any(view.last is Vote.ACK for view in self.clients)
-
-    @property
-    def new(self) -> bool:
-        """Nobody on it has been answered yet."""
-        return all(view.last is None for view in self.clients)
-
 
 def decide(me: View, ring: RingId, views: Sequence[View], tie_breaker: TieBreaker) -> Answer:
     """The answer to ``me``, who is one of ``views`` and says that it is on ``ring``.
@@ -63,7 +53,7 @@ def decide(me: View, ring: RingId, views: Sequence[View], tie_breaker: TieBreake
     if me.last is None and any(view.last is Vote.ACK and view.ring != ring for view in views):
         # A newcomer takes the vote from nobody who has it. It stays a newcomer until then.
         return Answer(Vote.NACK, remembered=False)
-    winner = _winner(partitions, views, tie_breaker)
+    winner = _winner(partitions, me, ring, views, tie_breaker)
     return Answer(Vote.ACK if winner == ring else Vote.NACK)
 
 
@@ -80,16 +70,20 @@ def _partitions(views: Iterable[View]) -> list[Partition]:
     return [Partition(ring, tuple(clients)) for ring, clients in rings.items()]
 
 
-def _winner(partitions: list[Partition], views: Sequence[View], tie_breaker: TieBreaker) -> RingId | None:
+def _winner(
+    partitions: list[Partition], me: View, ring: RingId, views: Sequence[View], tie_breaker: TieBreaker
+) -> RingId | None:
     for value in (lambda one: one.score, lambda one: len(one.clients)):
         highest = max(value(one) for one in partitions)
         leaders = [one for one in partitions if value(one) == highest]
         if len(leaders) == 1:
             return leaders[0].ring
-    holders = [one for one in partitions if one.active]
-    if len(holders) == 1 and all(one.new for one in partitions if one is not holders[0]):
-        # A newcomer is refused as long as somebody else has the vote; so that somebody must keep it against the
-        # newcomer's tie-breaker, or nobody has it. The released server takes it away here.
-        return holders[0].ring
+    beside = [view for view in views if view is me or view.ring == ring]
+    if any(view.last is Vote.ACK for view in beside) and all(view.last is None for view in views if view not in beside):
+        # Newcomers are refused as long as somebody else has the vote; so that somebody must keep it against their
+        # tie-breaker, or nobody has it. The released server takes it away here.
+        return ring
     nominated = preferred(tie_breaker, frozenset(view.node_id for view in views))
+    if nominated == me.node_id:
+        return ring
     return next((view.ring for view in views if view.node_id == nominated), None)

@@ -451,6 +451,14 @@ def test_empty_message_cannot_be_read() -> None:
     assert stage.take("a") == error(None, ErrorCode.ERROR_DECODING_MSG)
 
 
+@pytest.mark.parametrize("body", [b"", b"x", bytes(50_000)])
+def test_unknown_type_is_refused_as_such_with_and_without_a_body(body: bytes) -> None:
+    stage = Stage()
+    stage.connect("a")
+    stage.give("a", frame(99, body))
+    assert stage.take("a") == error(None, ErrorCode.UNSUPPORTED_MESSAGE)
+
+
 def test_option_that_sets_nothing_and_has_no_number_gets_no_empty_answer() -> None:
     stage = two_together()
     stage.give("n1", frame(6, option(999, b"")))

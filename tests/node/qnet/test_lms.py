@@ -102,6 +102,14 @@ def test_lowest_node_may_have_a_number_made_of_an_address() -> None:
     assert [asked(view.node_id, views) for view in views] == [ACK, NACK]
 
 
+def test_nominated_node_is_where_it_says_it_is_now() -> None:
+    """Its partition is still counted by the ring that it left."""
+    views = [client(1, "1.8", (1,)), client(2, "2.c", (2,))]
+    assert asked(1, views, at="1.10") == ACK
+    assert asked(1, views, HIGHEST, at="1.10") == NACK
+    assert asked(2, views, at="2.10") == NACK
+
+
 def test_newcomer_takes_the_vote_from_nobody() -> None:
     views = [client(2, "2.c", (2,)), client(3, "3.10", (3, 4), last=None), client(4, "3.10", (3, 4), last=None)]
     assert [asked(node, views) for node in (3, 4)] == [NEWCOMER, NEWCOMER]
@@ -112,6 +120,12 @@ def test_newcomer_with_the_tie_breaker_does_not_take_the_vote_from_who_is_asked_
     views = [client(1, "1.10", (1,), last=None), client(2, "2.c", (2,))]
     assert asked(1, views) == NEWCOMER
     assert asked(2, views) == ACK
+
+
+def test_who_has_the_vote_keeps_it_against_newcomers_also_on_a_new_ring() -> None:
+    views = [client(1, "1.10", (1,), last=None), client(2, "2.c", (2,))]
+    assert asked(2, views, at="2.14") == ACK
+    assert asked(2, [client(1, "1.10", (1,), last=None), client(2, "2.c", (2,), last=Vote.NACK)]) == NACK
 
 
 @pytest.mark.parametrize("last", [Vote.NACK, Vote.WAIT_FOR_REPLY])
