@@ -15,6 +15,7 @@ TARGETS = {
     "log": "log segments, snapshots and identities, under good checksums too",
     "routes": "requests to the REST interface",
     "config": "config.yaml and changes of settings",
+    "arbiter": "an arbiter of corosync's protocol, with a good cluster beside the strangers",
 }
 CORPUS = Path(__file__).parent / "corpus"
 KEPT_MAX = {"node": 60}
