@@ -85,6 +85,7 @@ class Both:
         self.sockets: dict[str, socket.socket] = {}
         self.said: list[object] = []
         self.told: dict[str, VoteInfo] = {}
+        """The votes of the last decision that was told, as far as nobody confirmed them."""
         self._mark = MARK
 
     def connect(self, name: str) -> None:
@@ -112,6 +113,7 @@ class Both:
     def compare(self, first: str | None = None) -> None:
         """What each client got since the last time, up to the echo that it asks for now."""
         names = sorted(self.sockets, key=lambda name: (name != first, name))
+        former, self.told = self.told, {}
         for name in [*names, *names]:
             self._mark += 1
             echo = encode(EchoRequest(seq=self._mark))
@@ -122,6 +124,7 @@ class Both:
             for message in theirs:
                 if isinstance(message, VoteInfo):
                     self.told[name] = message
+        self.told = self.told or former
 
     def compare_tools(self) -> None:
         """Both show the same."""
