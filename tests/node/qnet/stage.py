@@ -12,6 +12,7 @@ from qluster.qnet.names import (
     DecisionAlgorithm,
     Heuristics,
     NodeListType,
+    Vote,
 )
 from qluster.qnet.output import BeginTls, Close, Happened, Send
 from qluster.qnet.settings import Settings
@@ -162,3 +163,21 @@ def init(
         tie_breaker=tie_breaker,
         ring_id=ring(at),
     )
+
+
+def votes(messages: list[Message]) -> list[tuple[type[Message], Vote, str]]:
+    """Kind, vote and ring of each answer."""
+    return [(type(one), one.vote, str(one.ring_id)) for one in messages]  # type: ignore[attr-defined]
+
+
+def two_together(kap: bool = True) -> Stage:
+    """Two nodes on one ring, both acknowledged and confirmed."""
+    stage = Stage()
+    for node in (1, 2):
+        stage.join(f"n{node}", node, kap=kap)
+        stage.config(f"n{node}", 1, 2)
+        stage.membership(f"n{node}", "1.8", 1, 2)
+    for name, seq in (("n1", 2), ("n2", 1)):
+        stage.say(name, VoteInfoReply(seq=seq))
+        stage.raw(name)
+    return stage
