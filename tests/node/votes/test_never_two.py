@@ -143,7 +143,14 @@ def restarted_majority(cluster: Cluster) -> None:
 def operator_in_one_part(cluster: Cluster) -> None:
     """An operator lowers what is expected where the majority is not."""
     cluster.split({3: 1})
-    cluster.nodes[3].set_expected(1, cluster.now)
+    assert cluster.nodes[3].set_expected(1, cluster.now) == ""
+    cluster.deliver()
+
+
+def operator_gives_votes(cluster: Cluster) -> None:
+    """An operator gives the node of the smaller part more votes."""
+    cluster.split({3: 1})
+    assert cluster.nodes[3].set_votes(3, 3, cluster.now) == ""
     cluster.deliver()
 
 
@@ -157,6 +164,7 @@ TWICE: dict[str, tuple[Options, Callable[[Cluster], None]]] = {
         Options(nodes=even(5), last_man_standing=True, wait_for_all=True), shrunk_member_joins_the_rest),
     "last_man_standing without wait_for_all": (Options(nodes=even(5), last_man_standing=True), restarted_majority),
     "an operator's number": (Options(nodes=even(3)), operator_in_one_part),
+    "an operator's votes": (Options(nodes=even(3)), operator_gives_votes),
 }
 
 
