@@ -190,7 +190,8 @@ class Client:
             except Unanswered as failure:
                 if failure.refused:
                     raise
-                last = failure
+                if failure.code is not None or last.code is None:
+                    last = failure  # what a node says tells more than that another cannot be reached
         raise last
 
     def _ask_once(self, method, url, path, params, body, headers, deadline):
