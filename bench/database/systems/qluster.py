@@ -112,9 +112,10 @@ class DatabaseQluster(qluster.Qluster):
                 self.revive(number)
 
     def switch(self, old: int, new: int) -> None:
-        """POST /leader at the primary."""
+        """POST /leader at the primary. Nodes are numbered as they joined, not as their hosts are."""
+        [node] = [one["node"] for one in self.map(old)["nodes"] if one["ip"] == self.site.ip(new)]
         asked = urllib.request.Request(
-            f"https://{self.site.ip(old)}:{qluster.PORT}/leader?node={new}", method="POST",
+            f"https://{self.site.ip(old)}:{qluster.PORT}/leader?node={node}", method="POST",
             headers={"Authorization": f"Bearer {OPERATE_TOKEN}"},
         )  # fmt: skip
         with urllib.request.urlopen(asked, timeout=60, context=self._context) as answer:
