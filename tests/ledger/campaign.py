@@ -20,7 +20,7 @@ from typing import Any
 from edge.daemon_world import wait_for
 from faults.cluster import NODE_TIMEOUT
 from ledger import book as books
-from ledger.cluster import WAL_BYTES_MOST, DatabaseCluster
+from ledger.cluster import SEGMENT_BYTES, WAL_BYTES_MOST, DatabaseCluster
 from ledger.strokes import STROKES, Scene, Stroke, nothing
 from ledger.wire import Refused
 
@@ -279,7 +279,7 @@ class Player:
             if slots:
                 self._violated(f"host {number} has replication slots of nobody in the cluster: {slots}")
             size = sum(file.stat().st_size for file in (cluster.data(number) / "pg_wal").iterdir() if file.is_file())
-            if size > WAL_BYTES_MOST:
+            if size > WAL_BYTES_MOST + SEGMENT_BYTES * len(cluster.reigns):
                 self._violated(f"host {number} keeps {size >> 20} MiB of WAL")
         reigns = [reign for _, reign in sorted(cluster.reigns.items())]
         for one, other in pairwise(reigns):

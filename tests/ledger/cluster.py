@@ -33,6 +33,8 @@ PARAMETERS = {
 }  # fmt: skip
 WAL_BYTES_MOST = 600 << 20
 """What may lie in pg_wal when all is calm: what is kept, a checkpoint's worth, and as much again."""
+SEGMENT_BYTES = 16 << 20
+"""One file of WAL: each promotion begins another, however little the former one holds."""
 
 
 def obstacle() -> str:
