@@ -90,7 +90,7 @@ def _reported(number: int, term: int, scene: Scene) -> PositionReply | None:
     reason = database.error or ("" if fit else f"its database is {database.role}")
     return PositionReply(
         scene.cluster, number, term, database.system_id or 0, database.timeline or 0, database.position or 0,
-        fit, reason,
+        fit, reason, owed=database.owed,
     )  # fmt: skip
 
 

@@ -133,7 +133,7 @@ class Hosting:
             fault = fault or "database.no-failover is set for it"
         return PositionReply(
             node.cluster, node.me, node.qraft.term, found.system_id, found.timeline, found.position,
-            not fault, fault[:1000], found.served,
+            not fault, fault[:1000], found.served, found.owed,
         )  # fmt: skip
 
     def step(self, now: float) -> None:

@@ -67,6 +67,8 @@ class Position:
     fault: str
     served: int = 0
     """The last reign in which this directory was the primary's; 0: it is a standby's."""
+    owed: tuple[int, int] | None = None
+    """Up to where what was here before this copy may have confirmed WAL."""
 
 
 @dataclass(slots=True)
@@ -224,7 +226,7 @@ class Keeper:
             return Position(facts.system_id or 0, facts.timeline or 0, facts.position or 0, facts.barred)
         final = facts.server == "running" and facts.in_recovery and facts.upstream is None and facts.receiver == "none"
         if final and facts.system_id is not None and facts.timeline is not None and facts.position is not None:
-            return Position(facts.system_id, facts.timeline, facts.position, "", facts.last_reign)
+            return Position(facts.system_id, facts.timeline, facts.position, "", facts.last_reign, facts.owed)
         fault = reason(facts, self.wanted, self._failures)
         return Position(facts.system_id or 0, facts.timeline or 0, facts.position or 0, fault) if fault else None
 
@@ -278,6 +280,7 @@ class Keeper:
             room_bytes=facts.room,
             room_error=shortage(facts),
             archive_waiting_bytes=facts.archive_waiting,
+            owed=facts.owed,
         )
 
     @property

@@ -82,6 +82,8 @@ class DatabaseStatus(Struct, frozen=True, kw_only=True):
     """That little or no room is left there; "" when there is enough."""
     archive_waiting_bytes: int | None = None
     """Finished WAL of the primary that is not archived yet; None: not known."""
+    owed: tuple[int, int] | None = None
+    """It was copied or rewound: timeline and position that it must have reached before its word proves anything."""
 
 
 class TagsStatus(Struct, frozen=True, kw_only=True):

@@ -89,7 +89,7 @@ TELLING: tuple[telling.Message, ...] = (
     telling.Refusal(FOUNDING, 1, 0xAAAA_0004, "the cluster is full"),
     telling.Report(FOUNDING, 2, "0.1.0", "5f0c", "", 3, False, DATABASE, PoolStatus(target="10.0.0.1:5432", reign=3)),
     telling.PositionQuery(FOUNDING, 1, 7),
-    telling.PositionReply(FOUNDING, 2, 7, SYSTEM_ID, 2, 4096, True, "", 3),
+    telling.PositionReply(FOUNDING, 2, 7, SYSTEM_ID, 2, 4096, True, "", 3, (2, 8192)),
 )
 
 REQUEST = Request(7, 1, [Want(False, 5, 0), Want(True, 6, 0b1011)])

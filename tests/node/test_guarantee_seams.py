@@ -14,7 +14,9 @@ from qluster.clients import (
 from sim.checks import converged
 from sim.clients import Outcomes
 from sim.host import Host
-from sim.world import Faults, World
+from sim.planted import PLANTS
+from sim.strikes import lose_directory
+from sim.world import Faults, Violated, World
 
 TICKET = 900
 PATIENCE = 30.0
@@ -195,3 +197,75 @@ def test_daemon_that_starts_in_a_pause_tells_its_server_nothing_before_it_knows_
     world.network.cut.clear()
     assert world.run(PATIENCE, lambda: not database.adopted), "then it is told, the same"
     assert database.terms is not None and database.terms.standbys == alone
+
+
+def copied_from_one_behind(seed: int) -> tuple[World, Host, list[Host]]:
+    """The replica that confirmed loses its database and copies the one that is behind; then the primary dies."""
+    world, primary, (behind, confirmed) = running(seed, 3)
+    behind.lag = 0.0
+    world.run(0.5)
+    lose_directory(confirmed)
+    copy = confirmed.database
+    assert copy is not None
+    assert world.run(PATIENCE, lambda: copy.directory == "initialised", every=0.005)
+    assert primary.database is not None and behind.database is not None
+    assert len(copy.wal) == len(behind.database.wal) < len(primary.database.wal)
+    primary.crash(held=True, power=True)
+    return world, primary, [behind, confirmed]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_copy_of_a_replica_that_was_behind_is_no_proof_of_what_was_confirmed_before_it(seed: int) -> None:
+    world, primary, others = copied_from_one_behind(seed)
+    assert not world.run(10.0, lambda: any(host.writes for host in others), every=0.05)
+    leader = world.leader()
+    assert leader is not None and leader.node is not None
+    copied = others[1].node.me if others[1].node is not None else 0
+    reason = leader.node.governing.reason
+    assert "nobody is known to have all that was acknowledged" in reason and f"(not counted: {copied}," in reason
+    primary.start()
+    assert world.run(PATIENCE, lambda: world.primary() is not None), "and nothing is missing: the checks look"
+    for host in others:
+        host.lag = 1.0
+    assert world.run(PATIENCE, lambda: converged(world) == "")
+
+
+def test_a_primary_that_serves_says_that_nobody_would_take_over_while_the_copy_is_behind() -> None:
+    world, primary, (behind, confirmed) = running(1, 3)
+    behind.lag = 0.0
+    world.run(0.5)
+    confirmed.lag = 0.0
+    lose_directory(confirmed)
+    copy = confirmed.database
+    assert copy is not None
+    assert world.run(PATIENCE, lambda: copy.running, every=0.02)
+    world.run(1.5)
+    world.clients.ask(primary, FailoverShown(TICKET))
+    assert isinstance(world.clients, Outcomes)
+    outcome = world.clients.told[TICKET]
+    assert isinstance(outcome, Done) and outcome.detail["serves"] and not outcome.detail["by_itself"]
+    assert "(not counted:" in str(outcome.detail["reason"])
+    behind.lag = 1.0
+    world.run(2.5)
+    world.clients.ask(primary, FailoverShown(TICKET + 1))
+    outcome = world.clients.told[TICKET + 1]
+    assert isinstance(outcome, Done) and outcome.detail["by_itself"], "the other has what the lost one confirmed"
+
+
+def test_a_copy_that_has_caught_up_proves_as_much_as_any() -> None:
+    world, primary, (behind, confirmed) = running(1, 3)
+    behind.lag = 0.0
+    world.run(0.5)
+    lose_directory(confirmed)
+    copy = confirmed.database
+    assert copy is not None
+    assert world.run(PATIENCE, lambda: copy.owed is not None and len(copy.wal) > copy.owed[1], every=0.005)
+    primary.crash(held=True, power=True)
+    assert world.run(PATIENCE, lambda: behind.writes or confirmed.writes)
+
+
+def test_the_simulation_sees_a_copy_that_is_taken_for_what_was_lost() -> None:
+    planted = PLANTS["a copy of a replica that was behind proves what the lost database had confirmed"]
+    with planted(), pytest.raises(Violated, match="D2"):
+        world, *_ = copied_from_one_behind(1)
+        world.run(PATIENCE)

@@ -100,6 +100,13 @@ def test_position_is_final_only_without_upstream() -> None:
     assert found is not None and (found.position, found.fault) == (100, "")
 
 
+def test_position_says_up_to_where_the_database_that_was_here_before_may_have_confirmed() -> None:
+    one = keeper(replace(STANDBY, owed=(1, 200)), DETACHED)
+    found = one.position(0.0)
+    assert found is not None and (found.position, found.fault, found.owed) == (100, "", (1, 200))
+    assert one.status().owed == (1, 200)
+
+
 def test_no_position_while_something_else_is_wanted() -> None:
     one = keeper(STANDBY, FOLLOW)
     assert one.position(0.0) is None

@@ -118,6 +118,8 @@ class PositionReply(Struct, frozen=True, tag="position", array_like=True):
     reason: Text
     served: Count = 0
     """The last reign in which this very directory was the primary's; 0: it is a standby's."""
+    owed: tuple[Count, Word] | None = None
+    """Timeline and position up to which this node may have confirmed WAL before its directory was replaced."""
 
 
 Message = Hello | Present | Welcome | Refusal | Report | PositionQuery | PositionReply

@@ -243,10 +243,11 @@ class Succession:
         if not able:
             return Choice(None, "no node has a database that can take over: " + _faults(answers, reign))
         reigns = {one.number: one.node for one in view.reigns}
-        unproven = shortfall(view.guarantees, {answer.node: answer for answer in able}, reigns)
         line = _of_newest_line(able, view.reigns)
         preferred = _preferences(able, reign, view)
         best = max(line, key=lambda one: (one.timeline, one.position, preferred(one), one.node == view.me, -one.node))
+        reach = best.timeline, best.position
+        unproven = shortfall(view.guarantees, {answer.node: answer for answer in able}, reigns, reach)
         best = _near_enough(best, line, view)
         lost = _lost(best, answers, view)
         against = ""

@@ -26,11 +26,15 @@ RELOAD_SECONDS = 1.0
 
 
 def shortfall(
-    guarantees: Sequence[Guarantee], answers: Mapping[int, PositionReply], reigns: Mapping[int, int]
+    guarantees: Sequence[Guarantee],
+    answers: Mapping[int, PositionReply],
+    reigns: Mapping[int, int],
+    reach: tuple[int, int] | None = None,
 ) -> str:
     """Why these answers do not prove that they have all that was acknowledged; "" when they do.
 
-    ``answers``: node → its final position, of nodes that could take over; ``reigns``: number → node.
+    ``answers``: node → its final position, of nodes that could take over; ``reigns``: number → node;
+    ``reach``: timeline and position of the best of them, the one that would (None: further than anybody).
     """
     guarantees = _standing(guarantees, answers, reigns)
     if not guarantees:
@@ -39,12 +43,22 @@ def shortfall(
     served = {answer.served for answer in answers.values()}
     if _answered_itself(guarantees[-1], served, reigns):
         return ""  # it became the primary with all that was acknowledged before
+    replaced = {node for node, answer in answers.items() if _lacks(answer, reach)}
     for guarantee in guarantees:
-        have = sum(node in answers for node in guarantee.standbys)
+        have = sum(node in answers and node not in replaced for node in guarantee.standbys)
         enough = len(guarantee.standbys) - guarantee.needed + 1
         if have < enough and not _answered_itself(guarantee, served, reigns):
-            return _sentence(guarantee, have, enough)
+            return _sentence(guarantee, have, enough) + _not_counted(replaced & set(guarantee.standbys))
     return ""
+
+
+def _lacks(answer: PositionReply, reach: tuple[int, int] | None) -> bool:
+    """Whether a node may have confirmed, in a directory that it has no more, what nobody here has.
+
+    A copy may be of somebody who was behind. Up to where the primary had written when this node stopped confirming
+    is known; whoever has that much has all that the lost directory confirmed.
+    """
+    return answer.owed is not None and reach is not None and reach < answer.owed
 
 
 def _standing(
@@ -75,6 +89,14 @@ def _sentence(guarantee: Guarantee, have: int, enough: int) -> str:
         return only
     names = ", ".join(map(str, guarantee.standbys))
     return f"{only}, or {enough} of nodes {names} together, of which {have} can take over"
+
+
+def _not_counted(replaced: Set[int]) -> str:
+    """Of nodes that do answer, why that is no proof."""
+    if not replaced:
+        return ""
+    names = ", ".join(map(str, sorted(replaced)))
+    return f" (not counted: {names}, copied anew since, and nobody has all that was confirmed before that)"
 
 
 def shown_is_safe(guarantees: Sequence[Guarantee], me: int) -> bool:

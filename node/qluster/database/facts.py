@@ -68,6 +68,9 @@ class Facts:
     """Initialised here, and never yet served as primary."""
     last_reign: int = 0
     """Reign in which this directory last served as primary and since when it was not rewound; 0: none."""
+    owed: tuple[int, int] | None = None
+    """Timeline and position that the primary had when this directory was last replaced: so much may have been
+    confirmed by what was here before, whatever the copy has. None: it never was, or it has served since."""
     control_state: str = ""
     """"Database cluster state" of pg_controldata; "" when not read."""
     timeline: int | None = None

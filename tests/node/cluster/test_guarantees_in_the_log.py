@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace as replace_struct
 from qluster.cluster import commands
 from qluster.cluster.commands import Founded, Guarantee, Guaranteed, Reign, SettingsChanged
 from qluster.cluster.messages import PositionReply
-from qluster.cluster.reign import Ask, Begin, Succession, View, Wait
+from qluster.cluster.reign import Ask, Begin, HandOver, Succession, View, Wait
 from qluster.cluster.state import State, decode, encode
 from qluster.events import Entry
 
@@ -106,6 +107,25 @@ def test_nobody_reigns_without_the_proof_however_long_it_takes() -> None:
     )
     succession.receive(reply(1, 950, served=1))
     assert succession.decide(late) is not None and not isinstance(succession.decide(late), Wait)
+
+
+def test_node_whose_database_was_replaced_may_be_the_best_and_proves_nothing_until_somebody_has_caught_up() -> None:
+    behind = replace_struct(reply(2, 900), owed=(1, 950))
+    late = replace(VIEW, own=behind, now=1000.0)
+    succession = search(reply(3, 800))
+    assert succession.decide(late) == Ask()
+    decision = succession.decide(late)
+    assert isinstance(decision, Wait) and decision.reason.endswith(
+        "or 2 of nodes 2, 3 together, of which 1 can take over "
+        "(not counted: 2, copied anew since, and nobody has all that was confirmed before that)"
+    )
+    assert isinstance(search(reply(3, 800), reply(1, 980, served=1)).decide(late), HandOver), "the primary itself"
+    proven = succession.choice(replace(late, own=replace_struct(behind, position=950)), FIRST)
+    assert proven.best is not None and (proven.best.node, proven.against) == (2, "")
+    proven = search(reply(3, 960)).choice(late, FIRST)
+    assert proven.best is not None and (proven.best.node, proven.against) == (3, ""), "it has what node 2 had"
+    free = search(reply(3, 800)).choice(replace(late, guarantees=()), FIRST)
+    assert free.best is not None and (free.best.node, free.against) == (2, ""), "nothing is guaranteed"
 
 
 def test_former_primary_that_answers_is_proof_enough() -> None:

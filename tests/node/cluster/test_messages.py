@@ -45,3 +45,10 @@ def test_message_with_a_number_or_word_that_cannot_be_is_refused(message: say.Me
 def test_positions_and_identifiers_use_all_of_their_64_bits() -> None:
     reply = say.PositionReply(1, 2, 7, 2**64 - 1, 1, 2**64 - 1, True, "")
     assert say.decode(say.encode(reply)) == reply
+
+
+def test_answer_of_a_version_that_knows_of_no_copies_is_one_of_a_database_that_was_not_replaced() -> None:
+    reply = say.PositionReply(1, 2, 7, 5, 1, 100, True, "", 0, (3, 120))
+    values = msgspec.msgpack.decode(say.encode(reply))
+    old = say.decode(msgspec.msgpack.encode(values[:-1]))
+    assert isinstance(old, say.PositionReply) and old.owed is None and say.decode(say.encode(reply)) == reply

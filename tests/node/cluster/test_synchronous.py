@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from random import Random
 
 import pytest
+from msgspec.structs import replace
+from qluster.cluster import synchronous
 from qluster.cluster.commands import Guarantee
 from qluster.cluster.messages import PositionReply
 from qluster.cluster.synchronous import (
@@ -113,6 +115,29 @@ def test_reign_that_its_own_node_never_served_guarantees_nothing() -> None:
 
 
 @pytest.mark.parametrize(
+    ("needed", "owed", "reach", "proven"),
+    [
+        (1, {}, (1, 100), True),
+        (1, {2: (1, 100)}, (1, 100), True),
+        (1, {2: (1, 101)}, (1, 100), False),
+        (1, {2: (1, 101), 3: (1, 100)}, (1, 101), True),
+        (1, {2: (2, 0)}, (1, 100), False),
+        (1, {2: (1, 500)}, (2, 100), True),
+        (2, {2: (1, 101)}, (1, 100), True),
+        (2, {2: (1, 101), 3: (1, 101)}, (1, 100), False),
+    ],
+)
+def test_copy_proves_what_was_there_before_it_where_anybody_has_as_much_as_the_primary_had(
+    needed: int, owed: dict[int, tuple[int, int]], reach: tuple[int, int], proven: bool
+) -> None:
+    found = {node: replace(answer, owed=owed.get(node)) for node, answer in answers(2, 3).items()}
+    said = shortfall((Guarantee(1, 1, (2, 3), needed),), found, REIGNS, reach)
+    assert (said == "") is proven, said
+    alone = shortfall((Guarantee(1, 1, (2,), 1),), {2: found[2]}, REIGNS, reach)
+    assert (alone == "") is (reach >= owed.get(2, (0, 0))), "the only one that was waited for"
+
+
+@pytest.mark.parametrize(
     ("guarantees", "me", "safe"),
     [
         ((), 2, False),
@@ -162,6 +187,8 @@ class Cluster:
     databases: frozenset[int] = frozenset({1, 2, 3})
     streaming: set[int] = field(default_factory=set)
     positions: dict[int, int] = field(default_factory=dict)
+    owed: dict[int, tuple[int, int]] = field(default_factory=dict)
+    """Standbys whose database was replaced, and how far the primary was then."""
     written: int = 10
     strict: bool = False
     told: Guarantee | None = None
@@ -318,6 +345,14 @@ def _standbys_confirm(cluster: Cluster, random: Random) -> None:
             cluster.positions[node] = random.randint(cluster.positions.get(node, 0), cluster.written)
 
 
+def _standby_is_copied_from_another(cluster: Cluster, random: Random) -> None:
+    """It lost its database; whom it copies may be behind."""
+    node, source = random.sample(sorted(cluster.databases), 2)
+    if node != 1 and random.random() < 0.5:
+        cluster.positions[node] = cluster.written if source == 1 else cluster.positions.get(source, 0)
+        cluster.owed[node] = 1, cluster.written
+
+
 def _operator_changes_the_mode(cluster: Cluster, random: Random) -> None:
     cluster.mode = random.choice(["quorum", "all"])
 
@@ -343,7 +378,8 @@ def _server_is_told(cluster: Cluster, random: Random) -> None:
 
 HAPPENINGS = (
     _standby_comes_or_goes, _clients_write, _clients_write, _standbys_confirm, _standbys_confirm,
-    _operator_changes_the_mode, _time_passes, _leader_proposes_or_the_log_commits, _server_is_told,
+    _standby_is_copied_from_another, _operator_changes_the_mode, _time_passes,
+    _leader_proposes_or_the_log_commits, _server_is_told,
 )  # fmt: skip
 
 
@@ -353,8 +389,9 @@ def _nothing_is_lost(cluster: Cluster) -> None:
     for size in range(1, len(others) + 1):
         for able in itertools.combinations(others, size):
             for guarantees in (cluster.guarantees, cluster.proposed or cluster.guarantees):
-                if guarantees and not shortfall(guarantees, answers(*able), {1: 1}):
-                    best = max(cluster.positions.get(node, 0) for node in able)
+                best = max(cluster.positions.get(node, 0) for node in able)
+                found = {node: replace(one, owed=cluster.owed.get(node)) for node, one in answers(*able).items()}
+                if guarantees and not shortfall(guarantees, found, {1: 1}, (1, best)):
                     assert best >= cluster.acknowledged, (able, guarantees, cluster)
 
 
@@ -386,6 +423,13 @@ def _without_the_one_before(self: Synchrony, scene: Scene) -> tuple[Guarantee, .
 
 
 SOUND = Synchrony.step
+
+
+def test_walks_see_a_copy_that_is_taken_for_what_was_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(synchronous, "_lacks", lambda answer, reach: False)
+    with pytest.raises(AssertionError):
+        for seed in range(60):
+            walk(seed, 3)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
@@ -69,6 +71,34 @@ async def test_a_replica_that_is_not_good_enough_is_left_for_the_primary(world: 
     assert await settle(third, wanted) == ["Clone", "Clone", "StartStandby"]
 
 
+async def test_a_copy_knows_how_far_the_primary_was_until_it_is_there_itself(world: World) -> None:
+    system_id, (first, second) = await cluster(world)
+    reached = (await first.hand.read_facts()).position
+    await second.facts_when(lambda facts: (facts.replayed or 0) >= reached)
+    (receiver,) = await second.sql("SELECT pid FROM pg_stat_wal_receiver", user="qluster")
+    third = world.host()
+    await third.hand.adopt()
+    os.kill(receiver["pid"], signal.SIGSTOP)
+    try:
+        await first.sql("CREATE TABLE t AS SELECT n FROM generate_series(1, 1000) AS n")
+        written = (await first.hand.read_facts()).position
+        await third.hand.perform(Clone(first.address, system_id, third.terms, second.address))
+    finally:
+        os.kill(receiver["pid"], signal.SIGCONT)
+    assert await settle(third, Wanted(kind="detached", system_id=system_id)) == ["StartStandby"]
+    behind = await third.facts_when(lambda facts: facts.position is not None)
+    assert behind.owed is not None and behind.owed[0] == 1 and behind.position < written <= behind.owed[1]
+    await third.hand.perform(StopFast())
+    assert (await third.hand.read_facts()).owed == behind.owed, "noted, as long as the copy is there"
+    await settle(third, follow(first, 1, system_id))
+    facts = await third.facts_when(lambda facts: (facts.replayed or 0) >= behind.owed[1])
+    assert facts.owed == behind.owed <= (facts.timeline, facts.position)
+    await settle(third, Wanted(kind="detached", system_id=system_id))
+    await first.hand.perform(StopFast())
+    await settle(third, reign(2, system_id))
+    assert (await third.hand.read_facts()).owed is None, "what it has is what there is"
+
+
 async def test_a_replica_of_a_replica_goes_with_it_over_a_failover(world: World) -> None:
     system_id, (first, second, third) = await cluster(world, replicas=2)
     await first.sql("CREATE TABLE t (n int)")
@@ -100,3 +130,4 @@ async def test_a_replica_of_a_replica_goes_with_it_over_a_failover(world: World)
     await until(there)
     facts = await first.hand.read_facts()
     assert (facts.timeline, facts.upstream) == (2, f"{third.ip}:{third.database.port}")
+    assert facts.owed is not None and facts.owed <= (facts.timeline, facts.position)

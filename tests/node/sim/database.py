@@ -102,6 +102,8 @@ class SimDatabase:
     hangs_since: float = 0.0
     clean: bool = False
     """Shut down in order as a primary: the last record is that of the shutdown."""
+    owed: tuple[int, int] | None = None
+    """How far the primary was when what is here took the place of something else."""
     served: set[int] = field(default_factory=set)
     """Reigns in which a client could write here; only the checks look at it."""
 
@@ -161,6 +163,7 @@ class SimDatabase:
             closed=self.adopted and self.terms is not None and not self.terms.admits, replicas=tuple(replicas),  # type: ignore[arg-type]
             pending=((WITH_RESTART, self.value),) if self.running and self.value != self._wanted() else (),
             started=self.started, proven=self.proven[0], refused=self.refused[1], refused_version=self.refused[0],
+            owed=self.owed,
         )  # fmt: skip
 
     def fits(self, upstream: SimDatabase) -> bool:
@@ -206,6 +209,7 @@ class SimDatabase:
                 assert not self.standby, "I4: a standby is promoted, not started"
                 self._start(terms, in_recovery=False)
                 self.fresh, self.last_reign, self.upstream, self.recovered = False, reign, None, len(self.wal)
+                self.owed = None
                 self.served.add(reign)
             case Promote(reign, terms, timeline):
                 self._promote(reign, terms, timeline)
@@ -216,7 +220,7 @@ class SimDatabase:
                 self.upstream, self.terms, self.standing, self.adopted = None, terms, "", False
             case Adjust(terms, reign):
                 self._tell(terms)
-                self.last_reign = reign or self.last_reign
+                self.last_reign, self.owed = reign or self.last_reign, None if reign else self.owed
                 self.served |= {reign} if reign else set()
             case Rewind() | Clone() | FollowOutside() | RewindOutside() | CloneOutside():
                 self._take_from(order, reach)
@@ -231,7 +235,7 @@ class SimDatabase:
         self, order: Rewind | Clone | FollowOutside | RewindOutside | CloneOutside, reach: Reach
     ) -> None:
         if isinstance(order, Rewind | Clone):
-            self._copy(self._source(order.upstream, reach), order.terms, whole=isinstance(order, Clone))
+            self._take_over(order, reach)
             return
         place = self._best(order.terms, reach)
         if isinstance(order, FollowOutside):
@@ -244,6 +248,19 @@ class SimDatabase:
         self._copy(source, order.terms, whole=isinstance(order, CloneOutside))
         self.fresh = founding
 
+    def _take_over(self, order: Rewind | Clone, reach: Reach) -> None:
+        """Of the upstream; a replica that is copied in its place may be behind, also what was here before."""
+        upstream = source = self._source(order.upstream, reach)
+        owed = upstream.timeline, len(upstream.wal)
+        if isinstance(order, Clone) and order.source is not None:
+            source = self._source(order.source, reach)
+            if not source.in_recovery or source.timeline != upstream.timeline or not source.fits(upstream):
+                raise Failed(f"{order.source[0]} does not stream from the primary", passing=True)
+        if order.terms.outside is None and upstream.in_recovery:
+            raise Failed(f"the database at {order.upstream[0]} is not the primary yet", passing=True)
+        self._copy(source, order.terms, whole=isinstance(order, Clone))
+        self.owed = owed if order.terms.outside is None else None
+
     def _restart(self, order: Restart, reach: Reach, random: Random) -> None:
         terms = order.terms
         self._need_server()
@@ -255,7 +272,9 @@ class SimDatabase:
         self.perform(start, reach, random)
 
     def _start(self, terms: Terms, *, in_recovery: bool) -> None:
-        assert self.directory == "initialised" and not self.running, "starts once"
+        assert not self.running, "starts once"
+        if self.directory != "initialised":
+            raise Failed("there is no database")  # it has just been lost
         self.running, self.in_recovery, self.clean, self.started = True, in_recovery, False, terms.restart
         self.starts += 1
         self._tell(terms)
@@ -292,7 +311,7 @@ class SimDatabase:
         self.timeline = max(self.timeline + 1, timeline)
         self.wal.append((self.timeline, -reign))
         self.in_recovery, self.standby, self.terms, self.adopted = False, False, terms, False
-        self.last_reign = reign
+        self.last_reign, self.owed = reign, None
         self.served.add(reign)
 
     def _follow(self, upstream: Address, terms: Terms, reach: Reach) -> None:
@@ -332,4 +351,4 @@ class SimDatabase:
         self.wal, self.timeline, self.system_id = source.wal.copy(), source.timeline, source.system_id
         self.directory, self.running, self.standby, self.fresh = "initialised", False, True, False
         self.clean = False
-        self.last_reign, self.upstream, self.standing = 0, None, ""
+        self.last_reign, self.owed, self.upstream, self.standing = 0, None, None, ""

@@ -77,7 +77,19 @@ def _nobody_asked() -> Iterator[None]:
 
 @plant("a primary is chosen without the proof that it has what was acknowledged")
 def _unproven() -> Iterator[None]:
-    with patch.object(reigning, "shortfall", lambda guarantees, answers, reigns: ""):
+    with patch.object(reigning, "shortfall", lambda guarantees, answers, reigns, reach: ""):
+        yield
+
+
+@plant("a copy of a replica that was behind proves what the lost database had confirmed")
+def _copy_proves() -> Iterator[None]:
+    sound = Keeper.position
+
+    def position(self: Keeper, now: float) -> Position | None:
+        found = sound(self, now)
+        return replace(found, owed=None) if found is not None else None
+
+    with patch.object(Keeper, "position", position):
         yield
 
 

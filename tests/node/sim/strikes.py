@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from random import Random
 
 from qluster.clients import (
     FailoverRequested,
@@ -105,9 +106,12 @@ def lose_who_confirmed(world: World) -> None:
     world.run(world.random.uniform(0.5, 1.5))
     if world.primary() is not primary:
         return
+    # By a chance of its own: it leaves the other runs as they are.
+    if Random(f"copied {world.seed} {world.now:.3f}").random() < 0.3:
+        _copy_from(world, behind, [host for host in others if host is not behind])
     world.tell(f"{primary.name} dies, and the databases of all but {behind.name}")
     for host in others:
-        if host is not behind and host.node is not None and host.database is not None:
+        if host is not behind and host.node is not None and host.database is not None and not host.database.owed:
             host.stuck_until = world.now + world.random.uniform(4.0, 12.0)
             host.database.kill()
             host.look()
@@ -115,6 +119,23 @@ def lose_who_confirmed(world: World) -> None:
     if world.random.random() < 0.3:
         world.at(world.now + 3.0, lambda: accept_loss(world))
     world.at(world.now + world.random.uniform(4.0, 12.0), lambda: start_again(primary))
+
+
+def _copy_from(world: World, behind: Host, others: list[Host]) -> None:
+    """The others lose their database directories, and have the one that is behind copied in their place."""
+    world.count("copied from one that is behind")
+    for host in others:
+        if host.database is not None and host.database.running:
+            lose_directory(host)
+    world.run(3.0, lambda: all(host.database is None or host.database.owed for host in others), every=0.02)
+
+
+def lose_directory(host: Host) -> None:
+    """The database directory is lost, the daemon lives."""
+    assert host.database is not None
+    host.world.tell(f"{host.name} its database directory is lost")
+    host.database = SimDatabase(served=host.database.served)
+    host.look()
 
 
 def accept_loss(world: World) -> None:

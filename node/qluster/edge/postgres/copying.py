@@ -13,7 +13,7 @@ from pathlib import Path
 
 from qluster.database.orders import Clone, Rewind
 from qluster.database.settings import settings_text
-from qluster.database.wal import position_of
+from qluster.database.wal import Course, position_of
 from qluster.database.ways import way_to
 from qluster.edge.postgres.directory import STANDBY_SIGNAL
 from qluster.edge.postgres.failure import PostgresFailed
@@ -29,6 +29,7 @@ from qluster.edge.postgres.remotes import (
 )
 from qluster.edge.postgres.replacing import take_place
 from qluster.edge.postgres.reserving import forget_timelines, withdraw
+from qluster.edge.postgres.session import Remote
 from qluster.edge.postgres.site import Site
 from qluster.edge.postgres.slotting import claim_slot
 from qluster.edge.postgres.starting import ANSWER_WAIT, answers_within, stop
@@ -56,8 +57,10 @@ async def clone(site: Site, order: Clone) -> None:
     name = way_to(site.database, order.upstream, order.terms).slot
     async with upstream_session(site, order.upstream, order.terms) as connection:
         await check_same_database(connection, order.system_id, order.terms)
-        course = await read_course(connection)
         await stop(site, fast=True)
+        # After the stop: what was here has confirmed nothing beyond it.
+        course = await read_course(connection)
+        owed = _owed(connection, course, order)
         # Before the copy begins: what is written meanwhile is kept until this node follows.
         site.slotless = not await claim_slot(connection, name)
     source, slot = order.upstream, "" if site.slotless else name
@@ -74,10 +77,19 @@ async def clone(site: Site, order: Clone) -> None:
             f"the copy has system id {control.system_id}, this cluster's database has {order.system_id}"
         )
     (staging / STANDBY_SIGNAL).touch(mode=0o600)
-    await take_place(site, Record(system_id=control.system_id, fresh=order.system_id is None))
+    await take_place(site, Record(system_id=control.system_id, fresh=order.system_id is None, owed=owed))
     site.standing = ""
     site.forget_crashes()
     log.info("database-cloned from=%s:%d system-id=%d", *source, control.system_id)
+
+
+def _owed(connection: Remote, course: Course, order: Clone | Rewind) -> tuple[int, int] | None:
+    """Up to where this node may have confirmed WAL to the primary; nothing is confirmed to one outside."""
+    if order.terms.outside is not None:
+        return None
+    if course.recovering:
+        raise PostgresFailed(f"the database at {connection.where} is not the primary any more", passing=True)
+    return course.timeline, course.position
 
 
 async def _copy(site: Site, order: Clone, source: Address, slot: str, staging: Path) -> None:
@@ -119,13 +131,14 @@ async def rewind(site: Site, order: Rewind) -> int:
         site.slotless = not await claim_slot(connection, way.slot)
         if await went_on(site, connection):
             await _save_segments(site)
-            _become_standby(site, order)
+            _become_standby(site, order, site.record.owed)
             log.info("database-rejoins upstream=%s:%d rewind=not-needed", *order.upstream)
             return 0
         # Before its first checkpoint a new primary's control file names the old timeline, and a
         # rewind would see nothing to do.
         await connection.row("CHECKPOINT", limit=CHECKPOINT_LIMIT)
         course = await read_course(connection)
+        owed = _owed(connection, course, order)
     await _stop_cleanly(site, order)
     end = (await site.control()).position
     await _save_segments(site)
@@ -141,15 +154,15 @@ async def rewind(site: Site, order: Rewind) -> int:
     site.note_phase("rewind")
     ended = await site.programs.check("pg_rewind", arguments, time_limit=REWIND_LIMIT)
     forget_timelines(site.directory.path, {course.timeline, *(fork.timeline for fork in course.history)})
-    _become_standby(site, order)
+    _become_standby(site, order, owed)
     left = given_up(ended.complaint, end)
     log.info("database-rewound to=%s:%d left-bytes=%d said=%s", *order.upstream, left, ended.complaint)
     return left
 
 
-def _become_standby(site: Site, order: Rewind) -> None:
+def _become_standby(site: Site, order: Rewind, owed: tuple[int, int] | None) -> None:
     site.directory.mark(standby=True)
-    site.remember(Record(system_id=order.system_id))
+    site.remember(Record(system_id=order.system_id, owed=owed))
     site.standing = ""
 
 

@@ -224,6 +224,7 @@ class Look:
             "standby": site.directory.standby,
             "fresh": mine and record.fresh,
             "last_reign": record.last_reign if mine else 0,
+            "owed": record.owed if mine else None,
             "upstream": site.upstream if site.directory.standby else None,
             "standing": site.standing,
             "crashes": site.crashes,

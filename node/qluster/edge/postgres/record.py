@@ -26,6 +26,9 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     fresh: bool = False
     last_reign: int = 0
     phase: Phase = ""
+    owed: tuple[int, int] | None = None
+    """Timeline and position of the primary when the directory was last replaced: what was there before may have
+    confirmed so much, and what is there now may have been copied from one that was behind."""
 
 
 class _Checked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
