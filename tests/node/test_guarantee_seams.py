@@ -14,8 +14,8 @@ from qluster.clients import (
 from sim.checks import converged
 from sim.clients import Outcomes
 from sim.host import Host
+from sim.losing import lose_directory
 from sim.planted import PLANTS
-from sim.strikes import lose_directory
 from sim.world import Faults, Violated, World
 
 TICKET = 900

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from sim.strikes import Strike, running
+from sim.choosing import running
+from sim.strikes import Strike
 from sim.world import World
 
 

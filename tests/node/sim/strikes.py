@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from random import Random
 
 from qluster.clients import (
-    FailoverRequested,
     LeaderChangeRequested,
     NodeAddRequested,
     NodePromoteRequested,
@@ -18,23 +16,12 @@ from qluster.clients import (
 from qluster.events import StopRequested
 from qluster.switching import Phase
 
+from sim.choosing import one_of, running, start_again
 from sim.database import SimDatabase
+from sim.losing import lose_what_was_shown, lose_who_confirmed
 from sim.world import Host, World, configuration
 
 Strike = Callable[[World], None]
-
-
-def running(world: World, *, database: bool = False) -> list[Host]:
-    """Hosts whose daemon runs."""
-    return [host for host in world.hosts.values() if host.node is not None and (host.database or not database)]
-
-
-def _one(world: World, hosts: list[Host]) -> Host | None:
-    """One of these; the primary and the leader are struck more often than others."""
-    if not hosts:
-        return None
-    special = [host for host in (world.primary(), world.leader()) if host in hosts]
-    return world.random.choice(special if special and world.random.random() < 0.4 else hosts)  # type: ignore[arg-type]
 
 
 # --- hosts ---------------------------------------------------------------------------
@@ -42,7 +29,7 @@ def _one(world: World, hosts: list[Host]) -> Host | None:
 
 def crash(world: World) -> None:
     """A daemon dies, its database with it."""
-    host = _one(world, running(world))
+    host = one_of(world, running(world))
     if host is not None:
         host.crash()
 
@@ -55,7 +42,7 @@ def crash_all(world: World) -> None:
 
 def kill_database(world: World) -> None:
     """A server dies, the daemon lives."""
-    host = _one(world, [host for host in running(world, database=True) if host.database and host.database.running])
+    host = one_of(world, [host for host in running(world, database=True) if host.database and host.database.running])
     if host is not None and host.database is not None:
         world.tell(f"{host.name} its database is killed")
         host.database.kill()
@@ -64,7 +51,7 @@ def kill_database(world: World) -> None:
 
 def freeze(world: World) -> None:
     """A daemon, or a whole host, stands still."""
-    host = _one(world, running(world))
+    host = one_of(world, running(world))
     if host is not None:
         whole = world.random.random() < 0.4
         seconds = world.random.choice([0.5, 1.5, 3.0, 6.0])
@@ -75,17 +62,11 @@ def freeze(world: World) -> None:
 
 def stop_cleanly(world: World) -> None:
     """The service is stopped, and started again a little later."""
-    host = _one(world, running(world))
+    host = one_of(world, running(world))
     if host is not None:
         world.tell(f"{host.name} is asked to stop")
         host.give(StopRequested())
         world.at(world.now + world.random.uniform(3.0, 8.0), lambda: start_again(host))
-
-
-def start_again(host: Host) -> None:
-    """Start a host that was stopped."""
-    if host.node is None and host.held and not host.left:
-        host.start()
 
 
 def lag(world: World) -> None:
@@ -95,85 +76,12 @@ def lag(world: World) -> None:
     world.tell(f"{host.name} streams at {host.lag}")
 
 
-def lose_who_confirmed(world: World) -> None:
-    """The primary's host dies, and the databases of the others too but for one that is behind."""
-    primary = world.primary()
-    others = [host for host in running(world, database=True) if host is not primary]
-    if primary is None or len(others) < 2:
-        return
-    behind = world.random.choice(others)
-    behind.lag = 0.02
-    world.run(world.random.uniform(0.5, 1.5))
-    if world.primary() is not primary:
-        return
-    # By a chance of its own: it leaves the other runs as they are.
-    if Random(f"copied {world.seed} {world.now:.3f}").random() < 0.3:
-        _copy_from(world, behind, [host for host in others if host is not behind])
-    world.tell(f"{primary.name} dies, and the databases of all but {behind.name}")
-    for host in others:
-        if host is not behind and host.node is not None and host.database is not None and not host.database.owed:
-            host.stuck_until = world.now + world.random.uniform(4.0, 12.0)
-            host.database.kill()
-            host.look()
-    primary.crash(held=True, power=True)
-    if world.random.random() < 0.3:
-        world.at(world.now + 3.0, lambda: accept_loss(world))
-    world.at(world.now + world.random.uniform(4.0, 12.0), lambda: start_again(primary))
-
-
-def _copy_from(world: World, behind: Host, others: list[Host]) -> None:
-    """The others lose their database directories, and have the one that is behind copied in their place."""
-    world.count("copied from one that is behind")
-    for host in others:
-        if host.database is not None and host.database.running:
-            lose_directory(host)
-    world.run(3.0, lambda: all(host.database is None or host.database.owed for host in others), every=0.02)
-
-
-def lose_directory(host: Host) -> None:
-    """The database directory is lost, the daemon lives."""
-    assert host.database is not None
-    host.world.tell(f"{host.name} its database directory is lost")
-    host.database = SimDatabase(served=host.database.served)
-    host.look()
-
-
-def accept_loss(world: World) -> None:
-    """An operator would rather lose something than wait for those who are away."""
-    host = world.leader()
-    reign = host.node.state.reign if host is not None and host.node is not None else None
-    if host is not None and reign is not None and world.primary() is None:
-        world.tell(f"loss is accepted after reign {reign.number}")
-        world.count("loss accepted")
-        world.clients.ask(host, FailoverRequested(world.clients.ticket(), "", reign.number))
-
-
-def lose_what_was_shown(world: World) -> None:
-    """A server dies while its transactions wait for replicas that are behind; as soon as it serves again it is lost."""
-    primary = world.primary()
-    others = [host for host in world.hosts.values() if host.database is not None and host is not primary]
-    if primary is None or not others:
-        return
-    for host in others:
-        host.lag = 0.002
-    world.run(world.random.uniform(0.1, 0.5))
-    if world.primary() is primary and primary.database is not None:
-        world.tell(f"{primary.name} its database is killed while all replicas are behind")
-        primary.database.kill()
-        primary.look()
-        world.run(2.0, until=lambda: primary.writes, every=0.02)
-        primary.crash(held=True)
-        world.at(world.now + world.random.uniform(4.0, 12.0), lambda: start_again(primary))
-    for host in others:
-        host.lag = 1.0
-
-
 # --- links -----------------------------------------------------------------------------
 
 
 def cut_host(world: World) -> None:
     """A host is alone."""
-    host = _one(world, list(world.hosts.values()))
+    host = one_of(world, list(world.hosts.values()))
     if host is not None:
         world.tell(f"{host.name} is cut off")
         world.disturbed()
@@ -191,7 +99,7 @@ def cut_one_way(world: World) -> None:
 
 def cut_deaf(world: World) -> None:
     """A host is heard by all and hears nobody."""
-    host = _one(world, list(world.hosts.values()))
+    host = one_of(world, list(world.hosts.values()))
     if host is not None:
         world.tell(f"{host.name} hears nobody")
         world.disturbed()
@@ -423,7 +331,7 @@ def _survives(world: World, host: Host) -> bool:
 
 def lose_state(world: World) -> None:
     """A state directory is lost: with ``add_node`` (a new disk) or without."""
-    host = _one(world, running(world))
+    host = one_of(world, running(world))
     if host is None or not _calm(world, host):
         return
     world.count("state lost on the founder" if host.ip == host.config.cluster.founder else "state lost", fault=True)
@@ -451,7 +359,7 @@ SURVEY_SECONDS = 6.0
 def wipe_disk(world: World) -> None:
     """A replica's database directory is lost; or its whole disk, with only ``add_node`` kept."""
     founder = world.random.random() < 0.5
-    host = world.hosts["10.0.0.1"] if founder else _one(world, running(world, database=True))
+    host = world.hosts["10.0.0.1"] if founder else one_of(world, running(world, database=True))
     if host is None or not _calm(world, host) or world.primary() in (None, host):
         return
     world.count("database directory lost")
