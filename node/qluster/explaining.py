@@ -35,7 +35,8 @@ def explain(node: Node, now: float) -> dict[str, object]:
     if leading is not None and reign is not None:
         view = replace(leading.view(scene), own=None)
         if serves:
-            view = replace(view, primary_seen=_said(node))
+            # What others would know of the primary here if it were gone.
+            view = replace(view, primary_seen=node.reports.said)
         choice = _search(leading, answers).choice(view, reign)
     return shown | {
         "successor": choice.best.node if choice.best is not None else None,
@@ -44,15 +45,6 @@ def explain(node: Node, now: float) -> dict[str, object]:
         "known_loss_bytes": choice.lost if choice.best is not None else None,
         "worst_loss_bytes": choice.bound if choice.best is not None else None,
     }
-
-
-def _said(node: Node) -> tuple[int, int] | None:
-    """Where the WAL of the primary here ended by its last word: what others would know of it if it were gone."""
-    report = node.reports.said
-    database = report.database if report is not None else None
-    if database is None or database.timeline is None or database.position is None:
-        return None
-    return database.timeline, database.position
 
 
 def _databases(scene: Scene) -> list[int]:

@@ -197,7 +197,7 @@ class Hosting:
             kind = "primary" if held else "stopped"
             return Wanted(
                 kind,
-                reign.number, None, reign.system_id, self._since(), terms, self._turn(), reign.branch,
+                reign.number, None, reign.system_id, node.state.reigned_since, terms, self._turn(), reign.branch,
                 reached=self._reached(), shows=shown_is_safe(node.state.guarantees, node.me),
             )  # fmt: skip
         if reign.node == node.me and node.governing.handing.given_up(reign.number) and self._asked != qraft.term:
@@ -233,24 +233,14 @@ class Hosting:
         current = qraft is not None and qraft.caught_up
         if reign.node == self._node.me:
             return Wanted(
-                "primary", reign.number, None, reign.system_id, self._since(), terms, branch=reign.branch,
-                paused=True, reached=self._reached(), current=current,
+                "primary", reign.number, None, reign.system_id, self._node.state.reigned_since, terms,
+                branch=reign.branch, paused=True, reached=self._reached(), current=current,
             )  # fmt: skip
         kind: Kind = "follow" if upstream is not None else "detached"
         return Wanted(
             kind, reign.number, upstream, reign.system_id, None, terms, paused=True, reached=self._reached(),
             current=current, source=self._source(reign.node, now), via=self._via(reign.node, now),
         )  # fmt: skip
-
-    def _since(self) -> int:
-        """First of the unbroken row of this node's reigns up to the one in force."""
-        reigns = self._node.state.reigns
-        first = reigns[-1].number
-        for reign in reversed(reigns):
-            if reign.node != self._node.me:
-                break
-            first = reign.number
-        return first
 
     def terms(self) -> Terms:
         """What the log asks of any server that runs here."""

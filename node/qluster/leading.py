@@ -417,25 +417,15 @@ def _updated(member: Member, hello: Hello) -> Member:
 
 def _unserved(scene: Scene) -> bool:
     """Whether the reign in force is this node's, as were those right before it, and it has served in none of them."""
-    reign, since = scene.state.reign, _since(scene)
+    reign, since = scene.state.reign, scene.state.reigned_since
     if reign is None or reign.standby or reign.node != scene.me:
         return False
     return since > 1 and scene.served < since
 
 
-def _since(scene: Scene) -> int:
-    """First of the unbroken row of reigns of the node that reigns."""
-    since = 0
-    for reign in reversed(scene.state.reigns):
-        if reign.node != scene.state.reigns[-1].node:
-            break
-        since = reign.number
-    return since
-
-
 def _last_word(scene: Scene, reign: Reign | None) -> End | None:
     """Where the WAL of the former primary ended when it last said so."""
-    return scene.end(reign.node, _since(scene)) if reign is not None else None
+    return scene.end(reign.node, scene.state.reigned_since) if reign is not None else None
 
 
 def _unseen(scene: Scene, reign: Reign | None) -> float | None:

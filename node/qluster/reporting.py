@@ -113,10 +113,8 @@ class Reports:
         end, heard = self._ends.get(node), self.heard.get(node)
         if end is not None and end.reign >= since:
             return end
-        database = heard.report.database if heard is not None else None
-        if heard is None or database is None or database.timeline is None or database.position is None:
-            return None
-        return End(heard.report.reign, database.timeline, database.position, heard.at - heard.report.age)
+        known = _end_in(heard.report) if heard is not None else None
+        return End(heard.report.reign, *known, heard.at - heard.report.age) if heard and known else None
 
     def wal_rate(self, node: int) -> float:
         """Most bytes of WAL a second that a primary was lately seen to write."""
@@ -129,9 +127,9 @@ class Reports:
         return heard.report if heard else None
 
     @property
-    def said(self) -> Report | None:
-        """What this node last said of itself."""
-        return self._sent
+    def said(self) -> tuple[int, int] | None:
+        """Timeline and position where the WAL here ended by this node's last word."""
+        return _end_in(self._sent) if self._sent is not None else None
 
     def due(self, report: Report, now: float, *, closely: bool = False) -> bool:
         """True when ``report`` is to be sent now; ``closely``: somebody waits for what changes all the time, too."""
@@ -161,6 +159,14 @@ def _lasting(report: Report) -> Report:
             archive_waiting_bytes=None, archive_error=bool(database.archive_error),
         )  # fmt: skip
     return msgspec.structs.replace(_undated(report), database=database)
+
+
+def _end_in(report: Report) -> tuple[int, int] | None:
+    """Timeline and position of the database that is told of."""
+    database = report.database
+    if database is None or database.timeline is None or database.position is None:
+        return None
+    return database.timeline, database.position
 
 
 def _undated(report: Report) -> Report:

@@ -106,6 +106,16 @@ class State(Struct):
         return self.reigns[-1] if self.reigns else None
 
     @property
+    def reigned_since(self) -> int:
+        """First of the unbroken row of reigns of the node that reigns; 0 where none has begun."""
+        since = 0
+        for reign in reversed(self.reigns):
+            if reign.node != self.reigns[-1].node:
+                break
+            since = reign.number
+        return since
+
+    @property
     def system_id(self) -> int | None:
         """System identifier of the cluster's database; None before it was founded."""
         return self.reigns[-1].system_id if self.reigns else None

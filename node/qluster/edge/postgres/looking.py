@@ -216,7 +216,7 @@ class Look:
             **self._remembered(control.system_id),
         )
 
-    def _remembered(self, system_id: int) -> dict[str, Any]:
+    def _remembered(self, system_id: int, names: str | None = None) -> dict[str, Any]:
         site = self._site
         record = site.record
         mine = record.system_id == system_id
@@ -228,7 +228,7 @@ class Look:
             "upstream": site.upstream if site.directory.standby else None,
             "standing": site.standing,
             "crashes": site.crashes,
-            "terms": self._terms(),
+            "terms": self._terms(names),
             "closed": site.server.pid is not None and site.terms is None and site.directory.closed(),
             **({"stray": True} if site.server.foreign else {}),
             "started": site.started if site.server.pid is not None else 0,
@@ -263,11 +263,9 @@ class Look:
         if not state["in_recovery"] and site.recovered is None:
             site.recovered = position
         facts = {
-            **self._remembered(state["system_id"]),
+            **self._remembered(state["system_id"], None if state["in_recovery"] else state["names"]),
             "upstream": upstream_of(state["conninfo"]) if state["in_recovery"] else None,
         }
-        if not state["in_recovery"]:
-            facts["terms"] = self._terms(state["names"])
         return Facts(
             directory="initialised",
             system_id=state["system_id"],

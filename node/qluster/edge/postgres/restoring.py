@@ -30,7 +30,7 @@ from qluster.edge.postgres.plain_repository import PlainRepository, known_databa
 from qluster.edge.postgres.record import Record, write_durably
 from qluster.edge.postgres.replacing import take_place
 from qluster.edge.postgres.repository import Repository, RepositoryFailed
-from qluster.edge.postgres.single import PREPARED, complaints, run_single, single_user
+from qluster.edge.postgres.single import complaints, least_prepared, run_single, single_user
 from qluster.edge.postgres.site import Site, secret
 
 log = logging.getLogger(__name__)
@@ -195,7 +195,7 @@ async def _recover(site: Site, repository: Repository, choice: Choice, staging: 
     settings = server_settings(
         site.database, site.ip, Terms(), archive=await site.archive_command(staging),
     )  # fmt: skip
-    prepared = [(name, value) for name, value in (await site.control(staging)).least if name == PREPARED]
+    prepared = await least_prepared(site, staging)
     settings |= {
         # It is no standby, so it need not have as much of everything as its primary had, but for what was prepared.
         "hot_standby": "off",

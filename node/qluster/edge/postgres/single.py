@@ -17,11 +17,16 @@ PREPARED = "max_prepared_transactions"
 QUIET = ("log_statement=none", "log_min_error_statement=panic", "log_min_duration_statement=-1")
 
 
+async def least_prepared(site: Site, directory: Path) -> list[tuple[str, int]]:
+    """The setting without which a directory does not start whose transactions wait for their second phase."""
+    return [(name, value) for name, value in (await site.control(directory)).least if name == PREPARED]
+
+
 async def single_user(site: Site, directory: Path, statements: Sequence[str], *, tolerated: str = "") -> str:
     """Carry out statements, one a line; "" or what failed, but for errors that say ``tolerated``."""
     settings = [*QUIET, "password_encryption=scram-sha-256", "standard_conforming_strings=on"]
     # Transactions may wait here for their second phase: with less room than they had nothing would start.
-    settings += [f"{name}={value}" for name, value in (await site.control(directory)).least if name == PREPARED]
+    settings += [f"{name}={value}" for name, value in await least_prepared(site, directory)]
     given = "".join(f"{statement}\n" for statement in statements).encode()
     ended = await run_single(site, directory, settings, given, SINGLE_USER_LIMIT)
     # Single-user mode ends well even when a statement failed: its words tell.
