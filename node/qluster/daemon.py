@@ -182,6 +182,7 @@ class Daemon:
         await postgres.adopt(let_go=let_go)
         self._begin_backups(stack)
         watching = asyncio.create_task(self._watch_database(postgres))
+        watching.add_done_callback(self._broke)
         stack.callback(watching.cancel)
 
     def _begin_backups(self, stack: contextlib.AsyncExitStack) -> None:
@@ -191,6 +192,7 @@ class Daemon:
 
         duty = BackupDuty(self._config, self._file, self._seen)
         task = asyncio.create_task(duty.run())
+        task.add_done_callback(self._broke)
         stack.push_async_callback(_end, task)
         self._backups = duty
 
@@ -367,6 +369,12 @@ class Daemon:
     def _guard_lost(self, sentence: str) -> None:
         log.error("guard-lost %s", sentence)
         self._stop()
+
+    def _broke(self, task: asyncio.Task[None]) -> None:
+        """What runs beside the turns for as long as the daemon does: without it the daemon begins anew."""
+        if not task.cancelled() and (fault := task.exception()) is not None:
+            log.critical("task-broke hint=the daemon stops, to be started again", exc_info=fault)
+            self._stop()
 
     def _stop(self) -> None:
         """The service manager, an operator, or the loss of the guard wants an end."""

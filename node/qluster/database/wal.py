@@ -30,6 +30,11 @@ def position_text(position: int) -> str:
     return f"{position >> 32:X}/{position & 0xFFFFFFFF:X}"
 
 
+def is_segment(name: str) -> bool:
+    """Whether a file of ``pg_wal`` is a whole segment."""
+    return _SEGMENT.fullmatch(name) is not None
+
+
 def segment_start(name: str, segment_size: int) -> int:
     """Where a WAL segment file begins. Raises ValueError when the name is none."""
     match = _SEGMENT.fullmatch(name)
@@ -140,6 +145,8 @@ class Control:
     log_hints: bool
     least: tuple[tuple[str, int], ...] = ()
     """Settings that a standby of this WAL must at least have."""
+    redo: int | None = None
+    """Where recovery would begin; None: not said."""
     next_xid: int | None = None
     """The first transaction that had no number yet at the last checkpoint, with its epoch; None: not said."""
 
@@ -189,6 +196,7 @@ def _control(fields: dict[str, str]) -> Control:
         checksums=fields["Data page checksum version"] != "0",
         log_hints=fields["wal_log_hints setting"] == "on",
         least=tuple((name, int(fields[line])) for name, line in _LEAST),
+        redo=position_of(fields.get("Latest checkpoint's REDO location", "0/0")) or None,
         next_xid=_full(fields.get("Latest checkpoint's NextXID", "")),
     )
 

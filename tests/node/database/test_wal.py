@@ -122,6 +122,7 @@ def test_control_data_are_read() -> None:
     control = control_of(CONTROL)
     assert (control.system_id, control.state) == (7710748956976818574, "in archive recovery")
     assert (control.timeline, control.position, control.segment_size) == (1, 0x16EF7D8, 16 * MEBI)
+    assert control.redo == 0x16EF7D8
     assert (control.checksums, control.log_hints, control.clean) == (True, False, False)
     assert dict(control.least)["max_connections"] == 100
     assert control.next_xid is None, "not every server says it"

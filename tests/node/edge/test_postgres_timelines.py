@@ -18,7 +18,7 @@ from qluster.database.orders import (
     StartStandby,
     StopImmediate,
 )
-from qluster.edge.postgres import PostgresFailed
+from qluster.edge.postgres import PostgresFailed, copying, starting
 from qluster.edge.postgres.reserving import reserve
 
 pytestmark = pytest.mark.unprivileged
@@ -125,3 +125,60 @@ async def test_a_promotion_that_was_taken_back_leaves_no_timeline_behind(world: 
     await second.hand.perform(StartStandby(first.address, second.terms))
     await until(lambda: has(second, 1, 3))
     assert (await second.facts_when(lambda facts: facts.receiver == "streaming")).timeline == 1
+
+
+async def parted_from_a_fresh_copy(world: World) -> tuple[Host, Host]:
+    """A primary that is a fresh copy, and one who left its way before the first WAL that it has."""
+    first, second, third = await founded(world, 2)
+    await third.hand.perform(Detach(third.terms))
+    await third.hand.perform(Promote(2, third.terms, 2))
+    await third.sql("INSERT INTO t VALUES (2)")
+    for _ in range(3):
+        await first.sql("INSERT INTO t VALUES (3)")
+        await first.sql("SELECT pg_switch_wal()", user="qluster")
+    facts = await second.hand.read_facts()
+    await second.hand.perform(Clone(first.address, facts.system_id, second.terms))
+    await second.hand.perform(StartStandby(None, second.terms))
+    await first.hand.perform(StopImmediate())
+    await second.hand.perform(Promote(3, second.terms, 3))
+    await third.hand.perform(StopImmediate())
+    return second, third
+
+
+async def test_whoever_parted_before_the_first_wal_of_the_upstream_is_copied(world: World) -> None:
+    second, third = await parted_from_a_fresh_copy(world)
+    facts = await third.hand.read_facts()
+    with pytest.raises(PostgresFailed, match="never becomes consistent"):
+        await third.hand.perform(Rewind(second.address, facts.system_id, third.terms))
+    facts = await third.hand.read_facts()
+    assert facts.standing == "outrun" and facts.directory == "initialised"
+    await third.hand.perform(Clone(second.address, facts.system_id, third.terms))
+    await third.hand.perform(StartStandby(second.address, third.terms))
+    await until(lambda: has(third, 1, 3, 3, 3))
+
+
+async def test_a_rewound_directory_whose_wal_has_a_gap_is_not_started(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the upstream had was removed during the rewind, or the daemon ended after one."""
+    second, third = await parted_from_a_fresh_copy(world)
+    facts = await third.hand.read_facts()
+    monkeypatch.setattr(copying, "_check_reachable", lambda *_: None)
+    await third.hand.perform(Rewind(second.address, facts.system_id, third.terms))
+    for hand in (third.hand, third.new_hand()):
+        await hand.adopt()
+        with pytest.raises(PostgresFailed, match="before the database is consistent"):
+            await hand.perform(StartStandby(second.address, third.terms))
+        assert (await hand.read_facts()).standing == "outrun"
+    # As it was found: a server had started and waited for ever.
+    monkeypatch.setattr(starting, "check_whole", started_nevertheless)
+    await third.hand.perform(StartStandby(None, third.terms))
+    assert (await third.hand.read_facts()).in_recovery is None
+    with pytest.raises(PostgresFailed, match="needs WAL that the upstream has removed"):
+        await third.hand.perform(Follow(second.address, third.terms))
+    assert (await third.hand.read_facts()).standing == "outrun"
+
+
+async def started_nevertheless(site: object) -> None:
+    """In the place of what keeps it from starting."""
+

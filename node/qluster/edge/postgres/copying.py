@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 from pathlib import Path
 
 from qluster.database.orders import Clone, Rewind
+from qluster.database.reach import parted_at
 from qluster.database.settings import settings_text
-from qluster.database.wal import Course, position_of
+from qluster.database.wal import Course, compare
 from qluster.database.ways import way_to
 from qluster.edge.postgres.directory import STANDBY_SIGNAL
 from qluster.edge.postgres.failure import PostgresFailed
@@ -33,7 +33,7 @@ from qluster.edge.postgres.session import Remote
 from qluster.edge.postgres.site import Site
 from qluster.edge.postgres.slotting import claim_slot
 from qluster.edge.postgres.starting import ANSWER_WAIT, answers_within, stop
-from qluster.edge.process import CommandFailed, run
+from qluster.edge.process import CommandFailed, Ended, run
 from qluster.events import Address
 
 log = logging.getLogger(__name__)
@@ -150,7 +150,8 @@ async def rewind(site: Site, order: Rewind) -> int:
         *await _sync_arguments(site),
     ]  # fmt: skip
     # The trial finds out whether all that is needed is there, and changes nothing.
-    await site.programs.check("pg_rewind", ["--dry-run", *arguments], time_limit=REWIND_LIMIT)
+    trial = await site.programs.check("pg_rewind", ["--dry-run", *arguments], time_limit=REWIND_LIMIT)
+    _check_reachable(site, trial, course)
     site.note_phase("rewind")
     ended = await site.programs.check("pg_rewind", arguments, time_limit=REWIND_LIMIT)
     forget_timelines(site.directory.path, {course.timeline, *(fork.timeline for fork in course.history)})
@@ -166,10 +167,22 @@ def _become_standby(site: Site, order: Rewind, owed: tuple[int, int] | None) -> 
     site.standing = ""
 
 
+def _check_reachable(site: Site, trial: Ended, course: Course) -> None:
+    """An upstream that is itself a fresh copy may not have what follows where both parted."""
+    parted = parted_at(trial.output + trial.errors)
+    if parted is not None and compare(*parted, course) == "outrun":
+        site.standing = "outrun"
+        raise PostgresFailed(
+            f"both parted at timeline {parted[0]}, position {parted[1]}, and the upstream has WAL from "
+            f"{course.oldest} on only: a rewind would leave a database that never becomes consistent",
+            passing=True,
+        )
+
+
 def given_up(said: str, end: int) -> int:
     """Bytes of WAL between the place where both parted, as pg_rewind says it, and the end of what was here."""
-    parted = re.search(r"diverged at WAL location ([0-9A-F]+/[0-9A-F]+)", said)
-    return max(0, end - position_of(parted[1])) if parted else 0
+    parted = parted_at(said)
+    return max(0, end - parted[1]) if parted else 0
 
 
 async def _stop_cleanly(site: Site, order: Rewind) -> None:

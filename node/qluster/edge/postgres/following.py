@@ -14,6 +14,7 @@ from qluster.database.wal import Course, compare
 from qluster.database.ways import way_to
 from qluster.edge.postgres.failure import PostgresFailed
 from qluster.edge.postgres.looking import STATE, position_in, receiver_of, timeline_in
+from qluster.edge.postgres.reaching import own_end
 from qluster.edge.postgres.remotes import await_primary, check_replica, read_course, upstream_session
 from qluster.edge.postgres.site import Site
 from qluster.edge.postgres.slotting import claim_slot
@@ -214,6 +215,4 @@ async def _own_end(site: Site) -> tuple[int, int]:
         position, _ = position_in(state)
         if position is not None:
             return timeline_in(state), position
-    # Stopped, or not yet consistent: the control file knows as much.
-    control = await site.control()
-    return control.timeline, control.position
+    return await own_end(site)

@@ -111,11 +111,20 @@ class Look:
             self._last = self._blind(f"a look at the database took over {LOOK_LIMIT:g} seconds")
         except (PostgresFailed, OSError) as failure:
             self._last = self._blind(str(failure))
+        except Exception as fault:  # noqa: BLE001 - a daemon that looks no more does nothing for its database
+            self._last = self._blind(self._broke(fault))
         copied, size = self._site.copying
         room, total = self._site.directory.room()
         self._last = replace(self._last, room=room, room_total=total, segment_size=self._site.segment_size)
         self._say_room()
         return self._last if copied is None else replace(self._last, copied=copied, copy_size=size)
+
+    def _broke(self, fault: Exception) -> str:
+        """A fault of this program, once in the log for as long as it stays the same."""
+        sentence = f"a look at the database broke: {type(fault).__name__}: {fault}"
+        if sentence != self._last.error:
+            log.error("database-look-broke", exc_info=fault)
+        return sentence
 
     def _say_room(self) -> None:
         """In the log when that begins, gets worse and ends; the status has the figures all the time."""

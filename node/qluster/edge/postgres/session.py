@@ -38,11 +38,13 @@ class Session:
     async def rows(self, question: str, *values: object, limit: float = QUESTION_LIMIT) -> list[Any]:
         """Ask; raises :class:`PostgresFailed` when there is no good answer in time."""
         async with self._turn:
+            used: Any = None
             try:
                 async with asyncio.timeout(limit):
                     if self._connection is None or self._connection.is_closed():
                         self._connection = await _connect(**self._arguments)
-                    answer = await self._connection.fetch(question, *values)
+                    used = self._connection
+                    answer = await used.fetch(question, *values)
                     return list(answer)
             except TimeoutError:
                 self.drop()
@@ -54,6 +56,11 @@ class Session:
             except asyncio.CancelledError:
                 self.drop()
                 raise
+            except AttributeError as error:
+                # Dropped between an answer and the driver's next step: it works on with what it no longer has.
+                if used is None or self._connection is used:
+                    raise
+                raise PostgresFailed("the database did not answer: the connection was closed meanwhile") from error
 
     async def row(self, question: str, *values: object, limit: float = QUESTION_LIMIT) -> Any:
         """The only row of an answer."""

@@ -16,6 +16,7 @@ from qluster.edge.postgres.failure import PostgresFailed
 from qluster.edge.postgres.following import STREAM_WAIT, compare_with, names_in_force, point, streams_within
 from qluster.edge.postgres.looking import STATE, position_in, receiver_of, timeline_in
 from qluster.edge.postgres.prepared import withdraw_newer
+from qluster.edge.postgres.reaching import check_whole
 from qluster.edge.postgres.record import Record
 from qluster.edge.postgres.reserving import have_archived, reserve, withdraw
 from qluster.edge.postgres.session import Session
@@ -50,6 +51,7 @@ async def start_standby(site: Site, order: StartStandby) -> None:
     """Start in recovery; with an upstream, see that it streams or learn why it does not."""
     control = await site.control()
     await site.server.end_leftovers()
+    await check_whole(site)
     if order.terms.outside is not None and site.record.fresh:
         site.remember(Record(system_id=control.system_id))  # a copy that waited for its reign
     site.directory.mark(standby=True)
