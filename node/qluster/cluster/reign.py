@@ -14,6 +14,7 @@ says that this primary writes no more before there is another reign.
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from math import inf
@@ -247,7 +248,8 @@ class Succession:
         preferred = _preferences(able, reign, view)
         best = max(line, key=lambda one: (one.timeline, one.position, preferred(one), one.node == view.me, -one.node))
         reach = best.timeline, best.position
-        unproven = shortfall(view.guarantees, {answer.node: answer for answer in able}, reigns, reach)
+        proofs = {answer.node: answer for answer in able}
+        unproven = shortfall(view.guarantees, proofs, reigns, reach, _beginnings(view.reigns))
         best = _near_enough(best, line, view)
         lost = _lost(best, answers, view)
         against = ""
@@ -338,6 +340,13 @@ def _branch(timeline: int, last: int) -> int:
 def _begun_by(reign: Reign) -> int:
     """The timeline that this reign began, if it was promoted and not only started again."""
     return reign.branch or reign.timeline + 1
+
+
+def _beginnings(reigns: tuple[Reign, ...]) -> dict[int, tuple[int, int]]:
+    """Timeline → number of the one reign that began it, and the position where; none of a number that came again."""
+    found = {reign.branch: (reign.number, reign.position) for reign in reigns if reign.branch and not reign.standby}
+    times = Counter(reign.branch for reign in reigns)
+    return {branch: one for branch, one in found.items() if times[branch] == 1}
 
 
 def _guaranteed_by(standbys: tuple[int, ...], view: View) -> tuple[tuple[int, ...] | None, int]:

@@ -30,13 +30,16 @@ def shortfall(
     answers: Mapping[int, PositionReply],
     reigns: Mapping[int, int],
     reach: tuple[int, int] | None = None,
+    begun: Mapping[int, tuple[int, int]] | None = None,
 ) -> str:
     """Why these answers do not prove that they have all that was acknowledged; "" when they do.
 
     ``answers``: node → its final position, of nodes that could take over; ``reigns``: number → node;
-    ``reach``: timeline and position of the best of them, the one that would (None: further than anybody).
+    ``reach``: timeline and position of the best of them, the one that would (None: further than anybody);
+    ``begun``: timeline → the reign that began it, and the position where.
     """
     guarantees = _standing(guarantees, answers, reigns)
+    guarantees = [one for one in guarantees if one.reign >= _stands_in(reach, begun or {})]
     if not guarantees:
         return ""
     # By what it served a directory is known, also when its node has lost its state and has another number now.
@@ -59,6 +62,16 @@ def _lacks(answer: PositionReply, reach: tuple[int, int] | None) -> bool:
     is known; whoever has that much has all that the lost directory confirmed.
     """
     return answer.owed is not None and reach is not None and reach < answer.owed
+
+
+def _stands_in(reach: tuple[int, int] | None, begun: Mapping[int, tuple[int, int]]) -> int:
+    """The reign in whose own WAL the best of them is; 0: not known.
+
+    Who became its primary had all that was acknowledged before, and it is all in front of that place. Else a cluster
+    would wait for the primaries of reigns that are long over, while their rows are with everybody who answers.
+    """
+    number, position = begun.get(reach[0], (0, 0)) if reach is not None else (0, 0)
+    return number if reach is not None and reach[1] >= position else 0
 
 
 def _standing(

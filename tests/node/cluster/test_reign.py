@@ -303,3 +303,30 @@ def test_a_reign_begins_waiting_only_for_those_who_may_be_waited_for() -> None:
     )
     decision = search(reply(1, 900), reply(3, 800)).decide(view)
     assert isinstance(decision, Begin) and (decision.reign.standbys, decision.reign.needed) == ((3,), 1)
+
+
+def test_reigns_that_are_over_are_not_waited_for_by_those_who_have_a_later_one() -> None:
+    """Two of five databases were lost at once, in the fourth reign within eight seconds."""
+    row = (
+        Reign(1, 1, 2, 1, 0, SYSTEM, branch=1), Reign(2, 5, 3, 1, 100, SYSTEM, branch=2),
+        Reign(3, 3, 4, 2, 200, SYSTEM, branch=3), Reign(4, 1, 5, 3, 300, SYSTEM, branch=4),
+    )  # fmt: skip
+    guarantees = (
+        Guarantee(2, 5, (1, 2, 3, 4), 2), Guarantee(3, 3, (1, 2, 4, 5), 2),
+        Guarantee(4, 1, (2, 3, 4, 5), 2), Guarantee(4, 1, (2, 4, 5), 2),
+    )  # fmt: skip
+    view = replace(
+        VIEW, me=5, reign=row[-1], reigns=row, guarantees=guarantees, mode="quorum",
+        asked=frozenset({2, 4}), databases=frozenset({1, 2, 3, 4, 5}),
+    )  # fmt: skip
+    found = search(reply(2, 400, 4), reply(4, 400, 4)).decide(replace(view, own=reply(5, 400, 4)))
+    assert isinstance(found, Begin)
+    assert not found.reign.accepted and found.reign.lost_bytes == 0
+    behind = search(reply(2, 290, 4), reply(4, 290, 4)).decide(replace(view, own=reply(5, 290, 4)))
+    assert behind == Ask(), "they were about to follow it, and have nothing of it yet"
+    again = replace(view, reigns=(*row[:2], replace_branch(row[2], 4), row[3]))
+    assert search(reply(2, 400, 4), reply(4, 400, 4)).decide(replace(again, own=reply(5, 400, 4))) == Ask()
+
+
+def replace_branch(reign: Reign, branch: int) -> Reign:
+    return structs.replace(reign, branch=branch)

@@ -100,6 +100,29 @@ def test_last_primary_alone_is_enough_whatever_was_guaranteed_before_it() -> Non
     assert shortfall(guarantees, answers(1, served={1: 2}), REIGNS), "it knows nothing of the later reign"
 
 
+@pytest.mark.parametrize(
+    ("reach", "proven"),
+    [
+        ((4, 500), True),
+        ((4, 499), False),
+        ((5, 900), False),
+        ((3, 900), True),
+        (None, False),
+    ],
+)  # fmt: skip
+def test_who_stands_in_the_wal_of_a_reign_has_all_that_was_acknowledged_before_it(
+    reach: tuple[int, int] | None, proven: bool
+) -> None:
+    """Five databases lose two: the last primary, and one that was being rewound."""
+    reigns, begun = {2: 5, 3: 3, 4: 1}, {1: (1, 0), 2: (2, 300), 3: (3, 400), 4: (4, 500)}
+    guarantees = (
+        Guarantee(2, 5, (1, 2, 3, 4), 2), Guarantee(3, 3, (1, 2, 4, 5), 2),
+        Guarantee(4, 1, (2, 3, 4, 5), 2), Guarantee(4, 1, (2, 4, 5), 2),
+    )  # fmt: skip
+    assert (shortfall(guarantees, answers(2, 4, 5), reigns, reach, begun) == "") is proven
+    assert shortfall(guarantees, answers(2, 5), reigns, reach, begun), "what was acknowledged in it still counts"
+
+
 VOID = (Guarantee(1, 1, (2, 3), 1), Guarantee(3, 2, (1, 3), 1))
 """Node 2 was chosen for reign 3."""
 
