@@ -12,10 +12,12 @@ from qluster.cluster.state import encode as encode_state
 from qluster.consensus import messages as agreeing
 from qluster.consensus.members import Member, Members
 from qluster.events import Entry, Snapshot
+from qluster.ring import messages as ringing
 from qluster.status import DatabaseStatus, PoolStatus, SlotStatus
 from qluster.transport.fragments import Want
 from qluster.transport.probe import Ask, Heard, Reply
 from qluster.transport.repair import Request
+from qluster.votes.information import Change, Kind, NodeInformation, Ring
 
 FOUNDING = 1_700_000_000
 SYSTEM_ID = 7_300_000_000_000_000_001
@@ -90,6 +92,14 @@ TELLING: tuple[telling.Message, ...] = (
     telling.Report(FOUNDING, 2, "0.1.0", "5f0c", "", 3, False, DATABASE, PoolStatus(target="10.0.0.1:5432", reign=3)),
     telling.PositionQuery(FOUNDING, 1, 7),
     telling.PositionReply(FOUNDING, 2, 7, SYSTEM_ID, 2, 4096, True, "", 3, (2, 8192)),
+)
+
+RINGING: tuple[ringing.Message, ...] = (
+    ringing.Beat(FOUNDING, 2, 3, 40, 9, (1, 9), (1, 9)),
+    ringing.Beat(FOUNDING, 2, 3, 41, 9, (1, 9), (1, 9), (1, 2, 3), (1, 2), True),
+    ringing.Proposal(FOUNDING, 2, (2, 10), (2, 3)),
+    ringing.Telling(FOUNDING, 2, NodeInformation(Ring(1, 9), 2, 1, 3, 0, 1, "Qdevice", True, True)),
+    ringing.Telling(FOUNDING, 2, None, Change(Ring(1, 9), Kind.VOTES, 3, 2)),
 )
 
 REQUEST = Request(7, 1, [Want(False, 5, 0), Want(True, 6, 0b1011)])

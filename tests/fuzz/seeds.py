@@ -13,6 +13,7 @@ from qluster.cluster import commands, parcel
 from qluster.cluster import messages as telling
 from qluster.cluster.state import encode as encode_state
 from qluster.consensus import messages as agreeing
+from qluster.ring import messages as ringing
 from qluster.transport.probe import encoded
 from qluster.transport.seal import Key, Sealer
 
@@ -46,4 +47,6 @@ def _of_decoders() -> Iterator[bytes]:
     yield b"\x08" + encoded(examples.ASK)
     yield b"\x08" + encoded(examples.ANSWER)
     yield b"\x09" + parcel.pack(7, examples.snapshot())
+    for ringed in examples.RINGING:
+        yield b"\x0a" + ringing.encode(ringed)
     yield b"\7" + b"# keys\n1:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n"

@@ -9,6 +9,7 @@ from qluster.cluster import commands, parcel, state
 from qluster.cluster import messages as telling
 from qluster.consensus import messages as agreeing
 from qluster.consensus.members import MalformedMembers, Members
+from qluster.ring import messages as ringing
 from qluster.transport.envelope import Drop, Header, parse_header
 from qluster.transport.probe import encoded, parse_probe
 from qluster.transport.repair import parse_request
@@ -39,6 +40,10 @@ def _agreeing(text: bytes) -> None:
 
 def _telling(text: bytes) -> None:
     _both_ways(text, telling.decode, telling.encode, telling.MalformedMessage)
+
+
+def _ringing(text: bytes) -> None:
+    _both_ways(text, ringing.decode, ringing.encode, ringing.MalformedMessage)
 
 
 def _members(text: bytes) -> None:
@@ -94,4 +99,4 @@ def _keys(text: bytes) -> None:
     assert keys and len({key.id for key in keys}) == len(keys)
 
 
-DECODERS = (_agreeing, _telling, _members, _command, _state, _request, _header, _keys, _probe, _parcel)
+DECODERS = (_agreeing, _telling, _members, _command, _state, _request, _header, _keys, _probe, _parcel, _ringing)

@@ -12,6 +12,7 @@ from qluster.cluster import commands, parcel, state
 from qluster.cluster import messages as telling
 from qluster.consensus import messages as agreeing
 from qluster.consensus.members import MalformedMembers, Members
+from qluster.ring import messages as ringing
 from qluster.transport.probe import Ask, Reply, encoded, parse_probe
 from qluster.transport.repair import parse_request
 
@@ -37,6 +38,7 @@ def walk(whole: bytes, decode: Callable[[bytes], object], refusal: type[Exceptio
 def test_every_kind_of_message_has_an_example() -> None:
     assert {type(one) for one in examples.AGREEING} == set(get_args(agreeing.AnyMessage))
     assert {type(one) for one in examples.TELLING} == set(get_args(telling.Message))
+    assert {type(one) for one in examples.RINGING} == set(get_args(ringing.Message))
     assert {type(one) for one in examples.COMMANDS} == set(get_args(commands.Body))
 
 
@@ -58,6 +60,16 @@ def test_harmed_message_of_the_cluster_is_refused_or_another_message(message: te
         with pytest.raises(telling.MalformedMessage):
             telling.decode(cut)
     walk(whole, telling.decode, telling.MalformedMessage, telling.encode)
+
+
+@pytest.mark.parametrize("message", examples.RINGING, ids=named(examples.RINGING))
+def test_harmed_message_of_a_ring_is_refused_or_another_message(message: ringing.Message) -> None:
+    whole = ringing.encode(message)
+    assert ringing.decode(whole) == message
+    for cut in truncations(whole):
+        with pytest.raises(ringing.MalformedMessage):
+            ringing.decode(cut)
+    walk(whole, ringing.decode, ringing.MalformedMessage, ringing.encode)
 
 
 @pytest.mark.parametrize("body", examples.COMMANDS, ids=named(examples.COMMANDS))
