@@ -14,6 +14,7 @@ from typing import Any
 from qluster.qnet.client import Client, Cluster, printable
 from qluster.qnet.deadlines import Deadlines
 from qluster.qnet.joining import error_in_cluster, error_in_init, heartbeat_allowed, take_over
+from qluster.qnet.memories import Memories
 from qluster.qnet.messages import (
     AskForVote,
     AskForVoteReply,
@@ -44,6 +45,7 @@ from qluster.qnet.names import (
     TlsSupported,
 )
 from qluster.qnet.output import NAME_TOLD_MAX, Output, Word
+from qluster.qnet.own import OWN_KINDS, MemoryAsk, MemoryOpen, MemoryShow, parts_lacking
 from qluster.qnet.rules import RULES, Outcome, Rules, Tell
 from qluster.qnet.settings import CLUSTER_CLIENTS_MAX, SILENCE_BEFORE_INIT, Settings
 
@@ -60,11 +62,14 @@ MISSING = ErrorCode.DOESNT_CONTAIN_REQUIRED_OPTION
 class Answering:
     """Holds the clusters; answers their clients."""
 
-    def __init__(self, settings: Settings, out: Output, deadlines: Deadlines[Key]) -> None:
+    def __init__(
+        self, settings: Settings, out: Output, deadlines: Deadlines[Key], memories: Memories | None = None
+    ) -> None:
         self.clusters: dict[bytes, Cluster] = {}
         self._settings = settings
         self._out = out
         self._deadlines = deadlines
+        self._memories = memories
         self._in_clear: dict[type[Message], Callable[[Client, Any], None]] = {
             Preinit: self._preinit,
             StartTls: self._starttls,
@@ -75,6 +80,9 @@ class Answering:
             AskForVote: self._ask_for_vote,
             VoteInfoReply: self._vote_info_reply,
             HeuristicsChange: self._heuristics_change,
+            MemoryOpen: self._memory,
+            MemoryAsk: self._memory,
+            MemoryShow: self._memory,
         }
 
     def handle(self, client: Client, message: Message, body: bytes, now: float) -> None:
@@ -183,13 +191,23 @@ class Answering:
             InitReply(
                 seq=message.seq,
                 reply_error_code=error,
-                supported_messages=None if message.supported_messages is None else SUPPORTED_MESSAGES,
+                supported_messages=self._messages_for(client, message, error),
                 supported_options=None if message.supported_options is None else SUPPORTED_OPTIONS,
                 server_maximum_request_size=self._settings.request_size_max,
                 server_maximum_reply_size=self._settings.reply_size_max,
                 supported_decision_algorithms=SUPPORTED_ALGORITHMS,
             ),
         )
+
+    def _messages_for(self, client: Client, message: Init, error: ErrorCode) -> tuple[int, ...] | None:
+        """What it may send, if it said what it can: ours too where it listed them."""
+        if message.supported_messages is None:
+            return None
+        ours = self._memories is not None and set(OWN_KINDS) <= set(message.supported_messages)
+        if not ours or error is not ErrorCode.NO_ERROR:
+            return SUPPORTED_MESSAGES
+        client.framer.know(OWN_KINDS)
+        return (*SUPPORTED_MESSAGES, *OWN_KINDS)
 
     def _join(self, client: Client, message: Init, now: float) -> ErrorCode:
         assert client.cluster_name is not None
@@ -289,6 +307,22 @@ class Answering:
             client,
             HeuristicsChangeReply(seq=message.seq, vote=outcome.vote, ring_id=client.ring, heuristics=result),
         )
+
+    def _memory(self, client: Client, message: Message, now: float) -> None:
+        assert self._memories is not None and client.cluster is not None, "who was not told of memories is not read"
+        lacking = parts_lacking(message)
+        if lacking:
+            self._refuse(client, message, MISSING, f"without {', '.join(lacking)}")
+            return
+        if isinstance(message, MemoryOpen):
+            assert message.founding is not None
+            client.memory = (client.cluster.name, message.founding)
+        before = self._memories.kept(client.memory)
+        answer = self._memories.answer(client.memory, message, now)
+        kept = self._memories.kept(client.memory)
+        if client.memory is not None and kept is not None and kept != before:
+            self._out.keep(client.memory, kept)
+        self._out.answer(client, answer)
 
     # for all of them
 

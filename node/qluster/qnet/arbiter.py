@@ -16,21 +16,24 @@ from qluster.qnet.answering import AGAIN, PEER, Answering, Key
 from qluster.qnet.client import Client, Cluster
 from qluster.qnet.deadlines import Deadlines
 from qluster.qnet.framing import Framer, Skipped
-from qluster.qnet.messages import MalformedMessage, decode
+from qluster.qnet.memories import Memories
+from qluster.qnet.messages import MalformedMessage
 from qluster.qnet.names import ErrorCode
 from qluster.qnet.output import Effect, Output, Word, named
+from qluster.qnet.own import decode_any
 from qluster.qnet.settings import SILENCE_BEFORE_INIT, Settings
 
 
 class Arbiter:
     """One server with all its clients."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, memories: Memories | None = None) -> None:
+        """Without ``memories`` it has none, and says so to whoever would use them."""
         self.settings = settings
         self._clients: dict[int, Client] = {}
         self._out = Output(settings)
         self._deadlines: Deadlines[Key] = Deadlines()
-        self._answering = Answering(settings, self._out, self._deadlines)
+        self._answering = Answering(settings, self._out, self._deadlines, memories)
 
     # in
 
@@ -139,7 +142,7 @@ class Arbiter:
                 continue
             self._answering.heard(client, now)
             try:
-                message = decode(frame.kind, frame.body)
+                message = decode_any(frame.kind, frame.body)
             except MalformedMessage as error:
                 self._out.refuse(client, error.seq, ErrorCode.ERROR_DECODING_MSG, str(error))
             else:

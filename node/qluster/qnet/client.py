@@ -12,6 +12,7 @@ from operator import attrgetter
 
 from qluster.qnet.ffsplit import Poll
 from qluster.qnet.framing import Framer
+from qluster.qnet.memories import Key
 from qluster.qnet.messages import NodeList
 from qluster.qnet.names import DecisionAlgorithm, Heuristics, NodeListType, TieBreakerMode, Vote
 from qluster.qnet.tlv import NodeInfo, RingId, TieBreaker
@@ -68,6 +69,8 @@ class Client:
     vote_yes_no: Vote | None = None
     answered: Vote | None = None
     """What an algorithm that remembers its answers last answered."""
+    memory: Key | None = None
+    """Of which memory it speaks."""
     told: int = 0
     """The number of the last VOTE_INFO."""
 

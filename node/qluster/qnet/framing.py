@@ -71,6 +71,10 @@ class Framer:
         del self._buffer[:size]
         return Frame(kind, body)
 
+    def know(self, kinds: Collection[int]) -> None:
+        """From here on these types are known as well."""
+        self._known = frozenset(self._known) | frozenset(kinds)
+
     def rest(self) -> bytes:
         """What came behind the last message; it is taken away. After STARTTLS these bytes belong to TLS."""
         rest = bytes(self._buffer)

@@ -1,4 +1,4 @@
-"""The eighteen messages, and the bytes of each.
+"""The eighteen messages of the protocol, and the bytes of each; ours are in ``own.py``.
 
 Must not know who may send which message when, nor how bytes travel.
 
@@ -11,12 +11,14 @@ absence is the receiver's. So every field may be None.
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
+from enum import IntEnum
 from typing import Any, ClassVar
 
 import msgspec
 
 from qluster.qnet.names import Heuristics, MessageType, NodeListType, Option, TlsSupported, Vote
-from qluster.qnet.tlv import CODECS, MalformedOption, NodeInfo, RingId, TieBreaker, option, options
+from qluster.qnet.tlv import ALL_CODECS, CODECS, Codec, MalformedOption, NodeInfo, RingId, TieBreaker, option, options
 
 HEADER = struct.Struct(">HI")
 """Type of the message, and how many bytes follow."""
@@ -25,7 +27,7 @@ LIST_NODES_MAX = 384
 """Nodes of one list: corosync itself cannot have more members (PROCESSOR_COUNT_MAX)."""
 
 O = Option  # noqa: E741 - a table of options reads better with a short name
-Order = tuple[tuple[str, Option], ...]
+Order = tuple[tuple[str, IntEnum], ...]
 
 
 class MalformedMessage(ValueError):
@@ -39,7 +41,7 @@ class MalformedMessage(ValueError):
 class Message(msgspec.Struct, frozen=True, kw_only=True):
     """What every message carries: a number, which an answer repeats."""
 
-    type: ClassVar[MessageType]
+    type: ClassVar[IntEnum]
     order: ClassVar[Order]
     seq: int | None = None
 
@@ -284,7 +286,7 @@ def encode(message: Message) -> bytes:
         if kind is O.NODE_INFO:
             parts += [option(kind, CODECS[kind].write(node)) for node in value]
         elif value is not None:
-            parts.append(option(kind, CODECS[kind].write(value)))
+            parts.append(option(kind, ALL_CODECS[kind].write(value)))
     assert parts, f"{message.type.name} without any option"
     return frame(message.type, b"".join(parts))
 
@@ -293,6 +295,11 @@ def decode(kind: int, body: bytes) -> Message:
     """The message of this type in these bytes, which follow its header. Raises :class:`MalformedMessage`."""
     if kind not in KINDS:
         raise MalformedMessage(f"there is no message of type {kind}")
+    return decode_as(KINDS[kind], CODECS, body)
+
+
+def decode_as(form: type[Message], codecs: Mapping[int, Codec], body: bytes) -> Message:
+    """The same, of a message that is written so, with options that are read so."""
     found: dict[int, Any] = {}
     nodes: list[NodeInfo] = []
     try:
@@ -301,12 +308,12 @@ def decode(kind: int, body: bytes) -> Message:
                 nodes.append(CODECS[number].read(content))
                 if len(nodes) > LIST_NODES_MAX:
                     raise MalformedOption(f"more than {LIST_NODES_MAX} nodes")
-            elif number in CODECS:
-                found[number] = CODECS[number].read(content)
+            elif number in codecs:
+                found[number] = codecs[number].read(content)
     except MalformedOption as error:
-        raise MalformedMessage(f"{KINDS[kind].__name__}: {error}", found.get(O.MSG_SEQ_NUMBER)) from error
+        raise MalformedMessage(f"{form.__name__}: {error}", found.get(O.MSG_SEQ_NUMBER)) from error
     found[O.NODE_INFO] = tuple(nodes)
-    return KINDS[kind](**{name: found[number] for name, number in KINDS[kind].order if number in found})
+    return form(**{name: found[number] for name, number in form.order if number in found})
 
 
 def echo(body: bytes) -> bytes:

@@ -150,7 +150,7 @@ SUPPORTED_OPTIONS = tuple(Option)
 SUPPORTED_ALGORITHMS = tuple(DecisionAlgorithm)
 
 OWN_FIRST, OWN_LAST = 0xA700, 0xA7FF
-"""Numbers of messages and options that are ours. Reserved, not yet in use: the arbiter's memory of (term, index).
+"""Numbers of messages and options that are ours.
 
 They cannot collide. Corosync numbers both kinds from 0 upwards without a gap and has come to 17 and 23 in more than
 ten years, and it has no range for others. An option with an unknown number is skipped by every version of both
@@ -160,7 +160,49 @@ a stock client looks only for what it needs, and a stock peer never lists a numb
 near the range, both sides still know from those lists whom they speak with, and the numbers can be moved.
 """
 
-OPTION_MEMORY = OWN_FIRST
-"""In INIT and INIT_REPLY, listed among the supported options: this side can keep, or use, the arbiter's memory."""
-MESSAGE_MEMORY, MESSAGE_MEMORY_REPLY = OWN_FIRST, OWN_FIRST + 1
-"""A leader shows (term, index), or a candidate asks for a vote; the arbiter's durable answer."""
+
+class OwnMessage(IntEnum):
+    """Messages for the arbiter's memory: a client opens it, a candidate asks for its vote, a leader shows its log."""
+
+    MEMORY_OPEN = 0xA700
+    MEMORY_OPENED = 0xA701
+    MEMORY_ASK = 0xA702
+    MEMORY_ANSWER = 0xA703
+    MEMORY_SHOW = 0xA704
+    MEMORY_SHOWN = 0xA705
+
+
+class OwnOption(IntEnum):
+    """What a TLV of one of these messages is."""
+
+    FOUNDING = 0xA700
+    UID = 0xA701
+    TERM = 0xA702
+    INDEX = 0xA703
+    LAST_TERM = 0xA704
+    CANDIDATE = 0xA705
+    STAGE = 0xA706
+    GRANTED = 0xA707
+    ROUND = 0xA708
+    PROMISE = 0xA709
+    REFUSAL = 0xA70A
+
+
+class Stage(IntEnum):
+    """What a candidate asks for: whether it would get the vote, the vote, or the vote with its leader's consent."""
+
+    PRE_VOTE = 1
+    VOTE = 2
+    VOTE_BY_TRANSFER = 3
+
+
+class Refusal(IntEnum):
+    """Why the memory said no."""
+
+    NONE = 0
+    OLD_TERM = 1
+    OLD_LOG = 2
+    VOTED = 3
+    PROMISED = 4
+    NOT_OPEN = 5
+    FULL = 6

@@ -10,8 +10,10 @@ from enum import StrEnum
 import msgspec
 
 from qluster.qnet.client import Client, printable
+from qluster.qnet.memories import Key
+from qluster.qnet.memory import Kept
 from qluster.qnet.messages import Message, ServerError, encode
-from qluster.qnet.names import ErrorCode, MessageType, Vote
+from qluster.qnet.names import ErrorCode, MessageType, OwnMessage, Vote
 from qluster.qnet.settings import REFUSALS_TOLD_MAX, Settings
 
 NAME_TOLD_MAX = 64
@@ -57,7 +59,14 @@ class Happened(msgspec.Struct, frozen=True):
     facts: dict[str, str | int]
 
 
-Effect = Send | BeginTls | Close | Happened
+class Keep(msgspec.Struct, frozen=True):
+    """This must be durable before anything that follows is performed."""
+
+    key: Key
+    kept: Kept
+
+
+Effect = Send | BeginTls | Close | Happened | Keep
 
 
 class Output:
@@ -122,6 +131,10 @@ class Output:
         self.release(client)
         self._effects.append(BeginTls(client.connection, client.framer.rest()))
 
+    def keep(self, key: Key, kept: Kept) -> None:
+        """What a memory must not lose."""
+        self._effects.append(Keep(key, kept))
+
     def close(self, connection: int, reason: str) -> None:
         """A connection ends."""
         self._effects.append(Close(connection, reason))
@@ -136,4 +149,7 @@ class Output:
 
 def named(kind: int) -> str:
     """A type of message as a log line names it."""
-    return MessageType(kind).name if kind in tuple(MessageType) else f"type {kind}"
+    for names in (MessageType, OwnMessage):
+        if kind in tuple(names):
+            return names(kind).name
+    return f"type {kind}"

@@ -17,6 +17,9 @@ from qluster.qnet.names import (
     NodeListType,
     NodeState,
     Option,
+    OwnOption,
+    Refusal,
+    Stage,
     TieBreakerMode,
     TlsSupported,
     Vote,
@@ -207,3 +210,19 @@ CODECS: dict[int, Codec] = {
     Option.KEEP_ACTIVE_PARTITION_TIE_BREAKER: _FLAG,
 }
 assert set(CODECS) == set(Option), "every option has a way to be written"
+
+OWN_CODECS: dict[int, Codec] = {
+    OwnOption.FOUNDING: U64,
+    OwnOption.UID: U64,
+    OwnOption.TERM: U64,
+    OwnOption.INDEX: U64,
+    OwnOption.LAST_TERM: U64,
+    OwnOption.CANDIDATE: U64,
+    OwnOption.STAGE: _choice(Stage),
+    OwnOption.GRANTED: _FLAG,
+    OwnOption.ROUND: U64,
+    OwnOption.PROMISE: U32,
+    OwnOption.REFUSAL: _choice(Refusal),
+}
+assert set(OWN_CODECS) == set(OwnOption), "every option of ours has a way to be written"
+ALL_CODECS = CODECS | OWN_CODECS

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from qluster.qnet.framing import Frame, Framer, Skipped
+from qluster.qnet.messages import KINDS
 
 VECTORS = Path(__file__).parent / "vectors"
 ANY_SIZE = 2**20
@@ -31,8 +33,8 @@ def _bytes(text: str) -> bytes:
     return bytes.fromhex(first) + tail
 
 
-def frames(data: bytes) -> list[Frame | Skipped]:
+def frames(data: bytes, known: Collection[int] = KINDS) -> list[Frame | Skipped]:
     """The messages in these bytes."""
-    framer = Framer(ANY_SIZE)
+    framer = Framer(ANY_SIZE, known)
     framer.feed(data)
     return list(iter(framer.next, None))

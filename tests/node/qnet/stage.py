@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 
 from qluster.qnet.arbiter import Arbiter
+from qluster.qnet.memories import Key
+from qluster.qnet.memory import Kept
 from qluster.qnet.messages import Init, Message, NodeList, Preinit, SetOption, VoteInfo, VoteInfoReply, decode, encode
 from qluster.qnet.names import (
     SUPPORTED_MESSAGES,
@@ -14,7 +16,7 @@ from qluster.qnet.names import (
     NodeListType,
     Vote,
 )
-from qluster.qnet.output import BeginTls, Close, Happened, Send
+from qluster.qnet.output import BeginTls, Close, Happened, Keep, Send
 from qluster.qnet.settings import Settings
 from qluster.qnet.tlv import TieBreaker
 from qnet.recorded import frames
@@ -33,6 +35,9 @@ class Stage:
         self.closed: dict[str, str] = {}
         self.tls: dict[str, bytes] = {}
         self.happened: list[Happened] = []
+        self.kept: list[tuple[Key, Kept]] = []
+        self.order: list[str] = []
+        """What was sent and what was kept, one after the other."""
         self.seq: defaultdict[str, int] = defaultdict(int)
 
     # what happens
@@ -87,6 +92,10 @@ class Stage:
             match effect:
                 case Send(connection, data):
                     self.bytes[self.names[connection]].append(data)
+                    self.order.append("send")
+                case Keep(key, kept):
+                    self.kept.append((key, kept))
+                    self.order.append("keep")
                 case BeginTls(connection, rest):
                     self.tls[self.names[connection]] = rest
                 case Close(connection, reason):

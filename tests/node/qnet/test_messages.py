@@ -88,7 +88,7 @@ def test_order_of_options_does_not_matter_and_unknown_ones_are_skipped(message: 
     parts = [option(kind, value) for kind, value in options(body_of(message))]
     lists = [part for part in parts if part[:2] == b"\x00\x11"]
     others = [part for part in parts if part not in lists]
-    others += [option(200, b"abc"), option(0xFFFF, b""), option(names.OPTION_MEMORY, b"later")]
+    others += [option(200, b"abc"), option(0xFFFF, b""), option(names.OwnOption.TERM, b"ours")]
     random.shuffle(others)
     assert decode(message.type, b"".join(others + lists)) == message
 
@@ -198,5 +198,5 @@ def test_own_numbers_are_far_from_those_of_corosync() -> None:
     taken = {*MessageType, *Option}
     own = range(names.OWN_FIRST, names.OWN_LAST + 1)
     assert max(taken) < 100 < min(own)
-    assert {names.OPTION_MEMORY, names.MESSAGE_MEMORY, names.MESSAGE_MEMORY_REPLY} <= set(own)
+    assert {*names.OwnMessage, *names.OwnOption} <= set(own)
     assert max(own) < 2**16

@@ -1,0 +1,118 @@
+"""The messages for the arbiter's memory, and the bytes of each.
+
+Must not know what the memory does with them. They are written as the protocol's own are, and sent only to a peer that
+listed them (``names.py`` says why that harms nobody).
+"""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from qluster.qnet.messages import KINDS, Message, decode, decode_as
+from qluster.qnet.names import Option, OwnMessage, OwnOption, Refusal, Stage
+from qluster.qnet.tlv import ALL_CODECS
+
+SEQ = ("seq", Option.MSG_SEQ_NUMBER)
+FOUNDING = ("founding", OwnOption.FOUNDING)
+TERM = ("term", OwnOption.TERM)
+REFUSAL = ("refusal", OwnOption.REFUSAL)
+
+
+class MemoryOpen(Message, frozen=True, kw_only=True):
+    """From here on this client speaks of the consensus that was founded so."""
+
+    type = OwnMessage.MEMORY_OPEN
+    order = (SEQ, FOUNDING)
+    founding: int | None = None
+
+
+class MemoryOpened(Message, frozen=True, kw_only=True):
+    """Which memory this is, and what is in it; with a refusal it is not open."""
+
+    type = OwnMessage.MEMORY_OPENED
+    order = (
+        SEQ, ("uid", OwnOption.UID), TERM, ("last_term", OwnOption.LAST_TERM), ("index", OwnOption.INDEX), REFUSAL,
+    )  # fmt: skip
+    uid: int | None = None
+    """Drawn when the memory was made: one that lost what it knew has another."""
+    term: int | None = None
+    last_term: int | None = None
+    index: int | None = None
+    refusal: Refusal | None = None
+
+
+class MemoryAsk(Message, frozen=True, kw_only=True):
+    """A candidate of ``term``, whose log ends with (``last_term``, ``index``), asks for the vote."""
+
+    type = OwnMessage.MEMORY_ASK
+    order = (
+        SEQ, ("stage", OwnOption.STAGE), TERM, ("candidate", OwnOption.CANDIDATE),
+        ("last_term", OwnOption.LAST_TERM), ("index", OwnOption.INDEX),
+    )  # fmt: skip
+    stage: Stage | None = None
+    term: int | None = None
+    candidate: int | None = None
+    last_term: int | None = None
+    index: int | None = None
+
+
+class MemoryAnswer(Message, frozen=True, kw_only=True):
+    """Whether it gets it. ``term``: the newest that the memory has seen; ``asked``, ``stage``: what this answers."""
+
+    type = OwnMessage.MEMORY_ANSWER
+    order = (
+        SEQ, ("stage", OwnOption.STAGE), TERM, ("asked", OwnOption.LAST_TERM), ("granted", OwnOption.GRANTED), REFUSAL,
+    )  # fmt: skip
+    stage: Stage | None = None
+    term: int | None = None
+    asked: int | None = None
+    granted: bool | None = None
+    refusal: Refusal | None = None
+
+
+class MemoryShow(Message, frozen=True, kw_only=True):
+    """The leader of ``term`` has its log up to ``index``, an entry of that term; 0: it shows itself only.
+
+    It asks that nobody else be voted for during ``promise`` milliseconds.
+    """
+
+    type = OwnMessage.MEMORY_SHOW
+    order = (
+        SEQ, TERM, ("leader", OwnOption.CANDIDATE), ("index", OwnOption.INDEX), ("round", OwnOption.ROUND),
+        ("promise", OwnOption.PROMISE),
+    )  # fmt: skip
+    term: int | None = None
+    leader: int | None = None
+    index: int | None = None
+    round: int | None = None
+    promise: int | None = None
+
+
+class MemoryShown(Message, frozen=True, kw_only=True):
+    """It is kept: the memory has (``term``, ``index``) durably, and the promise of ``round`` is given."""
+
+    type = OwnMessage.MEMORY_SHOWN
+    order = (SEQ, TERM, ("index", OwnOption.INDEX), ("round", OwnOption.ROUND), REFUSAL)
+    term: int | None = None
+    index: int | None = None
+    round: int | None = None
+    refusal: Refusal | None = None
+
+
+OWN_KINDS: dict[int, type[Message]] = {
+    kind.type: kind for kind in (MemoryOpen, MemoryOpened, MemoryAsk, MemoryAnswer, MemoryShow, MemoryShown)
+}
+assert set(OWN_KINDS) == set(OwnMessage), "every type of message of ours has its kind"
+
+
+def decode_any(kind: int, body: bytes) -> Message:
+    """A message of the protocol or one of ours. Raises :class:`MalformedMessage`."""
+    if kind not in OWN_KINDS:
+        return decode(kind, body)
+    return decode_as(OWN_KINDS[kind], ALL_CODECS, body)
+
+
+def parts_lacking(message: Message) -> list[str]:
+    """The parts that one of ours lacks; it needs all."""
+    return [name for name, _ in message.order if getattr(message, name) is None]
+
+
+assert not set(OWN_KINDS) & set(KINDS)
