@@ -56,6 +56,17 @@ class Scene:
             if not self.cluster.runs(number):
                 self.cluster.start(number)
 
+    @property
+    def covered(self) -> bool:
+        """Whether the primary's directory may be lost without a trace: others are known to have what it acknowledged.
+
+        Right after other faults it may have acknowledged alone; then the cluster rightly waits for just this directory.
+        """
+        if self.cluster.mode == "off":
+            return True
+        guarantee = (self.cluster.status(self.primary).get("cluster") or {}).get("guarantee")
+        return bool(guarantee and guarantee["settled"] and guarantee["needed"])
+
     def state(self, number: int) -> str:
         """What a daemon does with its database just now."""
         found = self.cluster.status(number)
@@ -262,10 +273,12 @@ def archive_down(scene: Scene) -> Undo:
 
 def data_lost(scene: Scene) -> Undo:
     """The primary's host dies and comes back with an empty data directory."""
+    covered = scene.covered
     scene.cluster.kill_host(scene.primary)
 
     def undo() -> None:
-        shutil.rmtree(scene.cluster.data(scene.primary))
+        if covered:
+            shutil.rmtree(scene.cluster.data(scene.primary))
         scene.restart(scene.primary)
 
     return undo
@@ -347,8 +360,9 @@ def return_struck(scene: Scene) -> Undo:
 
 def source_struck(scene: Scene) -> Undo:
     """The primary is lost and comes back; while it rewinds or copies, the one that it copies from is killed."""
+    loses = scene.random.random() < 0.5 and scene.covered
     scene.cluster.kill_host(scene.primary)
-    if scene.random.random() < 0.5:
+    if loses:
         shutil.rmtree(scene.cluster.data(scene.primary), ignore_errors=True)
     scene.wait_for(lambda: scene.cluster.primary() not in (None, scene.primary), 8.0)
     scene.restart(scene.primary)
