@@ -10,7 +10,20 @@ from .keys import PROGRAMS
 from .kinds import duration_text
 from .parse import parse
 from .shared import changeable, differences, digest, needs_restart, shared, shared_digest, with_changes
-from .structure import Address, Api, Backup, Cluster, Config, Database, Pool, Synchronous, Udp, UdpSocket
+from .structure import (
+    Address,
+    Api,
+    Backup,
+    Cluster,
+    Config,
+    Database,
+    Device,
+    Heuristics,
+    Pool,
+    Synchronous,
+    Udp,
+    UdpSocket,
+)
 
 __all__ = [
     "PROGRAMS",
@@ -21,7 +34,9 @@ __all__ = [
     "Config",
     "ConfigErrors",
     "Database",
+    "Device",
     "Fault",
+    "Heuristics",
     "Pool",
     "Synchronous",
     "Udp",

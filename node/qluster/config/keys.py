@@ -43,8 +43,8 @@ class Key:
 PROGRAMS = ("initdb", "pg_ctl", "postgres", "pg_basebackup", "pg_rewind", "pg_controldata")
 """The database programs that the daemon starts; another build may have them under other names."""
 
-SECTIONS = ("udp", "udp.socket", "cluster", "api", "database", "backup", "pool")
-OPTIONAL_SECTIONS = ("database", "backup", "pool")
+SECTIONS = ("udp", "udp.socket", "cluster", "api", "database", "backup", "pool", "device", "device.heuristics")
+OPTIONAL_SECTIONS = ("database", "backup", "pool", "device", "device.heuristics")
 
 BUFFER_SIZE_MIN = 16 * 1024
 """A datagram of 1.5 kB is charged with 2.3 kB; fewer than seven of them make no useful buffer."""
@@ -251,6 +251,12 @@ _DATABASE = (
         "not verified.", optional=True),
 )
 
+ALGORITHMS = ("ffsplit", "lms", "2nodelms", "test")
+TLS_MODES = ("off", "on", "required")
+HEURISTICS_MODES = ("off", "sync", "on")
+COMMANDS_MAX = 32
+"""Commands of the heuristics, as corosync has it."""
+
 BACKUP_TOOLS = ("plain", "pgbackrest")
 _STANZA = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
 _STANZA_RULE = "letters, digits, dots, dashes and underscores"
@@ -325,5 +331,55 @@ _POOL = (
         "Whether clients read from the primary while no replica keeps up; else they wait."),
 )
 
-KEYS: tuple[Key, ...] = _NODE + _UDP + _CLUSTER + _API + _DATABASE + _BACKUP + _POOL
+_DEVICE = (
+    Key("device.model", Choice(("net",)), "net",
+        "What the device is: an arbiter that is asked over the network, by corosync's protocol."),
+    Key("device.host", Host(), None, "Address of the arbiter: QLUSTER's own or a corosync-qnetd."),
+    Key("device.port", Whole(1, 65535), "5403", "Port of the arbiter."),
+    Key("device.algorithm", Choice(ALGORITHMS), "ffsplit",
+        "How the arbiter decides, the same on all nodes: `ffsplit` gives its vote to one half and refuses the other "
+        "first, `lms` to the last that are left, `2nodelms` the same for two nodes, `test` to everybody. What `test` "
+        "says never counts."),
+    Key("device.tie-breaker",
+        Text("tie-breaker", r"lowest|highest|[1-9][0-9]{0,9}", "lowest, highest or the number of a node"), "lowest",
+        "Which node's half wins when halves are equal, the same on all nodes."),
+    Key("device.keep-active-partition-tie-breaker", Flag(), "true",
+        "Whether in a tie the half that has the vote keeps it."),
+    Key("device.tls", Choice(TLS_MODES), "on",
+        "Whether the connection is encrypted: never, when the arbiter can, or always. Only `required` protects."),
+    Key("device.ca-file", Path(), f"{_ETC}/device-ca.crt",
+        "Certificate of the authority (PEM) that issued the arbiter's certificate, which is for the name "
+        "`Qnetd Server`."),
+    Key("device.certificate-file", Path(), None,
+        "Certificate to show to the arbiter (PEM), issued for the cluster's name. Not given: none is shown.",
+        optional=True),
+    Key("device.key-file", Path(), None, "Private key of that certificate (PEM).", optional=True),
+    Key("device.timeout", Duration("1250ms", "1h"), "10s",
+        "How long the device's word holds: it is repeated after half of it, and the arbiter is asked for a sign of "
+        "life after 0.8 of it, at least each second and at most each two minutes."),
+    Key("device.sync-timeout", Duration("1500ms", "1h"), "30s",
+        "How long a change of the membership waits for the arbiter's word."),
+    Key("device.connect-timeout", Duration("1s", "2m"), None,
+        "For connecting, TLS and the arbiter's greeting together; not given: 0.8 of `timeout`.", optional=True),
+    Key("device.watchdog-timeout", Duration("1s", "24h"), None,
+        "After how long without quorum a watchdog resets this host, where one does, such as that of SBD. It is only "
+        "compared with `sync-timeout`. The watchdog of the service looks at nothing but whether the daemon runs, and "
+        "is not meant.", optional=True),
+    Key("device.heuristics.mode", Choice(HEURISTICS_MODES), "off",
+        "When this node's own checks run: never; with each new membership and connection (`sync`); and besides at an "
+        "interval (`on`). In a tie the arbiter prefers who passes."),
+    Key("device.heuristics.timeout", Duration("1s", "2m"), None,
+        "For the checks at the start, after connecting and at the interval; not given: half of `device.timeout`.",
+        optional=True),
+    Key("device.heuristics.sync-timeout", Duration("1s", "2m"), None,
+        "For the checks while a membership changes; not given: half of `device.sync-timeout`.", optional=True),
+    Key("device.heuristics.interval", Duration("1s", "1h"), None,
+        "Pause between two checks with `mode: on`; not given: three times `device.timeout`.", optional=True),
+    Key("device.heuristics.exec",
+        Table("section: name → command line", r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}", "a name for the command",
+              r"[^\x00-\x1f\x7f]{1,1024}", "one line of text", count_max=COMMANDS_MAX), "",
+        "The checks: command lines, without a shell. They run at the same time, and all must end with code 0."),
+)
+
+KEYS: tuple[Key, ...] = _NODE + _UDP + _CLUSTER + _API + _DATABASE + _BACKUP + _POOL + _DEVICE
 BY_PATH: dict[str, Key] = {key.path: key for key in KEYS}

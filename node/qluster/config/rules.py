@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from ipaddress import ip_address
 
+from . import device
 from .addresses import place_text
 from .document import Fault
 from .keys import CLONE_RATE_MIN, SLOT_PREFIX
@@ -237,7 +238,7 @@ def _standby(config: Config) -> Iterator[Fault]:
 
 RULES: tuple[Rule, ...] = (
     _timers, _copies, _wire, _addresses, _ports, _directories, _roles, _pool, _backups,
-    _backup_tool, _replicas, _standby,
+    _backup_tool, _replicas, _standby, *device.RULES,
 )
 
 

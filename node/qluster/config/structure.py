@@ -180,6 +180,41 @@ class Pool(Struct, rename="kebab", frozen=True, kw_only=True, forbid_unknown_fie
     read_only_fallback: bool = True
 
 
+class Heuristics(Struct, rename="kebab", frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Commands by which a node judges itself for the arbiter."""
+
+    mode: Literal["off", "sync", "on"]
+    timeout: float | None
+    """None: what follows from the device's own times; the same for the two after it."""
+    sync_timeout: float | None
+    interval: float | None
+    exec: dict[str, str]
+    """Name → command line."""
+
+
+class Device(Struct, rename="kebab", frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The arbiter that this node asks."""
+
+    model: Literal["net"]
+    host: str
+    port: int
+    algorithm: Literal["ffsplit", "lms", "2nodelms", "test"]
+    tie_breaker: str
+    """`lowest`, `highest`, or the number of a node."""
+    keep_active_partition_tie_breaker: bool
+    tls: Literal["off", "on", "required"]
+    ca_file: str
+    certificate_file: str | None
+    key_file: str | None
+    timeout: float
+    sync_timeout: float
+    connect_timeout: float | None
+    """None: one heartbeat."""
+    watchdog_timeout: float | None
+    """None: nothing resets this host for want of quorum."""
+    heuristics: Heuristics | None = None
+
+
 class Config(Struct, rename="kebab", frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A whole configuration, checked."""
 
@@ -195,3 +230,4 @@ class Config(Struct, rename="kebab", frozen=True, kw_only=True, forbid_unknown_f
     database: Database | None = None
     pool: Pool | None = None
     backup: Backup | None = None
+    device: Device | None = None

@@ -400,7 +400,8 @@ def test_any_value_of_any_key_ends_in_faults_or_a_configuration(path: str, value
 
 
 def test_every_key_is_in_the_structure() -> None:
-    found = parse(SMALLEST + "database: {bin-dir: /usr/bin}\nbackup: {}\npool: {}\n", "test")
+    found = parse(SMALLEST + "database: {bin-dir: /usr/bin}\nbackup: {}\npool: {}\n"
+                  "device: {host: 192.0.2.99, heuristics: {}}\n", "test")
     for path in BY_PATH:
         place: object = found
         for word in path.split("."):
