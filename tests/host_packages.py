@@ -21,6 +21,10 @@ PROGRAMS = {
     "ip": "iproute2",
     "ssh": "openssh-client",
     "fusermount3": "fuse3",
+    "corosync": "corosync",
+    "corosync-qdevice": "corosync-qdevice",
+    "corosync-qnetd": "corosync-qnetd",
+    "certutil": "libnss3-tools",
 }
 """Program → package of Debian and its descendants."""
 WHERE = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin:/usr/local/sbin"

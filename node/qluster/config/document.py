@@ -78,7 +78,7 @@ class Mapping:
 Value = Scalar | Sequence | Mapping
 
 
-def read_document(text: str, name: str) -> tuple[Mapping, list[Fault]]:
+def read_document(text: str, name: str, page: str = "docs/reference/config.md") -> tuple[Mapping, list[Fault]]:
     """The tree of a text, and the faults of its form (duplicate keys, odd keys).
 
     Raises ConfigErrors where no tree can be made at all.
@@ -98,7 +98,7 @@ def read_document(text: str, name: str) -> tuple[Mapping, list[Fault]]:
         message = "is nested far too deeply. A configuration has at most three levels."
         raise ConfigErrors(name, [Fault("", message)]) from None
     if root is None:
-        raise ConfigErrors(name, [Fault("", "is empty. docs/reference/config.md has an example.")])
+        raise ConfigErrors(name, [Fault("", f"is empty. {page} has an example.")])
     if not isinstance(root, yaml.MappingNode):
         raise ConfigErrors(name, [Fault("", "is no list of `key: value` lines.", root.start_mark.line + 1)])
     reader = _Reader()

@@ -159,6 +159,31 @@ class Whole:
         return str(value)
 
 
+@dataclass(frozen=True, slots=True)
+class Decimal:
+    """A number with at most three digits after its point, within limits."""
+
+    least: int
+    most: int
+
+    @property
+    def label(self) -> str:
+        return f"number, {self.least} to {self.most}"
+
+    def read(self, value: Value) -> float:
+        text = scalar_text(value, "a number")
+        if not re.fullmatch(r"(0|[1-9][0-9]{0,8})(\.[0-9]{1,3})?", text):
+            raise ValueError(f'"{shown(text)}" is no number here. Write digits, and at most three after a point, '
+                             f"such as 1.5.")
+        if not self.least <= Fraction(text) <= self.most:
+            raise ValueError(f"{text} is out of range. Use {self.least} to {self.most}.")
+        return float(text)
+
+    def text(self, value: object) -> str:
+        assert isinstance(value, float | int), value
+        return f"{value:.3f}".rstrip("0").rstrip(".")
+
+
 DURATION_UNITS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000}
 _DURATION_PART = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,12})?)(ms|s|m|h)")
 

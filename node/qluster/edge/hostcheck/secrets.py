@@ -5,38 +5,15 @@ It must never put a secret into a sentence.
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-import os
-import stat
 from collections.abc import Iterator
 
 from qluster.config import Config
 from qluster.transport.seal import KeyFault, parse_keys
 
-SECRET_SIZE_MAX = 64 * 1024
-"""No key, token or password is larger; it is another file given by mistake."""
+from ..pem import read_private
+
 TOKEN_LENGTH_MIN = 16
 """Shorter tokens can be guessed over the network."""
-
-
-def read_private(key: str, path: str) -> tuple[bytes | None, list[str]]:
-    """The content of a file that only its owner and group may read, and what is wrong with it."""
-    try:
-        with open(path, "rb") as file:
-            status = os.fstat(file.fileno())
-            content = file.read(SECRET_SIZE_MAX + 1)
-    except FileNotFoundError:
-        return None, [f"{key}: {path} does not exist. Put it there; the playbook deploy.yml does."]
-    except OSError as error:
-        return None, [f"{key}: {path} cannot be read ({error.strerror}). Let the user of the service read it."]
-    wrong = []
-    if stat.S_IMODE(status.st_mode) & 0o007:
-        wrong.append(f"{key}: {path} is open to every user of this host (mode {stat.S_IMODE(status.st_mode):04o}). "
-                     f"Close it: chmod o-rwx {path}")
-    if len(content) > SECRET_SIZE_MAX:
-        return None, [*wrong, f"{key}: {path} has more than {SECRET_SIZE_MAX} bytes. Is it the right file?"]
-    if not content.strip():
-        return None, [*wrong, f"{key}: {path} is empty. Make it anew; the playbook deploy.yml does."]
-    return content, wrong
 
 
 def findings(config: Config) -> Iterator[str]:
