@@ -1,0 +1,80 @@
+"""Real corosync with corosync-qdevice under our arbiter, with TLS required: what happens to nodes and arbiter.
+
+The certificates are those of corosync's own tools, and what it shows is held against what ours show.
+"""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from edge.corosync_world import ARBITER, NODES, Corosync, lacking
+from edge.qnetd_world import Running
+
+pytestmark = [
+    pytest.mark.skipif(lacking() != "", reason=lacking()),
+    # corosync's own tool writes PKCS#12 in BER.
+    pytest.mark.filterwarnings("ignore:PKCS#12 bundle could not be parsed as DER"),
+]
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Corosync:
+    made = Corosync(Path(tmp_path_factory.mktemp("certificates")), "ffsplit")
+    try:
+        made.make_certificates()
+    finally:
+        made.close()
+    return made
+
+
+@pytest.fixture
+def cluster(certificates: Corosync, tmp_path: Path, algorithm: str) -> Iterator[Corosync]:
+    made = Corosync(tmp_path, algorithm)
+    try:
+        made.take_certificates(certificates)
+        yield made
+    finally:
+        made.close()
+
+
+def shown_votes(arbiter: Running) -> dict[int, str]:
+    [cluster] = arbiter.json()["clusters"]
+    return {node["node"]: node["vote_yes_no"] for node in cluster["nodes"]}
+
+
+@pytest.mark.parametrize("algorithm", ["ffsplit", "lms"])
+def test_real_cluster_survives_what_an_arbiter_is_for(cluster: Corosync, algorithm: str) -> None:
+    arbiter = cluster.start_arbiter()
+    for node in NODES:
+        cluster.start_node(node)
+    cluster.until(cluster.together, "both have the vote of the device")
+    assert "Total votes:      3" in cluster.quorum(1) and "Flags:            Quorate Qdevice" in cluster.quorum(1)
+    [shown] = arbiter.json()["clusters"]
+    assert (shown["name"], shown["algorithm"]) == ("qlab", algorithm)
+    assert all(node["certificate_verified"] and node["members"] == [1, 2] for node in shown["nodes"])
+    for words in (["-s"], ["-sv"], ["-l"], ["-lv"]):
+        theirs = cluster.say(ARBITER, "corosync-qnetd-tool", "-p", str(arbiter.socket), *words)
+        assert arbiter.tool(*words).stdout == theirs and "Error" not in theirs
+
+    cluster.part()
+    cluster.until(lambda: not cluster.quorate(2), "node 2 loses quorum when the cluster is divided")
+    cluster.until(lambda: cluster.has_device_vote(1), "node 1 has the vote: it is the tie-breaker")
+    assert shown_votes(arbiter) == {1: "ack", 2: "nack"}
+    cluster.heal()
+    cluster.until(cluster.together, "both have it again when they are together")
+
+    cluster.kill(1, "corosync", "corosync-qdevice")
+    cluster.until(
+        lambda: cluster.has_device_vote(2) and "Nodes:            1" in cluster.quorum(2), "node 2 lives on alone"
+    )
+    cluster.start_node(1)
+    cluster.until(cluster.together, "node 1 is back")
+
+    cluster.kill_arbiter()
+    cluster.until(lambda: not any(cluster.has_device_vote(node) for node in NODES), "the device's vote is gone")
+    assert all(cluster.quorate(node) for node in NODES)
+    arbiter = cluster.start_arbiter()
+    cluster.until(cluster.together, "the arbiter is back")
+    assert shown_votes(arbiter) == {1: "ack", 2: "ack"}
