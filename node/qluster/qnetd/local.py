@@ -32,7 +32,7 @@ class SocketUnusable(Exception):
 
 def answer(arbiter: Arbiter, address: str, line: str) -> str:
     """What one line is answered."""
-    words = [_unquoted(word) for word in _WORD.findall(line)]
+    words = [_unquoted(word) for word in _WORD.findall(line.strip())]
     command, options = (words[0].lower() if words else ""), words[1:]
     cluster = options[options.index("cluster") + 1] if "cluster" in options[:-1] else ""
     verbose = "verbose" in options

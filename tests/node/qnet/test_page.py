@@ -21,6 +21,7 @@ def test_every_difference_is_held_by_a_test_that_exists() -> None:
 
 
 def test_every_file_is_listed() -> None:
-    table = PAGE.split("## Who decides what")[1].split("## ")[0]
-    files = {path.name for path in (ROOT / "node/qluster/qnet").glob("*.py")} - {"__init__.py"}
-    assert set(re.findall(r"`(\w+\.py)`", table)) == files
+    protocol, daemon = PAGE.split("## Who decides what")[1].split("## ")[0].split("\nThe daemon around it")
+    for text, folder in ((protocol, "qnet"), (daemon, "qnetd")):
+        files = {path.name for path in (ROOT / "node/qluster" / folder).glob("*.py")} - {"__init__.py", "__main__.py"}
+        assert set(re.findall(r"`(\w+\.py)`", text)) == files
