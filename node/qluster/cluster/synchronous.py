@@ -39,7 +39,8 @@ def shortfall(
     ``begun``: timeline → the reign that began it, and the position where.
     """
     guarantees = _standing(guarantees, answers, reigns)
-    guarantees = [one for one in guarantees if one.reign >= _stands_in(reach, begun or {})]
+    since = _stands_in(reach, begun or {}, reigns)
+    guarantees = [one for one in guarantees if one.reign >= since]
     if not guarantees:
         return ""
     # By what it served a directory is known, also when its node has lost its state and has another number now.
@@ -64,14 +65,22 @@ def _lacks(answer: PositionReply, reach: tuple[int, int] | None) -> bool:
     return answer.owed is not None and reach is not None and reach < answer.owed
 
 
-def _stands_in(reach: tuple[int, int] | None, begun: Mapping[int, tuple[int, int]]) -> int:
-    """The reign in whose own WAL the best of them is; 0: not known.
+def _stands_in(
+    reach: tuple[int, int] | None, begun: Mapping[int, tuple[int, int]], reigns: Mapping[int, int]
+) -> int:
+    """The first of the row of one node's reigns in whose own WAL the best of them is; 0: not known.
 
     Who became its primary had all that was acknowledged before, and it is all in front of that place. Else a cluster
-    would wait for the primaries of reigns that are long over, while their rows are with everybody who answers.
+    would wait for the primaries of reigns that are long over, while their rows are with everybody who answers. A
+    guarantee goes on through a row of reigns of its primary, so nothing of the row itself is proven.
     """
-    number, position = begun.get(reach[0], (0, 0)) if reach is not None else (0, 0)
-    return number if reach is not None and reach[1] >= position else 0
+    if reach is None or reach[0] not in begun:
+        return 0
+    number, position = begun[reach[0]]
+    while reigns.get(number - 1) == reigns[number]:
+        number -= 1
+    known = number == 1 or number - 1 in reigns
+    return number if known and reach[1] >= position else 0
 
 
 def _standing(

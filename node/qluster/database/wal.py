@@ -73,6 +73,11 @@ def history_of(text: str) -> tuple[Fork, ...]:
     return tuple(forks)
 
 
+def timeline_at(position: int, timeline: int, history: tuple[Fork, ...]) -> int:
+    """Which of the timelines that lead to this one has this position: whoever follows has a file before its content."""
+    return next((fork.timeline for fork in history if position < fork.position), timeline)
+
+
 def history_name(timeline: int) -> str:
     """The file that tells how a timeline came about (the first one has none)."""
     return f"{timeline:08X}.history"

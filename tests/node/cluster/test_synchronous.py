@@ -123,6 +123,15 @@ def test_who_stands_in_the_wal_of_a_reign_has_all_that_was_acknowledged_before_i
     assert shortfall(guarantees, answers(2, 5), reigns, reach, begun), "what was acknowledged in it still counts"
 
 
+def test_guarantee_of_a_row_of_reigns_holds_in_each_of_them() -> None:
+    """Its primary died before it served, came back, was promoted in its next reign, and acknowledged in that."""
+    guarantees = (Guarantee(1, 1, (2, 3), 1), Guarantee(2, 2, (1, 3), 1))
+    begun, reach = {1: (1, 0), 3: (3, 500)}, (3, 600)
+    assert shortfall(guarantees, answers(1), {1: 1, 2: 2, 3: 2}, reach, begun), "node 3 may have confirmed more"
+    assert not shortfall(guarantees, answers(1, 3), {1: 1, 2: 2, 3: 2}, reach, begun)
+    assert shortfall(guarantees, answers(1, 3), {3: 2}, reach, begun), "where its row began is forgotten"
+
+
 VOID = (Guarantee(1, 1, (2, 3), 1), Guarantee(3, 2, (1, 3), 1))
 """Node 2 was chosen for reign 3."""
 

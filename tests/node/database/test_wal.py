@@ -14,6 +14,7 @@ from qluster.database.wal import (
     position_of,
     position_text,
     segment_start,
+    timeline_at,
 )
 
 MEBI = 1024 * 1024
@@ -153,3 +154,11 @@ def test_standby_that_is_behind_will_have_what_is_here() -> None:
     older = HISTORY[-1]
     assert compare(older.timeline, older.position + 1, behind) == "diverged", "its own way parted before"
     assert compare(5, 400, behind) == "outrun"
+
+
+@pytest.mark.parametrize(
+    ("position", "timeline"), [(0, 1), (99, 1), (100, 2), (149, 2), (150, 5), (2**40, 5)],
+)  # fmt: skip
+def test_position_belongs_to_one_of_the_timelines_that_lead_to_the_newest(position: int, timeline: int) -> None:
+    assert timeline_at(position, 5, (Fork(1, 100), Fork(2, 150))) == timeline
+    assert timeline_at(position, 1, ()) == 1

@@ -182,3 +182,14 @@ async def test_a_rewound_directory_whose_wal_has_a_gap_is_not_started(
 async def started_nevertheless(site: object) -> None:
     """In the place of what keeps it from starting."""
 
+
+
+async def test_file_of_a_timeline_that_begins_further_on_is_not_taken_for_its_content(world: World) -> None:
+    """A standby that followed a new primary crashed before it had received as far as that one had been promoted."""
+    _, second = await founded(world, 1)
+    wal = second.data / "pg_wal"
+    (wal / "00000002.history").write_text("1\t7/60\tno recovery target specified\n")
+    (wal / "000000020000000700000000").touch()
+    assert (await second.hand.read_facts()).timeline == 1
+    (wal / "00000002.history").write_text("1\t0/60\tno recovery target specified\n")
+    assert (await second.hand.read_facts()).timeline == 2

@@ -214,5 +214,5 @@ async def _own_end(site: Site) -> tuple[int, int]:
         state = await site.session.row(STATE)
         position, _ = position_in(state)
         if position is not None:
-            return timeline_in(state), position
+            return timeline_in(site, state), position
     return await own_end(site)

@@ -15,7 +15,7 @@ from qluster.database.facts import Facts, Receiver, Replica, Slot
 from qluster.database.orders import Terms
 from qluster.database.room import full, shortage
 from qluster.database.settings import upstream_of
-from qluster.database.wal import position_of
+from qluster.database.wal import history_name, history_of, position_of, timeline_at
 from qluster.edge.postgres.failure import PostgresFailed
 from qluster.edge.postgres.site import Site
 
@@ -280,7 +280,7 @@ class Look:
             system_id=state["system_id"],
             server="stopping" if site.server.stopping else "running",
             in_recovery=state["in_recovery"],
-            timeline=timeline_in(state),
+            timeline=timeline_in(site, state),
             position=position,
             replayed=_position(state["replayed"]),
             receiver=receiver,
@@ -382,11 +382,23 @@ def barred_in(state: Any) -> str:
     return f"its replay is delayed by recovery_min_apply_delay, {state['delay']}" if state["delay"] else ""
 
 
-def timeline_in(state: Any) -> int:
-    """The timeline of the newest WAL here."""
+def timeline_in(site: Site, state: Any) -> int:
+    """The timeline of the newest WAL here.
+
+    A standby begins a file of a new timeline at the segment's beginning, before the place where that timeline does: a
+    crash in between leaves one that has come less far than its newest file's name says.
+    """
     if not state["in_recovery"]:
         return int(state["own_timeline"], 16)
-    return max(int(state["control_timeline"]), int(state["wal_timeline"] or "0", 16))
+    newest = max(int(state["control_timeline"]), int(state["wal_timeline"] or "0", 16))
+    position = position_in(state)[0]
+    if position is None:
+        return newest
+    try:
+        text = (site.directory.path / "pg_wal" / history_name(newest)).read_text(encoding="utf-8", errors="replace")
+        return timeline_at(position, newest, history_of(text))
+    except (FileNotFoundError, ValueError):
+        return newest
 
 
 def _position(text: str | None) -> int | None:

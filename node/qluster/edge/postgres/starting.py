@@ -223,7 +223,7 @@ async def _opened(site: Site) -> Opened:
         raise PostgresFailed("the server is in recovery and not a primary")
     position, _ = position_in(state)
     assert position is not None
-    return Opened(timeline_in(state), position)
+    return Opened(timeline_in(site, state), position)
 
 
 async def checkpoint(site: Site) -> None:
