@@ -28,6 +28,7 @@ from qluster.consensus.journal import JournalDamaged
 from qluster.database.facts import Facts
 from qluster.database.orders import Look
 from qluster.edge import client, clock
+from qluster.edge.device import DeviceHand
 from qluster.edge.disk import Disk, DiskTrouble
 from qluster.edge.guard import Guard, GuardFailed
 from qluster.edge.multicast import Multicast, NetworkUnusable
@@ -39,6 +40,7 @@ from qluster.events import (
     Address,
     Answer,
     DatagramReceived,
+    DeviceHeard,
     FactsRead,
     FetchSnapshot,
     HoldPool,
@@ -126,9 +128,11 @@ class Daemon:
             config.ip, config.udp.socket, self._received, drained=lambda: self._turns.drained()
         )
         self._jobs = Jobs(self._do, self._job_ended)
+        self._device = DeviceHand(config.device, lambda what: self._turns.put(DeviceHeard(what)))
         self._turns = Turns(
-            Hands(self._limit, self._network.send, self._jobs.start, self._answer, self._saver.save, self._turned)
-        )
+            Hands(self._limit, self._network.send, self._jobs.start, self._answer, self._saver.save, self._turned,
+                  self._device.perform)
+        )  # fmt: skip
         self._rest = RestServer(config, self._serve, self._snapshot, self._judge)
         self._watchdog = Watchdog()
         self._postgres: Postgres | None = None
@@ -155,6 +159,7 @@ class Daemon:
                 loop.add_signal_handler(number, self._stop)
             loop.add_signal_handler(signal.SIGHUP, self._reload)
             stack.push_async_callback(self._jobs.end)
+            stack.push_async_callback(self._device.close)
             stack.callback(self._watchdog.close)
             self._watchdog.ready()
             # What is there by now stays: looking through it again and again would only cost pauses of 30 ms.
@@ -315,6 +320,7 @@ class Daemon:
             raise Trouble(leave.message)
         log.warning("begins-again reason=%s", leave.message)
         await self._jobs.end()
+        await self._device.close()
         await self._saver.drain()
         self._turns.forget()
         self._answer_waiting()

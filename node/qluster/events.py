@@ -211,6 +211,9 @@ class Effects:
 
     ``inf``: no limit, because the database here is no primary; ``-inf``: it may not go on at all.
     """
+    device: list[object] = field(default_factory=list)
+    """What the hands of the arbiter's client are to do, of ``qdevice.orders.Order``. Begun after all of the above: a
+    confirmation that leaves may let the arbiter acknowledge others."""
 
 
 # --- what happens ------------------------------------------------------------
@@ -267,6 +270,13 @@ class JobEnded:
 
 
 @dataclass(frozen=True, slots=True)
+class DeviceHeard:
+    """Something happened to the connection to the arbiter, or a check ended: one of ``qdevice.orders.Happening``."""
+
+    what: object
+
+
+@dataclass(frozen=True, slots=True)
 class StopRequested:
     """The service is asked to stop: hand over, say goodbye, stop the database."""
 
@@ -279,6 +289,7 @@ Event = (
     | DatagramReceived
     | FactsRead
     | JobEnded
+    | DeviceHeard
     | StopRequested
     | ClientRequest
 )

@@ -25,12 +25,14 @@ from qluster.consensus.members import Members
 from qluster.consensus.messages import encode
 from qluster.consensus.output import Output
 from qluster.consensus.qraft import QRaft
+from qluster.consulting import Consulting
 from qluster.database.facts import Facts
 from qluster.database.orders import StopFast, StopImmediate
 from qluster.entering import Entering
 from qluster.events import (
     Address,
     DatagramReceived,
+    DeviceHeard,
     Effects,
     Event,
     FactsRead,
@@ -120,6 +122,7 @@ class Node:
         self.governing = Governing(self)
         self.hosting = Hosting(self)
         self.configuring = Configuring(self)
+        self.consulting = Consulting(config.device, config.cluster.name, random)
         self.counters = {"messages_malformed": 0, "messages_foreign": 0, "elections": 0, "snapshots": 0}
         self.message = ""
         self.untaken = ""
@@ -198,6 +201,8 @@ class Node:
             case StopRequested():
                 self.stopping = True
                 self.governing.stop(now)
+            case DeviceHeard(what):
+                self.consulting.handle(what, now)  # type: ignore[arg-type]
             case TimePassed():
                 pass
             case _:
@@ -387,6 +392,7 @@ class Node:
             self._holding.order(effects.number, effects.save)
         effects.answer += self.requests.take(now)
         effects.send += self.link.due(now)
+        effects.device += self.consulting.take()
         self._asked = False
         self._qraft_at = self.qraft.wake_at if self.qraft else inf
         self._due_at = min(self._qraft_at, self.requests.wake_at, self._whole_at)
@@ -427,11 +433,12 @@ class Node:
             self._agree(self.qraft, now)
             self.entering.introduce(self.qraft, now)
             self._stood = self._standing(self.qraft, now)
+        self.consulting.step(self.me, self.settled.voters, now)
         self.hosting.step(now)
         self._stirred, self._whole_since = False, now
         self._whole_at = min(
             self.keeper.wake_at(now), self.hosting.pool_wake_at, self.reports.wake_at if self.qraft else inf,
-            self.governing.wake_at, self.entering.hello_at,
+            self.governing.wake_at, self.entering.hello_at, self.consulting.wake_at,
         )  # fmt: skip
 
     def _agree(self, qraft: QRaft, now: float) -> None:

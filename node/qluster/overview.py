@@ -125,6 +125,7 @@ def _own(node: Node, now: float) -> OwnStatus:
         stopping=node.stopping,
         message=_message(node),
         counters={**node.link.counters, **node.counters},
+        device=node.consulting.status(now),
     )
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from msgspec import Struct, field
 
+from qluster.consulted import DeviceStatus
+
 
 class SlotStatus(Struct, frozen=True, kw_only=True):
     """A replication slot of a database: for whom WAL is kept."""
@@ -282,6 +284,8 @@ class OwnStatus(Struct, frozen=True, kw_only=True):
     """Why it is not further along, "" when all is well."""
     counters: dict[str, int] = field(default_factory=dict)
     """Datagrams sent, received, dropped by reason; NACKs; snapshots; elections."""
+    device: DeviceStatus | None = None
+    """The arbiter that this node asks; None: none is configured."""
 
 
 class ParameterStatus(Struct, frozen=True, kw_only=True):

@@ -46,6 +46,8 @@ class Hands:
     """True when it is durable already."""
     turned: Callable[[Node, float], None]
     """A turn is over."""
+    device: Callable[[Sequence[object]], None] = lambda _: None
+    """Of the arbiter's client; where none is configured nothing is ever to be done."""
 
 
 class Turns:
@@ -148,6 +150,8 @@ class Turns:
                 hands.start(job)
             for answer in effects.answer:
                 hands.answer(answer)
+            if effects.device:
+                hands.device(effects.device)
             if effects.leave is not None:
                 self._leave(effects.leave)
                 return inf

@@ -57,6 +57,10 @@ def _own(status: Status) -> Iterator[Metric]:
     yield from _gauge("uptime_seconds", "Seconds since the daemon started.", views.duration(own.uptime))
     yield from _gauge("may_write", "1 on the node that a client may write to.", own.may_write)
     yield from _gauge("lease_left_seconds", "Seconds the lease still holds.", views.duration(own.lease_left))
+    if own.device is not None:
+        yield from _gauge("arbiter_connected", "1 while the arbiter knows this node.", own.device.connected)
+        given = own.device.answer == "ack"
+        yield from _gauge("arbiter_vote", "1 while the arbiter gives its vote to this node's membership.", given)
     role = GaugeMetricFamily("qluster_consensus_role", "1 for the role this node has.", labels=["role"])
     for name in ROLES:
         role.add_metric([name], own.consensus_role == name)

@@ -188,7 +188,12 @@ def _extended(shape: type[Shape], plain: msgspec.Struct, **more: object) -> Shap
 
 
 def _own(own: OwnStatus) -> OwnStatus:
-    return msgspec.structs.replace(own, uptime=duration(own.uptime), lease_left=duration(own.lease_left))
+    device = own.device
+    if device is not None:
+        device = msgspec.structs.replace(device, vote_ago=duration(device.vote_ago))
+    return msgspec.structs.replace(
+        own, uptime=duration(own.uptime), lease_left=duration(own.lease_left), device=device
+    )
 
 
 def _node(status: Status, node: NodeStatus) -> NodeAnswer:

@@ -17,6 +17,7 @@ from qluster.cli.asking import refusal
 from qluster.cli.exits import EXIT_DONE, EXIT_LEADERLESS, EXIT_TROUBLE
 from qluster.config import Config
 from qluster.config.addresses import place_text
+from qluster.consulted import DeviceStatus
 from qluster.edge.client import ClientError, ask
 from qluster.status import GuaranteeStatus, PauseStatus, ReignStatus, RestartStatus, StandbyStatus
 
@@ -93,6 +94,15 @@ def _summary(whole: Whole) -> Iterator[tuple[str, str]]:
     lease = f", lease {own.lease_left:.2f} s" if own.lease_left is not None else ""
     stopping = ", stopping" if own.stopping else ""
     yield "here", f"{name}, {own.consensus_role}{lease}, version {own.version}, up {span_text(own.uptime)}{stopping}"
+    if own.device is not None:
+        yield "arbiter", _device(own.device)
+
+
+def _device(device: DeviceStatus) -> str:
+    """What the arbiter says, in words."""
+    said = f", says {device.answer} to the membership {device.ring}" if device.answer is not None else ""
+    state = "connected" if device.connected else device.state
+    return f"{device.algorithm} at {place_text(device.host, device.port)}, {state}{said}"
 
 
 def _standby(standby: StandbyStatus) -> str:
@@ -195,6 +205,8 @@ def _troubles(database: DatabaseAnswer | None) -> Iterator[str]:
 def _remarks(whole: Whole) -> Iterator[str]:
     if whole.own.message:
         yield f"here: {whole.own.message}"
+    if whole.own.device is not None and whole.own.device.reason:
+        yield f"arbiter: its vote does not count: {whole.own.device.reason}"
     if (restart := whole.cluster.database_restart) is not None and restart.state != "done":
         yield _restart_text(restart)
     yield from (

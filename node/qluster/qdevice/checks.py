@@ -28,9 +28,10 @@ class Reason(StrEnum):
 class Checks:
     """The heuristics of one node."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, first: int = 0) -> None:
         self._settings = settings
-        self._number = 0
+        self.number = first
+        """Of the last check."""
         self._running: tuple[Reason, int] | None = None
         self._ends_at = inf
         self._regular_at = inf
@@ -59,11 +60,11 @@ class Checks:
         if not self.enabled:
             return []
         orders = self.stop()
-        self._number += 1
+        self.number += 1
         limit = self._settings.sync_check_limit if reason is Reason.MEMBERSHIP else self._settings.check_limit
-        self._running, self._ends_at = (reason, self._number), now + limit + GRACE
+        self._running, self._ends_at = (reason, self.number), now + limit + GRACE
         self._plan(now)
-        return [*orders, Check(self._number, limit)]
+        return [*orders, Check(self.number, limit)]
 
     def stop(self) -> list[Check | StopCheck]:
         """Nobody waits for the one that runs."""

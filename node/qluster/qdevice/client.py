@@ -54,10 +54,11 @@ Nodes = tuple[NodeInfo, ...]
 class Client:
     """One node's side."""
 
-    def __init__(self, settings: Settings, random: Random) -> None:
+    def __init__(self, settings: Settings, random: Random, first: int = 0) -> None:
+        """``first``: numbers up to this one were those of a former client, of which something may still come."""
         self.settings = settings
         self.episode = Episode()
-        self.checks = Checks(settings)
+        self.checks = Checks(settings, first)
         self.voting = Voting(settings.algorithm, settings.poll_interval)
         self.conversation: Conversation | None = None
         self.fault: Fault | None = None
@@ -66,7 +67,7 @@ class Client:
         self._orders: list[Order] = []
         self._numbers = Numbers()
         self._backoff = Backoff(random, settings.heartbeat)
-        self._attempts = 0
+        self._attempts = first
         self._open_at = inf
         self._configured: Nodes = ()
         self._version: int | None = None
@@ -188,6 +189,16 @@ class Client:
         if said is None or said.vote is not Vote.ACK or not self._answered:
             return None
         return Held(said.ring, said.at)
+
+    @property
+    def known(self) -> bool:
+        """Whether the arbiter has answered a membership over the connection that stands."""
+        return self._answered
+
+    @property
+    def numbers(self) -> int:
+        """The highest number of a connection or a check so far."""
+        return max(self._attempts, self.checks.number)
 
     @property
     def state(self) -> str:

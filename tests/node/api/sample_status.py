@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from msgspec.structs import replace
+from qluster.consulted import DeviceStatus
 from qluster.status import (
     BackupEntry,
     BackupsStatus,
@@ -199,6 +200,19 @@ def paused(own: int = 1) -> Status:
     nodes = [replace(each, database=stopped) if each.node == 3 else each for each in whole.nodes]
     pause = PauseStatus(active=True, reason="a new disk", node=1, since=42)
     return replace(whole, cluster=replace(whole.cluster, pause=pause), nodes=nodes)
+
+
+def with_arbiter(own: int = 1) -> Status:
+    """An arbiter is asked, and gives its vote."""
+    whole = healthy(own)
+    device = DeviceStatus(
+        model="net", host="192.0.2.99", port=5403, algorithm="ffsplit", way="episode", state="connected",
+        connected=True, tls=True, error="", ring="1.c", answer="ack", vote="ack", vote_ring="1.c", vote_ago=12.3456,
+        heuristics="pass", heuristics_error="",
+        episode="it has restarted since it last was in sync with the other side", counts=False,
+        reason="it has restarted since it last was in sync with the other side",
+    )  # fmt: skip
+    return replace(whole, own=replace(whole.own, device=device))
 
 
 def standby_cluster(own: int = 1) -> Status:

@@ -106,6 +106,7 @@ ROUTES = {
 SEEN_FROM_ELSEWHERE = {
     "status_follower": (request("GET", "/status"), sample.healthy(2), None),
     "status_listener": (request("GET", "/status"), sample.healthy(4), None),
+    "status_arbiter": (request("GET", "/status"), sample.with_arbiter(), None),
     "status_paused": (request("GET", "/status"), sample.paused(), None),
     "status_standby": (request("GET", "/status"), sample.standby_cluster(), None),
     "replication_standby": (request("GET", "/replication"), sample.standby_cluster(2), None),

@@ -97,6 +97,12 @@ def test_metrics_can_be_read_by_prometheus(status: Status) -> None:
     assert all(family.name.startswith("qluster_") and family.documentation for family in families)
 
 
+def test_metrics_show_the_arbiter_where_one_is_asked() -> None:
+    text = exposition(sample.with_arbiter()).decode()
+    assert "qluster_arbiter_connected 1.0" in text and "qluster_arbiter_vote 1.0" in text
+    assert "qluster_arbiter" not in exposition(sample.healthy()).decode()
+
+
 def test_metrics_show_each_database_and_counter() -> None:
     text = exposition(sample.healthy()).decode()
     assert 'qluster_database_lag_bytes{ip="10.0.0.3",node="3"} 216.0' in text

@@ -42,6 +42,12 @@ def test_node_that_has_not_joined_says_what_it_waits_for() -> None:
     ]
 
 
+def test_an_arbiter_is_shown_with_what_it_says_and_why_that_does_not_count() -> None:
+    text = lines(answer("status_arbiter"))
+    assert "arbiter   ffsplit at 192.0.2.99:5403, connected, says ack to the membership 1.c" in text
+    assert text[-1].startswith("arbiter: its vote does not count: it has restarted since it last was in sync")
+
+
 def test_standby_cluster_says_whom_it_follows() -> None:
     text = "\n".join(lines(answer("status_standby")))
     of = "198.51.100.11:5432, 198.51.100.12:5432"

@@ -5,15 +5,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import signal
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from edge.arbiter_world import Authority, Peer, Seat, Served, device, server_tls, wait_for
-from qluster.config import Device
+from edge.arbiter_world import NODE, Authority, Peer, Seat, Served, device, server_tls, wait_for
+from edge.daemon_world import Site
+from edge.daemon_world import wait_for as wait_until
+from msgspec import structs
+from qluster.config import Device, parse
 from qluster.edge.clock import monotonic
 from qluster.edge.device.heuristics import Commands
+from qluster.edge.hostcheck import arbiter
 from qluster.edge.process import start_ticks
 from qluster.qdevice.orders import Check, Checked, Happening, StopCheck
 from qluster.qnet.names import Heuristics, TlsSupported
@@ -226,3 +231,46 @@ async def test_the_arbiter_prefers_the_half_that_passes(tmp_path: Path) -> None:
             one.ring(RingId(1, 12), 1)
             two.ring(RingId(2, 12), 2)
             await wait_for("the other half has the vote", lambda: two.acknowledged and not one.acknowledged)
+
+
+# --- the host ----------------------------------------------------------------
+
+
+def test_what_the_host_lacks_is_found_before_it_is_needed(tmp_path: Path) -> None:
+    authority = Authority(tmp_path / "ca")
+    plain = parse(NODE, "test")
+    script = tmp_path / "script"
+    script.write_text("#!/bin/sh\n")
+
+    def found(section: Device) -> list[str]:
+        return list(arbiter.findings(structs.replace(plain, device=section), starting=False))
+
+    assert found(with_tls(1, authority, name="qluster")) == []
+    [wrong] = found(with_tls(1, authority, name="qlab"))
+    assert "is issued for qlab, and arbiters want the cluster's name qluster" in wrong
+    [missing] = found(with_tls(1, authority, ca_file=tmp_path / "none"))
+    assert "none does not exist" in missing
+    commands = f"{{mode: sync, exec: {{a: /bin/true, b: /no/such -x, c: {script}}}}}"
+    absent, closed = found(device("127.0.0.1", 1, heuristics=commands))
+    assert "exec.b: /no/such does not exist" in absent and "cannot be executed" in closed
+    starting = structs.replace(plain, device=with_tls(1, authority, ca_file=tmp_path / "none"))
+    assert list(arbiter.findings(starting, starting=True)) == []
+
+
+# --- the daemon --------------------------------------------------------------
+
+
+def test_a_daemon_with_an_arbiter_shows_it_and_does_without(tmp_path: Path) -> None:
+    site = Site(tmp_path, "239.19.78.201:7801", "127.0.61", hosts=1)
+    site.configure(1, device__host="127.0.61.9", device__tls="off")
+    child = site.start(1)
+    try:
+        wait_until("it leads alone", lambda: site.leader(1) is not None)
+        status = site.get(1, "/status").json()["own"]["device"]
+        assert (status["host"], status["port"], status["counts"]) == ("127.0.61.9", 5403, False)
+        assert status["state"] and status["reason"]
+        assert "qluster_arbiter_connected 0.0" in site.get(1, "/metrics").text
+        child.send_signal(signal.SIGTERM)
+        assert child.wait(20) == 0
+    finally:
+        site.end()

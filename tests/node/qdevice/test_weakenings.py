@@ -1,4 +1,5 @@
-"""The five runs of D6 that lose an entry when one rule of the device's vote is weakened, and do not when it is kept.
+"""The five runs of D6 that lose an entry when one rule of the device's vote is weakened and do not when it is kept,
+and one for what mends an episode.
 
 Two nodes with the real client and the real arbiter; of consensus only what the rules speak of: logs, a leader, who has
 what. Nodes are 1 and 2 here; a stock arbiter prefers 1 in a tie.
@@ -81,6 +82,8 @@ class Cluster:
             client = self.world.clients[node]
             if client.voting.ring is not None:
                 client.in_sync(client.voting.ring, self.world.now, self.world.now)
+            if self.weak == "anywhere":
+                client.episode = Episode(None)
 
     def lose_arbiter(self, node: int) -> None:
         """For good: the way between the two is cut."""
@@ -211,12 +214,29 @@ def acknowledged_before_the_other_is_refused(weak: str) -> Cluster:
     return cluster
 
 
+def mended_without_an_arbiter(weak: str) -> Cluster:
+    cluster = both_lead_by_1(weak)
+    cluster.lose_arbiter(2)
+    cluster.in_sync()
+    cluster.split()
+    cluster.wait()
+    assert cluster.commit(1, "e"), "nobody was there to be refused"
+    cluster.lose_arbiter(1)
+    cluster.world.clients[2]._open_at = cluster.world.now
+    cluster.wait()
+    assert cluster.world.clients[2].held is not None
+    if cluster.elect(2):
+        cluster.commit(2, "f")
+    return cluster
+
+
 RUNS = [
     ("episode", episode_ignored),
     ("office", episode_not_asked_of_a_leader_in_office),
     ("copies", commit_without_every_node),
     ("ring", vote_not_tied_to_its_ring),
     ("lms", acknowledged_before_the_other_is_refused),
+    ("anywhere", mended_without_an_arbiter),
 ]
 
 

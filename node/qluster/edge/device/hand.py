@@ -22,33 +22,36 @@ log = logging.getLogger(__name__)
 class DeviceHand:
     """The hands of one node's device."""
 
-    def __init__(self, device: Device, tell: Callable[[Happening], None]) -> None:
+    def __init__(self, device: Device | None, tell: Callable[[Happening], None]) -> None:
+        """Without a device there is never anything to do."""
         self._device = device
         self._tell = tell
         self._connection: Connection | None = None
-        checks = device.heuristics
+        checks = device.heuristics if device is not None else None
         self._commands = Commands(checks.exec if checks is not None else {})
         self._checks: dict[int, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def perform(self, orders: Sequence[Order]) -> None:
-        """Begin all of these, in their order."""
+    def perform(self, orders: Sequence[object]) -> None:
+        """Begin all of these, in their order; each is an ``Order``."""
+        assert self._device is not None, "orders for a device that is not configured"
         for order in orders:
-            self._perform(order)
+            self._perform(order, self._device)  # type: ignore[arg-type]
 
     async def close(self) -> None:
         """End everything, and wait until it has."""
         if self._connection is not None:
             self._connection.close()
+            self._connection = None
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _perform(self, order: Order) -> None:
+    def _perform(self, order: Order, device: Device) -> None:
         match order:
             case Open(attempt):
-                self._open(attempt)
+                self._open(attempt, device)
             case Say() | Secure() | Close():
                 connection = self._connection
                 if connection is not None and connection.attempt == order.attempt:
@@ -60,16 +63,16 @@ class DeviceHand:
                     check.cancel()
             case Told(word, facts, loud):
                 level = logging.WARNING if loud else logging.INFO
-                place = place_text(self._device.host, self._device.port)
+                place = place_text(device.host, device.port)
                 shown = "".join(f" {name}={value}" for name, value in facts.items() if value != "")
                 log.log(level, "device-%s arbiter=%s%s", word, place, shown)
             case Poll():
                 pass  # votequorum's, on the node's own floor
 
-    def _open(self, attempt: int) -> None:
+    def _open(self, attempt: int, device: Device) -> None:
         if self._connection is not None:
             self._connection.close()
-        self._connection = Connection(self._device, attempt, self._tell)
+        self._connection = Connection(device, attempt, self._tell)
         self._run(self._connection.open())
 
     def _of_connection(self, connection: Connection, order: Say | Secure | Close) -> None:

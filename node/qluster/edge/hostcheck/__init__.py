@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from qluster.config import Config
 
-from . import certificates, directories, network, secrets
+from . import arbiter, certificates, directories, network, secrets
 
 
 def findings(config: Config, *, starting: bool = False) -> list[str]:
@@ -21,6 +21,7 @@ def findings(config: Config, *, starting: bool = False) -> list[str]:
         *secrets.findings(config),
         *certificates.findings(config, starting),
         *directories.findings(config, starting),
+        *arbiter.findings(config, starting),
     ]
 
 

@@ -1,0 +1,152 @@
+"""Decides when this node asks its arbiter, and passes on to it what the node knows: who it is, who votes, its ring.
+
+Must not know sockets or the log. Whoever forms rings calls :meth:`membership` and :meth:`quorum`, and takes what
+votequorum is to hear with :meth:`polls`; who knows that this node is in sync calls :meth:`in_sync`.
+
+The vote counts for nothing yet: no election, no commit and no lease looks here.
+"""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from math import inf
+from random import Random
+
+from qluster.config import Device
+from qluster.consulted import DeviceStatus
+from qluster.qdevice.client import Client
+from qluster.qdevice.counting import WAYS
+from qluster.qdevice.orders import Happening, Order, Poll
+from qluster.qdevice.settings import settings_of
+from qluster.qnet.names import NodeState
+from qluster.qnet.tlv import RingId
+from qluster.votes.information import Ring, State
+
+NOT_COUNTED = "this version asks the arbiter and shows its vote, but elects and commits without it"
+NO_VOTER = "this node has no vote in its cluster"
+
+
+class Consulting:
+    """One node's device; without a section ``device`` it does nothing."""
+
+    def __init__(self, device: Device | None, cluster_name: str, random: Random) -> None:
+        self._device = device
+        self._cluster_name = cluster_name
+        self._random = random
+        self._client: Client | None = None
+        self._numbers = 0
+        """Numbers that connections and checks of a former client had."""
+        self._ring: tuple[Ring, tuple[int, ...]] | None = None
+        self._quorum: tuple[bool, tuple[tuple[int, NodeState], ...]] | None = None
+        self._polls: list[Poll] = []
+        self._orders: list[Order] = []
+
+    # --- what the node knows -----------------------------------------------------
+
+    def step(self, me: int, voters: Collection[int], now: float) -> None:
+        """Who this node is, and who votes with it; and so late it is."""
+        if self._device is None:
+            return
+        if me in voters and self._client is None:
+            self._begin(self._device, me, now)
+        elif me not in voters and self._client is not None:
+            self._end(now)
+        if self._client is not None:
+            self._client.configured(sorted(voters), None, now)
+            if now >= self._client.wake_at:
+                self._client.tick(now)
+        self._gather()
+
+    def membership(self, ring: Ring, members: Collection[int], now: float) -> None:
+        """This node is in this ring from now on; its number is higher than that of each before it."""
+        self._ring, self._quorum = (ring, tuple(sorted(members))), None
+        if self._client is not None:
+            self._client.membership(RingId(*ring), self._ring[1], now)
+        self._gather()
+
+    def quorum(self, quorate: bool, nodes: Mapping[int, State], now: float) -> None:
+        """What votequorum says of this ring."""
+        self._quorum = quorate, tuple((node, NodeState(state)) for node, state in sorted(nodes.items()))
+        if self._client is not None:
+            self._client.quorum(*self._quorum, now)
+        self._gather()
+
+    def in_sync(self, ring: Ring, asked_at: float, now: float) -> None:
+        """This node has all that the other side has, as ``qdevice/episode.py`` means it."""
+        if self._client is not None:
+            self._client.in_sync(RingId(*ring), asked_at, now)
+
+    def handle(self, what: Happening, now: float) -> None:
+        """Something happened to the connection, or a check ended."""
+        if self._client is not None:
+            self._client.handle(what, now)
+        self._gather()
+
+    # --- what is to be done --------------------------------------------------------
+
+    def take(self) -> list[Order]:
+        """Orders for the hands since the last call."""
+        orders, self._orders = self._orders, []
+        return orders
+
+    def polls(self) -> list[Poll]:
+        """What votequorum is to hear since the last call."""
+        polls, self._polls = self._polls, []
+        return polls
+
+    @property
+    def wake_at(self) -> float:
+        """When :meth:`step` has something to do."""
+        return self._client.wake_at if self._client is not None else inf
+
+    # --- what there is to see ------------------------------------------------------
+
+    def status(self, now: float) -> DeviceStatus | None:
+        """None where no device is configured."""
+        if self._device is None:
+            return None
+        device, client = self._device, self._client
+        said, last = (client.voting.said, client.voting.last) if client is not None else (None, None)
+        conversation = client.conversation if client is not None else None
+        return DeviceStatus(
+            model=device.model, host=device.host, port=device.port, algorithm=device.algorithm,
+            way=WAYS[client.settings.algorithm] if client is not None else "",
+            state=client.state if client is not None else NO_VOTER,
+            connected=client is not None and client.known,
+            tls=conversation is not None and conversation.tls,
+            error=client.fault.reason if client is not None and client.fault is not None else "",
+            ring=str(self._ring[0]) if self._ring is not None else None,
+            answer=said.vote.name.lower() if said is not None else None,
+            vote=last.vote.name.lower() if last is not None else None,
+            vote_ring=str(last.ring) if last is not None else None,
+            vote_ago=now - last.at if last is not None else None,
+            heuristics=client.checks.result.name.lower() if client is not None else "undefined",
+            heuristics_error=client.checks.fault if client is not None else "",
+            episode=client.episode.reason if client is not None else "",
+            counts=False,
+            reason=(client.reason if client is not None else NO_VOTER) or NOT_COUNTED,
+        )  # fmt: skip
+
+    # --- inside ----------------------------------------------------------------------
+
+    def _begin(self, device: Device, me: int, now: float) -> None:
+        settings = settings_of(device, self._cluster_name, me)
+        self._client = Client(settings, Random(self._random.random()), self._numbers)
+        if self._ring is not None:
+            self._client.membership(RingId(*self._ring[0]), self._ring[1], now)
+        if self._quorum is not None:
+            self._client.quorum(*self._quorum, now)
+
+    def _end(self, now: float) -> None:
+        assert self._client is not None
+        self._client.stop(now)
+        self._gather()
+        self._numbers, self._client = self._client.numbers, None
+
+    def _gather(self) -> None:
+        if self._client is not None:
+            for order in self._client.take():
+                if isinstance(order, Poll):
+                    self._polls.append(order)
+                else:
+                    self._orders.append(order)

@@ -1,0 +1,193 @@
+"""A node with a section ``device``: when it asks, what it shows, and that the vote counts for nothing yet."""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from random import Random
+
+import msgspec
+import pytest
+from config.test_device_section import config as device_config
+from qluster.config import Config
+from qluster.consulting import NO_VOTER, NOT_COUNTED, Consulting
+from qluster.events import DeviceHeard, Effects, Event, Saved, SaveEnded, TimePassed
+from qluster.node import Node
+from qluster.qdevice.orders import Came, Check, Checked, Close, Ended, Open, Opened, Poll, Say
+from qluster.qnet.names import TlsSupported
+from qluster.qnet.settings import Settings
+from qluster.qnet.tlv import RingId
+from qluster.transport.link import Link, LinkSettings
+from qluster.votes.information import Ring, State
+from qnet.stage import Stage
+from sim.host import KEY
+from sim.world import World
+
+RING, NEXT = Ring(1, 8), Ring(1, 12)
+
+
+def configured(section: str = "tls: off") -> Config:
+    proper = next(iter(World(3).hosts.values())).proper
+    return msgspec.structs.replace(proper, database=None, device=device_config(section).device)
+
+
+class Lone:
+    """A node that has founded its cluster, beside an arbiter."""
+
+    def __init__(self, section: str = "tls: off", settings: Settings | None = None) -> None:
+        config = configured(section)
+        self.stage = Stage(settings or Settings(tls=TlsSupported.UNSUPPORTED))
+        link = Link(config.cluster.name, 5, 1, [KEY], LinkSettings(), Random(1), 50.0)
+        self.now = 50.0
+        self.node = Node(config, Saved(5, 1), link, random=Random(2), wall=1.8e9, now=50.0)
+        self.attempt = 0
+        self.checks: list[int] = []
+        self.opened: list[int] = []
+        self.arbiter_is_there = True
+
+    def give(self, event: Event) -> Effects:
+        effects = self.node.handle(event, self.now)
+        while effects.save or effects.device:
+            more = self.node.handle(SaveEnded(effects.number), self.now) if effects.save else Effects()
+            for order in effects.device:
+                more.device += self.perform(order)
+            effects = more
+        return effects
+
+    def perform(self, order: object) -> list[object]:
+        match order:
+            case Open(attempt):
+                self.attempt = attempt
+                self.opened.append(attempt)
+                if not self.arbiter_is_there:
+                    return self.hear(Ended(attempt, "connection refused"))
+                self.stage.connect(f"c{attempt}")
+                return self.hear(Opened(attempt))
+            case Say(attempt, data):
+                name = f"c{attempt}"
+                self.stage.give(name, data)
+                return [more for data in self.stage.raw(name) for more in self.hear(Came(attempt, data))]
+            case Close(attempt):
+                if f"c{attempt}" in self.stage.numbers:
+                    self.stage.close(f"c{attempt}")
+            case Check(number, _):
+                self.checks.append(number)
+        return []
+
+    def perform_all(self, orders: list[object]) -> None:
+        while orders:
+            orders = [more for order in orders for more in self.perform(order)]
+
+    def hear(self, what: object) -> list[object]:
+        return self.node.handle(DeviceHeard(what), self.now).device
+
+    def live(self, seconds: float) -> None:
+        end = self.now + seconds
+        while self.now < end:
+            self.now += 0.1
+            self.stage.wait(0.1)
+            self.give(TimePassed())
+
+    def lead(self) -> None:
+        for _ in range(2000):
+            self.live(0.1)
+            if self.node.leads:
+                return
+        raise AssertionError(self.node.message)
+
+    @property
+    def shown(self):  # type: ignore[no-untyped-def]
+        device = self.node.status(self.now).own.device
+        assert device is not None
+        return device
+
+
+@pytest.fixture
+def lone() -> Lone:
+    lone = Lone()
+    assert lone.shown.reason == lone.shown.state == NO_VOTER
+    lone.lead()
+    return lone
+
+
+def test_without_a_section_nothing_is_asked_and_nothing_shown() -> None:
+    consulting = Consulting(None, "qlab", Random(1))
+    consulting.step(1, {1}, 0.0)
+    consulting.membership(RING, {1}, 0.0)
+    consulting.handle(Checked(1), 0.0)
+    assert consulting.take() == [] and consulting.status(0.0) is None and consulting.wake_at == float("inf")
+
+
+def test_it_asks_from_the_first_ring_on_and_shows_what_it_is_told(lone: Lone) -> None:
+    assert lone.opened == [] and "not found together" in lone.shown.reason
+    lone.node.consulting.membership(RING, {1}, lone.now)
+    lone.live(0.5)
+    shown = lone.shown
+    assert (shown.state, shown.connected, shown.error, shown.tls) == ("connected", True, "", False)
+    assert (shown.ring, shown.answer, shown.vote, shown.vote_ring) == ("1.8", "ack", "ack", "1.8")
+    assert shown.vote_ago is not None and shown.vote_ago < 1.0
+    assert (shown.algorithm, shown.way, shown.counts) == ("ffsplit", "episode", False)
+    assert "restarted" in shown.episode and shown.reason == shown.episode
+    assert lone.node.consulting.polls() == [Poll(RingId(1, 8), True)]
+    lone.node.consulting.in_sync(RING, lone.now, lone.now)
+    assert lone.shown.reason == NOT_COUNTED and lone.shown.episode == ""
+
+
+def test_the_arbiter_hears_of_ring_and_quorum(lone: Lone) -> None:
+    lone.node.consulting.membership(RING, {1}, lone.now)
+    lone.live(0.5)
+    lone.node.consulting.quorum(True, {1: State.MEMBER, 2: State.DEAD}, lone.now)
+    lone.node.consulting.membership(NEXT, {1}, lone.now)
+    lone.live(0.5)
+    [client] = lone.stage.arbiter.clients
+    assert str(client.ring) == "1.c" and [node.node_id for node in client.config] == [1]
+    assert lone.shown.vote_ring == "1.c"
+
+
+def test_it_comes_back_when_the_arbiter_does(lone: Lone) -> None:
+    lone.node.consulting.membership(RING, {1}, lone.now)
+    lone.live(0.5)
+    lone.arbiter_is_there = False
+    lone.hear(Ended(lone.attempt, "closed by the arbiter"))
+    lone.stage.close(f"c{lone.attempt}")
+    lone.live(60.0)
+    shown = lone.shown
+    assert not shown.connected and shown.error == "connection refused" and shown.answer is None
+    assert "connection refused" in shown.reason and shown.vote == "ack" and len(lone.opened) > 5
+    lone.arbiter_is_there = True
+    lone.live(9.0)
+    assert lone.shown.connected and "lost its connection" in lone.shown.reason
+
+
+def test_who_has_no_vote_any_more_does_not_ask(lone: Lone) -> None:
+    lone.node.consulting.membership(RING, {1}, lone.now)
+    lone.live(0.5)
+    before = lone.attempt
+    lone.node.consulting.step(1, set(), lone.now)
+    assert [type(order) for order in lone.node.consulting.take()] == [Close]
+    assert lone.shown.reason == NO_VOTER
+    lone.stage.close(f"c{before}")
+    lone.live(1.0)
+    assert lone.attempt == before + 1, "its numbers go on: what still comes of the former connection is void"
+    assert lone.shown.connected
+
+
+def test_checks_run_and_are_shown() -> None:
+    lone = Lone("tls: off, heuristics: {mode: sync, exec: {one: /bin/true}}")
+    lone.lead()
+    lone.node.consulting.membership(RING, {1}, lone.now)
+    lone.live(0.5)
+    assert lone.shown.heuristics == "undefined" and not lone.shown.connected
+    lone.perform_all(lone.hear(Checked(lone.checks[-1], "one: it failed")))
+    lone.live(0.5)
+    assert (lone.shown.heuristics, lone.shown.heuristics_error) == ("fail", "one: it failed")
+    assert lone.shown.connected
+
+
+def test_no_election_and_no_commit_looks_at_the_vote(lone: Lone) -> None:
+    """Until it may count: the plan in docs/votes.md says in which order."""
+    without = Lone()
+    without.lead()
+    lone.node.consulting.membership(RING, {1}, lone.now)
+    lone.live(0.5)
+    ours, theirs = lone.node.status(lone.now).cluster, without.node.status(without.now).cluster
+    assert (ours.voters, ours.quorum, ours.quorate) == (theirs.voters, theirs.quorum, theirs.quorate)
+    assert lone.shown.counts is False
