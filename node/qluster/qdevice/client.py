@@ -291,12 +291,15 @@ class Client:
             self._orders.append(Secure(attempt) if data is None else Say(attempt, data))
         conversation.out.clear()
         if conversation.fault is not None:
-            fault = self.fault = conversation.fault
+            fault, former = conversation.fault, self.fault
+            self.fault = fault
             self._orders.append(Close(conversation.attempt))
             self._lost(now)
             pause = self._backoff.next(fault.lasting)
             self._open_at = now + pause
-            self._tell("arbiter-lost", loud=True, reason=fault.reason, retry=f"{pause:.1f} s")
+            if former is None or former.reason != fault.reason:
+                # The same again and again would fill the log for as long as an arbiter is away; the status has it.
+                self._tell("arbiter-lost", loud=True, reason=fault.reason, retry=f"{pause:.1f} s")
 
     def _lost(self, now: float) -> None:
         """No connection any more, whoever ended it."""

@@ -36,6 +36,13 @@ from qluster.qnet.tlv import RingId
 REPLY_SIZE_MAX = 16_777_216
 """Bytes of an answer: no arbiter needs more, and they are held in memory."""
 
+WORD_MAX = 65_536
+"""Bytes of a message that are read, whatever the arbiter announces: none of an arbiter has more than hundreds, and
+reading one must not hold up the node."""
+WORDS_MAX = 4096
+"""Messages within one heartbeat: an arbiter speaks once for each change that one of its clients tells, and a node must
+not spend its time on one that runs wild."""
+
 Word = AskForVoteReply | HeuristicsChangeReply | InitReply | NodeListReply
 """What the arbiter says that the client must know of. VOTE_INFO is an ASK_FOR_VOTE_REPLY without a question."""
 
@@ -81,6 +88,8 @@ class Conversation:
         self._framer = Framer(SIZE_DEFAULT)
         self._request_max = SIZE_DEFAULT
         self._ring = RingId(0, 0)
+        self._words = 0
+        """Messages since the last echo was asked for."""
         self._echo = 0
         self._echo_open = False
         self.wake_at = now + settings.connecting
@@ -111,6 +120,10 @@ class Conversation:
         words: list[Word] = []
         self._framer.feed(data)
         while self.fault is None and (frame := self._framer.next()) is not None:
+            self._words += 1
+            if self._words > WORDS_MAX:
+                self._fail(f"the arbiter sent more than {WORDS_MAX} messages within one heartbeat", True)
+                break
             if isinstance(frame, Skipped):
                 self._skipped(frame)
                 break
@@ -134,7 +147,7 @@ class Conversation:
         elif self._echo_open:
             self._fail(f"the arbiter has not answered for {self._settings.heartbeat:g} s")
         else:
-            self._echo, self._echo_open = self._echo + 1, True
+            self._words, self._echo, self._echo_open = 0, self._echo + 1, True
             self.wake_at = now + self._settings.heartbeat
             self.out.append(encode(EchoRequest(seq=self._echo)))
 
@@ -169,7 +182,7 @@ class Conversation:
 
     def _skipped(self, frame: Skipped) -> None:
         if frame.error is ErrorCode.MESSAGE_TOO_LONG:
-            self._fail(f"the arbiter sent a message of {frame.size} bytes, and said {self._framer.limit} at most", True)
+            self._fail(f"the arbiter sent a message of {frame.size} bytes, and {self._framer.limit} are read", True)
         else:
             self._fail(f"the arbiter sent a message of type {frame.kind}, which nobody asked for", True)
 
@@ -238,7 +251,7 @@ class Conversation:
         elif lacking := self._lacking(message):
             self._fail(f"the arbiter cannot serve this node: {lacking}", True)
         else:
-            self._framer.limit = message.server_maximum_reply_size or SIZE_DEFAULT
+            self._framer.limit = min(message.server_maximum_reply_size or SIZE_DEFAULT, WORD_MAX)
             self._request_max = message.server_maximum_request_size or SIZE_DEFAULT
             self.options = message.supported_options or ()
             self.stage, self.joined_at = Stage.JOINED, now

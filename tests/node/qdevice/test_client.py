@@ -241,6 +241,31 @@ def test_nonsense_ends_the_connection(data: bytes, said: str) -> None:
     assert said in alone.reason
 
 
+def test_an_arbiter_that_runs_wild_is_left_and_not_read_to_the_end() -> None:
+    alone = Alone()
+    alone.join()
+    flood = encode(VoteInfo(seq=1, vote=Vote.ACK, ring_id=RING)) * 20_000
+    alone.take()
+    alone.client.handle(Came(1, flood), 0.0)
+    assert "more than 4096 messages" in alone.reason
+    assert len(alone.messages()) <= 4096
+    calm = Alone()
+    calm.join()
+    for _ in range(20):
+        calm.client.handle(Came(1, flood[: 35 * 1000]), calm.now)
+        calm.live(8.0)
+    assert calm.client.fault is None
+
+
+def test_an_arbiter_that_is_away_is_told_of_once() -> None:
+    world = together()
+    world.stop_arbiter()
+    world.wait(600.0)
+    assert [told.facts["reason"] for node, told in world.told if node == 1 and told.word == "arbiter-lost"] == [
+        "the connection was reset", "connection refused",
+    ]  # fmt: skip
+
+
 def test_what_comes_of_a_former_connection_is_void() -> None:
     alone = Alone()
     alone.join()

@@ -30,6 +30,8 @@ class Connection(asyncio.Protocol):
         self._tell = tell
         self._transport: asyncio.Transport | None = None
         self._over = False
+        self.opening: asyncio.Task[None] | None = None
+        """Connecting: it must not go on for minutes when nobody waits for it any more."""
 
     async def open(self) -> None:
         """Connect."""
@@ -81,6 +83,8 @@ class Connection(asyncio.Protocol):
     def close(self) -> None:
         """End it; nobody is told."""
         self._over = True
+        if self.opening is not None and self._transport is None:
+            self.opening.cancel()
         transport = self._transport
         if transport is not None:
             # What a dead arbiter does not take must not keep the socket.

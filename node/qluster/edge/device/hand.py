@@ -73,7 +73,7 @@ class DeviceHand:
         if self._connection is not None:
             self._connection.close()
         self._connection = Connection(device, attempt, self._tell)
-        self._run(self._connection.open())
+        self._connection.opening = self._run(self._connection.open())
 
     def _of_connection(self, connection: Connection, order: Say | Secure | Close) -> None:
         match order:
