@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from config.test_parse import SMALLEST
-from qluster.config import Config, ConfigErrors, Heuristics, parse
+from qluster.config import Config, ConfigErrors, Heuristics, parse, with_changes
 from qluster.config.device import words_of_command
 from qluster.qdevice.settings import settings_of
 from qluster.qnet.names import DecisionAlgorithm, TieBreakerMode
@@ -109,3 +109,11 @@ def test_more_commands_than_corosync_has_are_refused() -> None:
     commands = ", ".join(f"n{number}: /bin/true" for number in range(33))
     with pytest.raises(ConfigErrors, match="the limit is 32"):
         config(f"heuristics: {{exec: {{{commands}}}}}")
+
+
+@pytest.mark.parametrize("section", ["", "heuristics: {mode: on, exec: {one: /bin/true}}", "heuristics: {}"])
+def test_a_change_of_the_clusters_settings_leaves_the_section_as_it_is(section: str) -> None:
+    before = config(section)
+    after = with_changes(before, {"cluster.heartbeat-interval": "2s"})
+    assert after.cluster.heartbeat_interval == 2.0 and after.device == before.device
+    assert with_changes(parse(SMALLEST, "c"), {"cluster.heartbeat-interval": "2s"}).device is None
