@@ -5,15 +5,10 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
+from edge.qnetd_world import Authority
 from qluster.config import Device, parse
 from qluster.edge.clock import monotonic
 from qluster.edge.device import DeviceHand
@@ -37,42 +32,10 @@ async def wait_for(what: str, holds: Callable[[], object]) -> None:
         await asyncio.sleep(0.01)
 
 
-class Authority:
-    """Issues certificates as corosync's tools do: a common name, and no extensions."""
-
-    def __init__(self, folder: Path, name: str = "QNet CA") -> None:
-        self.folder = folder
-        folder.mkdir(exist_ok=True)
-        self.key = ec.generate_private_key(ec.SECP256R1())
-        self.name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        basic = x509.BasicConstraints(ca=True, path_length=0)
-        self.certificate = self._sign(self.name, self.key.public_key(), 3650, basic)
-        self.file = folder / "ca.crt"
-        self.file.write_bytes(self.certificate.public_bytes(Encoding.PEM))
-
-    def issue(self, name: str, days: int = 3650) -> tuple[Path, Path]:
-        """Certificate and key as files."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        certificate = self._sign(subject, key.public_key(), days)
-        plain = name.replace(" ", "-")
-        files = self.folder / f"{plain}.{days}.crt", self.folder / f"{plain}.{days}.key"
-        files[0].write_bytes(certificate.public_bytes(Encoding.PEM))
-        files[1].write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-        return files
-
-    def _sign(
-        self, subject: x509.Name, key: ec.EllipticCurvePublicKey, days: int, basic: x509.BasicConstraints | None = None
-    ) -> x509.Certificate:
-        now = datetime.now(UTC)
-        builder = (
-            x509.CertificateBuilder().subject_name(subject).issuer_name(self.name).public_key(key)
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - timedelta(days=4000)).not_valid_after(now + timedelta(days=days))
-        )  # fmt: skip
-        if basic is not None:
-            builder = builder.add_extension(basic, critical=True)
-        return builder.sign(self.key, hashes.SHA256())
+def authority_in(folder: Path) -> Authority:
+    """One of its own, with its files there."""
+    folder.mkdir()
+    return Authority(folder)
 
 
 class Served:
@@ -190,9 +153,9 @@ class Peer(asyncio.Protocol):
         self.transport.write(self.outward.read())
 
 
-def server_tls(authority: Authority, name: str = "Qnetd Server", days: int = 3650) -> ssl.SSLContext:
+def server_tls(authority: Authority, name: str = "Qnetd Server", days: int = 1) -> ssl.SSLContext:
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    made.load_cert_chain(*authority.issue(name, days))
+    made.load_cert_chain(*authority.issue(name, days=days))
     made.load_verify_locations(authority.file)
     made.verify_mode = ssl.CERT_REQUIRED
     return made

@@ -11,9 +11,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from edge.arbiter_world import NODE, Authority, Peer, Seat, Served, device, server_tls, wait_for
+from edge.arbiter_world import NODE, Peer, Seat, Served, authority_in, device, server_tls, wait_for
 from edge.daemon_world import Site
 from edge.daemon_world import wait_for as wait_until
+from edge.qnetd_world import Authority, running
 from msgspec import structs
 from qluster.config import Device, parse
 from qluster.edge.clock import monotonic
@@ -98,7 +99,7 @@ def with_tls(port: int, authority: Authority, name: str = "qlab", **keys: object
 
 @pytest.mark.parametrize("mode", ["on", "required"])
 async def test_with_tls_both_sides_prove_themselves(tmp_path: Path, mode: str) -> None:
-    authority = Authority(tmp_path / "ca")
+    authority = authority_in(tmp_path / "ca")
     async with (
         served(REQUIRED, tls=server_tls(authority)) as server,
         seated(*2 * [with_tls(server.port, authority, tls=mode)]) as seats,
@@ -109,7 +110,7 @@ async def test_with_tls_both_sides_prove_themselves(tmp_path: Path, mode: str) -
 
 
 async def test_what_is_wrong_with_tls_is_told(tmp_path: Path) -> None:
-    ours, foreign = Authority(tmp_path / "ours"), Authority(tmp_path / "foreign")
+    ours, foreign = authority_in(tmp_path / "ours"), authority_in(tmp_path / "foreign")
     certificate, key = foreign.issue("qlab")
     async with served(REQUIRED, tls=server_tls(ours)) as server:
         cases = [
@@ -129,10 +130,10 @@ async def test_what_is_wrong_with_tls_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("name", "days", "said"), [
-    ("arb.example", 3650, "name 'Qnetd Server'"), ("Qnetd Server", -1, "certificate has expired"),
+    ("arb.example", 1, "name 'Qnetd Server'"), ("Qnetd Server", -1, "certificate has expired"),
 ])  # fmt: skip
 async def test_a_wrong_certificate_of_the_arbiter_is_refused(tmp_path: Path, name: str, days: int, said: str) -> None:
-    authority = Authority(tmp_path / "ca")
+    authority = authority_in(tmp_path / "ca")
     async with (
         served(REQUIRED, tls=server_tls(authority, name, days)) as server,
         seated(with_tls(server.port, authority)) as [seat],
@@ -146,9 +147,24 @@ async def test_a_handshake_that_hangs_is_left(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(Peer, "begin_tls", lambda peer, _rest: setattr(peer, "data_received", lambda _data: None))
     async with (
         served(Settings()) as server,
-        seated(with_tls(server.port, Authority(tmp_path / "ca"), connect_timeout="1s")) as [seat],
+        seated(with_tls(server.port, authority_in(tmp_path / "ca"), connect_timeout="1s")) as [seat],
     ):
         await wait_for("it is given up", lambda: "(beginning TLS)" in seat.fault)
+
+
+async def test_our_own_daemon_gives_the_vote_with_tls_required(tmp_path: Path) -> None:
+    authority = authority_in(tmp_path / "ca")
+    certificate, key = authority.issue("Qnetd Server")
+    files = {"certificate-file": str(certificate), "key-file": str(key), "ca-file": str(authority.file)}
+    with running(tmp_path, tls={"mode": "required", **files}) as daemon:
+        async with seated(*2 * [with_tls(daemon.port, authority)]) as (one, two):
+            await wait_for("both are acknowledged", lambda: one.acknowledged and two.acknowledged)
+            one.ring(RingId(1, 12), 1)
+            two.ring(RingId(2, 12), 2)
+            await wait_for("node 1 has it alone", lambda: one.acknowledged and "refuses" in two.client.reason)
+            daemon.child.kill()
+            await wait_for("both know that it died", lambda: not one.acknowledged and not two.client.known)
+    assert "lost its connection" in one.client.episode.reason
 
 
 # --- heuristics --------------------------------------------------------------
@@ -237,7 +253,7 @@ async def test_the_arbiter_prefers_the_half_that_passes(tmp_path: Path) -> None:
 
 
 def test_what_the_host_lacks_is_found_before_it_is_needed(tmp_path: Path) -> None:
-    authority = Authority(tmp_path / "ca")
+    authority = authority_in(tmp_path / "ca")
     plain = parse(NODE, "test")
     script = tmp_path / "script"
     script.write_text("#!/bin/sh\n")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
-import socket
 import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -13,7 +12,8 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, load_pem_private_key, pkcs12
 from cryptography.x509 import load_pem_x509_certificate
-from edge.arbiter_world import Authority, Seat, device, wait_for
+from edge.arbiter_world import Seat, authority_in, device, wait_for
+from edge.qnetd_world import Authority, free_port
 from edge.released_arbiter import PROGRAM
 from qluster.config import Device
 from qluster.edge.clock import monotonic
@@ -62,12 +62,6 @@ class Program:
     def kill(self) -> None:
         self.child.kill()
         self.child.wait()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextlib.asynccontextmanager
@@ -133,7 +127,7 @@ async def test_the_vote_in_the_clear(tmp_path: Path) -> None:
 
 @needs_nss
 async def test_the_vote_where_tls_is_required(tmp_path: Path) -> None:
-    authority = Authority(tmp_path / "ca")
+    authority = authority_in(tmp_path / "ca")
     certificate, key = authority.issue("qlab")
     section = device(
         "127.0.0.1", free_port(), tls="required", ca_file=authority.file, certificate_file=certificate, key_file=key
@@ -144,7 +138,7 @@ async def test_the_vote_where_tls_is_required(tmp_path: Path) -> None:
 
 @needs_nss
 async def test_what_the_program_refuses_is_told(tmp_path: Path) -> None:
-    authority, port = Authority(tmp_path / "ca"), free_port()
+    authority, port = authority_in(tmp_path / "ca"), free_port()
     foreign, key = authority.issue("another")
     program = await Program(tmp_path, port, "req", database_of(tmp_path, authority)).ready()
     files = {"ca_file": authority.file, "certificate_file": foreign, "key_file": key}
