@@ -81,6 +81,7 @@ class Config(msgspec.Struct, rename="kebab", frozen=True, kw_only=True, forbid_u
     port: int
     socket_file: str
     socket_group: str | None
+    memory_dir: str | None
     keep_active_partition: bool
     tls: Tls
     limits: Limits
@@ -120,6 +121,9 @@ KEYS = (
         "Unix socket of `qluster-qnetd-tool`. Only the daemon's user and root may use it."),
     Key("socket-group", Text("group name", _NAME, "lower-case letters, digits, dashes and underscores"), None,
         "Members of this group may use it as well. The daemon's user must be one of them.", optional=True),
+    Key("memory-dir", Path(), None,
+        "Directory for the memories of QLUSTER clusters that have their arbiter remember votes. Not given: it serves "
+        "none, and keeps nothing on disk.", optional=True),
     Key("keep-active-partition", Flag(), "false",
         "Whether ffsplit prefers the partition that had the vote, for clients that do not say."),
     Key("tls.mode", Choice(("off", "on", "required")), "required",

@@ -131,6 +131,11 @@ class Connection(asyncio.Protocol):
         self._transport.close()
         self._timer = asyncio.get_running_loop().call_later(LINGER_SECONDS, self._transport.abort)
 
+    def read(self, whether: bool) -> None:
+        """Read what comes, or leave it to the kernel for now."""
+        if self._transport is not None and not self._closing:
+            (self._transport.resume_reading if whether else self._transport.pause_reading)()
+
     def abort(self) -> None:
         """It ends now."""
         if self._transport is not None:

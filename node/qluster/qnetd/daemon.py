@@ -14,13 +14,17 @@ import resource
 import signal
 import socket
 import ssl
+from random import Random
 from typing import Any
 
 from qluster.cli.exits import EXIT_DONE, EXIT_TROUBLE
+from qluster.edge import clock
 from qluster.edge.watchdog import Watchdog
+from qluster.qnet.memories import Memories
 from qluster.qnetd.config import Config
-from qluster.qnetd.driver import Driver
+from qluster.qnetd.driver import Driver, Keeping
 from qluster.qnetd.hostcheck import DESCRIPTORS_APART, reminders
+from qluster.qnetd.keeping import Keeper, KeepingFailed
 from qluster.qnetd.local import LocalServer, SocketUnusable
 from qluster.qnetd.tls import TlsUnusable, context
 
@@ -44,7 +48,7 @@ def run(config: Config) -> int:
     """Serve until asked to stop; the exit code."""
     try:
         return asyncio.run(Daemon(config).run())
-    except (Trouble, TlsUnusable, SocketUnusable) as trouble:
+    except (Trouble, TlsUnusable, SocketUnusable, KeepingFailed) as trouble:
         log.error("%s", trouble)
         return EXIT_TROUBLE
 
@@ -56,8 +60,22 @@ class Daemon:
         self._config = config
         self._watchdog = Watchdog()
         self._stop = asyncio.Event()
+        self._fault: BaseException | None = None
         made = context(config.tls) if config.tls.mode != "off" else None
-        self._driver = Driver(config.settings(), made, config.tls.handshake_timeout)
+        self._keeper = Keeper(config.memory_dir) if config.memory_dir is not None else None
+        self._driver = Driver(config.settings(), made, config.tls.handshake_timeout, self._keeping())
+
+    def _keeping(self) -> Keeping | None:
+        if self._keeper is None:
+            return None
+        kept = self._keeper.load()
+        log.info("remembers memories=%d directory=%s", len(kept), self._config.memory_dir)
+        return Keeping(Memories(kept, Random(clock.seed()), clock.monotonic()), self._keeper.save, self._failed)
+
+    def _failed(self, fault: BaseException) -> None:
+        """What cannot be kept must not be answered: end, and begin again when the service manager says so."""
+        self._fault = fault
+        self._stop.set()
 
     async def run(self) -> int:
         """From the first socket to the clean end."""
@@ -66,6 +84,8 @@ class Daemon:
         _allow_descriptors(self._config.limits.clients)
         async with contextlib.AsyncExitStack() as stack:
             stack.callback(self._watchdog.close)
+            if self._keeper is not None:
+                stack.callback(self._keeper.close)
             server = await loop.create_server(
                 self._driver.connection, sock=_listening(self._config.address, self._config.port), backlog=BACKLOG
             )
@@ -88,6 +108,8 @@ class Daemon:
             self._watchdog.stopping("stops")
             server.close()
             await self._driver.stop(STOP_SECONDS)
+            if self._fault is not None:
+                raise self._fault
             log.info("stopped")
         return EXIT_DONE
 

@@ -9,11 +9,16 @@ import asyncio
 import json
 import logging
 import ssl
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from math import inf
 
 from qluster.edge import clock
 from qluster.qnet.arbiter import Arbiter
-from qluster.qnet.output import BeginTls, Close, Effect, Happened, Send, Word
+from qluster.qnet.memories import Key, Memories
+from qluster.qnet.memory import Kept
+from qluster.qnet.output import BeginTls, Close, Effect, Happened, Keep, Send, Word
 from qluster.qnet.settings import Settings
 from qluster.qnetd.connection import Connection
 from qluster.qnetd.tls import Pump
@@ -24,14 +29,34 @@ LINES_MAX = 200
 """Lines of one kind within ``LINES_SECONDS``: strangers that come and go must not fill a log."""
 LINES_SECONDS = 60.0
 
+SAVING_LOOK = 0.25
+"""Seconds after which silence is looked at again while the disk is waited for: nobody is heard meanwhile."""
+
 _LOUD = {Word.TURNED_AWAY, Word.DROPPED, Word.REFUSED}
+
+
+@dataclass(frozen=True)
+class Keeping:
+    """Memories, and what makes durable what they keep: it is called in a thread. ``failed`` hears why it could not."""
+
+    memories: Memories
+    save: Callable[[Mapping[Key, Kept]], None]
+    failed: Callable[[BaseException], None]
 
 
 class Driver:
     """The arbiter with its connections."""
 
-    def __init__(self, settings: Settings, context: ssl.SSLContext | None, handshake_timeout: float) -> None:
-        self.arbiter = Arbiter(settings)
+    def __init__(
+        self, settings: Settings, context: ssl.SSLContext | None, handshake_timeout: float,
+        keeping: Keeping | None = None,
+    ) -> None:  # fmt: skip
+        self.arbiter = Arbiter(settings, None if keeping is None else keeping.memories)
+        self._keeping = keeping
+        self._waiting: deque[Effect] = deque()
+        self._saving: asyncio.Future[None] | None = None
+        self._unread: set[Connection] = set()
+        """Who spoke while the disk is waited for is not read any further: what it gets waits as well."""
         self.context = context
         """For whom TLS begins from now on."""
         self._handshake_timeout = handshake_timeout
@@ -62,6 +87,9 @@ class Driver:
         """Bytes of the protocol came."""
         self.arbiter.received(number, data, clock.monotonic())
         self._perform()
+        if self._saving is not None and (connection := self._connections.get(number)) is not None:
+            connection.read(False)
+            self._unread.add(connection)
 
     def secured(self, number: int, peer: str | None) -> None:
         """TLS has begun."""
@@ -114,15 +142,45 @@ class Driver:
         if self._performing:
             return
         self._performing = True
+        waiting = self._waiting
         try:
-            while effects := self.arbiter.take():
-                for effect in effects:
-                    self._do(effect)
+            waiting.extend(self.arbiter.take())
+            while waiting and self._saving is None:
+                if isinstance(waiting[0], Keep):
+                    self._keep()
+                else:
+                    self._do(waiting.popleft())
+                if not waiting:
+                    waiting.extend(self.arbiter.take())
         finally:
             self._performing = False
         wake_at = self.arbiter.wake_at
         if wake_at < self._armed:
             self._arm(wake_at)
+
+    def _keep(self) -> None:
+        """All that is to be kept goes to the disk at once; until it is there everything behind the first waits."""
+        assert self._keeping is not None, "there are memories only where there is somewhere to keep them"
+        keeps = {effect.key: effect.kept for effect in self._waiting if isinstance(effect, Keep)}
+        others = [effect for effect in self._waiting if not isinstance(effect, Keep)]
+        self._waiting.clear()
+        self._waiting.extend(others)
+        self._saving = asyncio.get_running_loop().run_in_executor(None, self._keeping.save, keeps)
+        self._saving.add_done_callback(self._saved)
+
+    def _saved(self, saving: asyncio.Future[None]) -> None:
+        if saving.cancelled():
+            return
+        if (fault := saving.exception()) is not None:
+            # Nothing of what waits may leave any more.
+            assert self._keeping is not None
+            self._keeping.failed(fault)
+            return
+        self._saving = None
+        unread, self._unread = self._unread, set()
+        for connection in unread:
+            connection.read(True)
+        self._perform()
 
     def _do(self, effect: Effect) -> None:
         match effect:
@@ -164,6 +222,9 @@ class Driver:
 
     def _tick(self, now: float) -> None:
         self._armed = inf
+        if self._saving is not None:
+            self._arm(now + SAVING_LOOK)
+            return
         self.arbiter.tick(now)
         self._perform()
 

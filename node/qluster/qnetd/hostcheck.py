@@ -62,6 +62,9 @@ def _place(config: Config) -> Iterator[str]:
     if not os.path.isdir(folder):
         yield (f"socket-file: the directory {folder} does not exist. Make it for the user of the service; "
                f"RuntimeDirectory= of its unit does.")
+    if config.memory_dir is not None and not os.access(config.memory_dir, os.W_OK | os.X_OK):
+        what = "cannot be written" if os.path.isdir(config.memory_dir) else "is no directory"
+        yield f"memory-dir: {config.memory_dir} {what}. Make it for the user of the service; StateDirectory= does."
     if config.socket_group is not None:
         try:
             grp.getgrnam(config.socket_group)

@@ -1,0 +1,129 @@
+"""The daemon's memories: nobody is answered before it is durable, and what was answered is there after a crash."""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import asyncio
+import resource
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from random import Random
+
+from edge.qnetd_world import Client, running
+from qluster.qnet.memories import Key, Memories
+from qluster.qnet.memory import Kept
+from qluster.qnet.messages import HEADER, EchoReply, EchoRequest, Init, Preinit, decode, encode
+from qluster.qnet.names import SUPPORTED_MESSAGES, DecisionAlgorithm, Refusal, Stage, TlsSupported
+from qluster.qnet.own import OWN_KINDS, MemoryAnswer, MemoryAsk, MemoryOpen, MemoryOpened, decode_any
+from qluster.qnet.settings import Settings
+from qluster.qnetd.driver import Driver, Keeping
+from qnet.shorthand import LOWEST, ring
+
+INIT = Init(
+    seq=2, supported_messages=(*SUPPORTED_MESSAGES, *OWN_KINDS), supported_options=(), node_id=1,
+    decision_algorithm=DecisionAlgorithm.FFSPLIT, heartbeat_interval=60_000, tie_breaker=LOWEST, ring_id=ring("1.4"),
+)  # fmt: skip
+
+
+class Remembered(Client):
+    """A node that uses the memory."""
+
+    def open(self) -> MemoryOpened:
+        self.preinit()
+        self.say(INIT)
+        self.hear()
+        self.say(MemoryOpen(seq=3, founding=5))
+        opened = self.hear_own()
+        assert isinstance(opened, MemoryOpened)
+        return opened
+
+    def ask(self, term: int, candidate: int) -> MemoryAnswer:
+        self.say(MemoryAsk(seq=4, stage=Stage.VOTE, term=term, candidate=candidate, last_term=1, index=1))
+        answer = self.hear_own()
+        assert isinstance(answer, MemoryAnswer)
+        return answer
+
+    def hear_own(self) -> object:
+        head = self._take(HEADER.size)
+        kind, size = HEADER.unpack(head)
+        return decode_any(kind, self._take(size))
+
+
+def test_vote_is_not_forgotten_by_a_kill(tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    with running(tmp_path, **{"memory-dir": str(kept)}) as arbiter:
+        client = Remembered(arbiter)
+        uid = client.open().uid
+        assert client.ask(3, 1).granted
+        arbiter.child.kill()
+    with running(tmp_path, **{"memory-dir": str(kept)}) as arbiter:
+        arbiter.logged("remembers memories=1")
+        client = Remembered(arbiter)
+        opened = client.open()
+        assert (opened.uid, opened.term) == (uid, 3)
+        assert client.ask(3, 2).refusal is Refusal.VOTED
+        assert client.ask(4, 2).granted
+
+
+def test_without_a_directory_none_are_offered(tmp_path: Path) -> None:
+    with running(tmp_path) as arbiter:
+        client = Client(arbiter)
+        client.preinit()
+        client.say(INIT)
+        assert client.hear().supported_messages == SUPPORTED_MESSAGES  # type: ignore[attr-defined]
+
+
+def test_arbiter_that_cannot_keep_ends_and_answers_nobody(tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    with running(tmp_path, **{"memory-dir": str(kept)}) as arbiter:
+        # With such a name the file is longer than the log, and from here on no file may be longer.
+        client = Remembered(arbiter, cluster="x" * 20_000)
+        client.open()
+        resource.prlimit(arbiter.child.pid, resource.RLIMIT_FSIZE, ((kept / "memories").stat().st_size,) * 2)
+        client.say(MemoryAsk(seq=4, stage=Stage.VOTE, term=3, candidate=1, last_term=1, index=1))
+        assert client.stream.recv(1) == b""
+        assert arbiter.child.wait(20) == 1
+        arbiter.logged("ERROR", "memory-dir:", "File too large")
+
+
+async def test_nobody_is_answered_before_it_is_durable() -> None:
+    released, asked = threading.Event(), threading.Event()
+    saved: list[dict[Key, Kept]] = []
+
+    def save(changes: Mapping[Key, Kept]) -> None:
+        asked.set()
+        assert released.wait(20)
+        saved.append(dict(changes))
+
+    settings = Settings(tls=TlsSupported.UNSUPPORTED)
+    driver = Driver(settings, None, 1.0, Keeping(Memories({}, Random(1), 0.0), save, lambda fault: None))
+    server = await asyncio.get_running_loop().create_server(driver.connection, "127.0.0.1", 0)
+    reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname()[:2])
+
+    async def hear() -> object:
+        kind, size = HEADER.unpack(await asyncio.wait_for(reader.readexactly(HEADER.size), 20))
+        body = await reader.readexactly(size)
+        return decode_any(kind, body) if kind in OWN_KINDS else decode(kind, body)
+
+    try:
+        writer.write(encode(Preinit(seq=1, cluster_name=b"qlab")) + encode(INIT))
+        await hear()
+        await hear()
+        writer.write(encode(MemoryOpen(seq=3, founding=5)) + encode(EchoRequest(seq=1)))
+        await asyncio.to_thread(asked.wait, 20)
+        writer.write(encode(EchoRequest(seq=2)))
+        # The loop turns while the disk is waited for, and everything that came has been looked at.
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert not reader._buffer and not saved  # type: ignore[attr-defined]
+        released.set()
+        assert isinstance(await hear(), MemoryOpened)
+        assert [await hear(), await hear()] == [EchoReply(seq=1), EchoReply(seq=2)]
+        assert list(saved[0]) == [(b"qlab", 5)]
+    finally:
+        released.set()
+        writer.close()
+        server.close()
+        await driver.stop(5)
