@@ -51,7 +51,7 @@ class Connection(asyncio.Protocol):
         self._closing = False
         self._full = False
         self._held: list[bytes] = []
-        """What is to be sent when TLS has begun."""
+        """What is to be sent with the next flush."""
         self._timer: asyncio.TimerHandle | None = None
 
     # of the network
@@ -96,22 +96,29 @@ class Connection(asyncio.Protocol):
 
     # of the arbiter
 
-    def send(self, data: bytes) -> None:
-        """One message to the client."""
+    def send(self, data: bytes) -> bool:
+        """One message to the client, on its way after ``flush``. Whether it is the first since then."""
+        self._held.append(data)
+        return len(self._held) == 1
+
+    def flush(self) -> None:
+        """All messages leave together; while TLS begins they wait for it."""
+        if not self._held or self._begins_tls or self._closing:
+            return
         assert self._transport is not None
+        data, self._held = b"".join(self._held), []
         if self._pump is None:
             self._transport.write(data)
-        elif self._pump.established:
-            try:
-                self._pump.write(data)
-            except TlsFailed as failed:
-                self._desk.insecure(self._number, str(failed))
-            self._flush(self._pump)
-        else:
-            self._held.append(data)
+            return
+        try:
+            self._pump.write(data)
+        except TlsFailed as failed:
+            self._desk.insecure(self._number, str(failed))
+        self._push(self._pump)
 
     def begin_tls(self, pump: Pump, rest: bytes) -> None:
         """What comes from here on is TLS, and ``rest`` is the first of it."""
+        self.flush()
         self._pump = pump
         self._desk.held_up(self._number, True)
         self._timer = asyncio.get_running_loop().call_later(self._handshake_timeout, self._too_slow)
@@ -123,11 +130,12 @@ class Connection(asyncio.Protocol):
         if self._closing:
             return
         assert self._transport is not None
+        self.flush()
         self._closing = True
         self._forget_timer()
         if self._pump is not None:
             self._pump.end()
-            self._flush(self._pump)
+            self._push(self._pump)
         self._transport.close()
         self._timer = asyncio.get_running_loop().call_later(LINGER_SECONDS, self._transport.abort)
 
@@ -157,11 +165,11 @@ class Connection(asyncio.Protocol):
                 if self._closing:
                     return
         except TlsFailed as failed:
-            self._flush(pump)
+            self._push(pump)
             self._desk.insecure(self._number, str(failed))
             return
         finally:
-            self._flush(pump)
+            self._push(pump)
         if pump.over:
             self._desk.finished(self._number)
 
@@ -170,14 +178,12 @@ class Connection(asyncio.Protocol):
             return False
         self._forget_timer()
         self._desk.secured(self._number, pump.peer)
-        held, self._held = self._held, []
-        for data in held:
-            self.send(data)
+        self.flush()
         if not self._full:
             self._desk.held_up(self._number, False)
         return True
 
-    def _flush(self, pump: Pump) -> None:
+    def _push(self, pump: Pump) -> None:
         assert self._transport is not None
         if data := pump.taken():
             self._transport.write(data)

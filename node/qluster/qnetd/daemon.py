@@ -161,7 +161,8 @@ def _listening(address: str, port: int) -> socket.socket:
 
 
 def _bound(family: socket.AddressFamily, address: str, port: int, both: bool = False) -> socket.socket:
-    made = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    # The protocol is named: asyncio lets small messages go at once (TCP_NODELAY) on sockets that say it only.
+    made = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC, socket.IPPROTO_TCP)
     try:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family is socket.AF_INET6:

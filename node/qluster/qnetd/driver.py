@@ -54,6 +54,7 @@ class Driver:
         self.arbiter = Arbiter(settings, None if keeping is None else keeping.memories)
         self._keeping = keeping
         self._waiting: deque[Effect] = deque()
+        self._spoken_to: list[Connection] = []
         self._saving: asyncio.Future[None] | None = None
         self._unread: set[Connection] = set()
         """Who spoke while the disk is waited for is not read any further: what it gets waits as well."""
@@ -151,12 +152,19 @@ class Driver:
                 else:
                     self._do(waiting.popleft())
                 if not waiting:
+                    self._flush()
                     waiting.extend(self.arbiter.take())
         finally:
             self._performing = False
+        self._flush()
         wake_at = self.arbiter.wake_at
         if wake_at < self._armed:
             self._arm(wake_at)
+
+    def _flush(self) -> None:
+        """What one event made leaves together: one call of the kernel for each client."""
+        while self._spoken_to:
+            self._spoken_to.pop().flush()
 
     def _keep(self) -> None:
         """All that is to be kept goes to the disk at once; until it is there everything behind the first waits."""
@@ -185,8 +193,8 @@ class Driver:
     def _do(self, effect: Effect) -> None:
         match effect:
             case Send(number, data):
-                if (connection := self._connections.get(number)) is not None:
-                    connection.send(data)
+                if (connection := self._connections.get(number)) is not None and connection.send(data):
+                    self._spoken_to.append(connection)
             case Happened(word, facts):
                 self._lines.say(word, facts, loud=word in _LOUD)
             case Close(number):
