@@ -11,8 +11,9 @@ absence is the receiver's. So every field may be None.
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import IntEnum
+from functools import cache
 from typing import Any, ClassVar
 
 import msgspec
@@ -27,6 +28,7 @@ LIST_NODES_MAX = 384
 """Nodes of one list: corosync itself cannot have more members (PROCESSOR_COUNT_MAX)."""
 
 O = Option  # noqa: E741 - a table of options reads better with a short name
+_NODE_INFO = int(O.NODE_INFO)
 Order = tuple[tuple[str, IntEnum], ...]
 
 
@@ -281,14 +283,20 @@ def frame(kind: int, body: bytes) -> bytes:
 def encode(message: Message) -> bytes:
     """The bytes of a message, header included. An empty body is never written: nobody can read it."""
     parts = []
-    for name, kind in message.order:
+    for name, kind, write in _writers(type(message)):
         value = getattr(message, name)
-        if kind is O.NODE_INFO:
-            parts += [option(kind, CODECS[kind].write(node)) for node in value]
+        if kind == _NODE_INFO:
+            parts += [option(kind, write(node)) for node in value]
         elif value is not None:
-            parts.append(option(kind, ALL_CODECS[kind].write(value)))
+            parts.append(option(kind, write(value)))
     assert parts, f"{message.type.name} without any option"
     return frame(message.type, b"".join(parts))
+
+
+@cache
+def _writers(form: type[Message]) -> tuple[tuple[str, int, Callable[[Any], bytes]], ...]:
+    """Field, number and writer of each option, looked up once: each vote is a handful of messages."""
+    return tuple((name, int(kind), ALL_CODECS[kind].write) for name, kind in form.order)
 
 
 def decode(kind: int, body: bytes) -> Message:
@@ -304,15 +312,18 @@ def decode_as(form: type[Message], codecs: Mapping[int, Codec], body: bytes) -> 
     nodes: list[NodeInfo] = []
     try:
         for number, content in options(body):
-            if number == O.NODE_INFO:
-                nodes.append(CODECS[number].read(content))
-                if len(nodes) > LIST_NODES_MAX:
-                    raise MalformedOption(f"more than {LIST_NODES_MAX} nodes")
-            elif number in codecs:
-                found[number] = codecs[number].read(content)
+            codec = codecs.get(number)
+            if codec is None:
+                continue
+            if number != _NODE_INFO:
+                found[number] = codec.read(content)
+                continue
+            nodes.append(codec.read(content))
+            if len(nodes) > LIST_NODES_MAX:
+                raise MalformedOption(f"more than {LIST_NODES_MAX} nodes")
     except MalformedOption as error:
         raise MalformedMessage(f"{form.__name__}: {error}", found.get(O.MSG_SEQ_NUMBER)) from error
-    found[O.NODE_INFO] = tuple(nodes)
+    found[_NODE_INFO] = tuple(nodes)
     return form(**{name: found[number] for name, number in form.order if number in found})
 
 

@@ -26,8 +26,13 @@ from qluster.qnet.names import (
 )
 
 _HEAD = struct.Struct(">HH")
+_HEAD_SIZE = _HEAD.size
+_unpack_head = _HEAD.unpack_from
 _RING = struct.Struct(">IQ")
 _TIE = struct.Struct(">BI")
+
+# Plain numbers: to take a name out of an enumeration costs more than all the rest of a comparison.
+_NODE_ID, _DATA_CENTER_ID, _NODE_STATE = int(Option.NODE_ID), int(Option.DATA_CENTER_ID), int(Option.NODE_STATE)
 
 VALUE_MAX = 2**16 - 1
 """Bytes of one value: its length is written in two bytes."""
@@ -77,14 +82,13 @@ def options(body: bytes) -> Iterator[tuple[int, bytes]]:
     if not end:
         raise MalformedOption("there is no option at all")
     while place < end:
-        if end - place < _HEAD.size:
-            raise MalformedOption(f"{end - place} bytes are left, an option begins with {_HEAD.size}")
-        kind, length = _HEAD.unpack_from(body, place)
-        place += _HEAD.size
-        if end - place < length:
-            raise MalformedOption(f"option {kind} has {length} bytes, {end - place} are left")
-        yield kind, body[place : place + length]
-        place += length
+        if end - place < _HEAD_SIZE:
+            raise MalformedOption(f"{end - place} bytes are left, an option begins with {_HEAD_SIZE}")
+        kind, length = _unpack_head(body, place)
+        start, place = place + _HEAD_SIZE, place + _HEAD_SIZE + length
+        if place > end:
+            raise MalformedOption(f"option {kind} has {length} bytes, {end - start} are left")
+        yield kind, body[start:place]
 
 
 def option(kind: int, value: bytes) -> bytes:
@@ -167,11 +171,11 @@ def _write_node(node: NodeInfo) -> bytes:
 def _read_node(value: bytes) -> NodeInfo:
     node_id, data_center_id, state = 0, 0, None
     for kind, content in options(value):
-        if kind == Option.NODE_ID:
+        if kind == _NODE_ID:
             node_id = U32.read(content)
-        elif kind == Option.DATA_CENTER_ID:
+        elif kind == _DATA_CENTER_ID:
             data_center_id = U32.read(content)
-        elif kind == Option.NODE_STATE:
+        elif kind == _NODE_STATE:
             state = _STATE.read(content)
     if node_id == 0:
         raise MalformedOption("a node without a number")

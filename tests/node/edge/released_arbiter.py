@@ -15,6 +15,7 @@ from qluster.qnet.display import listing
 from qluster.qnet.messages import HEADER, EchoRequest, Message, VoteInfo, decode, encode
 from qluster.qnet.names import TlsSupported
 from qluster.qnet.settings import Settings
+from qluster.qnetd.tool import ask
 from qnet.recorded import frames
 from qnet.stage import Stage
 
@@ -60,7 +61,7 @@ class Released:
     def wait_for(self, clients: int) -> None:
         """Until it has seen that the others left."""
         end = time.monotonic() + ANSWER_SECONDS
-        while f"Connected clients:\t\t{clients}\n" not in self.shows("-s"):
+        while f"Connected clients:\t\t{clients}\n" not in ask(str(self.local), "status \n"):
             assert time.monotonic() < end, f"corosync-qnetd does not come down to {clients} clients"
 
 
@@ -151,6 +152,8 @@ class Both:
         data = b""
         while len(data) < size:
             more = self.sockets[name].recv(size - len(data))
+            # It waits for this before it sends a second small message: 40 ms otherwise, a thousand times.
+            self.sockets[name].setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
             assert more, f"corosync-qnetd closed {name}\n" + "\n".join(map(str, self.said))
             data += more
         return data
