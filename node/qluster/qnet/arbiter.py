@@ -41,10 +41,15 @@ class Arbiter:
         """A client connected."""
         assert connection not in self._clients, f"connection {connection} is in use"
         if self.settings.clients_max and len(self._clients) >= self.settings.clients_max:
-            client = Client(connection, address, Framer(self.settings.request_size_max))
-            self._out.happened(Word.TURNED_AWAY, client, clients=len(self._clients))
-            self._out.close(connection, f"{len(self._clients)} clients are connected, no more may be")
-            return
+            stranger = next((one for one in self._clients.values() if one.cluster is None), None)
+            if stranger is None:
+                client = Client(connection, address, Framer(self.settings.request_size_max))
+                self._out.happened(Word.TURNED_AWAY, client, clients=len(self._clients))
+                self._out.close(connection, f"{len(self._clients)} clients are connected, no more may be")
+                return
+            # Whoever means to join does so at once: those who do not must not keep a cluster out.
+            self._out.doom(stranger, "it has not joined a cluster, and its place is needed")
+            self._drop_doomed(now)
         self._clients[connection] = Client(connection, address, Framer(self.settings.request_size_max))
         if self.settings.dead_peer_detection:
             self._deadlines.set((connection, PEER), now + SILENCE_BEFORE_INIT)

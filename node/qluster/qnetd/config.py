@@ -137,7 +137,9 @@ KEYS = (
     Key("tls.client-certificate-required", Flag(), "true",
         "Whether a client with TLS must show a certificate, issued for the name of its cluster."),
     Key("tls.handshake-timeout", Duration("1s", "1m"), "10s", "How long the beginning of TLS may take."),
-    Key("limits.clients", Whole(1, CLIENTS_MAX), "1000", "Connections at once; one more is closed at once."),
+    Key("limits.clients", Whole(1, CLIENTS_MAX), "1000",
+        "Connections at once. One more takes the place of who has been there longest without joining a cluster; "
+        "where there is nobody of that kind it is closed."),
     Key("limits.request-size", Whole(_SMALLEST, _LARGEST, "bytes", _REASON), "32768", "Largest message of a client."),
     Key("limits.reply-size", Whole(_SMALLEST, _LARGEST, "bytes", _REASON), "32768", "Largest message to a client."),
     Key("limits.outstanding-messages", Whole(2, 1000), "32",

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
@@ -15,6 +16,7 @@ import pytest
 from edge.qnetd_world import Client, Running, free_port, pair, run_program, running, until, write_config
 from qluster.qnet.messages import EchoReply, EchoRequest, InitReply, PreinitReply, ServerError, encode, frame
 from qluster.qnet.names import ErrorCode, Vote
+from qluster.qnetd.daemon import _listening
 from qnet.shorthand import LOWEST
 from qnet.stage import init
 
@@ -182,6 +184,26 @@ def test_service_manager_hears_of_it(tmp_path: Path) -> None:
         while "STOPPING" not in heard[-1]:
             heard.append(manager.recv(4096).decode())
     assert heard[0] == "READY=1\nSTATUS=0 clients of 0 clusters"
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1", "any"])
+async def test_small_messages_go_at_once(address: str) -> None:
+    accepted: list[socket.socket] = []
+
+    class Accepting(asyncio.Protocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            accepted.append(transport.get_extra_info("socket"))
+
+    server = await asyncio.get_running_loop().create_server(Accepting, sock=_listening(address, 0))
+    port = server.sockets[0].getsockname()[1]
+    _, writer = await asyncio.open_connection("::1" if address == "::1" else "127.0.0.1", port)
+    async with asyncio.timeout(20):
+        while not accepted:
+            await asyncio.sleep(0.001)
+    # Otherwise the second of two small messages waits for the client to confirm the first: 40 ms.
+    assert accepted[0].getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    writer.close()
+    server.close()
 
 
 def test_socket_of_the_tool_is_for_its_owner_alone(daemon: Running) -> None:

@@ -103,14 +103,30 @@ def test_coefficient_of_silence_is_a_setting() -> None:
 
 def test_more_clients_than_may_be_are_turned_away() -> None:
     stage = Stage(Settings(clients_max=2))
-    for name in ("a", "b", "c"):
-        stage.connect(name)
+    stage.join("a", 1)
+    stage.join("b", 2)
+    stage.connect("c")
     assert list(stage.closed) == ["c"]
     stage.say("c", Preinit(seq=1, cluster_name=b"x"))
     assert not stage.raw("c"), "what it still sends is nobody's"
     stage.close("a")
     stage.connect("d")
     assert list(stage.closed) == ["c"]
+
+
+def test_who_has_not_joined_makes_room_the_oldest_first() -> None:
+    stage = Stage(Settings(clients_max=3))
+    stage.join("member", 1)
+    for name in ("old", "new", "newest"):
+        stage.connect(name)
+    assert stage.closed == {"old": "it has not joined a cluster, and its place is needed"}
+    stage.join("another", 2)
+    assert list(stage.closed) == ["old", "new"]
+    stage.join("third", 3)
+    assert list(stage.closed) == ["old", "new", "newest"]
+    stage.connect("late")
+    assert list(stage.closed)[-1] == "late"
+    assert [len(cluster.clients) for cluster in stage.arbiter.clusters.values()] == [3]
 
 
 def test_client_that_does_not_read_may_have_a_number_of_messages_waiting() -> None:
