@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from qdevice.world import together
+from qdevice.world import World, together
 from qluster.qdevice.counting import WAYS, why_not
 from qluster.qdevice.episode import Break, Episode, Held
 from qluster.qdevice.voting import Said
-from qluster.qnet.names import DecisionAlgorithm, Vote
-from qluster.qnet.tlv import RingId
+from qluster.qnet.names import DecisionAlgorithm, TieBreakerMode, Vote
+from qluster.qnet.tlv import RingId, TieBreaker
 
 HERE, THERE = RingId(1, 8), RingId(1, 12)
 HELD = Held(HERE, 5.0)
@@ -101,3 +101,29 @@ def test_a_refusal_of_a_former_ring_breaks_it_too() -> None:
         world.deliver(line, up=False)
     assert two.episode.broken is Break.REFUSED
     assert two.voting.said is None
+
+
+def test_a_word_from_before_the_refusal_mends_nothing() -> None:
+    """Four nodes, leader 1: while it is refused the other half goes on, and then its own old heartbeat comes."""
+    world = World(4, tie_breaker=TieBreaker(TieBreakerMode.HIGHEST))
+    world.ring(HERE, 1, 2, 3, 4)
+    world.wait(0.1)
+    for client in world.clients.values():
+        client.in_sync(HERE, world.now, world.now)
+        assert client.reason == ""
+    world.ring(RingId(1, 12), 1, 2)
+    sent_at = world.now
+    world.ring(RingId(3, 12), 3, 4)
+    world.wait(1.0)
+    assert [client.reason == "" for client in world.clients.values()] == [False, False, True, True]
+    world.stop_arbiter()
+    for node in (3, 4):
+        world.clients[node]._open_at = float("inf")
+    world.start_arbiter()
+    world.wait(10.0)
+    two = world.clients[2]
+    assert two.held is not None and two.held.ring == RingId(1, 12), "the arbiter remembers nobody whom it refused"
+    two.in_sync(RingId(1, 12), sent_at, world.now)
+    assert not two.episode.unbroken
+    two.in_sync(RingId(1, 12), two.held.since, world.now)
+    assert two.episode.unbroken
