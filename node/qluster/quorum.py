@@ -1,20 +1,18 @@
-"""How many of how many: majorities, commit, election and contact quorums.
+"""How many of how many: majorities, and the quorums of an election, a commit and a leader's contact.
 
-Must not know who the nodes are or what they vote on. Numbers in, numbers out.
+Must not know who the voters are or what they vote on. Weights and counts in, answers out.
 
-With ``n`` voters that hold the log, ``C`` copies that make an entry committed and ``E`` votes
-that elect, no committed entry can be lost as long as
-
-    C + E > n    every election meets every commit,
-    2 E > n      every two elections meet.
-
-``replication-factor`` may ask for a C below the majority; then E grows to n - C + 1.
-It may ask for a C above the majority; then E stays a majority. Decision D4.
+A voter has a weight (its votes, see :func:`weights`) and is one node; elections count weights, copies
+count nodes. With V the sum of the weights and n the number of the voters, no committed entry can be lost as
+long as every two electing sets meet, every committing set meets every electing set, and every set whose
+answers keep a leader in office meets every electing set. Decision D4; by brute force in
+``tests/node/test_electorate.py``.
 """
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 
 def majority(n: int) -> int:
@@ -23,31 +21,54 @@ def majority(n: int) -> int:
     return n // 2 + 1
 
 
-def commit_quorum(n: int, quorum_replication: bool, replication_factor: int) -> int:
-    """Copies, the leader's included, that make an entry committed.
+def weights(votes: Mapping[int, int], tie: int = 0) -> dict[int, int]:
+    """What each voter weighs: its votes; with a tie-breaker twice its votes, and one more for that voter.
 
-    A cluster that is smaller than ``replication_factor`` (while it is being built) needs all nodes.
+    So "half of the votes, with the tie-breaker" is a majority of the weights, which then have an odd sum, and
+    where the votes have an odd sum already the tie-breaker changes nothing.
+    """
+    if tie not in votes:
+        return dict(votes)
+    return {voter: 2 * count + (voter == tie) for voter, count in votes.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Quorums:
+    """What it takes. Each field is a threshold; 0 asks for nothing."""
+
+    election: int
+    """Weight that elects ..."""
+    electors: int
+    """... and so many voters as well."""
+    commit: int
+    """Weight that an entry must be on to be committed ..."""
+    copies: int
+    """... and so many voters as well."""
+    contact: int
+    """Weight that must answer a leader so that it may go on ..."""
+    contacts: int
+    """... or so many voters, whatever they weigh; 0: their number does not help."""
+
+    @property
+    def plain(self) -> Quorums:
+        """The same where every voter weighs 1, by one number each."""
+        contact = min(self.contact, self.contacts) if self.contacts else self.contact
+        return Quorums(max(self.election, self.electors), 0, max(self.commit, self.copies), 0, contact, 0)
+
+
+def quorums(n: int, total: int, quorum_replication: bool, replication_factor: int) -> Quorums:
+    """The quorums of ``n`` voters that weigh ``total``.
+
+    ``replication-factor`` asks for copies, whatever their holders weigh; a cluster that is smaller than it (while it
+    is being built) needs all. Without ``quorum-replication`` it alone commits: then an election needs so many
+    voters besides that it meets all such copies, and a leader goes on while so many answer that they do.
     """
     assert replication_factor >= 0, "copies are counted from 0"
-    if replication_factor == 0:
-        return majority(n)
-    floor = majority(n) if quorum_replication else 1
-    return min(n, max(floor, replication_factor))
-
-
-def election_quorum(n: int, commit: int) -> int:
-    """Votes that elect where ``commit`` copies commit."""
-    assert 1 <= commit <= n, f"{commit} copies among {n} nodes"
-    return max(majority(n), n - commit + 1)
-
-
-def contact_quorum(n: int, commit: int) -> int:
-    """Nodes, the leader included, that must answer a leader so that it may go on.
-
-    So many that nobody else can be elected without one of them, and not more than a majority
-    unless that is needed: a leader that waits for a further copy still leads.
-    """
-    return max(n - election_quorum(n, commit) + 1, min(commit, majority(n)))
+    half = majority(total)
+    copies = min(n, replication_factor)
+    if quorum_replication or not copies:
+        return Quorums(half, 0, half, copies, half, 0)
+    return Quorums(half, n - copies + 1, 0, copies, half, copies)
 
 
 def reached(values: Iterable[float], quorum: int) -> float:
@@ -55,3 +76,13 @@ def reached(values: Iterable[float], quorum: int) -> float:
     ordered = sorted(values, reverse=True)
     assert 1 <= quorum <= len(ordered), f"{quorum} of {len(ordered)} values"
     return ordered[quorum - 1]
+
+
+def reached_by_weight(values: Iterable[tuple[float, int]], quorum: int) -> float:
+    """The highest value that ``quorum`` of the weight has reached; values with their weights are given."""
+    left = quorum
+    for value, weight in sorted(values, reverse=True):
+        left -= weight
+        if left <= 0:
+            return value
+    raise AssertionError(f"{quorum} is more than all weigh")

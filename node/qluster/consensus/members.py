@@ -21,6 +21,8 @@ MEMBERS_MAX = 64
 NODE_MAX = 2**63 - 1
 """Largest number that messages carry."""
 UID_MAX = 2**64 - 1
+VOTES_MAX = 1000
+"""No cluster needs finer shares than these."""
 PORT_MAX = 65_535
 
 
@@ -42,6 +44,8 @@ class Member(msgspec.Struct, frozen=True, array_like=True, gc=False):
     pool: bool = False
     tags: Tags | None = None
     """What its operator says of its database; None when that is nothing."""
+    votes: int = 1
+    """What it counts for in elections and commits, once it votes."""
 
 
 class Members(msgspec.Struct, frozen=True, array_like=True):
@@ -52,6 +56,14 @@ class Members(msgspec.Struct, frozen=True, array_like=True):
     replication_factor: int = 0
     configured: int = 0
     """Voters after the last change that was no automatic removal: the floor for further ones."""
+    tie: int = 0
+    """The voter with whom half of the votes are a majority; 0: there is none."""
+    device: int = 0
+    """Votes of the device; this version counts none."""
+    way: str = ""
+    """How the votes of the device are counted."""
+    two_node: bool = False
+    """Whether one of two may go on alone; this version lets none."""
 
     def __iter__(self) -> Iterator[Member]:
         return iter(self.all)
@@ -91,9 +103,18 @@ class Members(msgspec.Struct, frozen=True, array_like=True):
         assert member is not None, f"node {node} is no member"
         return self.with_member(msgspec.structs.replace(member, voter=True))
 
+    @property
+    def counted(self) -> bool:
+        """Whether something here says how votes are counted that versions which count nodes do not know."""
+        return any(member.votes != 1 for member in self.all) or (self.tie, self.device, self.way) != (0, 0, "") or (
+            self.two_node
+        )
+
     def encode(self) -> bytes:
-        """The bytes of the entry."""
-        return _ENCODER.encode(self)
+        """The bytes of the entry. What says nothing new is left out: where each node has one vote they are those
+        that versions which count nodes write."""
+        rows = tuple(_row(member, _MEMBER_KNOWN, _MEMBER_DEFAULTS) for member in self.all)
+        return _ENCODER.encode((rows, *_row(self, _MEMBERS_KNOWN, _MEMBERS_DEFAULTS)[1:]))
 
     @classmethod
     def decode(cls, payload: bytes) -> Members:
@@ -120,7 +141,20 @@ class Members(msgspec.Struct, frozen=True, array_like=True):
         if self.replication_factor < 0 or self.configured < 0:
             return f"counts are negative: replication-factor {self.replication_factor}, voters {self.configured}"
         fault = next(filter(None, map(_fault_of_member, self.all)), "")
-        return fault or ("" if self.voters else "nobody would be left to vote")
+        return fault or ("" if self.voters else "nobody would be left to vote") or self._fault_of_votes()
+
+    def _fault_of_votes(self) -> str:
+        """What cannot be counted, or not by this version: to count it otherwise would make a second electorate."""
+        if not any(member.votes for member in self.all if member.voter):
+            return "no voter has a vote"
+        if self.tie and self.tie not in self.voters:
+            return f"the tie-breaker is node {self.tie}, which does not vote"
+        if self.device or self.way or self.two_node:
+            return (
+                f"a device with {self.device} votes (way {self.way!r}, two_node {self.two_node}) is not known to this "
+                "version: install the version of the other nodes"
+            )
+        return ""
 
 
 def _fault_of_member(member: Member) -> str:
@@ -131,6 +165,8 @@ def _fault_of_member(member: Member) -> str:
         return f"node {member.node} is a listener for good and cannot vote"
     if not 0 <= member.uid <= UID_MAX:
         return f"node {member.node} has uid {member.uid}, not one of 64 bits"
+    if not 0 <= member.votes <= VOTES_MAX:
+        return f"node {member.node} has {member.votes} votes, not 0 to {VOTES_MAX}"
     ports = [member.api_port, member.udp_port, *([] if member.db_port is None else [member.db_port])]
     if not all(1 <= port <= PORT_MAX for port in ports):
         return f"node {member.node} has ports {ports}, not 1 to {PORT_MAX}"
@@ -141,5 +177,17 @@ def _fault_of_member(member: Member) -> str:
     return ""
 
 
+def _row(struct: Member | Members, known: int, defaults: tuple[object, ...]) -> tuple[object, ...]:
+    """The fields in their order, without those at the end that are as they were before there were votes."""
+    fields = msgspec.structs.astuple(struct)
+    while len(fields) > known and fields[-1] == defaults[len(fields) - known - 1]:
+        fields = fields[:-1]
+    return fields
+
+
+_MEMBER_KNOWN = Member.__struct_fields__.index("votes")
+_MEMBERS_KNOWN = Members.__struct_fields__.index("tie")
+_MEMBER_DEFAULTS: tuple[object, ...] = Member.__struct_defaults__[-(len(Member.__struct_fields__) - _MEMBER_KNOWN):]
+_MEMBERS_DEFAULTS: tuple[object, ...] = Members.__struct_defaults__[-(len(Members.__struct_fields__) - _MEMBERS_KNOWN):]
 _ENCODER = msgspec.msgpack.Encoder()
 _DECODER = msgspec.msgpack.Decoder(Members)

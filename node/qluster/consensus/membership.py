@@ -15,32 +15,10 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import cached_property
 
-from qluster import quorum
+from qluster.consensus.electorate import Electorate
 from qluster.consensus.members import Member, Members
 
 NOBODY = Members(())
-
-
-@dataclass(frozen=True, slots=True)
-class Electorate:
-    """The voters of one list and how many of them it takes."""
-
-    voters: frozenset[int]
-    commit: int
-    election: int
-    contact: int
-
-    @classmethod
-    def of(cls, members: Members) -> Electorate:
-        """The electorate of this list, which must have voters."""
-        voters = members.voters
-        copies = quorum.commit_quorum(len(voters), members.quorum_replication, members.replication_factor)
-        return cls(
-            voters,
-            copies,
-            quorum.election_quorum(len(voters), copies),
-            quorum.contact_quorum(len(voters), copies),
-        )
 
 
 @dataclass(frozen=True)
@@ -56,38 +34,23 @@ class Configuration:
 
     def elects(self, granted: Collection[int]) -> bool:
         """Whether these votes elect. Votes of others than voters count nothing (S4)."""
-        return bool(self.electorates) and all(
-            len(electorate.voters.intersection(granted)) >= electorate.election
-            for electorate in self.electorates
-        )
+        return bool(self.electorates) and all(electorate.elects(granted) for electorate in self.electorates)
 
     def may_elect(self, refused: Collection[int]) -> bool:
         """Whether an election can still be won after these refusals."""
-        return all(
-            len(electorate.voters.difference(refused)) >= electorate.election
-            for electorate in self.electorates
-        )
+        return all(electorate.elects(electorate.voters.difference(refused)) for electorate in self.electorates)
 
     def commits(self, holders: Collection[int]) -> bool:
         """Whether an entry on these nodes is on a commit quorum."""
-        return bool(self.electorates) and all(
-            len(electorate.voters.intersection(holders)) >= electorate.commit
-            for electorate in self.electorates
-        )
+        return bool(self.electorates) and all(electorate.commits(holders) for electorate in self.electorates)
 
     def committed(self, match: Callable[[int], float]) -> float:
         """The highest index that a commit quorum holds."""
-        return min(
-            quorum.reached(map(match, electorate.voters), electorate.commit)
-            for electorate in self.electorates
-        )
+        return min(electorate.committed(match) for electorate in self.electorates)
 
     def contacted(self, value: Callable[[int], float]) -> float:
         """The highest value (a time, a round) that a contact quorum has reached."""
-        return min(
-            quorum.reached(map(value, electorate.voters), electorate.contact)
-            for electorate in self.electorates
-        )
+        return min(electorate.contacted(value) for electorate in self.electorates)
 
 
 class Membership:
@@ -172,16 +135,38 @@ def fault_of_change(old: Members, new: Members, alive: Collection[int]) -> str:
 
 def _fault_of_quorum(old: Members, new: Members, alive: Collection[int]) -> str:
     """A change that could not be committed, or that leaves a cluster that cannot elect."""
-    if new.voters == old.voters and Electorate.of(new) == Electorate.of(old):
-        return ""
     electorate = Electorate.of(new)
-    living = electorate.voters.intersection(alive)
-    needed = max(electorate.commit, electorate.election)
-    if len(living) < needed and new.voters - old.voters:
-        return f"of {len(new.voters)} voters {len(living)} would be alive and {needed} are needed"
-    if len(living) < electorate.commit:
-        return f"{len(living)} of the voters left are alive and {electorate.commit} are needed to commit"
+    if electorate == Electorate.of(old):
+        return ""
+    living, needs = electorate.voters.intersection(alive), electorate.needs
+    if (new.voters - old.voters or _recounted(old, new)) and not (
+        electorate.elects(living) and electorate.commits(living)
+    ):
+        needed = _needed(electorate, max(needs.commit, needs.election), max(needs.copies, needs.electors))
+        return f"of {len(new.voters)} voters {_held(electorate, living)} would be alive and {needed} are needed"
+    if not electorate.commits(living):
+        needed = _needed(electorate, needs.commit, needs.copies)
+        return f"{_held(electorate, living)} of the voters left are alive and {needed} are needed to commit"
     return ""
+
+
+def _recounted(old: Members, new: Members) -> bool:
+    """Whether a voter that stays counts for more or less than before."""
+    before = {member.node: member.votes for member in old if member.voter}
+    return new.tie != old.tie or any(before.get(one.node, one.votes) != one.votes for one in new if one.voter)
+
+
+def _needed(electorate: Electorate, weight: int, count: int) -> str:
+    """So much it takes, for people: voters where each counts once."""
+    if electorate.plain:
+        return str(max(weight, count))
+    return f"{max(count, 1)} with a weight of {weight}"
+
+
+def _held(electorate: Electorate, living: Collection[int]) -> str:
+    if electorate.plain:
+        return str(len(living))
+    return f"{len(living)} with a weight of {electorate.weight(living)} (of {electorate.weight(electorate.voters)})"
 
 
 def next_promotion(members: Members, steady: Collection[int]) -> Member | None:

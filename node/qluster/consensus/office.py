@@ -9,9 +9,10 @@ from math import inf
 
 from msgspec.structs import replace
 
+from qluster.consensus.electorate import Electorate
 from qluster.consensus.lease import Rounds
 from qluster.consensus.members import Members
-from qluster.consensus.membership import Electorate, fault_of_change, next_promotion, next_removal
+from qluster.consensus.membership import fault_of_change, next_promotion, next_removal
 from qluster.consensus.messages import AppendRefusal, AppendReply, Expelled, Goodbye, TimeoutNow
 from qluster.consensus.participant import Participant
 from qluster.consensus.progress import Progress
@@ -427,4 +428,4 @@ class Office:
         witnesses = {self._me.node} | {
             peer.node for peer in self.replication.peers if peer.node in alive and node in peer.silent
         }
-        return len(witnesses & electorate.voters) >= max(electorate.election, electorate.contact)
+        return electorate.elects(witnesses) and electorate.keeps(witnesses)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qluster.consensus.membership import Configuration, Electorate
+from qluster.consensus.electorate import Electorate
+from qluster.consensus.membership import Configuration
 from qluster.consensus.messages import AppendReply, Message
 from qluster.consensus.output import Output
 from qluster.events import Entry, Save, SaveEntries, SaveVote

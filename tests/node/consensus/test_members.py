@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import msgspec
 import pytest
 from consensus.world import member
 from qluster.consensus.members import MEMBERS_MAX, MalformedMembers, Member, Members
@@ -69,3 +70,46 @@ def test_full_list_fits_into_one_entry() -> None:
         for node in range(MEMBERS_MAX)
     )
     assert len(Members(widest, True, MEMBERS_MAX, MEMBERS_MAX).encode()) < 8_000
+
+
+def test_list_in_which_each_has_one_vote_has_the_bytes_that_it_always_had() -> None:
+    """Versions that count nodes write the same; recorded before there were votes."""
+    members = Members((member(1), member(2, voter=False)), True, 0, 1)
+    assert members.encode().hex() == (
+        "9492" + "9a01cd03e9a831302e302e302e31cd1f90cd1ce8cd1538c3a46e6f6465c2c0"
+        + "9a02cd03eaa831302e302e302e32cd1f90cd1ce8cd1538c2a46e6f6465c2c0" + "c30001"
+    )
+    assert not members.counted
+
+
+def test_votes_and_tie_breaker_travel_with_the_list() -> None:
+    heavy = msgspec.structs.replace(member(2), votes=3)
+    members = Members((member(1), heavy), True, 0, 2, tie=1)
+    assert Members.decode(members.encode()) == members
+    assert members.counted and Members((member(1), heavy)).counted and Members((member(1),), tie=1).counted
+
+
+def test_version_that_counts_nodes_decodes_what_it_knows() -> None:
+    """Which is why it must not vote where votes are counted."""
+    members = Members((msgspec.structs.replace(member(1), votes=3), member(2)), True, 2, 2, tie=1)
+    rows, *rest = msgspec.msgpack.decode(members.encode())
+    assert [row[:10] for row in rows] == [[*msgspec.structs.astuple(member(node))[:10]] for node in (1, 2)]
+    assert rest[:3] == [True, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("members", "word"),
+    [
+        (Members((other(1, votes=-1),)), "-1 votes"),
+        (Members((other(1, votes=1001),)), "1001 votes, not 0 to 1000"),
+        (Members((other(1, votes=0), other(2, votes=0))), "no voter has a vote"),
+        (Members((other(1),), tie=2), "the tie-breaker is node 2"),
+        (Members((other(1),), device=1, way="memory"), "1 votes (way 'memory'"),
+        (Members((other(1), other(2)), two_node=True), "two_node True"),
+    ],
+)
+def test_list_that_cannot_be_counted_is_refused(members: Members, word: str) -> None:
+    """What this version counts otherwise than others would make two electorates."""
+    assert word in members.fault()
+    with pytest.raises(MalformedMembers, match="node|vote|tie"):
+        Members.decode(members.encode())

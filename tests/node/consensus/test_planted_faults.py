@@ -52,7 +52,7 @@ def commit_own_last(following: Following) -> None:
 
 
 def one_copy_fewer(self: Configuration, match: Callable[[int], float]) -> float:
-    return min(quorum.reached(map(match, one.voters), one.commit - 1) for one in self.electorates)
+    return min(quorum.reached(map(match, one.voters), one.needs.commit - 1) for one in self.electorates)
 
 
 def all_reads(self: Rounds, configuration: Any) -> list[int]:

@@ -16,13 +16,15 @@ from unittest.mock import patch
 from msgspec.structs import replace as replace_struct
 from planting import Plants
 from qluster import node as node_module
-from qluster import quorum, switching
+from qluster import switching
 from qluster.clients import Outcome
 from qluster.cluster import reign as reigning
 from qluster.cluster.pause import Pause
 from qluster.cluster.state import State
 from qluster.cluster.synchronous import Synchrony
+from qluster.consensus.electorate import Electorate
 from qluster.consensus.lease import Rounds
+from qluster.consensus.members import Members
 from qluster.consensus.office import Office
 from qluster.database import plan
 from qluster.database.plan import Wanted
@@ -300,8 +302,13 @@ def _snapshot_ignored() -> Iterator[None]:
 
 @plant("an entry counts as committed with one copy too few")
 def _commit_too_early() -> Iterator[None]:
-    sound = quorum.commit_quorum
-    with patch.object(quorum, "commit_quorum", lambda n, rule, factor: max(1, sound(n, rule, factor) - 1)):
+    sound = Electorate.of
+
+    def of(members: Members) -> Electorate:
+        one = sound(members)
+        return replace(one, needs=replace(one.needs, commit=max(1, one.needs.commit - 1)))
+
+    with patch.object(Electorate, "of", of):
         yield
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from qluster.consensus.membership import Electorate
+from qluster.consensus.electorate import Electorate
 from swarm.quiet import on_grid
 from swarm.rules import Violated
 from swarm.storms import PROBE_SECONDS, RECOVERY_SECONDS, Mix, Storms
@@ -35,7 +35,7 @@ class Few(Storms):
         voters = sorted(leader.qraft.members.voters)
         electorate = Electorate.of(leader.qraft.members)
         super().storm()
-        spare = len(voters) - max(electorate.commit, electorate.election)
+        spare = len(voters) - max(electorate.needs.commit, electorate.needs.election)
         away = set(world.random.sample(voters, spare))
         world.tell(f"nodes {sorted(away)} stay away")
         world.weather, world.calm = Weather(), True

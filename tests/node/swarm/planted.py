@@ -17,14 +17,15 @@ from planting import after
 from qluster import quorum
 from qluster.consensus import lease
 from qluster.consensus.election import Election
+from qluster.consensus.electorate import Electorate
 from qluster.consensus.lease import Round, Rounds
-from qluster.consensus.membership import Configuration, Electorate, Membership
+from qluster.consensus.membership import Configuration, Membership
 from qluster.consensus.office import Office
 from qluster.consensus.participant import Participant
 from qluster.consensus.qraft import QRaft
 from qluster.events import SaveEntries
 from swarm.host import Host
-from swarm.planted_logs import PLANTS, method, plant
+from swarm.planted_logs import PLANTS, elects_by, method, plant
 from swarm.runs import CROWDED, DEPOSED, FEW
 
 __all__ = ["ABSENT", "AIMED", "PLANTS"]
@@ -56,7 +57,7 @@ def _repeated_votes() -> Iterator[None]:
 method("S5: the log is not asked for", Participant, "newer_here", lambda self, term, index: False)
 method("S5: the length counts before the term", Participant, "newer_here", lambda self, term, index: (
     (self.journal.last_index, self.journal.last_term) > (index, term)))  # fmt: skip
-method("S1: one vote too few elects", quorum, "election_quorum", lambda n, commit: max(1, quorum.majority(n) - 1))
+method("S1: one vote too few elects", Electorate, "of", elects_by(lambda n: max(1, quorum.majority(n) - 1)))
 
 
 @plant("S3: a vote is given twice")
@@ -171,7 +172,7 @@ def _listeners_count() -> Iterator[None]:
 
     def of(members: Any) -> Electorate:
         one = sound(members)
-        return Electorate(one.voters | members.listeners, one.commit, one.election, one.contact)
+        return Electorate(tuple((node, 1) for node in sorted(one.voters | members.listeners)), one.needs)
 
     with patch.object(Electorate, "of", of):
         yield

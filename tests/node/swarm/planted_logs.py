@@ -2,13 +2,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from math import inf
 from typing import Any
 from unittest.mock import patch
 
 from planting import Plants, after
 from qluster import quorum
+from qluster.consensus.electorate import Electorate
 from qluster.consensus.following import Following
 from qluster.consensus.journal import Journal
 from qluster.consensus.journal import opened as opened_soundly
@@ -26,6 +28,17 @@ from swarm.world import World
 
 PLANTS = Plants()
 plant, method = PLANTS.plant, PLANTS.method
+
+
+def elects_by(votes: Callable[[int], int]) -> Callable[[Any], Electorate]:
+    """Electorates in which so many of the voters elect."""
+    sound = Electorate.of
+
+    def of(members: Any) -> Electorate:
+        one = sound(members)
+        return replace(one, needs=replace(one.needs, election=votes(len(one.voters))))
+
+    return of
 
 
 # --- what is remembered ----------------------------------------------------------------------
@@ -280,7 +293,7 @@ method("B8: the commit scan stops at an entry of an older term", Office, "_commi
 method("B18: copies are counted without being sorted", quorum, "reached", lambda values, needed: [*values][needed - 1])
 method("B21: refusals do not move the repair back", Replication, "refuse", lambda self, message, now: None)
 method("B36: a leader counts itself although it does not vote", Configuration, "committed", lambda self, match: min(
-    quorum.reached([*map(match, one.voters), inf], one.commit) for one in self.electorates))  # fmt: skip
+    quorum.reached([*map(match, one.voters), inf], one.needs.commit) for one in self.electorates))  # fmt: skip
 method("S11: one copy too few commits", Configuration, "committed", lambda self, match: min(
-    quorum.reached(map(match, one.voters), max(1, one.commit - 1)) for one in self.electorates))  # fmt: skip
-method("D4: fewer copies do not ask for more votes", quorum, "election_quorum", lambda n, commit: quorum.majority(n))
+    quorum.reached(map(match, one.voters), max(1, one.needs.commit - 1)) for one in self.electorates))  # fmt: skip
+method("D4: fewer copies do not ask for more votes", Electorate, "of", elects_by(quorum.majority))
