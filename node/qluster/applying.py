@@ -16,6 +16,7 @@ from qluster.cluster.state import decode as decode_state
 from qluster.config import differences, shared, shared_digest
 from qluster.consensus.members import Members
 from qluster.consensus.qraft import QRaft
+from qluster.consensus.remarks import remarks
 from qluster.events import Entry, FetchSnapshot, Job, JobEnded, Snapshot
 from qluster.overview import consensus_settings, link_settings
 
@@ -36,6 +37,8 @@ class Applying:
         """Index of an entry that a snapshot must cover, so that the node knows of it from its next start on."""
         self._kept_with = (0, 0)
         """Such an entry, and the save with which it is on the disk."""
+        self._remarked: list[str] = []
+        """What was last said of how the votes are distributed."""
         self._fetching: int | None = None
         self._illegible = False
         """A committed command was not understood: nothing after it may be applied until the daemon has left."""
@@ -81,6 +84,11 @@ class Applying:
         node.state.note_members([member.node for member in members])
         node.reports.forget({member.node for member in members})
         log.info("members %s", " ".join(f"{one.node}={one.ip}{'' if one.voter else '(listener)'}" for one in members))
+        found = remarks(members, node.config.cluster.auto_tie_breaker)
+        for remark in found:
+            if remark not in self._remarked:
+                log.warning("votes %s", remark)
+        self._remarked = found
 
     def _applied(self, body: commands.Body, index: int, now: float) -> None:
         match body:

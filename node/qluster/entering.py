@@ -118,7 +118,7 @@ class Entering:
         own = Member(
             node=1, uid=node.uid, ip=config.ip, api_port=config.api_port, udp_port=config.udp.port(config.ip),
             db_port=config.database.port if config.database else None, voter=True, pool=config.pool is not None,
-            tags=tags_of(config),
+            tags=tags_of(config), votes=max(1, config.votes),  # without a vote nobody could found
         )  # fmt: skip
         saved = self._become(Identity(node.uid, number, 1))
         settings = consensus_settings(config)
@@ -128,7 +128,7 @@ class Entering:
         """A node that comes back says hello until it hears the leader: its addresses may be new."""
         node = self._node
         me = node.settled.get(node.me)
-        changed = me is not None and me.tags != tags_of(node.config)
+        changed = me is not None and (me.tags, me.votes) != (tags_of(node.config), node.config.votes)
         if (qraft.leader is not None and not changed) or qraft.role == "leader" or node.stopping:
             self.hello_at = inf
             if changed and qraft.role == "leader":

@@ -61,6 +61,8 @@ class Governing:
         """Index of the last change of the guarantees that this leader proposed."""
         self._released = False
         """Whether the others were told so since this node last led."""
+        self._rest_at = -inf
+        """When the leader is asked again not to count this node, which stops."""
 
     @property
     def handing_over(self) -> bool:
@@ -89,7 +91,7 @@ class Governing:
         if self._unwritable_since is not None:
             times.append(self._unwritable_since + self._restart_patience)
         if self._node.stopping and self._node.qraft is not None:
-            times += [self._stop_at + STOP_PATIENCE, self._stop_at + 2 * STOP_PATIENCE]
+            times += [self._rest_at, self._stop_at + STOP_PATIENCE, self._stop_at + 2 * STOP_PATIENCE]
         # What was due at the last step was seen to there, or waits for an event: it must not wake again.
         return min((time for time in times if time > self._stepped_at), default=inf)
 
@@ -100,11 +102,25 @@ class Governing:
         match message:
             case messages.Report():
                 self._node.reports.receive(message, now)
+                if self._node.qraft is not None:
+                    self._node.qraft.counts(message.node, message.counting >= messages.COUNTING)
+            case messages.Leaving():
+                self._let_rest(message.node, now)
             case messages.PositionQuery():
                 self._node.hosting.asked(message.term)
             case PositionReply():
                 if self._leading is not None and self._votes(message.node):
                     self._leading.position(message)
+
+    def _let_rest(self, number: int, now: float) -> None:
+        """A voter that stops is not counted until it is back, where that is wanted."""
+        node = self._node
+        if node.qraft is None or node.qraft.role != "leader" or not node.config.cluster.allow_downscale:
+            return
+        try:
+            node.qraft.rest(number, now)
+        except Refusal as refusal:
+            log.info("still-counted node=%d reason=%s", number, refusal.reason)
 
     def _votes(self, node: int) -> bool:
         """Leadership can be given to it; the position of another is of no use."""
@@ -239,7 +255,9 @@ class Governing:
                 case Propose(body):
                     index, _ = node.qraft.propose("command", commands.encode(body), now)
                     self._guaranteed = index if isinstance(body, commands.Guaranteed) else self._guaranteed
-                case Change(members):
+                case Change(members, newcomer):
+                    if newcomer is not None:
+                        node.qraft.counts(*newcomer)
                     node.qraft.change_members(members, now)
                 case Transfer(target):
                     node.qraft.transfer(target, now)
@@ -341,10 +359,26 @@ class Governing:
                     self._perform(Transfer(target), now)
                 return
             node.qraft.resign(now)
+        elif self._waits_to_rest(now):
+            return
         if now < self._stop_at + 2 * STOP_PATIENCE:
             node.leave("stopped", clean=True)
         else:
             node.leave_now()
+
+    def _waits_to_rest(self, now: float) -> bool:
+        """Whether this node, which stops, is still counted and should not be: it asks the leader, for a while."""
+        node = self._node
+        assert node.qraft is not None
+        wanted = node.config.cluster.allow_downscale and not node.state.pause.active
+        counted = node.me in node.settled.voters and len(node.settled.voters) > 1
+        if not (wanted and counted and now < self._stop_at + STOP_PATIENCE):
+            return False
+        leader = node.settled.get(node.qraft.leader or 0)
+        if leader is not None and now >= self._rest_at:
+            self._rest_at = now + node.config.cluster.replication_retry_interval
+            node.tell(messages.Leaving(node.cluster, node.me), (leader.ip, leader.udp_port), now)
+        return True
 
 
 def _roomy(scene: Scene) -> int | None:

@@ -82,9 +82,11 @@ class Hearing:
             self._foreign(hello.cluster, now)
             return
         if node.me in node.qraft.members.voters:
-            member = any(member.uid == hello.uid for member in node.settled)
+            member = next((member for member in node.settled if member.uid == hello.uid), None)
+            if member is not None:
+                node.qraft.counts(member.node, hello.counting >= messages.COUNTING)
             # Cluster 0: it has none, or gives up the one it had. A member does that too when add_node was taken away.
-            if not member or not hello.cluster:
+            if member is None or not hello.cluster:
                 present = messages.Present(node.cluster, node.me, node.qraft.leader or 0)
                 node.tell(present, (hello.ip, hello.udp_port), now)
             node.governing.hello(hello)

@@ -7,7 +7,7 @@ both and says what is to be proposed, changed, sent or transferred.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf
 
 import msgspec
@@ -15,7 +15,7 @@ import msgspec
 from qluster.cluster import reign as reigning
 from qluster.cluster import synchronous
 from qluster.cluster.commands import Body, Guaranteed, LossMeasured, Reign
-from qluster.cluster.messages import Hello, Message, PositionQuery, PositionReply, Refusal, Report, Welcome
+from qluster.cluster.messages import COUNTING, Hello, Message, PositionQuery, PositionReply, Refusal, Report, Welcome
 from qluster.cluster.published import End
 from qluster.cluster.reign import Succession
 from qluster.cluster.state import State
@@ -43,6 +43,8 @@ class Change:
     """Change the membership."""
 
     members: Members
+    newcomer: tuple[int, bool] | None = None
+    """Who is new in it, and whether its version counts votes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,8 +289,9 @@ class Leading:
             return Tell(Refusal(scene.cluster, scene.me, hello.uid, " ".join(wrong)[:1000]), address)
         known = _by_uid(scene.settled, hello.uid)
         if known is not None:
-            if _moved(known, hello):
-                return _change(scene, scene.members.with_member(_updated(known, hello)))
+            changed = _changed(known, hello)
+            if changed != known:
+                return _change(scene, scene.members.with_member(changed))
             return Tell(Welcome(scene.cluster, scene.me, hello.uid, known.node), address)
         if not scene.idle or (scene.awaits_founding and scene.state.reign is None):
             return None
@@ -309,6 +312,9 @@ class Leading:
         before = next((one for one in scene.members if (one.ip, one.udp_port) == (hello.ip, hello.udp_port)), None)
         if before is not None:
             return _change(scene, scene.members.without(before.node)) if before.node != scene.me else None
+        if scene.members.counted and hello.counting < COUNTING:
+            text = "its version counts nodes, and this cluster counts votes: install the version of the other nodes"
+            return Tell(Refusal(scene.cluster, scene.me, hello.uid, text), (hello.ip, hello.udp_port))
         if len(scene.members) >= MEMBERS_MAX:
             text = f"the cluster has {MEMBERS_MAX} members, more are not possible"
             return Tell(Refusal(scene.cluster, scene.me, hello.uid, text), (hello.ip, hello.udp_port))
@@ -323,8 +329,10 @@ class Leading:
             role="listener" if hello.role == "listener" else role,
             pool=hello.pool,
             tags=hello.tags,
+            votes=hello.votes,
         )
-        return _change(scene, scene.members.with_member(member))
+        change = _change(scene, scene.members.with_member(member))
+        return change and replace(change, newcomer=(member.node, hello.counting >= COUNTING))
 
 
 def databases_of(scene: Scene) -> frozenset[int]:
@@ -399,8 +407,12 @@ def _by_uid(members: Members, uid: int) -> Member | None:
     return next((member for member in members if member.uid == uid), None)
 
 
-def _moved(member: Member, hello: Hello) -> bool:
-    return _updated(member, hello) != member
+def _changed(member: Member, hello: Hello) -> Member:
+    """As it says that it is. Its votes by themselves: such a change may be refused, and its address must not wait."""
+    changed = _updated(member, hello)
+    if changed == member and hello.counting >= COUNTING:
+        return msgspec.structs.replace(member, votes=hello.votes)
+    return changed
 
 
 def _updated(member: Member, hello: Hello) -> Member:

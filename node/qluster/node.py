@@ -377,7 +377,7 @@ class Node:
         return messages.Hello(
             self.cluster, self.me, self.uid, config.ip, config.udp.port(config.ip), config.api_port,
             config.database.port if config.database else None, config.role, config.pool is not None,
-            __version__, shared(self.file), tags_of(config),
+            __version__, shared(self.file), tags_of(config), config.votes, messages.COUNTING,
         )  # fmt: skip
 
     # --- settling -------------------------------------------------------------------

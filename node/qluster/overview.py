@@ -16,9 +16,11 @@ from qluster.cluster.pause import Pause
 from qluster.cluster.switchover import Switching
 from qluster.config import Config, shared
 from qluster.config.addresses import place_text
-from qluster.consensus.members import Member
+from qluster.consensus.members import Member, Members
+from qluster.consensus.remarks import remarks, resting, tie_in_force, total_votes
 from qluster.consensus.settings import Settings
 from qluster.health import health, lag_of
+from qluster.quorum import majority
 from qluster.status import (
     ClusterStatus,
     EndedStatus,
@@ -59,6 +61,9 @@ def consensus_settings(config: Config, pause: Pause = Pause()) -> Settings:  # n
         autoremove_enabled=cluster.autoremove_enabled and not pause.active and not pause.loose,
         autoremove_minimum=cluster.autoremove_minimum,
         remove_interval=cluster.remove_interval,
+        tie_breaker=cluster.auto_tie_breaker,
+        last_man_standing=cluster.last_man_standing and not pause.active and not pause.loose,
+        last_man_standing_window=cluster.last_man_standing_window,
     )
 
 
@@ -148,8 +153,8 @@ def _message(node: Node) -> str:
 
 def _cluster(node: Node, now: float) -> ClusterStatus:
     qraft, reign = node.qraft, node.state.reign
-    voters = qraft.members.voters if qraft else frozenset()
-    quorum = len(voters) // 2 + 1
+    members = qraft.members if qraft else Members(())
+    votes = total_votes(members)
     return ClusterStatus(
         name=node.state.name or node.config.cluster.name,
         cluster=node.cluster or None,
@@ -157,8 +162,8 @@ def _cluster(node: Node, now: float) -> ClusterStatus:
         leader=qraft.leader if qraft else None,
         quorate=qraft is not None and qraft.quorate(now),
         can_commit=qraft is not None and qraft.leader is not None and qraft.can_commit(now),
-        voters=len(voters),
-        quorum=quorum if voters else 0,
+        voters=len(members.voters),
+        quorum=majority(votes) if votes else 0,
         commit_index=qraft.commit_index if qraft else 0,
         applied_index=node.state.applied,
         last_index=qraft.last_index if qraft else 0,
@@ -184,6 +189,10 @@ def _cluster(node: Node, now: float) -> ClusterStatus:
         switchover=_switchover(node.state.switching),
         pause=_pause(node.state.pause),
         standby=_standby(node, now),
+        votes=votes,
+        tie_breaker=tie_in_force(members),
+        resting=tuple(resting(members)),
+        remarks=tuple(remarks(members, node.config.cluster.auto_tie_breaker)),
     )
 
 
@@ -251,4 +260,5 @@ def _member(node: Node, member: Member, now: float) -> NodeStatus:
         database=report.database if report else None,
         pool=report.pool if report else None,
         tags=TagsStatus(**asdict(member.tags)) if member.tags else TagsStatus(),
+        votes=member.votes if member.voter else 0,
     )

@@ -140,6 +140,8 @@ class NodeStatus(Struct, frozen=True, kw_only=True):
     database: DatabaseStatus | None = None
     pool: PoolStatus | None = None
     tags: TagsStatus = TagsStatus()
+    votes: int = 0
+    """What it counts for; 0 as well while it does not vote."""
 
 
 class ReignStatus(Struct, frozen=True, kw_only=True):
@@ -246,6 +248,7 @@ class ClusterStatus(Struct, frozen=True, kw_only=True):
     can_commit: bool
     voters: int
     quorum: int
+    """Votes needed to elect, of :attr:`votes`."""
     commit_index: int
     applied_index: int
     last_index: int
@@ -263,6 +266,14 @@ class ClusterStatus(Struct, frozen=True, kw_only=True):
     """None: nothing is paused, and nothing waits for the end of a pause."""
     standby: StandbyStatus | None = None
     """None: the cluster has a primary of its own."""
+    votes: int = 0
+    """Votes of all voters by the list in force: expected votes."""
+    tie_breaker: int | None = None
+    """The node with whom half of the votes are enough; None: with none."""
+    resting: tuple[int, ...] = ()
+    """Nodes that will vote, and are not counted until they keep up."""
+    remarks: tuple[str, ...] = ()
+    """What is easily overlooked in how the votes are distributed."""
 
 
 class OwnStatus(Struct, frozen=True, kw_only=True):

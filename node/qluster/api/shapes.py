@@ -244,6 +244,12 @@ class QuorumAnswer(Struct, frozen=True, kw_only=True):
     term: int
     leader: int | None
     members: list[QuorumMember]
+    tie_breaker: int | None
+    """The node with whom half of the votes are enough; null: with none."""
+    resting: list[int]
+    """Nodes that will vote, and are not counted until they keep up."""
+    remarks: list[str]
+    """What is easily overlooked in how the votes are distributed."""
 
 
 class ReplicationNode(Struct, frozen=True, kw_only=True):

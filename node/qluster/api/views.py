@@ -163,12 +163,15 @@ def quorum(status: Status) -> QuorumAnswer:
     return QuorumAnswer(
         quorate=status.cluster.quorate,
         can_commit=status.cluster.can_commit,
-        expected_votes=status.cluster.voters,
+        expected_votes=status.cluster.votes,
         total_votes=sum(each.votes for each in members if each.alive),
         quorum=status.cluster.quorum,
         term=status.cluster.term,
         leader=status.cluster.leader,
         members=members,
+        tie_breaker=status.cluster.tie_breaker,
+        resting=list(status.cluster.resting),
+        remarks=list(status.cluster.remarks),
     )
 
 
@@ -269,7 +272,7 @@ def _quorum_member(node: NodeStatus) -> QuorumMember:
         node=node.node,
         ip=node.ip,
         role=node.role,
-        votes=1 if node.role == "node" else 0,
+        votes=node.votes,
         alive=node.alive,
         heard_ago=duration(node.heard_ago),
         leader=node.leader,

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from qluster.api.shapes import DatabaseAnswer, NodeAnswer, SwitchoverAnswer, Whole
+from qluster.api.shapes import ClusterAnswer, DatabaseAnswer, NodeAnswer, SwitchoverAnswer, Whole
 from qluster.cli.asking import refusal
 from qluster.cli.exits import EXIT_DONE, EXIT_LEADERLESS, EXIT_TROUBLE
 from qluster.config import Config
@@ -74,7 +74,7 @@ def _summary(whole: Whole) -> Iterator[tuple[str, str]]:
         leader = f"led by node {cluster.leader}" if cluster.leader is not None else "without a leader"
         quorate = "quorate" if cluster.quorate else "not quorate"
         yield "cluster", f"{cluster.name}, founding {cluster.cluster}, {leader}, term {cluster.term}"
-        yield "votes", f"{quorate}, {cluster.quorum} of {cluster.voters} needed"
+        yield "votes", f"{quorate}, {cluster.quorum} of {cluster.votes} needed{_half(cluster)}"
         yield "log", (f"committed {cluster.commit_index}, applied {cluster.applied_index}, "
                       f"last {cluster.last_index}, snapshot {cluster.snapshot_index}")
         if cluster.standby is not None:
@@ -111,6 +111,11 @@ def _standby(standby: StandbyStatus) -> str:
         return f"of {standby.of}, which is NOT FOLLOWED{': ' if standby.error else ''}{standby.error}"
     lag = "lag not known" if standby.lag_bytes is None else f"{size_text(standby.lag_bytes)} behind"
     return f"of {standby.of}: node {standby.node} follows {standby.upstream}, {lag}"
+
+
+def _half(cluster: ClusterAnswer) -> str:
+    """With whom half of the votes are enough, in words; "" with none."""
+    return f", {cluster.votes // 2} with node {cluster.tie_breaker}" if cluster.tie_breaker is not None else ""
 
 
 def _lost(reign: ReignStatus) -> str:
@@ -207,6 +212,9 @@ def _remarks(whole: Whole) -> Iterator[str]:
         yield f"here: {whole.own.message}"
     if whole.own.device is not None and whole.own.device.reason:
         yield f"arbiter: its vote does not count: {whole.own.device.reason}"
+    yield from (f"votes: {remark}" for remark in whole.cluster.remarks)
+    if whole.cluster.resting and whole.cluster.cluster is not None:
+        yield f"votes: not counted until they keep up: nodes {', '.join(map(str, whole.cluster.resting))}"
     if (restart := whole.cluster.database_restart) is not None and restart.state != "done":
         yield _restart_text(restart)
     yield from (

@@ -12,7 +12,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct
 
-from qluster.config.tags import Tags
+from qluster.config.tags import VOTES_MAX, Tags
 from qluster.status import DatabaseStatus, PoolStatus
 
 ROLES = ("node", "listener")
@@ -25,6 +25,13 @@ Word = Annotated[int, Meta(ge=0)]
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Seconds = Annotated[float, Meta(ge=0, le=1e9)]
 Text = Annotated[str, Meta(max_length=1000)]
+
+
+COUNTING = 1
+"""What this version understands of a list of members: 0 counts nodes, 1 votes and a tie-breaker.
+
+A list that says more than a voter understands would be counted by two rules: the leader writes none.
+"""
 
 
 class MalformedMessage(ValueError):
@@ -46,6 +53,10 @@ class Hello(Struct, frozen=True, tag="hello", array_like=True):
     version: Text
     shared: Annotated[dict[str, str], Meta(max_length=64)]
     tags: Tags | None = None
+    votes: Annotated[int, Meta(ge=0, le=VOTES_MAX)] = 1
+    """What it is to count for."""
+    counting: Count = 0
+    """How far its version can count, see :data:`COUNTING`."""
 
 
 class Present(Struct, frozen=True, tag="present", array_like=True):
@@ -94,6 +105,15 @@ class Report(Struct, frozen=True, tag="report", array_like=True):
     """Index of the resume after which a lease bounds the primary here again; 0: nobody waits to hear it."""
     age: Seconds = 0.0
     """Seconds for which the position of the database has been known: it has moved on since."""
+    counting: Count = 0
+    """How far its version can count, see :data:`COUNTING`."""
+
+
+class Leaving(Struct, frozen=True, tag="leaving", array_like=True):
+    """A voter that stops asks the leader not to be counted meanwhile."""
+
+    cluster: Number
+    node: Number
 
 
 class PositionQuery(Struct, frozen=True, tag="query", array_like=True):
@@ -122,7 +142,7 @@ class PositionReply(Struct, frozen=True, tag="position", array_like=True):
     """Timeline and position up to which this node may have confirmed WAL before its directory was replaced."""
 
 
-Message = Hello | Present | Welcome | Refusal | Report | PositionQuery | PositionReply
+Message = Hello | Present | Welcome | Refusal | Report | PositionQuery | PositionReply | Leaving
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)

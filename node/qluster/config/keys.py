@@ -12,7 +12,7 @@ from typing import get_args
 from .addresses import Group, Host, Places
 from .kinds import Choice, Duration, Flag, Kind, Networks, Path, Table, Text, Whole
 from .structure import Synchronous
-from .tags import PRIORITY_MAX
+from .tags import PRIORITY_MAX, VOTES_MAX
 
 
 class Change(StrEnum):
@@ -96,6 +96,9 @@ _NODE = (
     Key("api-port", Whole(1, 65535), "8080", "Port of the REST interface."),
     Key("role", Choice(("node", "listener")), "node",
         "`node` may vote and lead; `listener` only hears what happens, as a pool host does."),
+    Key("votes", Whole(0, VOTES_MAX, "votes"), "1",
+        "What this node counts for when a leader is elected and an entry is confirmed. With 0 it holds the log and may "
+        "lead, and its word adds nothing."),
     Key("state-dir", Path(), "/qluster",
         "Directory of this node's log, its identity and the file `add_node`."),
     _timer("hello-retry-interval", "1s", "20ms", "10m",
@@ -153,6 +156,18 @@ _CLUSTER = (
         "Smallest cluster in which nodes are removed automatically.", Change.LIVE),
     _timer("cluster.remove-interval", "1m", "100ms", "720h",
            "How long a node must be unreachable before it is removed."),
+    Key("cluster.auto-tie-breaker",
+        Text("tie-breaker", r"off|lowest|highest|[1-9][0-9]{0,17}( [1-9][0-9]{0,17})*",
+             "`off`, `lowest`, `highest`, or numbers of nodes with one space between two", size_max=200), "off",
+        "With which node half of the votes are enough: the voter with the lowest or highest number, or the first of "
+        "these that votes. It has no effect while the number of all votes is odd.", Change.LIVE),
+    Key("cluster.last-man-standing", Flag(), "false",
+        "Whether nodes that the others cannot reach are not counted until they are back, so that fewer and fewer can "
+        "go on.", Change.LIVE),
+    _timer("cluster.last-man-standing-window", "1m", "100ms", "720h",
+           "With `last-man-standing`: how long a node must be unreachable before it is not counted."),
+    Key("cluster.allow-downscale", Flag(), "false",
+        "Whether a node that is stopped in order is not counted until it is back.", Change.LIVE),
     Key("cluster.synchronous", Choice(get_args(Synchronous)), "off",
         "For whom a transaction waits before the database acknowledges it: nobody, so many replicas that with the "
         "primary they are a majority, or every replica that streams.", Change.LIVE),

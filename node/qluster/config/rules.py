@@ -22,7 +22,8 @@ Rule = Callable[[Config], Iterator[Fault]]
 def _timers(config: Config) -> Iterator[Fault]:
     """Twice `heartbeat-interval` is shorter than `node-timeout`; `pre-voting-timeout` is not longer than it;
     `replication-retry-interval` is shorter than it; with
-    `autoremove-enabled: true`, `remove-interval` is longer than it."""
+    `autoremove-enabled: true`, `remove-interval` is longer than it, and with `last-man-standing: true` its window is;
+    only one of these two is true."""
     cluster = config.cluster
     timeout, heartbeat = cluster.node_timeout, cluster.heartbeat_interval
     if heartbeat * 2 >= timeout:
@@ -44,6 +45,15 @@ def _timers(config: Config) -> Iterator[Fault]:
             f"is {duration_text(cluster.remove_interval)}, not longer than cluster.node-timeout "
             f"({duration_text(timeout)}): a node would be removed before it counts as silent. "
             f"Use at least {duration_text(timeout * 2)}."))
+    window = cluster.last_man_standing_window
+    if cluster.last_man_standing and window <= timeout:
+        yield Fault("cluster.last-man-standing-window", (
+            f"is {duration_text(window)}, not longer than cluster.node-timeout ({duration_text(timeout)}): a node "
+            f"would not be counted before it counts as silent. Use at least {duration_text(timeout * 2)}."))
+    if cluster.last_man_standing and cluster.autoremove_enabled:
+        yield Fault("cluster.last-man-standing", (
+            "is true, and cluster.autoremove-enabled as well: one would let silent nodes rest until they are back, the "
+            "other would remove them. Choose one of them."))
 
 
 def _copies(config: Config) -> Iterator[Fault]:

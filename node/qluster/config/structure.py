@@ -71,6 +71,10 @@ class Cluster(Struct, rename="kebab", frozen=True, kw_only=True, forbid_unknown_
     autoremove_enabled: bool
     autoremove_minimum: int
     remove_interval: float
+    auto_tie_breaker: str
+    last_man_standing: bool
+    last_man_standing_window: float
+    allow_downscale: bool
     synchronous: Synchronous
     synchronous_strict: bool
     maximum_lag: int
@@ -225,6 +229,7 @@ class Config(Struct, rename="kebab", frozen=True, kw_only=True, forbid_unknown_f
     hello_retry_interval: float
     role: Literal["node", "listener"]
     """``node`` (may vote and lead) or ``listener``."""
+    votes: int
     state_dir: str
     api: Api
     database: Database | None = None

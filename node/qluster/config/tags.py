@@ -13,6 +13,9 @@ from .structure import Config
 
 PRIORITY_MAX = 100
 
+VOTES_MAX = 1000
+"""No cluster needs finer shares than these."""
+
 
 class Tags(Struct, frozen=True, array_like=True, gc=False):
     """Of one node's database."""

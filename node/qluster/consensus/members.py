@@ -8,12 +8,12 @@ through the log like a change of the members: while it is not committed both rul
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from ipaddress import ip_address
 
 import msgspec
 
-from qluster.config.tags import Tags
+from qluster.config.tags import VOTES_MAX, Tags
 
 ROLES = ("node", "listener")
 MEMBERS_MAX = 64
@@ -21,8 +21,6 @@ MEMBERS_MAX = 64
 NODE_MAX = 2**63 - 1
 """Largest number that messages carry."""
 UID_MAX = 2**64 - 1
-VOTES_MAX = 1000
-"""No cluster needs finer shares than these."""
 PORT_MAX = 65_535
 
 
@@ -96,6 +94,13 @@ class Members(msgspec.Struct, frozen=True, array_like=True):
     def without(self, node: int) -> Members:
         """Without this member."""
         return msgspec.structs.replace(self, all=tuple(one for one in self.all if one.node != node))
+
+    def rested(self, nodes: Collection[int]) -> Members:
+        """With these voters as listeners that are voters again when they are back."""
+        return msgspec.structs.replace(
+            self,
+            all=tuple(msgspec.structs.replace(one, voter=False) if one.node in nodes else one for one in self.all),
+        )
 
     def promoted(self, node: int) -> Members:
         """With this member as a voter."""

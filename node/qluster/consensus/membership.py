@@ -169,6 +169,35 @@ def _held(electorate: Electorate, living: Collection[int]) -> str:
     return f"{len(living)} with a weight of {electorate.weight(living)} (of {electorate.weight(electorate.voters)})"
 
 
+def fault_of_version(old: Members, new: Members, counting: Collection[int]) -> str:
+    """Why this list must not be written yet: somebody would count it by another rule than the others.
+
+    Listeners too: a snapshot that an older version takes lacks what it does not know, and its node may vote one day.
+    Where votes are counted already nobody who does not know them was admitted; whoever becomes a voter says it again.
+    """
+    if not new.counted:
+        return ""
+    before, after = ({member.node for member in members} for members in (old, new))
+    concerned = (after - before) | (new.voters - old.voters) if old.counted else before | after
+    unknowing = sorted(concerned.difference(counting))
+    if not unknowing:
+        return ""
+    return (
+        f"nodes {', '.join(map(str, unknowing))} have not said that their version counts votes: install this version "
+        "on all nodes, and have them running, before votes or a tie-breaker are set"
+    )
+
+
+def tie_breaker(members: Members, rule: str) -> int:
+    """The voter that a rule names in this list, 0 for none."""
+    able = sorted(member.node for member in members if member.voter and member.votes)
+    if rule == "off" or len(able) < 2:
+        return 0
+    if rule in ("lowest", "highest"):
+        return able[0] if rule == "lowest" else able[-1]
+    return next((node for node in map(int, rule.split()) if node in able), 0)
+
+
 def next_promotion(members: Members, steady: Collection[int]) -> Member | None:
     """The listener to be made a voter next: one that may vote and keeps up steadily."""
     waiting = [one for one in members if not one.voter and one.role == "node" and one.node in steady]

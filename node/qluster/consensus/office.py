@@ -12,7 +12,13 @@ from msgspec.structs import replace
 from qluster.consensus.electorate import Electorate
 from qluster.consensus.lease import Rounds
 from qluster.consensus.members import Members
-from qluster.consensus.membership import fault_of_change, next_promotion, next_removal
+from qluster.consensus.membership import (
+    fault_of_change,
+    fault_of_version,
+    next_promotion,
+    next_removal,
+    tie_breaker,
+)
 from qluster.consensus.messages import AppendRefusal, AppendReply, Expelled, Goodbye, TimeoutNow
 from qluster.consensus.participant import Participant
 from qluster.consensus.progress import Progress
@@ -41,6 +47,8 @@ class Office:
         self._began_at = now
         self._removed_at = now
         self._departing: dict[int, float] = {}
+        self._rested: dict[int, float] = {}
+        """When voters that stop were taken out of the count: they are not promoted while they do."""
         self._tend_at = now
         self._refused = ""
         self._rule_differs_since = inf
@@ -108,7 +116,8 @@ class Office:
             raise ChangeRefused(f"leadership is being handed to node {self.transfer.target}")
         latest = me.membership.latest
         members = replace(members, configured=latest.configured if automatic else len(members.voters))
-        fault = fault_of_change(latest, members, self.alive(now))
+        members = self._with_tie_breaker(members)
+        fault = self._fault_of_version(members) or fault_of_change(latest, members, self.alive(now))
         if fault:
             raise ChangeRefused(fault)
         payload = members.encode()
@@ -119,6 +128,24 @@ class Office:
         self._follow_membership()
         self._advance(now)
         return entry.index, entry.term
+
+    def _fault_of_version(self, members: Members) -> str:
+        return fault_of_version(self._me.membership.latest, members, self._me.counting | {self._me.node})
+
+    def _with_tie_breaker(self, members: Members) -> Members:
+        """With the voter that the settings name; where a version would not know it, with the one of before."""
+        wanted = replace(members, tie=tie_breaker(members, self._me.settings.tie_breaker))
+        if self._fault_of_version(wanted):
+            before = self._me.membership.latest.tie
+            return replace(members, tie=before if before in members.voters else 0)
+        return wanted
+
+    def rest(self, node: int, now: float) -> None:
+        """This voter stops in order and is not to be counted until it is back. Raises :class:`ChangeRefused`."""
+        latest = self._me.membership.latest
+        if node in latest.voters:
+            self._rested[node] = now
+            self.change_members(latest.rested({node}), now, automatic=True)
 
     def begin_transfer(self, target: int, now: float) -> None:
         """Hand leadership to this node. Raises :class:`TransferRefused`."""
@@ -332,7 +359,7 @@ class Office:
             self._change_unasked(wanted, now)
 
     def _change_unasked(self, wanted: Members, now: float) -> None:
-        removal = len(wanted) < len(self._me.membership.latest)
+        removal = len(wanted.voters) < len(self._me.membership.latest.voters)
         try:
             self.change_members(wanted, now, automatic=removal)
         except ChangeRefused as refusal:
@@ -361,13 +388,33 @@ class Office:
         promotion = next_promotion(latest, steady & self._promotable(now))
         if promotion is not None:
             return latest.promoted(promotion.node)
+        tied = self._with_tie_breaker(latest)
+        if tied != latest and not fault_of_change(latest, tied, self.alive(now)):
+            return tied
+        if settings.last_man_standing:
+            return self._without_the_lost(now)
         if settings.autoremove_enabled and now >= self._removed_at + settings.remove_interval:
-            unreachable = self._unreachable(now)
-            if unreachable and self._newly_silent(now):
+            unreachable = self._unreachable(settings.remove_interval, now)
+            if unreachable and self._newly_silent(settings.remove_interval, now):
                 return None  # somebody restarts: with both gone at once a quorum could be lost for good
             removal = next_removal(latest, settings.autoremove_minimum, unreachable)
             return latest.without(removal.node) if removal else None
         return None
+
+    def _without_the_lost(self, now: float) -> Members | None:
+        """Voters that are lost are listeners until they are back: what is left decides by itself (last man standing).
+
+        The list counts like any other when it is committed by the voters of before and by those of after it, so
+        no two parts can both go on. A second change waits a whole window, as does one after somebody fell silent.
+        """
+        me, latest = self._me, self._me.membership.latest
+        window = me.settings.last_man_standing_window
+        if now < self._removed_at + window or not me.configuration.commits(self.alive(now)):
+            return None
+        lost = self._unreachable(window, now)
+        if not lost or self._newly_silent(window, now):
+            return None
+        return latest.rested(lost)
 
     # --- listeners and the lost ----------------------------------------------
 
@@ -396,19 +443,25 @@ class Office:
         peer.steady_answers += 1
 
     def _promotable(self, now: float) -> set[int]:
-        """Listeners whose vote would not leave the cluster without a quorum of living nodes."""
+        """Listeners whose vote would not leave the cluster without a quorum of living nodes, and that do not stop."""
         latest, alive = self._me.membership.latest, self.alive(now)
+        stopping = {node for node, at in self._rested.items() if now < at + self._me.settings.node_timeout}
         return {
             peer.node
             for peer in self._waiting_listeners()
-            if not fault_of_change(latest, latest.promoted(peer.node), alive)
+            if peer.node not in stopping and not self._stands_against(latest.promoted(peer.node), alive)
         }
 
-    def _unreachable(self, now: float) -> set[int]:
-        """Nodes that this leader did not hear for remove-interval, and a quorum of voters neither."""
+    def _stands_against(self, wanted: Members, alive: set[int]) -> str:
+        """Why this list would be refused now."""
+        wanted = self._with_tie_breaker(wanted)
+        return self._fault_of_version(wanted) or fault_of_change(self._me.membership.latest, wanted, alive)
+
+    def _unreachable(self, interval: float, now: float) -> set[int]:
+        """Nodes that this leader did not hear for this long, and a quorum of voters neither."""
         me = self._me
         electorate = Electorate.of(me.membership.latest)
-        limit = now - me.settings.remove_interval
+        limit = now - interval
         gone = {
             node
             for node in electorate.voters - {me.node}
@@ -416,12 +469,12 @@ class Office:
         }
         return {node for node in gone if self._confirmed_silent(node, electorate, now)}
 
-    def _newly_silent(self, now: float) -> bool:
-        """Whether a voter has fallen silent that may be back before remove-interval is over."""
+    def _newly_silent(self, interval: float, now: float) -> bool:
+        """Whether a voter has fallen silent that may be back before this is over."""
         me = self._me
         heard = [max(me.heard.get(node, -inf), self._began_at) for node in me.membership.latest.voters - {me.node}]
         settings = me.settings
-        return any(now - settings.remove_interval < at <= now - settings.node_timeout for at in heard)
+        return any(now - interval < at <= now - settings.node_timeout for at in heard)
 
     def _confirmed_silent(self, node: int, electorate: Electorate, now: float) -> bool:
         alive = self.alive(now)

@@ -82,6 +82,8 @@ class Participant:
         self.leader_commit: int | None = None
         """Up to where a leader last said that entries are committed; None: none has since the start."""
         self.heard: dict[int, float] = {}
+        self.counting: set[int] = set()
+        """Nodes that have said that their version counts votes."""
         self.expelled_at = 0
         """Index of the list of members that expelled this node, as it was told."""
         self.belonged = self.membership.contained(node, self.commit_index)

@@ -227,6 +227,19 @@ class QRaft(Looks):
         self._settle(now)
         return place
 
+    def rest(self, node: int, now: float) -> None:
+        """Do not count this voter until it is back. Raises NotLeading or ChangeRefused."""
+        self._me.now = now
+        self._need_office().rest(node, now)
+        self._settle(now)
+
+    def counts(self, node: int, votes: bool) -> None:
+        """A node said whether its version counts votes."""
+        counting = self._me.counting
+        (counting.add if votes else counting.discard)(node)
+        if len(counting) > HEARD_MAX:
+            counting.intersection_update({member.node for member in self._me.membership.latest})
+
     def transfer(self, target: int, now: float) -> None:
         """Hand leadership to a node; the lease ends when it is told. Raises NotLeading or TransferRefused."""
         self._me.now = now

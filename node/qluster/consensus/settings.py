@@ -77,6 +77,10 @@ class Settings:
     autoremove_enabled: bool = False
     autoremove_minimum: int = 3
     remove_interval: float = 60.0
+    tie_breaker: str = "off"
+    """off, lowest, highest, or numbers of nodes."""
+    last_man_standing: bool = False
+    last_man_standing_window: float = 60.0
 
     def __post_init__(self) -> None:
         assert 0 < self.heartbeat_interval < self.node_timeout, "a leader must be heard within node-timeout"

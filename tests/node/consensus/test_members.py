@@ -111,5 +111,5 @@ def test_version_that_counts_nodes_decodes_what_it_knows() -> None:
 def test_list_that_cannot_be_counted_is_refused(members: Members, word: str) -> None:
     """What this version counts otherwise than others would make two electorates."""
     assert word in members.fault()
-    with pytest.raises(MalformedMembers, match="node|vote|tie"):
+    with pytest.raises(MalformedMembers, match=r"node|vote|tie"):
         Members.decode(members.encode())

@@ -16,6 +16,7 @@ from qluster.cluster.messages import PositionReply
 from qluster.cluster.reign import DEAF_SHARE
 from qluster.cluster.state import encode
 from qluster.cluster.synchronous import waits_for
+from qluster.consensus.members import Members
 from qluster.database.orders import Adjust, Promote, StartPrimary
 from qluster.events import Entry, Repoint
 from qluster.node import Node
@@ -186,10 +187,20 @@ class Checks:
             if disk.identity is not None and disk.identity.cluster == node.cluster and disk.holds(index, entry.term)
         }
         members = qraft.members if qraft.members_index <= index else node.settled
-        majority = len(members.voters) // 2 + 1 if members.quorum_replication or not members.replication_factor else 1
-        needed = min(max(majority, members.replication_factor), len(members.voters))
-        if len(holders & members.voters) < needed:
+        if not self._enough(members, holders):
             raise Violated(f"S11: entry {index} is called committed, and only {sorted(holders)} have it")
+
+    def _enough(self, members: Members, holders: set[int]) -> bool:
+        """Whether these are more than half of the votes, or half with the tie-breaker, and so many copies as asked."""
+        voting = [member for member in members if member.voter]
+        copies = min(members.replication_factor, len(voting))
+        if sum(member.node in holders for member in voting) < copies:
+            return False
+        if copies and not members.quorum_replication:
+            return True
+        twice = 2 * sum(member.votes for member in voting if member.node in holders)
+        total = sum(member.votes for member in voting)
+        return twice > total or (twice == total and members.tie in holders)
 
     def bounded_queues(self, host: Host, node: Node) -> None:
         """Law 6: what waits has a limit."""
@@ -456,6 +467,9 @@ def _members_converged(world: World) -> str:
             return f"{host.name} is no member of the cluster"
         if (host.database is not None) != (host.node.me in first.node.settled.voters):
             return f"{host.name} does not vote, or votes and should not"
+        member = first.node.settled.get(host.node.me)
+        if host.database is not None and member is not None and member.votes != host.config.votes:
+            return f"{host.name} has {member.votes} votes, and is to have {host.config.votes}"
         if host.database is None and (host.pool_target is None or host.pool_target[0] != first.ip):
             return f"the pool on {host.name} points at {host.pool_target}"
     return ""

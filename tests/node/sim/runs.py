@@ -12,6 +12,7 @@ import qluster.consensus.journal
 import qluster.node
 
 from sim.checks import converged
+from sim.electing import ELECTING, electing_of
 from sim.hanging import LATER
 from sim.strikes import STRIKES, end_pause, repair_host
 from sim.world import BEGINNING, Faults, Violated, World
@@ -41,7 +42,9 @@ class Result:
 
 def run(seed: int) -> Result:
     """Run one seed; ``fault`` is "" when nothing was violated."""
-    world = World(seed, databases=_size(seed), synchronous=_synchronous(seed))
+    electing = electing_of(seed)
+    size = electing.databases if electing is not None else _size(seed)
+    world = World(seed, databases=size, synchronous=_synchronous(seed), electing=electing)
     fault = ""
     with _compaction(seed):
         try:
@@ -125,6 +128,7 @@ def disturb(world: World) -> None:
     end = world.now + random.uniform(*FAULT_SECONDS)
     pause = random.choice([1.0, 4.0, 8.0])
     chosen = random.sample(STRIKES, random.randint(3, len(STRIKES))) + (LATER if world.seed % 4 == 3 else [])
+    chosen += ELECTING if world.electing is not None else []
     weights = [weight for _, weight, _ in chosen]
     while world.now < end:
         name, _, strike = random.choices(chosen, weights)[0]

@@ -13,6 +13,7 @@ from qluster.clients import (
     PlanDropRequested,
     ResumeRequested,
 )
+from qluster.consensus.electorate import Electorate
 from qluster.events import StopRequested
 from qluster.switching import Phase
 
@@ -297,7 +298,10 @@ def wrong_settings(world: World) -> None:
     if host is None or host.node is None:
         return
     host.crash(held=True)
-    host.config = configuration(number, host.database is None, "300ms", world.synchronous)
+    counting = world.electing.text if world.electing is not None else ""
+    host.config = configuration(
+        number, host.database is None, "300ms", world.synchronous, votes=host.config.votes, counting=counting
+    )
     host.start()
 
 
@@ -323,6 +327,9 @@ def _survives(world: World, host: Host) -> bool:
     if len(qraft.members.voters) < 3 or qraft.members_index > qraft.commit_index:
         return False
     others = [other for other in world.hosts.values() if other is not host]
+    numbers = qraft.members.voters - {host.node.me}
+    if not (qraft.commits(numbers) and Electorate.of(qraft.members).elects(numbers)):
+        return False
     return all(
         other.node is not None and not other.frozen and other.node.cluster == first.node.cluster
         and other.node.state.applied + 5 >= first.node.state.applied for other in others

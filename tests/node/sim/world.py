@@ -20,6 +20,7 @@ from sim.checks import Checks, Violated
 from sim.clients import Clients
 from sim.database import SimDatabase
 from sim.disk import SimDisk
+from sim.electing import Electing
 from sim.host import Host
 from sim.network import Network
 from sim.outside import Outside
@@ -50,6 +51,7 @@ cluster:
   remove-interval: 60s
   synchronous: {synchronous}
   standby-of: "{standby_of}"
+{counting}votes: {votes}
 hello-retry-interval: 500ms
 api: {{certificate-file: /a, key-file: /b, ca-file: /c, read-token-file: /d, operate-token-file: /e}}
 {section}
@@ -75,15 +77,17 @@ POOL = """pool:
 
 @lru_cache(maxsize=64)
 def configuration(
-    number: int, pool: bool, heartbeat: str = "400ms", synchronous: str = "off", standby_of: str = ""
+    number: int, pool: bool, heartbeat: str = "400ms", synchronous: str = "off", standby_of: str = "", votes: int = 1,
+    counting: str = "",
 ) -> Config:
     """The configuration of a simulated host."""
     ip = f"10.0.0.{number}"
     section = POOL.format(ip=ip) if pool else DATABASE
     role = "listener" if pool else "node"
     text = CONFIG.format(
-        ip=ip, role=role, section=section, heartbeat=heartbeat, synchronous=f'"{synchronous}"', standby_of=standby_of
-    )
+        ip=ip, role=role, section=section, heartbeat=heartbeat, synchronous=f'"{synchronous}"', standby_of=standby_of,
+        votes=votes, counting=counting,
+    )  # fmt: skip
     return parse(text, "config.yaml")
 
 
@@ -109,14 +113,16 @@ class World:
     """Everything, and its clock."""
 
     def __init__(
-        self, seed: int, databases: int = 3, pools: int = 1, synchronous: str = "off", *, outside: bool = False
+        self, seed: int, databases: int = 3, pools: int = 1, synchronous: str = "off", *, outside: bool = False,
+        electing: Electing | None = None,
     ) -> None:
-        """``outside``: the cluster is founded to follow an installation outside."""
+        """``outside``: the cluster is founded to follow an installation outside; ``electing``: how it counts."""
         self.seed = seed
         self.random = Random(seed)
         self.now = BEGINNING
         self.faults = Faults()
         self.synchronous = synchronous
+        self.electing = electing
         self.story: list[str] = []
         self.steps = 0
         self.injected: dict[str, int] = {}
@@ -133,7 +139,10 @@ class World:
         for number in range(1, databases + pools + 1):
             pool = number > databases
             of = self.outside.text if self.outside is not None else ""
-            config = configuration(number, pool, synchronous=synchronous, standby_of=of)
+            config = configuration(
+                number, pool, synchronous=synchronous, standby_of=of, counting=electing.text if electing else "",
+                votes=electing.votes[number - 1] if electing and not pool else 1,
+            )  # fmt: skip
             disk = SimDisk(self.random.getrandbits(63))
             self.hosts[config.ip] = Host(self, f"host{number}", config, disk, None if pool else SimDatabase())
         self._senders: dict[tuple[str, int], dict[str, tuple[float, Replica]]] = {}

@@ -1,0 +1,99 @@
+"""Changes of how votes are counted: who may write them, when, and what is left as it was."""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import pytest
+from consensus.stage import voters
+from consensus.world import member
+from msgspec.structs import replace
+from qluster.consensus.members import Members
+from qluster.consensus.membership import fault_of_change, fault_of_version, tie_breaker
+from qluster.consensus.remarks import remarks, resting, tie_in_force
+
+THREE, FOUR = voters(1, 2, 3), voters(1, 2, 3, 4)
+
+
+def with_votes(members: Members, **votes: int) -> Members:
+    """With other votes, given as n1=3."""
+    for name, count in votes.items():
+        one = members.get(int(name[1:]))
+        assert one is not None
+        members = members.with_member(replace(one, votes=count))
+    return members
+
+
+@pytest.mark.parametrize(
+    ("rule", "members", "expected"),
+    [
+        ("off", FOUR, 0),
+        ("lowest", FOUR, 1),
+        ("highest", FOUR, 4),
+        ("9 3 1", FOUR, 3),
+        ("9", FOUR, 0),
+        ("lowest", with_votes(FOUR, n1=0), 2),
+        ("lowest", FOUR.rested({1, 2}), 3),
+        ("lowest", voters(1), 0),
+        ("highest", THREE, 3),
+    ],
+)
+def test_rule_names_a_voter_of_the_list(rule: str, members: Members, expected: int) -> None:
+    assert tie_breaker(members, rule) == expected
+
+
+def test_nobody_writes_votes_before_all_have_said_that_they_count_them() -> None:
+    """A voter of a version that counts nodes would count another electorate, and so would its snapshots."""
+    heavy = with_votes(THREE, n3=3)
+    assert "nodes 2, 3 have not said" in fault_of_version(THREE, heavy, {1})
+    assert fault_of_version(THREE, heavy, {1, 2, 3}) == ""
+    assert fault_of_version(THREE, THREE.without(3), {1}) == "", "nothing new is said"
+    with_listener = voters(1, 2, 3, listeners=[4])
+    assert "nodes 4 have not said" in fault_of_version(with_listener, with_votes(with_listener, n3=3), {1, 2, 3})
+    leaves = replace(THREE.without(3), tie=1)
+    assert "nodes 3 have not said" in fault_of_version(THREE, leaves, {1, 2}), "it counts until that is committed"
+
+
+def test_where_votes_are_counted_only_who_comes_is_asked() -> None:
+    """The others have said so, or were not admitted: a leader that is new need not wait for who is away."""
+    heavy = with_votes(FOUR, n3=3)
+    assert fault_of_version(heavy, heavy.rested({4}), {1}) == ""
+    assert "nodes 4 have not" in fault_of_version(heavy.rested({4}), heavy, {1, 2, 3})
+    assert "nodes 5 have not" in fault_of_version(heavy, heavy.with_member(member(5, voter=False)), {1, 2, 3})
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "alive", "reason"),
+    [
+        (THREE, with_votes(THREE, n3=3), {1, 2}, "3 voters 2 with a weight of 2"),
+        (THREE, with_votes(THREE, n3=3), {1, 3}, ""),
+        (THREE, with_votes(THREE, n1=0, n2=0, n3=0), {1, 2, 3}, "no voter has a vote"),
+        (with_votes(THREE, n3=3), THREE, {1, 2}, ""),
+        (FOUR, replace(FOUR, tie=4), {1, 2, 3}, ""),
+        (replace(FOUR, tie=1), replace(FOUR, tie=4), {1, 2}, "would be alive"),
+        (replace(FOUR, tie=1), replace(FOUR.rested({3, 4}), tie=1), {1, 2}, ""),
+        (FOUR, FOUR.rested({3, 4}), {1}, "needed to commit"),
+        (replace(THREE, replication_factor=3), replace(THREE, replication_factor=3).rested({3}), {1, 2}, "lower it"),
+    ],
+)
+def test_change_that_leaves_the_living_short_is_refused(old: Members, new: Members, alive: set[int], reason: str) -> None:
+    fault = fault_of_change(old, new, alive)
+    assert reason in fault and bool(reason) == bool(fault), fault
+
+
+def test_what_is_easily_overlooked_is_said() -> None:
+    assert remarks(THREE, "off") == []
+    (heavy,) = remarks(with_votes(THREE, n1=3), "off")
+    assert "node 1 has 3 of 5 votes" in heavy and "replication-factor to 2" in heavy
+    assert remarks(replace(with_votes(THREE, n1=3), replication_factor=2), "off") == []
+    (odd,) = remarks(replace(THREE, tie=1), "lowest")
+    assert "no effect" in odd and "odd (3)" in odd
+    assert remarks(replace(FOUR, tie=1), "lowest") == []
+    (other,) = remarks(FOUR, "lowest")
+    assert "asks for node 1, and none is in force" in other
+    assert "names no node that votes" in remarks(FOUR, "9")[0]
+    assert remarks(voters(1), "lowest") == []
+
+
+def test_half_is_enough_only_where_there_is_a_half() -> None:
+    assert tie_in_force(replace(FOUR, tie=2)) == 2
+    assert tie_in_force(replace(THREE, tie=2)) is None
+    assert resting(FOUR.rested({3})) == [3]
