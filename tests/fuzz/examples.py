@@ -84,13 +84,15 @@ DATABASE = DatabaseStatus(
 
 TELLING: tuple[telling.Message, ...] = (
     telling.Hello(
-        FOUNDING, 2, 0xAAAA_0002, "10.0.0.2", 7400, 8080, 5432, "node", False, "0.1.0", {"cluster.node-timeout": "30s"}
+        FOUNDING, 2, 0xAAAA_0002, "10.0.0.2", 7400, 8080, 5432, "node", False, "0.1.0", {"cluster.node-timeout": "30s"},
+        votes=3, counting=telling.COUNTING,
     ),
     telling.Present(FOUNDING, 2, 1),
     telling.Welcome(FOUNDING, 1, 0xAAAA_0004, 4),
     telling.Refusal(FOUNDING, 1, 0xAAAA_0004, "the cluster is full"),
     telling.Report(FOUNDING, 2, "0.1.0", "5f0c", "", 3, False, DATABASE, PoolStatus(target="10.0.0.1:5432", reign=3)),
     telling.PositionQuery(FOUNDING, 1, 7),
+    telling.Leaving(FOUNDING, 2),
     telling.PositionReply(FOUNDING, 2, 7, SYSTEM_ID, 2, 4096, True, "", 3, (2, 8192)),
 )
 

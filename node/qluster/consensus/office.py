@@ -126,6 +126,11 @@ class Office:
         entry = me.append("members", payload)
         me.say("changes-members", index=entry.index, voters=sorted(members.voters))
         self._follow_membership()
+        for node in latest.voters - members.voters:
+            peer = self.replication.peer(node)
+            if peer is not None:
+                # What it answered before it was lost says nothing of its being back.
+                peer.steady_since, peer.steady_answers = inf, 0
         self._advance(now)
         return entry.index, entry.term
 

@@ -74,7 +74,9 @@ def test_where_votes_are_counted_only_who_comes_is_asked() -> None:
         (replace(THREE, replication_factor=3), replace(THREE, replication_factor=3).rested({3}), {1, 2}, "lower it"),
     ],
 )
-def test_change_that_leaves_the_living_short_is_refused(old: Members, new: Members, alive: set[int], reason: str) -> None:
+def test_change_that_leaves_the_living_short_is_refused(
+    old: Members, new: Members, alive: set[int], reason: str
+) -> None:
     fault = fault_of_change(old, new, alive)
     assert reason in fault and bool(reason) == bool(fault), fault
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sim.planted import PLANTS
+from sim.planted_votes import PLANTS, SEEDS
 from sim.runs import run
 
 SEEDS_MAX = 40
@@ -40,6 +40,7 @@ RARE = {
 @pytest.mark.parametrize("sentence", [sentence for sentence in PLANTS if sentence not in RARE])
 def test_planted_fault_is_found(sentence: str) -> None:
     first = FIRST.get(sentence, 0)
+    seeds = SEEDS.get(sentence, range(first, first + SEEDS_MAX))[:SEEDS_MAX]
     with PLANTS[sentence]():
-        found = any(run(seed).fault for seed in range(first, first + SEEDS_MAX))
+        found = any(run(seed).fault for seed in seeds)
     assert found, f"{SEEDS_MAX} runs did not show: {sentence}"
