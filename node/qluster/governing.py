@@ -61,6 +61,8 @@ class Governing:
         """Index of the last change of the guarantees that this leader proposed."""
         self._released = False
         """Whether the others were told so since this node last led."""
+        self._unchanged = ""
+        """Why a list of members was last refused."""
         self._rest_at = -inf
         """When the leader is asked again not to count this node, which stops."""
 
@@ -269,6 +271,9 @@ class Governing:
             if isinstance(duty, Transfer) and self._leading is not None and node.alive(duty.node, now):
                 self._leading.put_off(duty.node, voter=duty.node in node.qraft.members.voters)
             log.debug("put-off duty=%s reason=%s", type(duty).__name__, refusal.reason)
+            if isinstance(duty, Change) and refusal.reason != self._unchanged:
+                log.warning("members-unchanged reason=%s", refusal.reason)
+                self._unchanged = refusal.reason
 
     # --- the primary here ------------------------------------------------------------------
 

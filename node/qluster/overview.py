@@ -12,6 +12,7 @@ from msgspec.structs import asdict
 
 from qluster import __version__, pausing
 from qluster.cluster.commands import Guarantee
+from qluster.cluster.messages import COUNTING
 from qluster.cluster.pause import Pause
 from qluster.cluster.switchover import Switching
 from qluster.config import Config, shared
@@ -192,8 +193,18 @@ def _cluster(node: Node, now: float) -> ClusterStatus:
         votes=votes,
         tie_breaker=tie_in_force(members),
         resting=tuple(resting(members)),
-        remarks=tuple(remarks(members, node.config.cluster.auto_tie_breaker)),
+        remarks=(*remarks(members, node.config.cluster.auto_tie_breaker), *_miscounting(node, members)),
     )
+
+
+def _miscounting(node: Node, members: Members) -> list[str]:
+    """Members of a version that counts nodes, where votes are counted."""
+    reports = {member.node: node.reports.last(member.node) for member in members} if members.counted else {}
+    found = [number for number, report in reports.items() if report is not None and report.counting < COUNTING]
+    return [
+        f"node {number} has a version that counts nodes, where votes are counted: stop it, and install this version; "
+        "it may elect or commit by another rule" for number in found
+    ]  # fmt: skip
 
 
 def _standby(node: Node, now: float) -> StandbyStatus | None:

@@ -28,6 +28,7 @@ class Election:
         """When the next stage begins."""
         self._resend_at = inf
         self._override = False
+        self._veto_said = ""
         self._granted: set[int] = set()
         self._refused: set[int] = set()
         self.won = False
@@ -89,11 +90,18 @@ class Election:
             elif now >= self._resend_at:
                 self._ask(now)
         elif role == FOLLOWER and now >= self.at:
-            if now >= self._me.stalled_at:
+            if self._vetoed() or now >= self._me.stalled_at:
                 # Its own vote could not be saved either; a cluster of one would elect itself again and again.
                 self.pause(now)
             else:
                 self._begin_pre_vote(now)
+
+    def _vetoed(self) -> bool:
+        """Whether somebody forbids this node to stand; said once for each reason."""
+        if self._me.veto and self._me.veto != self._veto_said:
+            self._me.say("does-not-stand", reason=repr(self._me.veto))
+        self._veto_said = self._me.veto
+        return bool(self._me.veto)
 
     def _begin_pre_vote(self, now: float) -> None:
         me = self._me
@@ -208,7 +216,7 @@ class Election:
     def timeout_now(self, message: TimeoutNow, now: float) -> None:
         """The leader hands over to this node: stand at once, without pre-vote."""
         me = self._me
-        if message.term != me.term or me.leader != message.node or not me.votes:
+        if message.term != me.term or me.leader != message.node or not me.votes or self._vetoed():
             return
         me.say("takes-over", term=me.term, leader=message.node)
         me.release()
@@ -224,7 +232,7 @@ class Election:
         me.leader = None
         if me.role == LISTENER or not me.votes:
             return
-        if message.successor == me.node and me.role != CANDIDATE:
+        if message.successor == me.node and me.role != CANDIDATE and not self._vetoed():
             self.begin_vote(now, override=True)
         elif me.role == FOLLOWER:
             patience = min(me.settings.replication_retry_interval, me.settings.pre_voting_timeout / 4)

@@ -140,6 +140,15 @@ class Looks:
         return self._office.lease_until if self._office else -inf
 
     @property
+    def veto(self) -> str:
+        """Why this node must not stand in an election; may be set at any time."""
+        return self._me.veto
+
+    @veto.setter
+    def veto(self, reason: str) -> None:
+        self._me.veto = reason
+
+    @property
     def elections(self) -> int:
         """Elections it began since the start."""
         return self._election.count

@@ -84,6 +84,9 @@ class Participant:
         self.heard: dict[int, float] = {}
         self.counting: set[int] = set()
         """Nodes that have said that their version counts votes."""
+        self.veto = ""
+        """Why this node must not stand in an election, "" when it may. It grants its vote and leads all the same:
+        what somebody else calculates may forbid, and never makes anything easier."""
         self.expelled_at = 0
         """Index of the list of members that expelled this node, as it was told."""
         self.belonged = self.membership.contained(node, self.commit_index)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from consensus.stage import voters
+from consensus.stage import CLUSTER, STARTED, beat, follower, leader_of, log, participant, sent, voters
 from consensus.world import member
 from msgspec.structs import replace
+from qluster.consensus import messages as say
 from qluster.consensus.members import Members
 from qluster.consensus.membership import fault_of_change, fault_of_version, tie_breaker
 from qluster.consensus.remarks import remarks, resting, tie_in_force
@@ -99,3 +100,44 @@ def test_half_is_enough_only_where_there_is_a_half() -> None:
     assert tie_in_force(replace(FOUR, tie=2)) == 2
     assert tie_in_force(replace(THREE, tie=2)) is None
     assert resting(FOUR.rested({3})) == [3]
+
+
+# --- a veto ----------------------------------------------------------------------------------
+
+
+def test_veto_keeps_a_node_from_standing_and_says_why_once() -> None:
+    """What is calculated at run time, as wait_for_all is, may only forbid."""
+    qraft = participant(2, log(THREE))
+    qraft.veto = "waits for all"
+    qraft.tick(STARTED)
+    qraft.tick(STARTED + 60)
+    output = qraft.take()
+    assert sent(output, say.PreVote) == [] and qraft.role == "follower"
+    assert output.log.count("does-not-stand reason='waits for all'") == 1
+    qraft.veto = ""
+    qraft.tick(STARTED + 120)
+    assert len(sent(qraft.take(), say.PreVote)) == 1
+
+
+def test_veto_keeps_nobody_from_granting_its_vote() -> None:
+    """Its log counts for others."""
+    qraft = participant(2, log(THREE))
+    qraft.veto = "waits for all"
+    qraft.receive(say.Vote(CLUSTER, 3, 2, 9, 2), STARTED)
+    (reply,) = sent(qraft.take(), say.VoteReply)
+    assert reply.granted
+
+
+def test_veto_is_obeyed_when_a_leader_hands_over_or_leaves() -> None:
+    for message in (say.TimeoutNow(CLUSTER, 3, 1), say.Goodbye(CLUSTER, 3, 1, 2)):
+        qraft = follower(2, log(THREE), leader=3)
+        qraft.veto = "waits for all"
+        qraft.receive(message, STARTED)
+        assert qraft.role == "follower" and sent(qraft.take(), say.Vote) == []
+
+
+def test_veto_ends_no_office() -> None:
+    qraft = leader_of(THREE)
+    qraft.veto = "waits for all"
+    beat(qraft, STARTED + 60, 2, 3)
+    assert qraft.role == "leader"
