@@ -80,6 +80,7 @@ def node(number: int, **more: object) -> NodeStatus:
         match_index=42,
         version="0.1.0",
         settings_digest="5f0c",
+        votes=0 if more.get("role") == "listener" else 1,
     )
     return replace(plain, **more)
 
@@ -162,6 +163,7 @@ def healthy(own: int = 1) -> Status:
             quorate=True,
             can_commit=True,
             voters=3,
+            votes=3,
             quorum=2,
             commit_index=42,
             applied_index=42,

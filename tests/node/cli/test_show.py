@@ -124,3 +124,14 @@ def test_whom_the_primary_waits_for_stands_beside_it(guarantee: GuaranteeStatus 
     cluster = msgspec.structs.replace(whole.cluster, guarantee=guarantee)
     [line] = [line for line in lines(msgspec.structs.replace(whole, cluster=cluster)) if line.startswith("primary")]
     assert line.endswith(words)
+
+
+def test_votes_are_shown_with_their_tie_breaker_and_what_is_to_be_known_of_them() -> None:
+    found = answer("status")
+    cluster = msgspec.structs.replace(
+        found.cluster, voters=4, votes=4, quorum=3, tie_breaker=2, resting=(5, 6), remarks=("something is odd",)
+    )
+    shown = lines(msgspec.structs.replace(found, cluster=cluster))
+    assert "votes     quorate, 3 of 4 needed, 2 with node 2" in shown
+    assert "votes: something is odd" in shown
+    assert "votes: not counted until they keep up: nodes 5, 6" in shown

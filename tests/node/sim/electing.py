@@ -78,7 +78,14 @@ def change_votes(world: World) -> None:
     world.tell(f"{host.name} is to have {votes} votes, it had {host.config.votes}")
     host.crash(held=True)
     host.config = host.proper = replace(host.config, votes=votes)
+    alone = world.random.random() < 0.5
+    if alone:
+        # What it is to count for it knows from its file; the others, which decide it, do not hear of it.
+        world.disturbed()
+        world.network.isolate(host)
     host.start()
+    if alone:
+        world.run(world.random.uniform(3.0, 8.0))
 
 
 def change_sides(world: World) -> None:
