@@ -115,9 +115,14 @@ class Governing:
                     self._leading.position(message)
 
     def _let_rest(self, number: int, now: float) -> None:
-        """A voter that stops is not counted until it is back, where that is wanted."""
+        """A voter that stops is not counted until it is back, where that is wanted.
+
+        First there is a primary: the one that stops may be its predecessor, and has its say in who takes over.
+        """
         node = self._node
         if node.qraft is None or node.qraft.role != "leader" or not node.config.cluster.allow_downscale:
+            return
+        if node.config.database is not None and not node.hosting.reigns():
             return
         try:
             node.qraft.rest(number, now)
@@ -364,7 +369,7 @@ class Governing:
                     self._perform(Transfer(target), now)
                 return
             node.qraft.resign(now)
-        elif self._waits_to_rest(now):
+        if self._waits_to_rest(now):
             return
         if now < self._stop_at + 2 * STOP_PATIENCE:
             node.leave("stopped", clean=True)

@@ -279,7 +279,7 @@ class Checks:
             return
         for member in node.settled:
             asked = member.voter and member.db_port is not None and member.node not in (node.me, *node.state.down)
-            asked = asked and node.qraft.members.get(member.node) is not None
+            asked = asked and member.node in node.qraft.members.voters
             asked = asked and (node.qraft.answers(member.node) or waited < patience / DEAF_SHARE)
             if asked and node.alive(member.node, host.clock()) and member.node not in replies:
                 raise Violated(f"I7: {host.name} begins reign {leading._begun} without asking node {member.node}")
