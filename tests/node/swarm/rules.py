@@ -192,9 +192,12 @@ class Rules:
         holders = {other.node for other in disks if other.holds(index, term or 0) or other.lied}
         members = qraft._me.membership.at(index)
         electorate = Electorate.of(members)
-        quorum = len(members.voters) // 2 + 1 if members.quorum_replication or not members.replication_factor else 1
-        needed = min(max(quorum, members.replication_factor), len(members.voters))
-        enough = len(holders & members.voters) >= needed and Configuration((electorate,)).commits(holders)
+        voting = [one for one in members if one.voter]
+        twice, total = 2 * sum(one.votes for one in voting if one.node in holders), sum(one.votes for one in voting)
+        half = not members.quorum_replication and members.replication_factor > 0
+        half = half or twice > total or (twice == total and members.tie in holders)
+        copies = len(holders & members.voters) >= min(members.replication_factor, len(voting))
+        enough = half and copies and Configuration((electorate,)).commits(holders)
         require(enough, "S11", f"entry {index} is committed and on {sorted(holders)} of {sorted(members.voters)}")
 
     def answered(self, host: Host, node: int) -> None:

@@ -14,6 +14,7 @@ from qluster.consensus.journal import JournalDamaged
 from qluster.consensus.settings import Settings
 from swarm.aimed import Deposed, Few
 from swarm.clients import Clients
+from swarm.counted import Counted
 from swarm.rules import Violated
 from swarm.storms import Storms, crowded, drawn
 from swarm.world import World
@@ -31,6 +32,12 @@ FEW = range(30_000_000, 40_000_000)
 
 DEPOSED = range(40_000_000, 50_000_000)
 """Seeds of runs in which leaders are cut off, take on more than the others commit, and come back.
+
+Like those of busy clients these runs have no quiet hours.
+"""
+
+VOTES = range(50_000_000, 60_000_000)
+"""Seeds of runs in which nodes have votes, one may break ties, and voters rest; all of it changes in the storms.
 
 Like those of busy clients these runs have no quiet hours.
 """
@@ -72,6 +79,8 @@ def settings_of(random: Random, nodes: int) -> Settings:
 
 def world_of(seed: int) -> tuple[World, Storms]:
     """The cluster of this seed, with its clients and storms."""
+    if seed in VOTES:
+        return counted_world_of(seed)
     if seed in FEW or seed in DEPOSED:
         return aimed_world_of(seed)
     random = Random(f"swarm {seed}")
@@ -97,6 +106,25 @@ def aimed_world_of(seed: int) -> tuple[World, Storms]:
         return world, Few(world, drawn(random), nodes)
     world.compaction = random.choice([6, 12])
     return world, Deposed(world, drawn(random), nodes)
+
+
+def counted_world_of(seed: int) -> tuple[World, Storms]:
+    """A cluster that does not count nodes. No disk lies: what is promised then is promised where nodes are counted."""
+    random = Random(f"swarm {seed}")
+    nodes = random.choice([2, 2, 3, 3, 4, 4, 5, 6])
+    votes = tuple(random.choice([0, 1, 1, 1, 2, 3]) for _ in range(nodes)) if random.random() < 0.7 else (1,) * nodes
+    votes = votes if any(votes) else (1,) * nodes
+    settings = replace(
+        settings_of(random, nodes), autoremove_enabled=False,
+        tie_breaker=random.choice(["off", "lowest", "highest", "2 1"]),
+        last_man_standing=random.random() < 0.6, last_man_standing_window=random.choice([32.0, 60.0]),
+    )  # fmt: skip
+    world = World(seed, nodes, 0, settings, votes)
+    world.clients = Clients(world)
+    world.compaction = random.choice([0, 6, 30])
+    mix = drawn(random)
+    strikes = tuple(one for one in mix.strikes if one != "lying disk") or ("crash",)
+    return world, Counted(world, replace(mix, strikes=strikes), nodes)
 
 
 def run(seed: int, cycles: int = CYCLES, quiet: bool = True, plant: Callable[[World], None] | None = None) -> Result:

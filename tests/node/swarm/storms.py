@@ -288,7 +288,8 @@ class Storms:
         electorates = leader.qraft._me.configuration.electorates
         if not whole or len(electorates) > 1 or len(electorates[0].voters) != self._wanted:
             return False
-        return max(electorates[0].commit, electorates[0].election) < self._wanted
+        others = electorates[0].voters - {host.node}
+        return electorates[0].commits(others) and electorates[0].elects(others)
 
     # --- strikes ------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from unittest.mock import patch
 import pytest
 from swarm.__main__ import Total, campaign
 from swarm.registers import Registers
-from swarm.runs import CROWDED, DEPOSED, FEW, run
+from swarm.runs import CROWDED, DEPOSED, FEW, VOTES, run
 
 SEEDS = int(os.environ.get("SWARM_SEEDS", "40"))
 """Fresh seeds; the long form is `make campaign`."""
@@ -61,6 +61,15 @@ def test_storms_of_a_certain_shape_are_survived(kind: range) -> None:
         assert not result.fault, f"seed {seed}: {result.fault}\n" + "\n".join(result.story[-60:])
         assert result.elections > 0 and result.operations > 0
     assert any("stay away" in line or "cut off with a tail" in line for line in result.story)
+
+
+def test_storms_in_which_what_counts_changes_are_survived() -> None:
+    faults: Counter[str] = Counter()
+    for seed in VOTES[:12]:
+        result = run(seed, 2)
+        assert not result.fault, f"seed {seed}: {result.fault}\n" + "\n".join(result.story[-60:])
+        faults += result.faults
+    assert faults["votes changed"] > 5 and faults["voter rests"] > 5 and faults["sides changed"] > 20
 
 
 def test_what_busy_clients_were_told_is_linearizable() -> None:

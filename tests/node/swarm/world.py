@@ -13,6 +13,7 @@ from math import ceil, inf
 from random import Random
 from typing import Any
 
+from msgspec.structs import replace
 from qluster.consensus.members import Members
 from qluster.consensus.messages import AnyMessage, Append, AppendReply, decode, encode
 from qluster.consensus.output import Output
@@ -36,6 +37,9 @@ FLOOD_SECONDS = 2.0
 DIGESTS_MAX = 10
 """A cluster that has come through a storm needs some rounds until all is as it was."""
 
+NUMBERS_MAX = 1000
+"""More than any run gives to nodes."""
+
 SETTLING = max(LOOKED_BACK.values())
 """Seconds: nothing looks the same as before while the last answers age."""
 
@@ -50,10 +54,14 @@ SNAPSHOT_CRASHES = 15.0
 class World:
     """A cluster, its network and its clock."""
 
-    def __init__(self, seed: int, nodes: int, listeners: int, settings: Settings) -> None:
+    def __init__(
+        self, seed: int, nodes: int, listeners: int, settings: Settings, votes: tuple[int, ...] = ()
+    ) -> None:
+        """``votes``: of the first nodes; where there are some, all members say that they count them."""
         self.seed = seed
         self.random = Random(seed)
         self.settings = settings
+        self._votes = votes
         self.now = 0.0
         self.weather = Weather()
         self.calm = False
@@ -89,6 +97,8 @@ class World:
     def _first_list(self, nodes: int, listeners: int) -> Members:
         rule = self.settings.quorum_replication, self.settings.replication_factor
         members = [member(node) for node in range(1, nodes + 1)]
+        for place, count in enumerate(self._votes):
+            members[place] = replace(members[place], votes=count)
         members += [member(nodes + place, False, "listener") for place in range(1, listeners + 1)]
         return Members(tuple(members), *rule, configured=nodes)
 
@@ -240,6 +250,8 @@ class World:
         """The daemon starts from what is durable."""
         saved = host.saved
         host.qraft = QRaft(host.node, self.settings, copied(saved), host.chance, host.clock(self.now))
+        if self._votes:
+            host.qraft._me.counting = set(range(1, NUMBERS_MAX))
         host.read_anew()
         host.promised = saved.term, saved.vote
         self.rules.started(host)
