@@ -54,9 +54,7 @@ SNAPSHOT_CRASHES = 15.0
 class World:
     """A cluster, its network and its clock."""
 
-    def __init__(
-        self, seed: int, nodes: int, listeners: int, settings: Settings, votes: tuple[int, ...] = ()
-    ) -> None:
+    def __init__(self, seed: int, nodes: int, listeners: int, settings: Settings, votes: tuple[int, ...] = ()) -> None:
         """``votes``: of the first nodes; where there are some, all members say that they count them."""
         self.seed = seed
         self.random = Random(seed)
