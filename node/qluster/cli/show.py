@@ -207,14 +207,18 @@ def _troubles(database: DatabaseAnswer | None) -> Iterator[str]:
         yield database.room_error
 
 
+def _remarks_on_votes(cluster: ClusterAnswer) -> Iterator[str]:
+    yield from (f"votes: {remark}" for remark in cluster.remarks)
+    if cluster.resting and cluster.cluster is not None:
+        yield f"votes: not counted until they keep up: nodes {', '.join(map(str, cluster.resting))}"
+
+
 def _remarks(whole: Whole) -> Iterator[str]:
     if whole.own.message:
         yield f"here: {whole.own.message}"
     if whole.own.device is not None and whole.own.device.reason:
         yield f"arbiter: its vote does not count: {whole.own.device.reason}"
-    yield from (f"votes: {remark}" for remark in whole.cluster.remarks)
-    if whole.cluster.resting and whole.cluster.cluster is not None:
-        yield f"votes: not counted until they keep up: nodes {', '.join(map(str, whole.cluster.resting))}"
+    yield from _remarks_on_votes(whole.cluster)
     if (restart := whole.cluster.database_restart) is not None and restart.state != "done":
         yield _restart_text(restart)
     yield from (

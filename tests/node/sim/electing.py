@@ -1,6 +1,6 @@
 """Clusters that do not count nodes: votes, a tie-breaker, voters that rest; with strikes of their own.
 
-Only seeds from :data:`VOTES_FROM` on make such clusters, by chances of their own: all others stay as they are.
+Only seeds from :data:`VOTES_FROM` to :data:`VOTES_TO` make such clusters, by chances of their own: all others stay as they are.
 """
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
@@ -16,8 +16,8 @@ from qluster.clients import SettingsChangeRequested
 if TYPE_CHECKING:
     from sim.world import World
 
-VOTES_FROM = 100_000
-"""Of four seeds from here on one is about votes, one about ties, one about resting voters, one about all of it."""
+VOTES_FROM, VOTES_TO = 100_000, 200_000
+"""Of four seeds from here up to there one is about votes, one about ties, one about resting voters, one about all."""
 
 WINDOW = "2500ms"
 """A little longer than node-timeout: several voters come to rest, and are back, in one run."""
@@ -50,7 +50,7 @@ class Electing:
 
 def electing_of(seed: int) -> Electing | None:
     """The seed's way of counting; None where nodes are counted."""
-    if seed < VOTES_FROM:
+    if not VOTES_FROM <= seed < VOTES_TO:
         return None
     random, kind = Random(f"votes {seed}"), seed % 4
     tied = kind == 1 or (kind == 3 and random.random() < 0.6)
@@ -137,4 +137,4 @@ ELECTING: list[tuple[str, float, Callable[[World], None]]] = [
     ("tie-breaker changed", 2, change_tie),
 ]
 
-__all__ = ["ELECTING", "VOTES_FROM", "Electing", "electing_of"]
+__all__ = ["ELECTING", "VOTES_FROM", "VOTES_TO", "Electing", "electing_of"]
