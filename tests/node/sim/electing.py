@@ -1,6 +1,7 @@
 """Clusters that do not count nodes: votes, a tie-breaker, voters that rest; with strikes of their own.
 
-Only seeds from :data:`VOTES_FROM` to :data:`VOTES_TO` make such clusters, by chances of their own: all others stay as they are.
+Only seeds from :data:`VOTES_FROM` to :data:`VOTES_TO` make such clusters, by chances of their own: all others stay as
+they are.
 """
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
