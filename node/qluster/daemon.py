@@ -30,6 +30,7 @@ from qluster.database.orders import Look
 from qluster.edge import client, clock
 from qluster.edge.device import DeviceHand
 from qluster.edge.disk import Disk, DiskTrouble
+from qluster.edge.fencing import FenceAgents
 from qluster.edge.guard import Guard, GuardFailed
 from qluster.edge.multicast import Multicast, NetworkUnusable
 from qluster.edge.postgres import PostgresFailed
@@ -38,14 +39,18 @@ from qluster.edge.saving import Saver
 from qluster.edge.watchdog import Watchdog
 from qluster.events import (
     Address,
+    AgentsEnded,
     Answer,
+    CheckFence,
     DatagramReceived,
     DeviceHeard,
     FactsRead,
+    Fence,
     FetchSnapshot,
     HoldPool,
     JobEnded,
     Leave,
+    PowerOn,
     Repoint,
     Saved,
     SaveEnded,
@@ -138,6 +143,7 @@ class Daemon:
         self._postgres: Postgres | None = None
         self._guard: Guard | None = None
         self._pooler = _pooler(config.pool) if config.pool is not None else None
+        self._agents = FenceAgents(config.fencing) if config.fencing is not None else None
         self._node: Node | None = None
         self._look = asyncio.Event()
 
@@ -353,11 +359,23 @@ class Daemon:
                 assert self._pooler is not None, "only a pool host holds one"
                 await self._pooler.hold(patience)
                 return None
+            case Fence() | CheckFence() | PowerOn():
+                return await self._run_agents(order)
             case Look(seconds):
                 await asyncio.sleep(seconds)
                 return None
         assert self._postgres is not None, "only a database host is ordered about its database"
         return await self._postgres.perform(order)  # type: ignore[arg-type]
+
+    async def _run_agents(self, order: Fence | CheckFence | PowerOn) -> AgentsEnded:
+        assert self._agents is not None, "only a host with fence agents is ordered to run them"
+        match order:
+            case Fence(_, ip):
+                return await self._agents.off(ip)
+            case PowerOn(ip, level):
+                return await self._agents.on(ip, level)
+            case CheckFence(ip):
+                return await self._agents.check(ip)
 
     # --- the database --------------------------------------------------------------------
 

@@ -399,9 +399,15 @@ def test_any_value_of_any_key_ends_in_faults_or_a_configuration(path: str, value
         assert errors.faults
 
 
+FENCING = """fencing:
+  hosts:
+    192.0.2.12: {levels: [{agent: fence_dummy}]}
+"""
+
+
 def test_every_key_is_in_the_structure() -> None:
     found = parse(SMALLEST + "database: {bin-dir: /usr/bin}\nbackup: {}\npool: {}\n"
-                  "device: {host: 192.0.2.99, heuristics: {}}\n", "test")
+                  "device: {host: 192.0.2.99, heuristics: {}}\n" + FENCING, "test")
     for path in BY_PATH:
         place: object = found
         for word in path.split("."):

@@ -30,7 +30,18 @@ from qluster.database.orders import (
     StopFast,
     StopImmediate,
 )
-from qluster.events import CancelJob, FetchSnapshot, HoldPool, Job, JobEnded, Repoint
+from qluster.events import (
+    AgentsEnded,
+    CancelJob,
+    CheckFence,
+    Fence,
+    FetchSnapshot,
+    HoldPool,
+    Job,
+    JobEnded,
+    PowerOn,
+    Repoint,
+)
 from qluster.node import Node
 
 from sim.database import SECONDS, Failed
@@ -91,6 +102,10 @@ class Jobs:
         if isinstance(job.order, Rewind | RewindOutside) and host.database is not None:
             host.database.kill()
         begun, ends = world.now, world.now + seconds
+        if isinstance(job.order, Fence) and world.faults.agent_lies and world.random.random() < world.faults.agent_lies:
+            world.count("fence agent lies")
+            world.hosts[job.order.ip].lied_at = ends
+            running.done = True
         if host.stuck_until > world.now:
             running.fault, running.done = "its disk does not answer", True
         if not running.fault or world.random.random() < LATE_EFFECT:
@@ -129,8 +144,14 @@ class Jobs:
                 world.checks.repointed(host, order)
             case HoldPool():
                 host.pool_held_since = min(host.pool_held_since, world.now)
-            case FetchSnapshot() | CheckSettings() | Look():
+            case FetchSnapshot() | CheckSettings() | Look() | CheckFence():
                 pass
+            case Fence(_, ip):
+                if world.hosts[ip].unfenceable:
+                    raise Failed("no route to the device")
+                world.hosts[ip].switch_off()
+            case PowerOn(ip):
+                world.hosts[ip].switch_on()
             case _:
                 self._order(order)  # type: ignore[arg-type]
 
@@ -162,6 +183,8 @@ class Jobs:
         if isinstance(running.job.order, CheckSettings) and not running.fault:
             self._try(running, lambda: setattr(running, "result", self._checked(running.job.order)))
             result = running.result
+        if isinstance(running.job.order, Fence | CheckFence | PowerOn) and not running.fault:
+            result = AgentsEnded(True, "switched off" if isinstance(running.job.order, Fence) else "well")
         del self._running[number]
         passing = running.fault.startswith("passing: ")
         error = running.fault.removeprefix("passing: ") or None

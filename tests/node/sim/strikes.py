@@ -297,7 +297,10 @@ def wrong_settings(world: World) -> None:
     if host is None or host.node is None:
         return
     host.crash(held=True)
-    host.config = configuration(number, host.database is None, "300ms", world.synchronous)
+    databases = sum(other.database is not None for other in world.hosts.values()) if world.fencing else 0
+    host.config = configuration(
+        number, host.database is None, "300ms", world.synchronous, fencing=world.fencing, databases=databases
+    )
     host.start()
 
 
