@@ -10,13 +10,15 @@ from dataclasses import dataclass, replace
 from math import inf
 from typing import TYPE_CHECKING
 
+from qluster.clients import Busy, FenceRequested, Outcome, Refused
 from qluster.cluster import fencing
-from qluster.cluster.commands import FencingBegun, FencingEnded, Reign
+from qluster.cluster.commands import FencingBegun, FencingConfirmed, FencingEnded, Reign
 from qluster.cluster.fencing import SAID_MAX, Shot
 from qluster.cluster.reign import Succession
 from qluster.events import AgentsEnded, CheckFence, Fence, Job, JobEnded, PowerOn
 
 if TYPE_CHECKING:
+    from qluster.consensus.members import Member
     from qluster.leading import Scene
     from qluster.node import Node
 
@@ -77,6 +79,9 @@ class Fences:
         """The shot that entry ``index`` ordered is committed: run the agents."""
         node, member = self._node, self._node.settled.get(target)
         assert target != node.me, "a node never fences itself"
+        before = self.shots.get(target)
+        if before is not None and (before.index == index or before.ended_at is None):
+            return  # each order is carried out once, and one after the other
         self.shots[target] = Shot(index, now)
         if member is None or not self.configured(member.ip):
             self._end(target, AgentsEnded(False, "no agent is configured for its host on this one"), now)
@@ -123,6 +128,16 @@ class Fences:
             job = Job(self._node.job_number(), PowerOn(member.ip, outcome.level))
             self._reviving[job.number] = member.ip
             self._node.start(job)
+
+    def asked_for(self) -> list[tuple[int, int]]:
+        """Nodes and entries of the shots that an operator had this leader order, and that were not fired yet."""
+        node = self._node
+        assert node.qraft is not None
+        return [
+            (one.node, one.index) for one in node.state.fencings.last
+            if one.asked and one.success is None and (one.by, one.term) == (node.me, node.qraft.term)
+            and (one.node not in self.shots or self.shots[one.node].index != one.index)
+        ]  # fmt: skip
 
     def endings(self, now: float) -> list[FencingEnded]:
         """Outcomes that the log does not have yet; this node leads."""
@@ -184,7 +199,7 @@ class Fences:
         left = node.qraft.left(reign.node) >= reign.term
         seen = Seen(
             left=f"node {reign.node} gave up its office" if left else "",
-            lease=node.qraft.lease_until > now, configured=host is not None, known=self._all_know(),
+            lease=node.qraft.lease_until > now, configured=host is not None, known=self.all_know(),
             heard_at=node.heard(reign.node), shot=self.shots.get(reign.node), wall=node.wall(now),
         )  # fmt: skip
         if host is None or section is None:
@@ -194,11 +209,55 @@ class Fences:
             must_succeed=section.when_failed == "wait",
         )  # fmt: skip
 
-    def _all_know(self) -> bool:
+    def all_know(self) -> bool:
         """No member that was heard has a version that could not read an entry of a fencing."""
         node = self._node
         reports = [node.reports.last(member.node) for member in node.settled if member.node != node.me]
         return all(report.fencing is not None for report in reports if report is not None)
+
+
+# --- what operators ask -----------------------------------------------------------------------
+
+Asked = Outcome | tuple[FencingBegun | FencingConfirmed, dict[str, object]]
+"""An answer at once, or a command for the log with what is answered when it is committed."""
+
+
+def asked(node: Node, request: FenceRequested, now: float) -> Asked:
+    """What becomes of an operator's wish to have a host fenced, or of his word that it is off. This node leads."""
+    member = node.settled.get(request.node)
+    if member is None:
+        return Refused("node", f"there is no node {request.node}", "no-such-node")
+    if member.ip != request.ip:
+        return Refused("ip", f"node {request.node} has the address {member.ip}, not {request.ip}")
+    if request.node == node.me:
+        return Refused("node", f"node {request.node} leads, and a node never fences itself: hand leadership to another "
+                               f"one first, or run `qluster fence {member.ip} --here` on another host")  # fmt: skip
+    if node.state.pause.active:
+        return Refused("", "the cluster is paused: resume it first")
+    if not node.fences.all_know():
+        return Refused("", "not all nodes have a version that knows of fencing: bring them to one version first")
+    return _confirm(node, request, now) if request.confirm else _order(node, member, now)
+
+
+def _order(node: Node, member: Member, now: float) -> Asked:
+    reign, shot = node.state.reign, node.fences.shots.get(member.node)
+    if not node.fences.configured(member.ip):
+        return Refused("node", f"fencing.hosts of node {node.me}, which leads, does not name {member.ip}")
+    if shot is not None and shot.ended_at is None:
+        return Busy(f"node {member.node} is being fenced")
+    number = reign.number if reign is not None else 0
+    body = FencingBegun(member.node, number, node.me, node.qraft.term if node.qraft else 0, node.wall(now), True)
+    return body, {"node": member.node, "ordered": True}
+
+
+def _confirm(node: Node, request: FenceRequested, now: float) -> Asked:
+    reign = node.state.reign
+    if reign is None or reign.node != request.node:
+        who = f"node {reign.node} holds reign {reign.number}" if reign is not None else "there is no reign yet"
+        return Refused("node", f"nobody waits for node {request.node} to be off: {who}")
+    if node.alive(request.node, now):
+        return Refused("node", f"node {request.node} was heard within node-timeout: it is not off")
+    return FencingConfirmed(request.node, reign.number, node.wall(now)), {"node": request.node, "confirmed": True}
 
 
 @dataclass(slots=True)

@@ -153,6 +153,7 @@ class Governing:
         duties += self._guarantee(self._leading, scene)
         duties += self._pausing.duties(scene)
         duties += [Propose(body) for body in node.fences.endings(now)]
+        duties += [Fire(target, index) for target, index in node.fences.asked_for()]
         for duty in duties:
             self._perform(duty, now)
         if node.state.pause.active:

@@ -243,5 +243,5 @@ def _failed(view: View, said: str) -> Decision:
         return Go(f"fencing it failed{why}; its lease has ended")
     return Hold(
         f"node {view.target}, the former primary, could not be fenced{why}. Switch its host off and say so with "
-        f"`qluster fence {view.target} --confirm-off`, or start it"
+        f"`qluster fence ADDRESS --node {view.target} --confirm-off`, or start it"
     )

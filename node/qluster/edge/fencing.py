@@ -13,13 +13,11 @@ import asyncio
 import logging
 import os
 import shutil
-import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
-from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 
 from qluster.config import FenceDevice, FencedHost, Fencing
+from qluster.config.agents import Abilities, NoAgent, described, unusable
 from qluster.config.fencing import INPUT_MAX
 from qluster.edge import process
 from qluster.events import AgentsEnded
@@ -30,7 +28,6 @@ PLACES = "/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin"
 """Where agents are looked for that are named without a path."""
 METADATA_SECONDS = 20.0
 """An agent describes itself without asking anybody; a slow host loads its libraries meanwhile."""
-METADATA_SIZE_MAX = 256 * 1024
 SECRET_SIZE_MAX = 1024
 ON, OFF = 0, 2
 """Exit codes of ``status``."""
@@ -39,56 +36,6 @@ HIDDEN = "***"
 
 class AgentFailed(Exception):
     """An agent cannot be used, or did not do what it was asked; the sentence is for the operator."""
-
-
-@dataclass(frozen=True, slots=True)
-class Abilities:
-    """What an agent says of itself."""
-
-    actions: frozenset[str]
-    parameters: frozenset[str]
-    required: frozenset[str]
-    fabric: bool
-    """It cuts a host from network or storage instead of its power."""
-
-
-def described(text: str) -> Abilities:
-    """What stands in an agent's metadata; raises AgentFailed when it is none."""
-    if len(text) > METADATA_SIZE_MAX:
-        raise AgentFailed(f"its metadata is longer than {METADATA_SIZE_MAX} characters")
-    start = text.find("<")
-    try:
-        root = ElementTree.fromstring(text[max(start, 0):])
-    except ElementTree.ParseError as error:
-        raise AgentFailed(f"its metadata is no XML ({error}). Is it a fence agent?") from None
-    actions = {each.get("name", ""): each for each in root.iter("action")}
-    parameters = {each.get("name", ""): each for each in root.iter("parameter")}
-    if root.tag != "resource-agent" or not actions:
-        raise AgentFailed("its metadata names no actions. Is it a fence agent?")
-    on = actions.get("on")
-    return Abilities(
-        frozenset(actions), frozenset(parameters),
-        frozenset(name for name, each in parameters.items() if each.get("required") == "1"),
-        on is not None and on.get("automatic") == "1",
-    )  # fmt: skip
-
-
-def spelled(name: str) -> str:
-    """A parameter's name as it is compared: agents take dashes for underscores."""
-    return name.replace("-", "_")
-
-
-def unusable(device: FenceDevice, abilities: Abilities) -> str:
-    """Why an agent cannot be used as it is configured, "" when it can."""
-    if abilities.fabric or not {"on", "off"} <= abilities.actions:
-        return "it cuts a host from network or storage instead of switching it off and on: what runs there would go on"
-    known = {spelled(name) for name in abilities.parameters}
-    unknown = sorted(name for name in (*device.parameters, *device.secrets) if spelled(name) not in known)
-    if unknown:
-        near = get_close_matches(spelled(unknown[0]), sorted(abilities.parameters), n=3)
-        hint = f"Did you mean {' or '.join(near)}?" if near else f"`{device.agent} -o metadata` lists what it knows"
-        return f"it does not know {', '.join(unknown)}. {hint}"
-    return ""
 
 
 class FenceAgents:
@@ -174,7 +121,7 @@ class FenceAgents:
                 raise AgentFailed(f"{device.agent} does not describe itself: {ended.complaint}")
             try:
                 known = self._abilities[program] = described(ended.output)
-            except AgentFailed as failure:
+            except NoAgent as failure:
                 raise AgentFailed(f"{device.agent}: {failure}") from None
         fault = unusable(device, known)
         if fault:
