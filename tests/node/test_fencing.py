@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from qluster.clients import Done, FenceRequested, Outcome, PauseRequested, Refused
 from qluster.cluster.fencing import Fenced
 from qluster.events import StopRequested
 from sim.checks import converged
+from sim.clients import Outcomes
 from sim.host import Host
 from sim.world import Faults, World
 
@@ -16,6 +18,7 @@ PATIENCE = 30.0
 def cluster(fencing: str, seed: int = 7) -> World:
     """Three databases and a pool, founded and well."""
     world = World(seed, fencing=fencing)
+    world.clients = Outcomes(world)
     for host in world.hosts.values():
         host.start()
     assert world.run(60, lambda: converged(world) == "")
@@ -120,8 +123,6 @@ def test_lying_agent_costs_no_safety() -> None:
 
 
 def test_nobody_is_shot_in_a_pause(world: World) -> None:
-    from qluster.clients import PauseRequested
-
     first = primary(world)
     world.clients.ask(first, PauseRequested(world.clients.ticket(), "", "a switch is exchanged"))
     assert world.run(PATIENCE, lambda: all(host.node and host.node.state.pause.active for host in world.hosts.values()))
@@ -146,3 +147,60 @@ def test_agents_are_looked_after_on_every_node(world: World) -> None:
             assert {ip for ip, checked in host.node.fences.checked.items() if checked.well} == {
                 other.ip for other in world.hosts.values() if other.database is not None and other is not host
             }
+
+
+# --- what operators ask ------------------------------------------------------------------------
+
+
+def ask(world: World, host: Host, *, confirm: bool = False, ip: str = "") -> Outcome:
+    """Have a host fenced, or say that it is off."""
+    leader, clients = world.leader(), world.clients
+    assert leader is not None and leader.node is not None and isinstance(clients, Outcomes)
+    number = next(member.node for member in leader.node.settled if member.ip == host.ip)
+    request = FenceRequested(clients.ticket(), "", number, ip or host.ip, confirm)
+    clients.ask(leader, request)
+    assert world.run(PATIENCE, lambda: request.ticket in clients.told, every=0.01)
+    return clients.told[request.ticket]
+
+
+def replica(world: World) -> Host:
+    first = primary(world)
+    return next(host for host in world.hosts.values() if host.database is not None and host is not first)
+
+
+def test_operator_has_a_replica_fenced_and_it_comes_back(world: World) -> None:
+    other = replica(world)
+    assert isinstance(ask(world, other), Done)
+    assert world.run(PATIENCE, lambda: (fenced := fencing_of(world, other)) is not None and fenced.success is True)
+    fenced = fencing_of(world, other)
+    assert fenced is not None and fenced.asked and fenced.shots == 1 and other.last_off_at > 0
+    assert world.run(PATIENCE, lambda: converged(world) == "")
+
+
+@pytest.mark.parametrize(
+    "what", ["wrong address", "the leader itself", "confirmed though heard", "a replica confirmed"]
+)
+def test_operator_is_refused(world: World, what: str) -> None:
+    first, other = primary(world), replica(world)
+    outcome = {
+        "wrong address": lambda: ask(world, other, ip="10.0.0.99"),
+        "the leader itself": lambda: ask(world, first),
+        "confirmed though heard": lambda: ask(world, first, confirm=True),
+        "a replica confirmed": lambda: ask(world, other, confirm=True),
+    }[what]()
+    assert isinstance(outcome, Refused), outcome
+    world.run(5.0)
+    assert all(host.last_off_at < 0 for host in world.hosts.values())
+
+
+def test_operator_s_word_that_the_host_is_off_lets_another_take_over(world: World) -> None:
+    first = primary(world)
+    leaves_alone(world)
+    world.network.isolate(first)
+    assert not taken_over(world, first, 2 * PATIENCE)
+    first.crash(held=True, power=True)
+    outcome = ask(world, first, confirm=True)
+    assert isinstance(outcome, Done) and outcome.detail["confirmed"] is True
+    assert taken_over(world, first)
+    fenced = fencing_of(world, first)
+    assert fenced is not None and fenced.confirmed and fenced.by == 0
