@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 from edge import fence_agent
-from qluster.config import FenceDevice, FencedHost, Fencing
+from qluster.cli.fence import fence
+from qluster.cli.words import get_parser
+from qluster.config import Config, FenceDevice, FencedHost, Fencing, parse
 from qluster.edge.fencing import FenceAgents
+from qluster.edge.hostcheck.agents import findings
 
 IP = "10.0.0.2"
 SECRET = "correct horse battery staple"
@@ -128,3 +131,55 @@ async def test_debian_s_own_agents(bench: Bench) -> None:
     ended = await agents.off(IP)
     assert ended.success and bench.state.read_text() == "off"
     assert (await agents.on(IP, 0)).success and bench.state.read_text() == "on"
+
+
+# --- before anything happens: check-config, and `qluster fence` on this host -------------------
+
+CONFIG = """
+ip: 10.0.0.1
+udp: {{socket: {{group: "239.19.76.1:7400", interface: eth0}}}}
+fencing:
+  hosts:
+    10.0.0.2:
+      levels:
+        - agent: {agent}
+          parameters: {{state_file: {state}, {more}: ""}}
+          secrets: {{password: {secret}}}
+"""
+
+
+def config(bench: Bench, agent: str = "fence_test", more: str = "temper") -> Config:
+    values = {"agent": bench.directory / agent, "state": bench.state, "secret": bench.secret, "more": more}
+    return parse(CONFIG.format(**values), "config.yaml")
+
+
+def test_check_of_the_configuration_finds_what_is_wrong_with_agents(bench: Bench) -> None:
+    bench.secret.chmod(0o600)
+    assert list(findings(config(bench), False)) == []
+    bench.secret.chmod(0o644)
+    [open_to_all] = findings(config(bench), False)
+    assert "open to every user" in open_to_all and SECRET not in open_to_all
+    bench.secret.chmod(0o600)
+    for agent, more, words in (
+        ("fence_absent", "temper", "is not there"), ("fence_fabric", "temper", "network or storage"),
+        ("fence_none", "temper", "no XML"), ("fence_test", "temperr", "Did you mean temper?"),
+    ):  # fmt: skip
+        [found] = findings(config(bench, agent, more), False)
+        assert words in found and found.startswith("fencing.hosts.10.0.0.2.levels.1.agent: ")
+        assert list(findings(config(bench, agent, more), True)) == [], "a daemon starts all the same"
+
+
+def fence_by_hand(bench: Bench, *words: str) -> int:
+    return fence(config(bench), get_parser().parse_args(["fence", *words]))
+
+
+def test_operator_looks_and_shoots_from_this_host(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    assert fence_by_hand(bench, "--check") == 0
+    assert "10.0.0.2  ok  level 1: " in capsys.readouterr().out and bench.state.read_text() == "on"
+    assert fence_by_hand(bench, "10.0.0.2", "--here") == 0
+    said = capsys.readouterr().out
+    assert "10.0.0.2  fenced  " in said and "10.0.0.2  then  switched on again" in said
+    assert fence_by_hand(bench, "--here") == 2, "a host must be named"
+    assert fence_by_hand(bench, "10.0.0.3", "--here") == 1 and "does not name 10.0.0.3" in capsys.readouterr().err
+    assert fence_by_hand(bench, "10.0.0.2") == 2 and "as a proof" in capsys.readouterr().err
+    assert bench.state.read_text() == "on"
