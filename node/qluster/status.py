@@ -118,35 +118,30 @@ class PoolStatus(Struct, frozen=True, kw_only=True):
 
 
 class FencedStatus(Struct, frozen=True, kw_only=True):
-    """The last fencing of a node, as the log has it."""
+    """The last of so many ``shots`` at a node for a reign that was to end, ``asked`` for by an operator or not."""
 
     ago: float
     """Seconds since it was ordered, by the clocks of who ordered it and of this node."""
     by: int | None
     """Whose agents ran; None: an operator said that the host was off."""
     reign: int
-    """The reign that was to end."""
     shots: int
-    """How often it was fenced for that reign."""
     success: bool | None
     """None: the outcome is not known, or not yet."""
     said: str
-    """What the agents said."""
     asked: bool
-    """An operator asked for it."""
 
 
 class FencingStatus(Struct, frozen=True, kw_only=True):
     """How a node can be fenced by the one that is asked, and when it was last fenced by any."""
 
     action: str = ""
-    """reboot or off; "" when the node that is asked has no agents for it."""
+    """"" when the node that is asked has no agents for it."""
     agents: tuple[str, ...] = ()
-    """Its levels: agents, joined by + where all must succeed."""
+    """By level, joined by + where all must succeed."""
     checked_ago: float | None = None
-    """Seconds since these agents were last asked whether they reach their devices; None: not yet."""
+    """Seconds since these agents were last asked whether they reach their devices (``well``); None: not yet."""
     well: bool | None = None
-    """Whether they do."""
     said: str = ""
     last: FencedStatus | None = None
 
