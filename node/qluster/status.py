@@ -133,10 +133,9 @@ class FencedStatus(Struct, frozen=True, kw_only=True):
 
 
 class FencingStatus(Struct, frozen=True, kw_only=True):
-    """How a node can be fenced by the one that is asked, and when it was last fenced by any."""
+    """How a node can be fenced by the one that is asked ("": it cannot), and when it was last fenced by any."""
 
     action: str = ""
-    """"" when the node that is asked has no agents for it."""
     agents: tuple[str, ...] = ()
     """By level, joined by + where all must succeed."""
     checked_ago: float | None = None

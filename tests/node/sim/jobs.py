@@ -102,15 +102,23 @@ class Jobs:
         if isinstance(job.order, Rewind | RewindOutside) and host.database is not None:
             host.database.kill()
         begun, ends = world.now, world.now + seconds
-        if isinstance(job.order, Fence) and world.faults.agent_lies and world.random.random() < world.faults.agent_lies:
-            world.count("fence agent lies")
-            world.hosts[job.order.ip].lied_at = ends
-            running.done = True
+        if isinstance(job.order, Fence):
+            self._misbehave(running, world.hosts[job.order.ip], ends)
         if host.stuck_until > world.now:
             running.fault, running.done = "its disk does not answer", True
         if not running.fault or world.random.random() < LATE_EFFECT:
             world.at(world.random.uniform(begun, ends), lambda: self._take_effect(job.number, running))
         world.at(ends, lambda: self._end(job.number, running))
+
+    def _misbehave(self, running: Running, target: Host, ends: float) -> None:
+        """A fence agent does not reach its device, or says that it switched a host off and did not."""
+        world = self._host.world
+        if world.faults.agent_fails and world.random.random() < world.faults.agent_fails:
+            world.count("fence agent fails")
+            running.done, running.fault = True, "no route to the device"
+        elif world.faults.agent_lies and world.random.random() < world.faults.agent_lies:
+            world.count("fence agent lies")
+            target.lied_at, running.done = ends, True
 
     def _alive(self, number: int, running: Running) -> bool:
         return self._running.get(number) is running and self._host.node is running.node

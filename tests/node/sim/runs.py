@@ -119,6 +119,7 @@ def weather(random: Random, *, fencing: bool = False) -> Faults:
         save_seconds=random.choice([0.02, 0.3, 1.5]),
         job_failure=random.choice([0.0, 0.0, 0.1]),
         job_hang=random.choice([0.0, 0.0, 0.05]),
+        agent_fails=random.choice([0.0, 0.5]) if fencing else 0.0,
         agent_lies=random.choice([0.0, 0.2]) if fencing else 0.0,
     )
 

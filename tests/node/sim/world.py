@@ -114,6 +114,8 @@ class Faults:
     save_seconds: float = 0.3
     job_failure: float = 0.0
     job_hang: float = 0.0
+    agent_fails: float = 0.0
+    """Chance that a fence agent does not reach its device."""
     agent_lies: float = 0.0
     """Chance that a fence agent says that it switched a host off, and did not."""
 

@@ -11,8 +11,7 @@ from collections.abc import Iterator
 
 from qluster.config import Config, FenceDevice
 from qluster.config.agents import NoAgent, described, unusable
-
-from .secrets import read_private
+from qluster.edge.pem import read_private
 
 PLACES = "/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin"
 METADATA_SECONDS = 20.0
