@@ -70,8 +70,8 @@ class Fences:
         """Job → address of the host that is switched on again."""
         self._checking: tuple[int, str] | None = None
         self._check_at = node.started + FIRST_CHECK
-        self._told: set[int] = set()
-        """Entries whose outcome was proposed for the log."""
+        self._told: dict[int, tuple[int, int]] = {}
+        """Node → entry whose outcome was proposed for the log, and in which term."""
 
     # --- shots ----------------------------------------------------------------------------
 
@@ -141,14 +141,19 @@ class Fences:
 
     def endings(self, now: float) -> list[FencingEnded]:
         """Outcomes that the log does not have yet; this node leads."""
-        found = []
+        node, found = self._node, []
+        assert node.qraft is not None
         for target, shot in self.shots.items():
-            last = self._node.state.fencings.of(target)
+            last = node.state.fencings.of(target)
             open_there = last is not None and last.index == shot.index and last.success is None
-            if shot.ended_at is not None and open_there and shot.index not in self._told:
-                self._told = {*sorted(self._told)[-64:], shot.index}
-                found.append(FencingEnded(target, shot.index, shot.success, shot.said, self._node.wall(now)))
+            if shot.ended_at is not None and open_there and self._told.get(target) != (shot.index, node.qraft.term):
+                found.append(FencingEnded(target, shot.index, shot.success, shot.said, node.wall(now)))
         return found
+
+    def told(self, ending: FencingEnded) -> None:
+        """This outcome is on its way into the log; a proposal that was put off is made again."""
+        assert self._node.qraft is not None
+        self._told[ending.node] = ending.begun, self._node.qraft.term
 
     # --- the agents -----------------------------------------------------------------------
 

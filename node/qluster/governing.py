@@ -244,6 +244,8 @@ class Governing:
                     self._guaranteed = index if isinstance(body, commands.Guaranteed) else self._guaranteed
                     if isinstance(body, commands.FencingBegun) and self._leading is not None:
                         self._leading.fencer.ordered = index
+                    if isinstance(body, commands.FencingEnded):
+                        node.fences.told(body)
                 case Change(members):
                     node.qraft.change_members(members, now)
                 case Transfer(target):
