@@ -181,8 +181,9 @@ class Fences:
     @property
     def wake_at(self) -> float:
         """When agents are to be looked after."""
-        section, busy = self._node.file.fencing, self._checking is not None or bool(self._firing)
-        return inf if section is None or busy or self._node.qraft is None else self._check_at
+        node, busy = self._node, self._checking is not None or bool(self._firing)
+        idle = node.file.fencing is None or node.qraft is None or node.stopping
+        return inf if idle or busy else self._check_at
 
     @property
     def figures(self) -> tuple[int, int]:

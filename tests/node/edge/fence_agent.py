@@ -45,11 +45,23 @@ def main() -> int:
     if temper == "fail" or (temper == "fail-off" and action == "off"):
         print(f"cannot log in with the password {given.get('password')}", file=sys.stderr)
         return 1
+    if action in ("on", "off") and temper == "ask":
+        return _ask(state, action)
     if action in ("on", "off") and temper != "lie":
         state.write_text(action, encoding="ascii")
     if action == "status":
         return 2 if state.read_text(encoding="ascii") == "off" else 0
     return 0
+
+
+def _ask(state: Path, action: str) -> int:
+    """Somebody else switches: the wish is a file beside the state."""
+    state.with_suffix(".wanted").write_text(action, encoding="ascii")
+    for _ in range(1000):
+        if state.read_text(encoding="ascii") == action:
+            return 0
+        time.sleep(0.02)
+    return 1
 
 
 def _automatic(kind: str, name: str) -> str:

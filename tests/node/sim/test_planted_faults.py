@@ -35,6 +35,8 @@ RARE = {
     "transfer and dies later, before another reign; held by tests/node/test_switching.py",
     "a copy of a replica that was behind proves what the lost database had confirmed": "needs the death of the primary "
     "before the copy has caught up; held by tests/node/test_guarantee_seams.py and the walks of tests/node/cluster",
+    "fencing that was ordered before the last contact counts": "needs a datagram that arrives after the shot at its "
+    "sender; held by test_success_is_forgotten_on_contact of tests/node/cluster/test_fencing.py",
     "timeline and position alone choose the primary": "needs a branch of equal length; held by tests/node/cluster",
 }
 """Planted faults that need more runs than a test has time for: ``make simulate`` with more seeds finds them."""
