@@ -119,6 +119,7 @@ def test_nobody_serves_beside_a_primary_that_gave_no_word(
         wait_for("another primary", lambda: ledger.last_by_others(primary), 60)
         ledger.wait_for_rows()
         wait_for("a whole cluster again", hosts.whole, 120)
+    print(f"{strike.__name__}: no row was acknowledged for {ledger.gap():.2f} s")
     assert switches.cuts == [primary], "one shot, at nobody else"
     assert len(ledger.changes()) == 1, ledger.changes()
     [successor] = hosts.writable()
