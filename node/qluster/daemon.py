@@ -39,7 +39,6 @@ from qluster.edge.saving import Saver
 from qluster.edge.watchdog import Watchdog
 from qluster.events import (
     Address,
-    AgentsEnded,
     Answer,
     CheckFence,
     DatagramReceived,
@@ -360,22 +359,13 @@ class Daemon:
                 await self._pooler.hold(patience)
                 return None
             case Fence() | CheckFence() | PowerOn():
-                return await self._run_agents(order)
+                assert self._agents is not None, "only a host with fence agents is ordered to run them"
+                return await self._agents.perform(order)
             case Look(seconds):
                 await asyncio.sleep(seconds)
                 return None
         assert self._postgres is not None, "only a database host is ordered about its database"
         return await self._postgres.perform(order)  # type: ignore[arg-type]
-
-    async def _run_agents(self, order: Fence | CheckFence | PowerOn) -> AgentsEnded:
-        assert self._agents is not None, "only a host with fence agents is ordered to run them"
-        match order:
-            case Fence(_, ip):
-                return await self._agents.off(ip)
-            case PowerOn(ip, level):
-                return await self._agents.on(ip, level)
-            case CheckFence(ip):
-                return await self._agents.check(ip)
 
     # --- the database --------------------------------------------------------------------
 

@@ -18,12 +18,11 @@ from qluster.config import Config, shared
 from qluster.config.addresses import place_text
 from qluster.consensus.members import Member
 from qluster.consensus.settings import Settings
+from qluster.fenced import FencedStatus, FencingStatus
 from qluster.health import health, lag_of
 from qluster.status import (
     ClusterStatus,
     EndedStatus,
-    FencedStatus,
-    FencingStatus,
     GuaranteeStatus,
     NodeStatus,
     OwnStatus,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from msgspec import Struct, field
 
 from qluster.consulted import DeviceStatus
+from qluster.fenced import FencingStatus
 
 
 class SlotStatus(Struct, frozen=True, kw_only=True):
@@ -115,34 +116,6 @@ class PoolStatus(Struct, frozen=True, kw_only=True):
     """The switchover for which clients wait here, nothing of theirs being open; 0: they do not."""
     replicas: tuple[str, ...] = ()
     """Whom the database for reading points at; empty where none is offered."""
-
-
-class FencedStatus(Struct, frozen=True, kw_only=True):
-    """The last of so many ``shots`` at a node for a reign that was to end, ``asked`` for by an operator or not."""
-
-    ago: float
-    """Seconds since it was ordered, by the clocks of who ordered it and of this node."""
-    by: int | None
-    """Whose agents ran; None: an operator said that the host was off."""
-    reign: int
-    shots: int
-    success: bool | None
-    """None: the outcome is not known, or not yet."""
-    said: str
-    asked: bool
-
-
-class FencingStatus(Struct, frozen=True, kw_only=True):
-    """How a node can be fenced by the one that is asked ("": it cannot), and when it was last fenced by any."""
-
-    action: str = ""
-    agents: tuple[str, ...] = ()
-    """By level, joined by + where all must succeed."""
-    checked_ago: float | None = None
-    """Seconds since these agents were last asked whether they reach their devices (``well``); None: not yet."""
-    well: bool | None = None
-    said: str = ""
-    last: FencedStatus | None = None
 
 
 class NodeStatus(Struct, frozen=True, kw_only=True):

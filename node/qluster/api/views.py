@@ -32,10 +32,10 @@ from qluster.api.shapes import (
     Whole,
 )
 from qluster.api.times import text_of
+from qluster.fenced import FencingStatus
 from qluster.status import (
     BackupsStatus,
     DatabaseStatus,
-    FencingStatus,
     NodeStatus,
     OwnStatus,
     ReignStatus,

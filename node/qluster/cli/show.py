@@ -19,7 +19,8 @@ from qluster.config import Config
 from qluster.config.addresses import place_text
 from qluster.consulted import DeviceStatus
 from qluster.edge.client import ClientError, ask
-from qluster.status import FencingStatus, GuaranteeStatus, PauseStatus, ReignStatus, RestartStatus, StandbyStatus
+from qluster.fenced import FencingStatus
+from qluster.status import GuaranteeStatus, PauseStatus, ReignStatus, RestartStatus, StandbyStatus
 
 ASK_SECONDS = 5.0
 """The node on this host answers from memory, so later than this means never."""

@@ -20,7 +20,7 @@ from qluster.config import FenceDevice, FencedHost, Fencing
 from qluster.config.agents import Abilities, NoAgent, described, unusable
 from qluster.config.fencing import INPUT_MAX
 from qluster.edge import process
-from qluster.events import AgentsEnded
+from qluster.events import AgentsEnded, CheckFence, Fence, PowerOn
 
 log = logging.getLogger("qluster.fencing")
 
@@ -44,6 +44,16 @@ class FenceAgents:
     def __init__(self, fencing: Fencing) -> None:
         self._fencing = fencing
         self._abilities: dict[str, Abilities] = {}
+
+    async def perform(self, order: Fence | PowerOn | CheckFence) -> AgentsEnded:
+        """Carry out an order of the node."""
+        match order:
+            case Fence(_, ip):
+                return await self.off(ip)
+            case PowerOn(ip, level):
+                return await self.on(ip, level)
+            case CheckFence(ip):
+                return await self.check(ip)
 
     async def off(self, ip: str) -> AgentsEnded:
         """Switch a host off, by the first level that can."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from qluster.cli.show import _fencing_text
-from qluster.status import FencedStatus, FencingStatus
+from qluster.fenced import FencedStatus, FencingStatus
 
 
 def last(**changed: object) -> FencedStatus:
