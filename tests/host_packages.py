@@ -25,6 +25,7 @@ PROGRAMS = {
     "corosync-qdevice": "corosync-qdevice",
     "corosync-qnetd": "corosync-qnetd",
     "certutil": "libnss3-tools",
+    "fence_dummy": "fence-agents",
 }
 """Program → package of Debian and its descendants."""
 WHERE = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin:/usr/local/sbin"

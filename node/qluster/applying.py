@@ -104,6 +104,14 @@ class Applying:
                     number, node, term, timeline, position >> 32, position & 0xFFFFFFFF, body.lost_bytes,
                     body.bound_bytes, " loss-accepted" if body.accepted else "",
                 )  # fmt: skip
+            case commands.FencingBegun(number, reign, by):
+                log.warning("fencing-begun node=%d reign=%d by=%d%s", number, reign, by,
+                            " asked-for=yes" if body.asked else "")  # fmt: skip
+            case commands.FencingEnded(number, begun, success, said):
+                log.warning("fencing-ended node=%d entry=%d success=%s said=%s", number, begun, success, said)
+            case commands.FencingConfirmed(number, reign):
+                log.warning("fencing-confirmed node=%d reign=%d hint=an operator says that its host is off",
+                            number, reign)  # fmt: skip
             case commands.LossAccepted(reign):
                 log.warning("loss-accepted reign=%d hint=an operator would rather lose something than wait", reign)
             case commands.LossMeasured(reign, left):

@@ -129,6 +129,18 @@ class NodeDownRequested:
 
 
 @dataclass(frozen=True, slots=True)
+class FenceRequested:
+    """Have a node's host fenced, or (``confirm``) take an operator's word that it is off. ``ip`` is the proof that it
+    is meant: the address of that host."""
+
+    ticket: int
+    key: str
+    node: int
+    ip: str
+    confirm: bool
+
+
+@dataclass(frozen=True, slots=True)
 class ValueReadRequested:
     """Read the value of a key at the given consistency: leader, lease or local."""
 
@@ -214,6 +226,7 @@ ClientRequest = (
     | DatabaseChangeRequested
     | DatabaseRestartRequested
     | RestartCancelRequested
+    | FenceRequested
 )
 
 

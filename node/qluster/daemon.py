@@ -30,6 +30,7 @@ from qluster.database.orders import Look
 from qluster.edge import client, clock
 from qluster.edge.device import DeviceHand
 from qluster.edge.disk import Disk, DiskTrouble
+from qluster.edge.fencing import FenceAgents
 from qluster.edge.guard import Guard, GuardFailed
 from qluster.edge.multicast import Multicast, NetworkUnusable
 from qluster.edge.postgres import PostgresFailed
@@ -39,13 +40,16 @@ from qluster.edge.watchdog import Watchdog
 from qluster.events import (
     Address,
     Answer,
+    CheckFence,
     DatagramReceived,
     DeviceHeard,
     FactsRead,
+    Fence,
     FetchSnapshot,
     HoldPool,
     JobEnded,
     Leave,
+    PowerOn,
     Repoint,
     Saved,
     SaveEnded,
@@ -138,6 +142,7 @@ class Daemon:
         self._postgres: Postgres | None = None
         self._guard: Guard | None = None
         self._pooler = _pooler(config.pool) if config.pool is not None else None
+        self._agents = FenceAgents(config.fencing) if config.fencing is not None else None
         self._node: Node | None = None
         self._look = asyncio.Event()
 
@@ -353,6 +358,9 @@ class Daemon:
                 assert self._pooler is not None, "only a pool host holds one"
                 await self._pooler.hold(patience)
                 return None
+            case Fence() | CheckFence() | PowerOn():
+                assert self._agents is not None, "only a host with fence agents is ordered to run them"
+                return await self._agents.perform(order)
             case Look(seconds):
                 await asyncio.sleep(seconds)
                 return None

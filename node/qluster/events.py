@@ -125,7 +125,8 @@ class Job:
     """Long work for one of the hands; its end comes back as :class:`JobEnded`.
 
     ``order`` says what is to be done: one of the order classes of ``database/plan.py``,
-    or :class:`FetchSnapshot`, :class:`Repoint`, :class:`CancelJob`.
+    or :class:`FetchSnapshot`, :class:`Repoint`, :class:`Fence`, :class:`CheckFence`, :class:`PowerOn`,
+    :class:`CancelJob`.
     """
 
     number: int
@@ -159,6 +160,40 @@ class HoldPool:
     number: int
     """Of the switchover for which it is."""
     patience: float
+
+
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """Have the host with this address switched off, as this host's file says; ends with AgentsEnded."""
+
+    node: int
+    ip: str
+
+
+@dataclass(frozen=True, slots=True)
+class CheckFence:
+    """Ask the agents of the host with this address whether they reach their devices; ends with AgentsEnded."""
+
+    ip: str
+
+
+@dataclass(frozen=True, slots=True)
+class PowerOn:
+    """Have a host that was switched off by the agents of this level switched on again; ends with AgentsEnded."""
+
+    ip: str
+    level: int
+
+
+@dataclass(frozen=True, slots=True)
+class AgentsEnded:
+    """What came of the fence agents of one host."""
+
+    success: bool
+    said: str
+    """In one line, and without secrets."""
+    level: int = 0
+    """Which of them succeeded, from 0."""
 
 
 @dataclass(frozen=True, slots=True)

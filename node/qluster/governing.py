@@ -19,7 +19,7 @@ from qluster.consensus.refusals import Refusal
 from qluster.database.room import GENEROUS, full, needed
 from qluster.database.standstill import standing
 from qluster.handing import Handing
-from qluster.leading import Change, Duty, Leading, Propose, Scene, Tell, Transfer, best_successor
+from qluster.leading import Change, Duty, Fire, Leading, Propose, Scene, Tell, Transfer, best_successor
 from qluster.switching import Wish
 
 if TYPE_CHECKING:
@@ -175,6 +175,8 @@ class Governing:
         duties = self._leading.step(scene, handing_over=self._busy) if node.state.name else []
         duties += self._guarantee(self._leading, scene)
         duties += self._pausing.duties(scene)
+        duties += [Propose(body) for body in node.fences.endings(now)]
+        duties += [Fire(target, index) for target, index in node.fences.asked_for()]
         for duty in duties:
             self._perform(duty, now)
         if node.state.pause.active:
@@ -242,6 +244,7 @@ class Governing:
             given_up=node.state.reign is not None and self.handing.given_up(node.state.reign.number),
             found_at=(recovered, facts.position or 0) if facts and recovered else (1, 0),
             withheld=pausing.withheld(node.state, node.me), served=facts.last_reign if facts is not None else 0,
+            seen=node.fences.seen(now),
         )  # fmt: skip
 
     def _name(self, now: float) -> bool:
@@ -262,6 +265,10 @@ class Governing:
                 case Propose(body):
                     index, _ = node.qraft.propose("command", commands.encode(body), now)
                     self._guaranteed = index if isinstance(body, commands.Guaranteed) else self._guaranteed
+                    if isinstance(body, commands.FencingBegun) and self._leading is not None:
+                        self._leading.fencer.ordered = index
+                    if isinstance(body, commands.FencingEnded):
+                        node.fences.told(body)
                 case Change(members, newcomer):
                     if newcomer is not None:
                         node.qraft.counts(*newcomer)
@@ -271,6 +278,8 @@ class Governing:
                     self._transfer_until = now + node.config.cluster.leader_voting_timeout
                 case Tell(message, to):
                     node.tell(message, to, now)
+                case Fire(target, index):
+                    node.fences.fire(target, index, now)
         except Refusal as refusal:
             # Every duty is found again at the next step: what was refused now is only put off.
             if isinstance(duty, Transfer) and self._leading is not None and node.alive(duty.node, now):

@@ -12,8 +12,8 @@ from math import inf
 
 import msgspec
 
+from qluster.cluster import fencing, synchronous
 from qluster.cluster import reign as reigning
-from qluster.cluster import synchronous
 from qluster.cluster.commands import Body, Guaranteed, LossMeasured, Reign
 from qluster.cluster.messages import COUNTING, Hello, Message, PositionQuery, PositionReply, Refusal, Report, Welcome
 from qluster.cluster.published import End
@@ -25,6 +25,7 @@ from qluster.config.tags import NONE
 from qluster.consensus.members import MEMBERS_MAX, Member, Members
 from qluster.database.facts import Facts
 from qluster.events import Address
+from qluster.fencing import Fencer, Seen
 from qluster.status import DatabaseStatus
 
 HELLOS_MAX = 64
@@ -62,7 +63,15 @@ class Tell:
     to: Address | None = None
 
 
-Duty = Propose | Change | Transfer | Tell
+@dataclass(frozen=True, slots=True)
+class Fire:
+    """Run the fence agents of this node, as the entry ``index`` ordered."""
+
+    node: int
+    index: int
+
+
+Duty = Propose | Change | Transfer | Tell | Fire
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +117,8 @@ class Scene:
     """Why no reign is begun here, for people: a pause."""
     served: int = 0
     """The last reign in which the database here was the primary; 0: none."""
+    seen: Seen | None = None
+    """What there is to know of the former primary, and of the agents that could fence it."""
 
     @property
     def idle(self) -> bool:
@@ -123,6 +134,7 @@ class Leading:
     began: float
     reason: str = ""
     """Why there is no primary yet."""
+    fencer: Fencer = field(default_factory=Fencer)
     _succession: Succession = field(init=False)
     _hellos: dict[int, Hello] = field(default_factory=dict)
     _synchrony: Synchrony = field(default_factory=Synchrony)
@@ -206,11 +218,27 @@ class Leading:
                 self._wake_at = scene.now + scene.retry
                 return [Transfer(node)]
             case reigning.Begin(reign):
-                if reign.number == self._begun:
-                    return []
-                self._begun, self.reason = reign.number, ""
-                return [Propose(reign)]
+                return [] if reign.number == self._begun else self._begin(reign, scene)
         return []
+
+    def _begin(self, reign: Reign, scene: Scene) -> list[Duty]:
+        """Begin to reign, once nothing is to be feared from the former primary any more."""
+        former = scene.state.reign
+        match self.fencer.decide(scene, self._succession):
+            case fencing.Hold(reason, until):
+                self.reason, self._wake_at = reason, min(until, scene.now + scene.retry)
+                if scene.now < self._succession.asked_at + scene.retry:
+                    return []
+                self._succession.asked_at = scene.now  # it may have come back, and give word
+                return [Tell(PositionQuery(scene.cluster, scene.me, self.term))]
+            case fencing.Order():
+                return [Propose(self.fencer.order(scene))]
+            case fencing.Fire(index):
+                assert former is not None
+                self.reason = f"node {former.node}, the former primary, is being fenced"
+                return [Fire(former.node, index)]
+        self._begun, self.reason = reign.number, ""
+        return [Propose(reign)]
 
     def _begin_anew(self, scene: Scene) -> bool:
         """Whether the reign in force binds nobody any more, because nothing outside is followed now.

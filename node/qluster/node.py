@@ -49,6 +49,7 @@ from qluster.events import (
     TimePassed,
     WallClockRead,
 )
+from qluster.fencing import Fences
 from qluster.governing import Governing
 from qluster.health import health
 from qluster.hearing import CLUSTER, CONSENSUS, Hearing
@@ -120,6 +121,7 @@ class Node:
         self.hearing = Hearing(self)
         self.applying = Applying(self)
         self.governing = Governing(self)
+        self.fences = Fences(self)
         self.hosting = Hosting(self)
         self.configuring = Configuring(self)
         self.consulting = Consulting(config.device, config.cluster.name, random)
@@ -194,7 +196,7 @@ class Node:
             case JobEnded():
                 hands = (
                     self.keeper.ended, self.pointing.ended, self.configuring.ended, self.governing.handing.ended,
-                    self.hosting.ended,
+                    self.hosting.ended, self.fences.ended,
                 )  # fmt: skip
                 if not any(ended(event, now) for ended in hands):
                     self.applying.fetched(event, now)
@@ -435,10 +437,11 @@ class Node:
             self._stood = self._standing(self.qraft, now)
         self.consulting.step(self.me, self.settled.voters, now)
         self.hosting.step(now)
+        self.fences.step(now)
         self._stirred, self._whole_since = False, now
         self._whole_at = min(
             self.keeper.wake_at(now), self.hosting.pool_wake_at, self.reports.wake_at if self.qraft else inf,
-            self.governing.wake_at, self.entering.hello_at, self.consulting.wake_at,
+            self.governing.wake_at, self.entering.hello_at, self.consulting.wake_at, self.fences.wake_at,
         )  # fmt: skip
 
     def _agree(self, qraft: QRaft, now: float) -> None:

@@ -20,6 +20,7 @@ from qluster.config.addresses import place_text
 from qluster.consensus.members import Member, Members
 from qluster.consensus.remarks import remarks, resting, tie_in_force, total_votes
 from qluster.consensus.settings import Settings
+from qluster.fenced import FencedStatus, FencingStatus
 from qluster.health import health, lag_of
 from qluster.quorum import majority
 from qluster.status import (
@@ -272,4 +273,23 @@ def _member(node: Node, member: Member, now: float) -> NodeStatus:
         pool=report.pool if report else None,
         tags=TagsStatus(**asdict(member.tags)) if member.tags else TagsStatus(),
         votes=member.votes if member.voter else 0,
+        fencing=_fencing(node, member, now),
     )
+
+
+def _fencing(node: Node, member: Member, now: float) -> FencingStatus:
+    """How this node could fence another one, and when that one was last fenced."""
+    fenced, section = node.state.fencings.of(member.node), node.file.fencing
+    last = None if fenced is None else FencedStatus(
+        ago=max(0.0, node.wall(now) - fenced.at), by=fenced.by or None, reign=fenced.reign, shots=fenced.shots,
+        success=fenced.success, said=fenced.said, asked=fenced.asked,
+    )  # fmt: skip
+    host = section.hosts.get(member.ip) if section is not None else None
+    if host is None:
+        return FencingStatus(last=last)
+    checked = node.fences.checked.get(member.ip)
+    return FencingStatus(
+        action=host.action, agents=tuple("+".join(device.agent for device in level) for level in host.levels),
+        checked_ago=None if checked is None else now - checked.at, well=None if checked is None else checked.well,
+        said=checked.said if checked is not None else "", last=last,
+    )  # fmt: skip

@@ -21,6 +21,7 @@ from qluster.clients import (
     Done,
     FailoverRequested,
     FailoverShown,
+    FenceRequested,
     LeaderChangeRequested,
     NodeAddRequested,
     NodeDownRequested,
@@ -47,6 +48,7 @@ from qluster.config import ConfigErrors, needs_restart, with_changes
 from qluster.consensus.members import Members
 from qluster.consensus.refusals import NotLeading, Overloaded, Refusal
 from qluster.explaining import explain
+from qluster.fencing import asked as fencing_asked
 from qluster.leading import best_successor
 
 if TYPE_CHECKING:
@@ -68,6 +70,7 @@ Proposal = (
     | PlanDropRequested
     | PauseRequested
     | ResumeRequested
+    | FenceRequested
 )
 """Requests that become a command in the log."""
 
@@ -138,6 +141,9 @@ def _take(node: Node, request: ClientRequest, now: float) -> Outcome | None:
             return _change_leader(node, request, now)
         case FailoverRequested():
             return _accept_loss(node, request, now)
+        case FenceRequested():
+            fence = fencing_asked(node, request, now)
+            return _propose(node, request, fence[0], now, fence[1]) if isinstance(fence, tuple) else fence
         case _:
             return _take_change(node, request, now)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from msgspec import Struct, field
 
 from qluster.consulted import DeviceStatus
+from qluster.fenced import FencingStatus
 
 
 class SlotStatus(Struct, frozen=True, kw_only=True):
@@ -142,6 +143,7 @@ class NodeStatus(Struct, frozen=True, kw_only=True):
     tags: TagsStatus = TagsStatus()
     votes: int = 0
     """What it counts for; 0 as well while it does not vote."""
+    fencing: FencingStatus = FencingStatus()
 
 
 class ReignStatus(Struct, frozen=True, kw_only=True):

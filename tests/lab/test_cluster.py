@@ -119,14 +119,19 @@ class Writer:
             yield float(moment)
 
 
-@pytest.fixture(scope="module")
-def cluster(lab: LabAtWork) -> Cluster:
-    """Bare hosts, and the daemon's archive packed where there is a way to the package index."""
+def packed(lab: LabAtWork) -> None:
+    """The daemon's archive is packed where there is a way to the package index."""
     minor = lab.on("db1", "python3 -c 'import sys; print(\"%d.%d\" % sys.version_info[:2])'")
     architecture = lab.on("db1", "uname -m")
     pack = [sys.executable, "packaging/build_release.py", "--python", minor, "--architecture", architecture]
     done = subprocess.run(pack, cwd=CHECKOUT, capture_output=True, text=True, timeout=PACK_TIMEOUT, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="module")
+def cluster(lab: LabAtWork) -> Cluster:
+    """Bare hosts, and the daemon's archive packed."""
+    packed(lab)
     return Cluster(lab)
 
 

@@ -279,6 +279,25 @@ OPERATIONS: tuple[Operation, ...] = (
         ),
     ),
     change(
+        "fence",
+        "POST",
+        "/fence",
+        "Have the host of a node switched off or rebooted by the leader's fence agents, or confirm that it is off",
+        lambda ticket, key, values, _: clients.FenceRequested(
+            ticket, key, number(values, "node"), text(values, "ip"), values["confirm"] == "off"
+        ),
+        Parameter("node", "query", "integer", "Number of the node", required=True, maximum=NODE_MAX),
+        Parameter("ip", "query", "address", "Address of that node's host, as a proof that it is meant", required=True),
+        Parameter(
+            "confirm",
+            "query",
+            "choice",
+            "off: nothing is switched; you have seen that the host of the former primary is off, and nobody waits for "
+            "it any longer. If it is not, its database may go on beside the new primary",
+            choices=("off",),
+        ),
+    ),
+    change(
         "add_node",
         "POST",
         "/node",

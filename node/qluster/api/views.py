@@ -32,6 +32,7 @@ from qluster.api.shapes import (
     Whole,
 )
 from qluster.api.times import text_of
+from qluster.fenced import FencingStatus
 from qluster.status import (
     BackupsStatus,
     DatabaseStatus,
@@ -206,8 +207,16 @@ def _node(status: Status, node: NodeStatus) -> NodeAnswer:
         node,
         heard_ago=duration(node.heard_ago),
         database=_database(status, node),
+        fencing=_fencing(node.fencing),
         primary=reign is not None and reign.node == node.node and not reign.standby,
     )
+
+
+def _fencing(found: FencingStatus) -> FencingStatus:
+    last = found.last
+    if last is not None:
+        last = msgspec.structs.replace(last, ago=round(last.ago, _DECIMALS))
+    return msgspec.structs.replace(found, checked_ago=duration(found.checked_ago), last=last)
 
 
 def _reign(reign: ReignStatus | None) -> ReignAnswer | None:

@@ -75,6 +75,10 @@ def _run(chosen: argparse.Namespace, program: str) -> int:
         from qluster.cli.databases import show_or_change
 
         return show_or_change(config, chosen)
+    if chosen.command == "fence":
+        from qluster.cli.fence import fence
+
+        return fence(config, chosen)
     if chosen.command in ("pause", "resume"):
         from qluster.cli.pause import pause, resume
 

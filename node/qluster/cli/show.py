@@ -19,6 +19,7 @@ from qluster.config import Config
 from qluster.config.addresses import place_text
 from qluster.consulted import DeviceStatus
 from qluster.edge.client import ClientError, ask
+from qluster.fenced import FencingStatus
 from qluster.status import GuaranteeStatus, PauseStatus, ReignStatus, RestartStatus, StandbyStatus
 
 ASK_SECONDS = 5.0
@@ -241,12 +242,29 @@ def _remarks(whole: Whole) -> Iterator[str]:
             yield f"node {node.node}: its database could not take over: {node.database.barred}"
         if node.database and node.database.slot_error:
             yield f"node {node.node}: its replication slots are not as they should be: {node.database.slot_error}"
+        yield from (f"node {node.node}: {line}" for line in _fencing_text(node.fencing))
         if node.pool and node.pool.error:
             yield f"node {node.node}: {node.pool.error}"
     for name, found in (("settings", {node.settings_digest for node in whole.nodes if node.settings_digest}),
                         ("version", {node.version for node in whole.nodes if node.version})):
         if len(found) > 1:
             yield f"nodes differ in their {name}: {', '.join(sorted(found))}"
+
+
+def _fencing_text(fencing: FencingStatus) -> Iterator[str]:
+    """What is wrong with how a node can be fenced, and what came of the last time."""
+    if fencing.well is False:
+        yield f"could not be fenced from here: {fencing.said}"
+    last = fencing.last
+    if last is None:
+        return
+    when = f"{span_text(last.ago)} ago for reign {last.reign}"
+    if last.by is None:
+        yield f"an operator confirmed {when} that its host was off"
+    else:
+        outcome = {True: "fenced", False: "NOT fenced", None: "ordered to be fenced"}[last.success]
+        by = f"by node {last.by}{', as an operator asked' if last.asked else ''}"
+        yield f"{outcome} {by} {when}{': ' if last.said else ''}{last.said}"
 
 
 def _restart_text(restart: RestartStatus) -> str:

@@ -81,6 +81,19 @@ def _add_cluster_commands(commands: Commands) -> None:
                         help="do not wait for this node, whose primary ran without a lease in the pause: if its "
                              "database still runs, it goes on taking writes beside the new primary, and they are lost")
 
+    fence = _command(commands, "fence", "have a host switched off or rebooted by the leader, or see whether that works")
+    fence.add_argument("address", metavar="ADDRESS", nargs="?", help="the host's address, as fencing.hosts has it")
+    fence.add_argument("--node", metavar="N", type=_node, help="its node's number, as a proof that it is meant")
+    what = fence.add_mutually_exclusive_group()
+    what.add_argument("--check", action="store_true",
+                      help="only ask the agents of this host whether they reach the device; without ADDRESS all")
+    what.add_argument("--here", action="store_true",
+                      help="run the agents of this host without asking the cluster: where nobody leads, or the "
+                           "leader's own host is meant")
+    what.add_argument("--confirm-off", action="store_true",
+                      help="switch nothing: you have seen that the former primary's host is off, and nobody is to wait "
+                           "for it; if it is not, its database may go on beside the new primary")
+
 
 def _add_database_commands(commands: Commands) -> None:
     databases = _command(commands, "db-config", "show or change parameters of all databases, or restart their servers")

@@ -165,6 +165,38 @@ class Resumed(Struct, frozen=True, tag="resumed", array_like=True):
     abandoned: int = 0
 
 
+class FencingBegun(Struct, frozen=True, tag="fencing-begun", array_like=True):
+    """``by``, which leads in ``term``, runs the fence agents of ``node`` for what follows reign ``reign``.
+
+    ``at`` is seconds since 1970, for people; ``asked``: an operator asked for it.
+    """
+
+    node: int
+    reign: int
+    by: int
+    term: int
+    at: float
+    asked: bool = False
+
+
+class FencingEnded(Struct, frozen=True, tag="fencing-ended", array_like=True):
+    """The agents that entry ``begun`` ordered for ``node`` ended so, and what they said."""
+
+    node: int
+    begun: int
+    success: bool
+    said: str
+    at: float
+
+
+class FencingConfirmed(Struct, frozen=True, tag="fencing-confirmed", array_like=True):
+    """An operator has seen that the host of ``node``, the primary of reign ``reign``, is off."""
+
+    node: int
+    reign: int
+    at: float
+
+
 class Bound(Struct, frozen=True, tag="bound", array_like=True):
     """The node whose primary ran without a lease is known to be bound by one again, since the entry ``since``."""
 
@@ -190,6 +222,9 @@ Body = (
     | Paused
     | Resumed
     | Bound
+    | FencingBegun
+    | FencingEnded
+    | FencingConfirmed
 )
 
 

@@ -107,6 +107,8 @@ class Report(Struct, frozen=True, tag="report", array_like=True):
     """Seconds for which the position of the database has been known: it has moved on since."""
     counting: Count = 0
     """How far its version can count, see :data:`COUNTING`."""
+    fencing: tuple[Count, Count] | None = None
+    """For how many hosts it has fence agents, and for how many of them they do not work; None: an older version."""
 
 
 class Leaving(Struct, frozen=True, tag="leaving", array_like=True):

@@ -15,6 +15,9 @@ from qluster.clients import Done, Refused
 from qluster.cluster import commands, database_settings
 from qluster.cluster.commands import (
     Bound,
+    FencingBegun,
+    FencingConfirmed,
+    FencingEnded,
     Founded,
     Guarantee,
     Guaranteed,
@@ -33,6 +36,7 @@ from qluster.cluster.commands import (
     Yielded,
 )
 from qluster.cluster.database_settings import DatabaseSettings
+from qluster.cluster.fencing import Fencings
 from qluster.cluster.pause import Pause
 from qluster.cluster.switchover import Switching
 from qluster.cluster.values import Values
@@ -99,6 +103,8 @@ class State(Struct):
     loss_accepted: int = 0
     """The reign after which the next one may lack what was acknowledged, because an operator said so; 0: none."""
     pause: Pause = field(default_factory=Pause)
+    fencings: Fencings = Fencings()
+    """Whose host was fenced, when, by whom and with what outcome."""
 
     @property
     def reign(self) -> Reign | None:
@@ -186,6 +192,7 @@ class State(Struct):
         """A membership entry was applied: the largest number ever given may have grown."""
         self.highest_node = max([self.highest_node, *nodes])
         self.down = [node for node in self.down if node in nodes]
+        self.fencings = self.fencings.among(nodes)
 
     def _remember(self, command: commands.Command, index: int) -> None:
         self.keys[command.key] = index
@@ -221,6 +228,8 @@ class State(Struct):
                 return self._switch(body, index)
             case Paused() | Resumed() | Bound():
                 self.pause = self.pause.after(body, index, self.reign)
+            case FencingBegun() | FencingEnded() | FencingConfirmed():
+                self.fencings = self.fencings.after(body, index, self.reign)
         return None
 
     def _rule(self, body: Reign | Guaranteed | LossAccepted | LossMeasured) -> Refused | None:

@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import get_args
 
 from .addresses import Group, Host, Places
+from .fencing import FencedHosts
 from .kinds import Choice, Duration, Flag, Kind, Networks, Path, Table, Text, Whole
 from .structure import Synchronous
 from .tags import PRIORITY_MAX, VOTES_MAX
@@ -43,8 +44,10 @@ class Key:
 PROGRAMS = ("initdb", "pg_ctl", "postgres", "pg_basebackup", "pg_rewind", "pg_controldata")
 """The database programs that the daemon starts; another build may have them under other names."""
 
-SECTIONS = ("udp", "udp.socket", "cluster", "api", "database", "backup", "pool", "device", "device.heuristics")
-OPTIONAL_SECTIONS = ("database", "backup", "pool", "device", "device.heuristics")
+SECTIONS = (
+    "udp", "udp.socket", "cluster", "api", "database", "backup", "pool", "device", "device.heuristics", "fencing",
+)  # fmt: skip
+OPTIONAL_SECTIONS = ("database", "backup", "pool", "device", "device.heuristics", "fencing")
 
 BUFFER_SIZE_MIN = 16 * 1024
 """A datagram of 1.5 kB is charged with 2.3 kB; fewer than seven of them make no useful buffer."""
@@ -396,5 +399,21 @@ _DEVICE = (
         "The checks: command lines, without a shell. They run at the same time, and all must end with code 0."),
 )
 
-KEYS: tuple[Key, ...] = _NODE + _UDP + _CLUSTER + _API + _DATABASE + _BACKUP + _POOL + _DEVICE
+_FENCING = (
+    Key("fencing.hosts", FencedHosts(), None,
+        "How each of the other nodes' hosts is switched off or rebooted, by its address. `levels` are tried in their "
+        "order; a level is one agent or a list of agents that must all succeed; an agent has `agent` (the program), "
+        "`parameters`, `secrets` (parameter: file that holds it) and `time-limit` (30s). `action`: `reboot` or "
+        "`off`; `delay`: a span before the first shot (0s)."),
+    Key("fencing.attempts", Whole(1, 6), "2", "How often a new leader tries all levels before fencing has failed."),
+    Key("fencing.retry-pause", Duration("100ms", "5m"), "1s", "Pause between two attempts."),
+    Key("fencing.when-failed", Choice(("lease", "wait")), "lease",
+        "What a new leader does when every attempt failed: it goes on, as it would without agents, since the lease of "
+        "the former primary has ended (lease); or it waits until that node gives word or an operator confirms that it "
+        "is off (wait)."),
+    Key("fencing.monitor-interval", Duration("10s", "24h"), "5m",
+        "Pause between two looks whether the agents reach their devices."),
+)
+
+KEYS: tuple[Key, ...] = _NODE + _UDP + _CLUSTER + _API + _DATABASE + _BACKUP + _POOL + _DEVICE + _FENCING
 BY_PATH: dict[str, Key] = {key.path: key for key in KEYS}

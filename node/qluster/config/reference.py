@@ -41,7 +41,8 @@ The file configures one node.
 Unknown keys are refused.
 A key without a default must be given, in a section that is there; the sections `database` and `pool` are
 there only on hosts with a database or a pool, the section `backup` only where base backups are kept, the section
-`device` only on nodes that ask an arbiter, `device.heuristics` only where these have checks of their own.
+`device` only on nodes that ask an arbiter, `device.heuristics` only where these have checks of their own, the section
+`fencing` only where fence agents are used.
 
 A duration is a number with a unit: `500ms`, `30s`, `1m`, `2h`; `1m30s` is allowed, a bare number is not.
 A number consists of digits only.
@@ -63,6 +64,7 @@ _TITLES = {
     "": "The node", "udp": "Messages between nodes", "cluster": "The cluster", "api": "The REST interface",
     "database": "The database", "backup": "Backups", "pool": "The connection pool",
     "device": "The arbiter",
+    "fencing": "Fencing",
 }
 
 

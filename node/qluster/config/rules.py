@@ -246,9 +246,20 @@ def _standby(config: Config) -> Iterator[Fault]:
             "and standby-password-file belong together: give both, or none of them."))
 
 
+def _fencing(config: Config) -> Iterator[Fault]:
+    """`fencing.hosts` names other hosts than this one, of the address family of `ip`."""
+    for host in config.fencing.hosts if config.fencing else ():
+        if host == config.ip:
+            yield Fault("fencing.hosts", f"names {host}, which is this host: a node never fences itself. Remove it.")
+        elif ip_address(host).version != ip_address(config.ip).version:
+            yield Fault("fencing.hosts", (
+                f"{host} is IPv{ip_address(host).version}, ip {config.ip} is IPv{ip_address(config.ip).version}. "
+                f"Name a node by its key ip."))
+
+
 RULES: tuple[Rule, ...] = (
     _timers, _copies, _wire, _addresses, _ports, _directories, _roles, _pool, _backups,
-    _backup_tool, _replicas, _standby, *device.RULES,
+    _backup_tool, _replicas, _standby, *device.RULES, _fencing,
 )
 
 

@@ -219,6 +219,38 @@ class Device(Struct, rename="kebab", frozen=True, kw_only=True, forbid_unknown_f
     heuristics: Heuristics | None = None
 
 
+class FenceDevice(Struct, rename="kebab", frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One agent, and what it is told."""
+
+    agent: str
+    """Name of the program, or its path."""
+    parameters: dict[str, str] = {}
+    secrets: dict[str, str] = {}
+    """Parameter → file that holds its value."""
+    time_limit: float = 30.0
+
+
+class FencedHost(Struct, rename="kebab", frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How one host is fenced."""
+
+    levels: tuple[tuple[FenceDevice, ...], ...]
+    """Tried in this order; of one level all devices must succeed."""
+    action: Literal["off", "reboot"] = "reboot"
+    delay: float = 0.0
+    """Seconds before the first shot at it."""
+
+
+class Fencing(Struct, rename="kebab", frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How this host fences the others."""
+
+    hosts: dict[str, FencedHost]
+    """By their address."""
+    attempts: int = 2
+    retry_pause: float = 1.0
+    when_failed: Literal["lease", "wait"] = "lease"
+    monitor_interval: float = 300.0
+
+
 class Config(Struct, rename="kebab", frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A whole configuration, checked."""
 
@@ -236,3 +268,4 @@ class Config(Struct, rename="kebab", frozen=True, kw_only=True, forbid_unknown_f
     pool: Pool | None = None
     backup: Backup | None = None
     device: Device | None = None
+    fencing: Fencing | None = None

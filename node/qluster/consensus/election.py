@@ -216,6 +216,7 @@ class Election:
     def timeout_now(self, message: TimeoutNow, now: float) -> None:
         """The leader hands over to this node: stand at once, without pre-vote."""
         me = self._me
+        me.note_left(message.node, message.term)
         if message.term != me.term or me.leader != message.node or not me.votes or self._vetoed():
             return
         me.say("takes-over", term=me.term, leader=message.node)
@@ -225,6 +226,7 @@ class Election:
     def goodbye(self, message: Goodbye, now: float) -> None:
         """The leader stopped: its lease is over, and so is the promise."""
         me = self._me
+        me.note_left(message.node, message.term)
         if message.term != me.term or me.promised_to != message.node or me.role == LEADER:
             return
         me.say("leader-left", term=me.term, leader=message.node, successor=message.successor)

@@ -57,6 +57,10 @@ class Looks:
         """Who leads in this term, as far as it knows."""
         return self._me.leader
 
+    def left(self, node: int) -> int:
+        """The last term in which a leader gave up its office by its own word, as far as was heard; 0: none."""
+        return self._me.left.get(node, 0)
+
     @property
     def members(self) -> Members:
         """The newest list of members in its log, committed or not."""

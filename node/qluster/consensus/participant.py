@@ -29,6 +29,9 @@ LISTENER, FOLLOWER, PRE_CANDIDATE, CANDIDATE, LEADER = ROLES = (
 )
 
 
+LEFT_MAX = 128
+"""Former leaders remembered: as many as a cluster has members."""
+
 NOOP_BYTES = 8
 """An index, which a no-op carries: what its leader knew to be committed when it was appended."""
 
@@ -87,6 +90,8 @@ class Participant:
         self.veto = ""
         """Why this node must not stand in an election, "" when it may. It grants its vote and leads all the same:
         what somebody else calculates may forbid, and never makes anything easier."""
+        self.left: dict[int, int] = {}
+        """Leader → the last term in which it gave up its office by its own word, as far as this node heard."""
         self.expelled_at = 0
         """Index of the list of members that expelled this node, as it was told."""
         self.belonged = self.membership.contained(node, self.commit_index)
@@ -163,6 +168,12 @@ class Participant:
         if self.promised_to != leader:
             self.promised_to, self.promised_until = leader, until
         self.promised_until = max(self.promised_until, until)
+
+    def note_left(self, leader: int, term: int) -> None:
+        """A leader says that its lease is over."""
+        self.left[leader] = max(term, self.left.get(leader, 0))
+        if len(self.left) > LEFT_MAX:
+            del self.left[min(self.left, key=lambda node: self.left[node])]
 
     def release(self) -> None:
         """The leader itself gave back the promise."""

@@ -57,6 +57,7 @@ FAILOVER = clients.Done(43, {
     "known_loss_bytes": 0, "worst_loss_bytes": 16777216,
 })
 FORCED = clients.Done(43, {"successor": 2, "known_loss_bytes": 0, "worst_loss_bytes": 16777216})
+FENCED = clients.Done(45, {"node": 1, "ordered": True})
 PAUSED = clients.Done(43, {"paused": True, "changed": True})
 RESUMED = clients.Done(44, {"paused": False, "changed": True, "waits_for": None})
 CHANGE = b'{"cluster.node-timeout": "20s"}'
@@ -90,6 +91,7 @@ ROUTES = {
     "cancel_switchover": (request("DELETE", "/leader"), sample.healthy(), clients.Done(43, {"changed": True})),
     "failover": (request("GET", "/failover"), sample.healthy(), FAILOVER),
     "force_failover": (request("POST", "/failover?reign=3&accept=data-loss"), sample.healthy(), FORCED),
+    "fence": (request("POST", "/fence?node=1&ip=10.0.0.1"), sample.healthy(), FENCED),
     "pause": (request("POST", "/pause?reason=a new switch"), sample.healthy(), PAUSED),
     "resume": (request("POST", "/resume?abandon=2"), sample.healthy(), RESUMED),
     "add_node": (request("POST", "/node?ip=10.0.0.5&role=node"), sample.healthy(), DONE),

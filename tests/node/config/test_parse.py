@@ -399,9 +399,15 @@ def test_any_value_of_any_key_ends_in_faults_or_a_configuration(path: str, value
         assert errors.faults
 
 
+FENCING = """fencing:
+  hosts:
+    192.0.2.12: {levels: [{agent: fence_dummy}]}
+"""
+
+
 def test_every_key_is_in_the_structure() -> None:
     found = parse(SMALLEST + "database: {bin-dir: /usr/bin}\nbackup: {}\npool: {}\n"
-                  "device: {host: 192.0.2.99, heuristics: {}}\n", "test")
+                  "device: {host: 192.0.2.99, heuristics: {}}\n" + FENCING, "test")
     for path in BY_PATH:
         place: object = found
         for word in path.split("."):
@@ -428,3 +434,53 @@ def test_one_address_family_for_all(path: str) -> None:
     text = with_value(path, IPV6[path], SMALLEST)
     with pytest.raises(ConfigErrors, match=r"udp\.socket\.group: .* is IPv[46], ip .* is IPv[46]: the nodes speak one"):
         parse(text, "config.yaml")
+
+
+FENCED = """fencing:
+  hosts:
+    192.0.2.12:
+      action: off
+      delay: 2s
+      levels:
+        - {agent: fence_ipmilan, parameters: {ip: 192.0.2.112, lanplus: 1}, secrets: {password: /p}, time-limit: 20s}
+        - [{agent: fence_apc}, {agent: /opt/own/fence}]
+"""
+
+
+def test_fencing_is_read_level_by_level() -> None:
+    found = parse(SMALLEST + FENCED, "test").fencing
+    assert found is not None and found.attempts == 2 and found.when_failed == "lease"
+    host = found.hosts["192.0.2.12"]
+    assert (host.action, host.delay) == ("off", 2.0)
+    assert [[device.agent for device in level] for level in host.levels] == [
+        ["fence_ipmilan"], ["fence_apc", "/opt/own/fence"],
+    ]  # fmt: skip
+    assert host.levels[0][0].parameters == {"ip": "192.0.2.112", "lanplus": "1"} and host.levels[0][0].time_limit == 20
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "words"),
+    [
+        ("192.0.2.12:", "192.0.2.11:", "a node never fences itself"),
+        ("192.0.2.12:", '"fd00::12":', "is IPv6"),
+        ("192.0.2.12:", "db2:", "Names of hosts are not looked up"),
+        ("action: off", "action: cut", "Use one of: off, reboot"),
+        ("delay: 2s", "wait: 2s", "wait: is not known"),
+        ("delay: 2s", "delay: 2", "has no unit"),
+        ("ip: 192.0.2.112", "password: hunter2", "password: is a secret"),
+        ("lanplus: 1", "verbose: 1", "would put what the agent is given"),
+        ("lanplus: 1", "action: on", "is decided by the daemon"),
+        ("lanplus: 1", "password: x", "is a secret"),
+        ("agent: fence_ipmilan", "agent: ipmi; reboot", "is no agent"),
+        ("agent: fence_ipmilan, ", "", "agent: is missing"),
+        ("password: /p", "password: p", "no absolute path"),
+        ("[{agent: fence_apc}, {agent: /opt/own/fence}]", "[]", "has 0 agents"),
+        ("lanplus: 1", f"long: {'x' * 1025}", "at most 1024 characters"),
+    ],
+)
+def test_what_is_wrong_with_fencing_is_said_with_its_place(before: str, after: str, words: str) -> None:
+    assert before in FENCED
+    with pytest.raises(ConfigErrors) as raised:
+        parse(SMALLEST + FENCED.replace(before, after), "test")
+    assert words in str(raised.value) and "fencing.hosts" in str(raised.value)
+    assert "hunter2" not in str(raised.value)

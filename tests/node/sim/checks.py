@@ -21,6 +21,7 @@ from qluster.database.orders import Adjust, Promote, StartPrimary
 from qluster.events import Entry, Repoint
 from qluster.node import Node
 
+from sim.fences import unfenced
 from sim.wal import Wal
 
 if TYPE_CHECKING:
@@ -86,6 +87,7 @@ class Checks:
             self.state_machine_safety(host, node)
         self.committed_is_durable(host, node)
         self.one_claims_to_be_written_to(host, node)
+        self.former_is_fenced(host, node)
         self.all_were_asked(host, node)
         self.pool_is_let_go(host, node)
 
@@ -255,6 +257,15 @@ class Checks:
     def committed_reign(self, node: Node, number: int) -> int:  # type: ignore[valid-type]
         """Whose reign it is, as far as this node knows."""
         return next((reign.node for reign in node.state.reigns if reign.number == number), 0)
+
+    def former_is_fenced(self, host: Host, node: Node) -> None:
+        """Where there are agents, nobody reigns after a node that gave no word before it is off."""
+        leading, reigns = node.governing.leading, node.state.reigns
+        if leading is None or not leading._begun or (node.cluster, leading._begun) in self._choices:
+            return
+        last = next((one for one in reversed(reigns) if one.number < leading._begun), None)
+        if last is not None and (reason := unfenced(host, node, last)):
+            raise Violated(f"fencing: {host.name} begins reign {leading._begun} although {reason}")
 
     def all_were_asked(self, host: Host, node: Node) -> None:
         """I7: before another node than the last primary reigns, all living databases answered, or had their time.

@@ -58,6 +58,14 @@ class Host:
         self.left = ""
         self.held = False
         """Kept down until it is started on purpose."""
+        self.off_at: float | None = None
+        """Since when its power is off; None: it is on."""
+        self.unfenceable = False
+        """No agent reaches the device that its power comes from."""
+        self.lied_at = -inf
+        """When an agent last said that it was switched off, and it was not."""
+        self.last_off_at = -inf
+        """When it was switched off the last time, by an agent."""
         self.clock_rate, self.clock_offset = 1.0, 0.0
         self.lag = 1.0
         """Chance that the stream moves in one interval: small for a replica that is behind."""
@@ -134,7 +142,7 @@ class Host:
         """Start the daemon."""
         world = self.world
         assert self.node is None, f"{self.name} runs already"
-        self.held, self.left = False, ""
+        self.held, self.left, self.off_at = False, "", None
         saved = self.disk.load()
         if self.database is not None and not was_paused(saved):
             self.database.kill()
@@ -164,6 +172,20 @@ class Host:
         self._down(held=held, spared=self.untied and not power)
         if not held:
             world.at(world.now + world.random.uniform(0.5, 3.0), self._restart)
+
+    def switch_off(self) -> None:
+        """Its power is cut: what ran here runs no more, whatever it was."""
+        self.off_at = self.last_off_at = self.world.now
+        if self.node is not None:
+            self.crash(held=True, power=True)
+        elif self.database is not None:
+            self.database.kill()
+        self.held = True
+
+    def switch_on(self) -> None:
+        """Its power is back; the daemon starts unless an operator must see to it first."""
+        if self.off_at is not None and self.node is None and not self.left:
+            self.start()
 
     def _down(self, *, held: bool, spared: bool = False) -> None:
         self.node, self.saving, self.unsaved, self.held = None, None, [], held

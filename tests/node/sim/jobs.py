@@ -30,7 +30,18 @@ from qluster.database.orders import (
     StopFast,
     StopImmediate,
 )
-from qluster.events import CancelJob, FetchSnapshot, HoldPool, Job, JobEnded, Repoint
+from qluster.events import (
+    AgentsEnded,
+    CancelJob,
+    CheckFence,
+    Fence,
+    FetchSnapshot,
+    HoldPool,
+    Job,
+    JobEnded,
+    PowerOn,
+    Repoint,
+)
 from qluster.node import Node
 
 from sim.database import SECONDS, Failed
@@ -91,11 +102,23 @@ class Jobs:
         if isinstance(job.order, Rewind | RewindOutside) and host.database is not None:
             host.database.kill()
         begun, ends = world.now, world.now + seconds
+        if isinstance(job.order, Fence):
+            self._misbehave(running, world.hosts[job.order.ip], ends)
         if host.stuck_until > world.now:
             running.fault, running.done = "its disk does not answer", True
         if not running.fault or world.random.random() < LATE_EFFECT:
             world.at(world.random.uniform(begun, ends), lambda: self._take_effect(job.number, running))
         world.at(ends, lambda: self._end(job.number, running))
+
+    def _misbehave(self, running: Running, target: Host, ends: float) -> None:
+        """A fence agent does not reach its device, or says that it switched a host off and did not."""
+        world = self._host.world
+        if world.faults.agent_fails and world.random.random() < world.faults.agent_fails:
+            world.count("fence agent fails")
+            running.done, running.fault = True, "no route to the device"
+        elif world.faults.agent_lies and world.random.random() < world.faults.agent_lies:
+            world.count("fence agent lies")
+            target.lied_at, running.done = ends, True
 
     def _alive(self, number: int, running: Running) -> bool:
         return self._running.get(number) is running and self._host.node is running.node
@@ -129,8 +152,14 @@ class Jobs:
                 world.checks.repointed(host, order)
             case HoldPool():
                 host.pool_held_since = min(host.pool_held_since, world.now)
-            case FetchSnapshot() | CheckSettings() | Look():
+            case FetchSnapshot() | CheckSettings() | Look() | CheckFence():
                 pass
+            case Fence(_, ip):
+                if world.hosts[ip].unfenceable:
+                    raise Failed("no route to the device")
+                world.hosts[ip].switch_off()
+            case PowerOn(ip):
+                world.hosts[ip].switch_on()
             case _:
                 self._order(order)  # type: ignore[arg-type]
 
@@ -162,6 +191,8 @@ class Jobs:
         if isinstance(running.job.order, CheckSettings) and not running.fault:
             self._try(running, lambda: setattr(running, "result", self._checked(running.job.order)))
             result = running.result
+        if isinstance(running.job.order, Fence | CheckFence | PowerOn) and not running.fault:
+            result = AgentsEnded(True, "switched off" if isinstance(running.job.order, Fence) else "well")
         del self._running[number]
         passing = running.fault.startswith("passing: ")
         error = running.fault.removeprefix("passing: ") or None

@@ -18,6 +18,7 @@ from planting import Plants
 from qluster import node as node_module
 from qluster import switching
 from qluster.clients import Outcome
+from qluster.cluster import fencing
 from qluster.cluster import reign as reigning
 from qluster.cluster.pause import Pause
 from qluster.cluster.state import State
@@ -363,4 +364,37 @@ def _state_differs() -> Iterator[None]:
         self.highest_node += next(calls) % 3
 
     with patch.object(State, "note_members", note):
+        yield
+
+
+# --- fencing -------------------------------------------------------------------------------------
+
+
+@plant("fencing that failed counts")
+def _failed_fencing_counts() -> Iterator[None]:
+    with patch.object(fencing, "succeeded", lambda view: view.shot is not None and view.shot.ended_at is not None):
+        yield
+
+
+@plant("fencing that was ordered before the last contact counts")
+def _fencing_before_contact_counts() -> Iterator[None]:
+    with patch.object(fencing, "_heard_since", lambda view, shot: False):
+        yield
+
+
+@plant("nobody is fenced who gave no word")
+def _nobody_fenced() -> Iterator[None]:
+    with patch.object(fencing, "decide", lambda view: fencing.Go("its lease has ended")):
+        yield
+
+
+@plant("an attempt that failed is the last one")
+def _one_attempt() -> Iterator[None]:
+    sound = fencing.decide
+
+    def decide(view: fencing.View) -> fencing.Decision:
+        failed = view.shot is not None and view.shot.ended_at is not None and not view.shot.success
+        return fencing.Go("its lease has ended") if failed else sound(view)
+
+    with patch.object(fencing, "decide", decide):
         yield

@@ -44,7 +44,10 @@ def run(seed: int) -> Result:
     """Run one seed; ``fault`` is "" when nothing was violated."""
     electing = electing_of(seed)
     size = electing.databases if electing is not None else _size(seed)
-    world = World(seed, databases=size, synchronous=_synchronous(seed), electing=electing)
+    world = World(
+        seed, databases=size, synchronous=_synchronous(seed), electing=electing,
+        fencing="" if electing is not None else _fencing(seed),
+    )  # fmt: skip
     fault = ""
     with _compaction(seed):
         try:
@@ -70,6 +73,11 @@ def _size(seed: int) -> int:
 def _synchronous(seed: int) -> str:
     """Half of the clusters lose nothing that was acknowledged, the others what their reigns say."""
     return Random(f"synchronous {seed}").choice(["off", "off", "quorum", "all"])
+
+
+def _fencing(seed: int) -> str:
+    """Some clusters have fence agents."""
+    return Random(f"fencing {seed}").choice(["lease", "wait"]) if seed % 8 == 5 else ""
 
 
 @contextmanager
@@ -105,7 +113,7 @@ def _live(world: World) -> None:
     world.clients.at_the_end()
 
 
-def weather(random: Random) -> Faults:
+def weather(random: Random, *, fencing: bool = False) -> Faults:
     """How bad the world is between the strikes."""
     return Faults(
         loss=random.choice([0.0, 0.0, 0.02, 0.1]),
@@ -117,13 +125,15 @@ def weather(random: Random) -> Faults:
         save_seconds=random.choice([0.02, 0.3, 1.5]),
         job_failure=random.choice([0.0, 0.0, 0.1]),
         job_hang=random.choice([0.0, 0.0, 0.05]),
+        agent_fails=random.choice([0.0, 0.5]) if fencing else 0.0,
+        agent_lies=random.choice([0.0, 0.2]) if fencing else 0.0,
     )
 
 
 def disturb(world: World) -> None:
     """Strike after strike; some come close together."""
     random = world.random
-    world.faults = weather(random)
+    world.faults = weather(random, fencing=bool(world.fencing))
     world.tell(f"{world.faults}")
     end = world.now + random.uniform(*FAULT_SECONDS)
     pause = random.choice([1.0, 4.0, 8.0])

@@ -18,6 +18,7 @@ KEPT: dict[int, str] = {
     140: "members that are just being removed need not be asked",
     145: "a founder without add_node founded beside members that had no leader at the moment",
     214: "a reign that only went on with the one before overtook its own primary",
+    317: "a node that stops woke without end, for the next look at its fence agents",
     1183: "a host that stood still twice",
     6007: "the best database died while leadership was handed to it: its rows are left behind, and said to be",
     6027: "offers of leadership that were only put off counted as attempts, and the best database was passed over",

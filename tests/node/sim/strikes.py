@@ -299,8 +299,10 @@ def wrong_settings(world: World) -> None:
         return
     host.crash(held=True)
     counting = world.electing.text if world.electing is not None else ""
+    databases = sum(other.database is not None for other in world.hosts.values()) if world.fencing else 0
     host.config = configuration(
-        number, host.database is None, "300ms", world.synchronous, votes=host.config.votes, counting=counting
+        number, host.database is None, "300ms", world.synchronous, votes=host.config.votes, counting=counting,
+        fencing=world.fencing, databases=databases,
     )
     host.start()
 

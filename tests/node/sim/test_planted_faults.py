@@ -13,6 +13,9 @@ SEEDS_MAX = 40
 FIRST = {
     "a node founds although a cluster answers": 63,
     "another node takes over after a pause without the word of the one that ran without a lease": 10,
+    "an attempt that failed is the last one": 45,
+    "fencing that failed counts": 45,
+    "nobody is fenced who gave no word": 13,
     "a primary is chosen without the proof that it has what was acknowledged": 91,
     "a restarted primary shows what its standbys do not have yet": 24,
 }
@@ -32,6 +35,8 @@ RARE = {
     "transfer and dies later, before another reign; held by tests/node/test_switching.py",
     "a copy of a replica that was behind proves what the lost database had confirmed": "needs the death of the primary "
     "before the copy has caught up; held by tests/node/test_guarantee_seams.py and the walks of tests/node/cluster",
+    "fencing that was ordered before the last contact counts": "needs a datagram that arrives after the shot at its "
+    "sender; held by test_success_is_forgotten_on_contact of tests/node/cluster/test_fencing.py",
     "timeline and position alone choose the primary": "needs a branch of equal length; held by tests/node/cluster",
 }
 """Planted faults that need more runs than a test has time for: ``make simulate`` with more seeds finds them."""

@@ -66,6 +66,13 @@ DATABASE = """database:
   application-password-file: /q
   application-database: app
 """
+FENCING = """fencing:
+  when-failed: {when_failed}
+  attempts: 3
+  retry-pause: 500ms
+  monitor-interval: 10s
+  hosts:
+"""
 POOL = """pool:
   databases-file: /etc/pool.ini
   host: {ip}
@@ -78,12 +85,15 @@ POOL = """pool:
 @lru_cache(maxsize=64)
 def configuration(
     number: int, pool: bool, heartbeat: str = "400ms", synchronous: str = "off", standby_of: str = "", votes: int = 1,
-    counting: str = "",
-) -> Config:
+    counting: str = "", fencing: str = "", databases: int = 0,
+) -> Config:  # fmt: skip
     """The configuration of a simulated host."""
     ip = f"10.0.0.{number}"
     section = POOL.format(ip=ip) if pool else DATABASE
     role = "listener" if pool else "node"
+    if fencing and not pool and databases > 1:
+        others = [f"    10.0.0.{one}: {{levels: [{{agent: fence_sim}}]}}\n" for one in range(1, databases + 1)]
+        section += FENCING.format(when_failed=fencing) + "".join(others[: number - 1] + others[number:])
     text = CONFIG.format(
         ip=ip, role=role, section=section, heartbeat=heartbeat, synchronous=f'"{synchronous}"', standby_of=standby_of,
         votes=votes, counting=counting,
@@ -107,6 +117,10 @@ class Faults:
     save_seconds: float = 0.3
     job_failure: float = 0.0
     job_hang: float = 0.0
+    agent_fails: float = 0.0
+    """Chance that a fence agent does not reach its device."""
+    agent_lies: float = 0.0
+    """Chance that a fence agent says that it switched a host off, and did not."""
 
 
 class World:
@@ -115,13 +129,15 @@ class World:
     def __init__(
         self, seed: int, databases: int = 3, pools: int = 1, synchronous: str = "off", *, outside: bool = False,
         electing: Electing | None = None,
-    ) -> None:
-        """``outside``: the cluster is founded to follow an installation outside; ``electing``: how it counts."""
+        fencing: str = "",
+    ) -> None:  # fmt: skip
+        """``outside``: the cluster is founded to follow an installation outside; ``electing``: how it counts;
+        ``fencing``: what happens when it fails, where there are agents."""
         self.seed = seed
         self.random = Random(seed)
         self.now = BEGINNING
         self.faults = Faults()
-        self.synchronous = synchronous
+        self.synchronous, self.fencing = synchronous, fencing
         self.electing = electing
         self.story: list[str] = []
         self.steps = 0
@@ -141,7 +157,8 @@ class World:
             of = self.outside.text if self.outside is not None else ""
             config = configuration(
                 number, pool, synchronous=synchronous, standby_of=of, counting=electing.text if electing else "",
-                votes=electing.votes[number - 1] if electing and not pool else 1,
+                votes=electing.votes[number - 1] if electing and not pool else 1, fencing=fencing,
+                databases=databases if fencing else 0,
             )  # fmt: skip
             disk = SimDisk(self.random.getrandbits(63))
             self.hosts[config.ip] = Host(self, f"host{number}", config, disk, None if pool else SimDatabase())

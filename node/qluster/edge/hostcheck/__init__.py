@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from qluster.config import Config
 
-from . import arbiter, certificates, directories, network, secrets
+from . import agents, arbiter, certificates, directories, network, secrets
 
 
 def findings(config: Config, *, starting: bool = False) -> list[str]:
@@ -22,6 +22,7 @@ def findings(config: Config, *, starting: bool = False) -> list[str]:
         *certificates.findings(config, starting),
         *directories.findings(config, starting),
         *arbiter.findings(config, starting),
+        *agents.findings(config, starting),
     ]
 
 
