@@ -31,6 +31,8 @@ class Counted(Storms):
         if leader is None or leader.qraft is None or world.now < leader.hung_until:
             return
         members = leader.qraft.members
+        if any(each.node not in world.hosts for each in members):
+            return  # whoever gives the votes to a node whose disk is gone has nothing left that elects (seed 50000027)
         one = world.random.choice(list(members))
         wanted = members.with_member(replace(one, votes=world.random.randint(0, 3)))
         try:
@@ -43,6 +45,8 @@ class Counted(Storms):
     def _rest(self) -> None:
         world, leader = self._world, self._world.leader()
         if leader is None or leader.qraft is None or world.now < leader.hung_until:
+            return
+        if any(each.node not in world.hosts for each in leader.qraft.members):
             return
         node = world.random.choice(sorted(leader.qraft.members.voters))
         try:
