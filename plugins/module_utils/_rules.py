@@ -161,6 +161,21 @@ def _leader(view, wanted):
     return _said(view, misnamed, lambda found: found == "as wanted")
 
 
+def _arbiter(view, wanted):
+    """Every member that votes is known to its arbiter, or none has one; a listener asks nobody."""
+
+    def pick(answer):
+        device = answer["map"]["own"].get("device")
+        listens = any(row["node"] == answer["node"] and row.get("role") == "listener" for row in answer["map"]["nodes"])
+        if device is None:
+            return "no arbiter" if wanted and not listens else "as wanted"
+        if not wanted:
+            return f"asks {device['host']}"
+        return "as wanted" if device["connected"] else f"{device['host']}: {device['error'] or device['state']}"
+
+    return _said(view, pick, lambda found: found == "as wanted")
+
+
 # --- who accepts writes ------------------------------------------------------
 
 
@@ -202,6 +217,7 @@ RULES = {
     "standby": _equals(lambda seen: bool((seen["cluster"].get("standby") or {}).get("streaming"))),
     "paused": _equals(lambda seen: bool((seen["cluster"].get("pause") or {}).get("active"))),
     "quorate": _equals(lambda seen: bool(seen["cluster"].get("quorate"))),
+    "arbiter": _arbiter,
     "members": _equals(lambda seen: len(seen["nodes"])),
     "voters": _equals(_count("node")),
     "listeners": _equals(_count("listener")),

@@ -65,6 +65,11 @@ options:
       quorate:
         description: Whether every node must hear an electing quorum, or none may.
         type: bool
+      arbiter:
+        description:
+          - Whether every node that votes must be known to its arbiter with its membership, or none may ask one.
+          - It says nothing of what the arbiter's vote counts for.
+        type: bool
       members:
         description: Exact number of members, voters and listeners together.
         type: int
@@ -312,6 +317,7 @@ EXPECT = {
     "standby": {"type": "bool"},
     "paused": {"type": "bool"},
     "quorate": {"type": "bool"},
+    "arbiter": {"type": "bool"},
     "members": {"type": "int"},
     "voters": {"type": "int"},
     "listeners": {"type": "int"},

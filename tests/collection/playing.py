@@ -65,6 +65,7 @@ class Stage:
 
     nodes = NODES
     pool = POOL
+    arbiters: dict[str, str] = {}  # noqa: RUF012 - replaced as a whole by who has one
     group: str | list[str] = GROUP
     where: tuple[str, ...] = ()
     """Words before every command: into which network it goes."""
@@ -83,7 +84,8 @@ class Stage:
             return {"hosts": {name: {"ansible_host": ip, **host_vars.get(name, {})} for name, ip in group.items()}}
 
         everything = {"node_udp_socket_group": self.group, **(variables or {})}
-        tree = {"all": {"children": {"qluster_nodes": hosts(self.nodes), "qluster_poolers": hosts(self.pool)}}}
+        groups = {"qluster_nodes": self.nodes, "qluster_poolers": self.pool, "qluster_arbiters": self.arbiters}
+        tree = {"all": {"children": {name: hosts(group) for name, group in groups.items() if group}}}
         (self.inventory / "hosts.yml").write_text(json.dumps(tree))
         (self.folder / "variables.json").write_text(json.dumps(everything))
 

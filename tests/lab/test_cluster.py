@@ -159,8 +159,13 @@ def test_daemon_runs_as_an_enabled_unit_of_its_own_user(cluster: Cluster) -> Non
     assert cluster.lab.on("db1", "systemctl is-system-running") == "running"
 
 
-def test_arbiter_is_left_bare(cluster: Cluster) -> None:
-    assert cluster.lab.on("arbiter1", "ls /opt") == ""
+def test_arbiter_serves_the_cluster_as_a_unit_of_its_own_user(cluster: Cluster) -> None:
+    shown = cluster.lab.on("arbiter1", "systemctl show -p ActiveState,UnitFileState,User,NRestarts qluster-qnetd")
+    assert set(shown.split()) == {"ActiveState=active", "UnitFileState=enabled", "User=qluster-qnetd", "NRestarts=0"}
+    assert cluster.lab.on("arbiter1", "stat -c '%a %U' /var/lib/qluster-qnetd") == "700 qluster-qnetd"
+    said = json.loads(cluster.lab.on("arbiter1", "qluster-qnetd-tool --json"))
+    served = [(one["name"], len(one["nodes"])) for one in said["clusters"]]
+    assert len(served) == 1 and served[0][1] == 3 and all(node["tls"] for node in said["clusters"][0]["nodes"])
 
 
 def test_second_run_changes_nothing(cluster: Cluster) -> None:

@@ -22,7 +22,7 @@ WELL = {
     "standby": False, "members": 4, "voters": 3, "listeners": 1, "alive": "all", "replicas_streaming": "2",
     "max_lag_bytes": 216, "same_settings": True, "no_errors": True, "no_pending_restart": True, "version": "0.1.0",
     "pool": "primary", "founding_above": 0, "reign_above": 1, "key_sending": 1, "key_newest": 2, "keys_known": 2,
-    "backup_age": 3600, "archive_complete": True,
+    "backup_age": 3600, "archive_complete": True, "arbiter": False,
 }
 KEYS = {"key_sending": 1, "key_newest": 2, "keys_known": 2}
 """Counters of a node in the middle of a change of the cluster's key."""
@@ -85,6 +85,21 @@ def test_pause_is_expected_or_not(cluster):
     assert cluster.judged(paused=True) == [] and cluster.found(paused=False) == {(True, "123")}
     cluster.maps[2]["cluster"]["pause"]["active"] = False
     assert cluster.found(paused=True) == {(False, "2")}, "it has resumed, and waits for a node"
+
+
+def test_arbiter_is_asked_by_every_voter_or_by_none(cluster):
+    device = {"host": "10.0.0.9", "connected": True, "error": "", "state": "connected"}
+    assert cluster.found(arbiter=True) == {("no arbiter", "123")}
+    for document in cluster.maps.values():
+        document["own"]["device"] = dict(device)
+    assert cluster.judged(arbiter=True) == [] and cluster.found(arbiter=False) == {("asks 10.0.0.9", "123")}
+    cluster.maps[2]["own"]["device"].update(connected=False, error="refused", state="waits")
+    cluster.maps[3]["own"]["device"].update(connected=False, state="connecting")
+    assert cluster.found(arbiter=True) == {("10.0.0.9: refused", "2"), ("10.0.0.9: connecting", "3")}
+    for number in (2, 3):
+        cluster.maps[number]["own"]["device"] = None
+        cluster.row(number, number)["role"] = "listener"
+    assert cluster.judged(arbiter=True) == []
 
 
 def test_standby_cluster_is_expected_or_not(cluster):

@@ -1,0 +1,124 @@
+"""The role of the arbiter on a host of this machine: what it installs answers, a second run changes nothing."""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import stat
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pytest
+import yaml
+from collection.playing import NETWORK, ROOT, Played, Stage, copy_checkout
+from qluster.qnetd.config import KEYS, parse
+
+ROLE = ROOT / "roles/qnetd"
+PLAY = [
+    {"name": "Make the certificates", "hosts": "localhost", "gather_facts": False, "vars_files": ["vars/cluster.yml"],
+     "tasks": [{"name": "Make them", "ansible.builtin.include_tasks": "tasks/arbiter_secrets.yml"}]},
+    {"name": "Bring the arbiter", "hosts": "qluster_arbiters", "gather_facts": False, "any_errors_fatal": True,
+     "tasks": [{"name": "Bring it", "ansible.builtin.include_role": {"name": "qhb.qluster.qnetd"}}]},
+]
+REMOVE = [{"name": "Remove it", "hosts": "qluster_arbiters", "gather_facts": False, "tasks": [
+    {"name": "Remove", "ansible.builtin.include_role": {"name": "qhb.qluster.qnetd", "tasks_from": "remove"}}]}]
+
+
+class Alone(Stage):
+    """The arbiter's host, and a cluster that is only named."""
+
+    arbiters = {"arbiter1": f"{NETWORK}.8"}  # noqa: RUF012 - as in Stage
+
+    @property
+    def etc(self) -> Path:
+        return self.prefix / "arbiter1/etc/qluster-qnetd"
+
+    def run(self, *words: str, play: str = "arbiter.yml") -> Played:
+        return self.play(f"playbooks/{play}", *words, checkout=self.folder / "checkout")
+
+
+@pytest.fixture(scope="module")
+def stage() -> Iterator[Alone]:
+    folder = Path(tempfile.mkdtemp(prefix="qluster-qnetd-"))
+    try:
+        copy_checkout(folder / "checkout")
+        for name, plays in (("arbiter.yml", PLAY), ("no_arbiter.yml", REMOVE)):
+            (folder / "checkout/playbooks" / name).write_text(yaml.safe_dump(plays))
+        made = Alone(folder)
+        yield made
+        made.run(play="no_arbiter.yml")
+        made.play("playbooks/destroy.yml", "-e", "qluster_destroy_confirm=local", checkout=folder / "checkout")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_arbiter_serves_with_its_certificates(stage: Alone) -> None:
+    first = stage.run()
+    assert first.code == 0, first.output[-6000:]
+    config = parse((stage.etc / "qnetd.yaml").read_text(), "qnetd.yaml")
+    assert config.tls.mode == "required" and Path(config.tls.key_file).is_file()
+    modes = {"server.key": 0o600, "server.crt": 0o644, "qnetd.yaml": 0o640}
+    assert {name: stat.S_IMODE((stage.etc / name).stat().st_mode) for name in modes} == modes
+    assert config.memory_dir is not None and stat.S_IMODE(Path(config.memory_dir).stat().st_mode) == 0o700
+    assert set(stage.run().changed.values()) == {0}
+    with socket.create_connection((f"{NETWORK}.8", config.port), timeout=10):
+        pass
+
+
+def test_check_mode_shows_a_change_and_makes_none_and_no_secret_is_shown(stage: Alone) -> None:
+    (stage.prefix / "secrets/arbiter/server.key").unlink()
+    before = (stage.etc / "qnetd.yaml").read_bytes(), (stage.etc / "server.key").read_bytes()
+    shown = stage.run("--check", "--diff", "-vvv", "-e", "qnetd_limits_clients=77")
+    assert shown.code == 0, shown.output[-6000:]
+    assert "+  clients: 77" in shown.output and "PRIVATE KEY" not in shown.output
+    assert ((stage.etc / "qnetd.yaml").read_bytes(), (stage.etc / "server.key").read_bytes()) == before
+
+
+def test_wrong_value_is_refused_before_anything_is_put_in_place(stage: Alone) -> None:
+    before = (stage.etc / "qnetd.yaml").read_bytes()
+    for variable, words in (("qnetd_peers_heartbeat_minimum=10m", "nothing was put in place"),
+                            ("qnetd_tls_mode=perhaps", "value of qnetd_tls_mode must be one of"),
+                            ("qnetd_ip=arbiter.example", "nodes look no names up")):
+        refused = stage.run("-e", variable)
+        assert refused.code != 0 and words in refused.text(), refused.output[-3000:]
+    assert (stage.etc / "qnetd.yaml").read_bytes() == before
+
+
+def test_removal_leaves_nothing(stage: Alone) -> None:
+    assert stage.run(play="no_arbiter.yml").code == 0
+    rest = [path for path in (stage.prefix / "arbiter1").rglob("*") if "qnetd" in path.name]
+    assert rest == []
+
+
+def render(**changes: Any) -> str:
+    """The template as Ansible would render it, from the role's defaults."""
+    values = {**yaml.safe_load((ROLE / "defaults/main.yml").read_text()), "qnetd_config_dir": "/etc/qluster-qnetd",
+              "qnetd_socket_file": "/run/qluster-qnetd/qnetd.sock", "qnetd_memory_dir": "/var/lib/qluster-qnetd",
+              "__qnetd_tls_mode": "required", **changes}
+    world = jinja2.Environment(trim_blocks=True, undefined=jinja2.StrictUndefined, autoescape=False)
+    world.filters.update(to_json=json.dumps, bool=bool)
+    return world.from_string((ROLE / "templates/qnetd.yaml.j2").read_text()).render(values)
+
+
+def test_defaults_of_the_role_are_those_of_the_daemon() -> None:
+    assert parse(render(qnetd_memory_dir=""), "role") == parse("{}", "daemon")
+
+
+def test_every_key_of_the_daemon_has_its_variable() -> None:
+    defaults = yaml.safe_load((ROLE / "defaults/main.yml").read_text())
+    text = render(qnetd_socket_group="wheel")
+    for key in KEYS:
+        document: Any = yaml.safe_load(text)
+        for word in key.path.split("."):
+            document = document[word]
+        if not key.path.startswith("tls.") or not key.path.endswith("-file"):
+            assert "qnetd_" + key.path.replace(".", "_").replace("-", "_") in defaults, key.path
+
+
+@pytest.mark.parametrize("mode", ["off", "on", "required"])
+def test_every_mode_of_tls_is_rendered_as_a_word(mode: str) -> None:
+    assert parse(render(__qnetd_tls_mode=mode), "role").tls.mode == mode
