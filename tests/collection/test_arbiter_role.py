@@ -14,7 +14,9 @@ from typing import Any
 import jinja2
 import pytest
 import yaml
-from collection.playing import NETWORK, ROOT, Played, Stage, copy_checkout
+from collection.playing import NETWORK, NODES, ROOT, Played, Stage, copy_checkout
+from qluster.config import Config
+from qluster.config import parse as read_node
 from qluster.qnetd.config import KEYS, parse
 
 ROLE = ROOT / "roles/qnetd"
@@ -26,6 +28,12 @@ PLAY = [
 ]
 REMOVE = [{"name": "Remove it", "hosts": "qluster_arbiters", "gather_facts": False, "tasks": [
     {"name": "Remove", "ansible.builtin.include_role": {"name": "qhb.qluster.qnetd", "tasks_from": "remove"}}]}]
+RENDER = [{"name": "Render config.yaml", "hosts": "qluster_nodes:qluster_poolers", "gather_facts": False,
+           "vars_files": ["../roles/node/defaults/main.yml", "../roles/node/vars/main.yml"],
+           "tasks": [{"name": "Render it", "vars": {"__node_founder": NODES["node1"], "__node_interface": "lo"},
+                      "ansible.builtin.template": {"src": "../roles/node/templates/config.yaml.j2", "mode": "0600",
+                                                   "dest": "{{ rendered }}/{{ inventory_hostname }}.yaml"}}]}]
+"""What the role of a node writes, without the work on a host around it."""
 
 
 class Alone(Stage):
@@ -46,7 +54,7 @@ def stage() -> Iterator[Alone]:
     folder = Path(tempfile.mkdtemp(prefix="qluster-qnetd-"))
     try:
         copy_checkout(folder / "checkout")
-        for name, plays in (("arbiter.yml", PLAY), ("no_arbiter.yml", REMOVE)):
+        for name, plays in (("arbiter.yml", PLAY), ("no_arbiter.yml", REMOVE), ("render.yml", RENDER)):
             (folder / "checkout/playbooks" / name).write_text(yaml.safe_dump(plays))
         made = Alone(folder)
         yield made
@@ -92,6 +100,35 @@ def test_removal_leaves_nothing(stage: Alone) -> None:
     assert stage.run(play="no_arbiter.yml").code == 0
     rest = [path for path in (stage.prefix / "arbiter1").rglob("*") if "qnetd" in path.name]
     assert rest == []
+
+
+def rendered(stage: Alone, folder: Path, **variables: Any) -> dict[str, Config]:
+    """config.yaml of every host, as the daemon reads it."""
+    played = stage.run("-e", json.dumps({"rendered": str(folder), **variables}), play="render.yml")
+    assert played.code == 0, played.output[-3000:]
+    return {file.stem: read_node(file.read_text(), file.name) for file in folder.glob("*.yaml")}
+
+
+def test_nodes_ask_the_arbiter_of_the_inventory_and_the_pool_does_not(stage: Alone, tmp_path: Path) -> None:
+    found = rendered(stage, tmp_path, node_device_heuristics_mode="on", node_device_heuristics_interval="1m",
+                     node_device_heuristics_exec={"gateway": "/bin/true -q"}, node_device_tie_breaker=2,
+                     node_device_watchdog_timeout="1m", node_device_algorithm="lms")
+    device = found["node1"].device
+    assert found["pool1"].device is None and device is not None and found["node3"].device is not None
+    assert (device.host, device.port, device.tls, device.algorithm) == (f"{NETWORK}.8", 5403, "required", "lms")
+    assert device.heuristics is not None and device.heuristics.mode == "on" and str(device.tie_breaker) == "2"
+    assert device.certificate_file == str(stage.prefix / "node1/etc/qluster/device.crt")
+
+
+def test_nodes_ask_nobody_when_the_arbiter_is_left_out(stage: Alone, tmp_path: Path) -> None:
+    assert all(config.device is None for config in rendered(stage, tmp_path, qluster_arbiter=False).values())
+
+
+def test_nodes_ask_an_arbiter_of_others_in_clear_when_they_are_told_to(stage: Alone, tmp_path: Path) -> None:
+    found = rendered(stage, tmp_path, node_device_host="192.0.2.99", node_device_port=5404, node_device_tls=False)
+    device = found["node2"].device
+    assert device is not None and (device.host, device.port, device.tls) == ("192.0.2.99", 5404, "off")
+    assert device.certificate_file is None and device.heuristics is None
 
 
 def render(**changes: Any) -> str:
