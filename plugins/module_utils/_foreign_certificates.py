@@ -7,6 +7,8 @@ This is a private part of qhb.qluster and may change in any release.
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import warnings
+
 from ansible_collections.qhb.qluster.plugins.module_utils import _certificates as own
 from ansible_collections.qhb.qluster.plugins.module_utils._certificates import SecretsFault
 
@@ -91,7 +93,9 @@ def holder(given):
 def unpacked(path, phrase):
     content = read(path)
     try:
-        return pkcs12.load_key_and_certificates(content, phrase)[:2]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # NSS writes BER where others write DER; it is read all the same
+            return pkcs12.load_key_and_certificates(content, phrase)[:2]
     except (TypeError, ValueError) as error:  # TypeError: a passphrase that is no UTF-8
         raise SecretsFault(f"{path} cannot be opened ({error}). Is it a PKCS #12 file, and its passphrase the one in "
                            "passphrase_file?") from None

@@ -85,7 +85,7 @@ class Stage:
 
         everything = {"node_udp_socket_group": self.group, **(variables or {})}
         groups = {"qluster_nodes": self.nodes, "qluster_poolers": self.pool, "qluster_arbiters": self.arbiters}
-        tree = {"all": {"children": {name: hosts(group) for name, group in groups.items() if group}}}
+        tree = {"all": {"children": {name: hosts(group) for name, group in groups.items()}}}
         (self.inventory / "hosts.yml").write_text(json.dumps(tree))
         (self.folder / "variables.json").write_text(json.dumps(everything))
 

@@ -86,6 +86,12 @@ def test_check_mode_shows_a_change_and_makes_none_and_no_secret_is_shown(stage: 
     assert ((stage.etc / "qnetd.yaml").read_bytes(), (stage.etc / "server.key").read_bytes()) == before
 
 
+def test_arbiters_that_contradict_each_other_are_refused(stage: Alone) -> None:
+    given = json.dumps({"qluster_arbiter_imported": {"ca_file": "/none", "pkcs12_file": "/none"}})
+    both = stage.run("-e", given)
+    assert both.code != 0 and "A cluster asks one" in both.text()
+
+
 def test_wrong_value_is_refused_before_anything_is_put_in_place(stage: Alone) -> None:
     before = (stage.etc / "qnetd.yaml").read_bytes()
     for variable, words in (("qnetd_peers_heartbeat_minimum=10m", "nothing was put in place"),
