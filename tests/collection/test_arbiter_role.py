@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import socket
 import stat
@@ -27,13 +28,16 @@ PLAY = [
      "tasks": [{"name": "Bring it", "ansible.builtin.include_role": {"name": "qhb.qluster.qnetd"}}]},
 ]
 REMOVE = [{"name": "Remove it", "hosts": "qluster_arbiters", "gather_facts": False, "tasks": [
-    {"name": "Remove", "ansible.builtin.include_role": {"name": "qhb.qluster.qnetd", "tasks_from": "remove"}}]}]
+    {"name": "Remove", "ansible.builtin.include_role": {"name": "qhb.qluster.qnetd", "tasks_from": "remove"}},
+    {"name": "Stop the supervisor", "qhb.qluster.qluster_process": {
+        "directory": "{{ qluster_process_dir }}", "socket": "{{ qluster_process_socket }}", "state": "down"}}]}]
 RENDER = [{"name": "Render config.yaml", "hosts": "qluster_nodes:qluster_poolers", "gather_facts": False,
            "vars_files": ["../roles/node/defaults/main.yml", "../roles/node/vars/main.yml"],
            "tasks": [{"name": "Render it", "vars": {"__node_founder": NODES["node1"], "__node_interface": "lo"},
                       "ansible.builtin.template": {"src": "../roles/node/templates/config.yaml.j2", "mode": "0600",
                                                    "dest": "{{ rendered }}/{{ inventory_hostname }}.yaml"}}]}]
 """What the role of a node writes, without the work on a host around it."""
+FULL = pytest.mark.skipif(not os.environ.get("QLUSTER_FULL_TESTS"), reason="more plays: QLUSTER_FULL_TESTS=1 runs them")
 
 
 class Alone(Stage):
@@ -59,7 +63,6 @@ def stage() -> Iterator[Alone]:
         made = Alone(folder)
         yield made
         made.run(play="no_arbiter.yml")
-        made.play("playbooks/destroy.yml", "-e", "qluster_destroy_confirm=local", checkout=folder / "checkout")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -77,6 +80,7 @@ def test_arbiter_serves_with_its_certificates(stage: Alone) -> None:
         pass
 
 
+@FULL
 def test_check_mode_shows_a_change_and_makes_none_and_no_secret_is_shown(stage: Alone) -> None:
     (stage.prefix / "secrets/arbiter/server.key").unlink()
     before = (stage.etc / "qnetd.yaml").read_bytes(), (stage.etc / "server.key").read_bytes()
@@ -86,12 +90,14 @@ def test_check_mode_shows_a_change_and_makes_none_and_no_secret_is_shown(stage: 
     assert ((stage.etc / "qnetd.yaml").read_bytes(), (stage.etc / "server.key").read_bytes()) == before
 
 
+@FULL
 def test_arbiters_that_contradict_each_other_are_refused(stage: Alone) -> None:
     given = json.dumps({"qluster_arbiter_imported": {"ca_file": "/none", "pkcs12_file": "/none"}})
     both = stage.run("-e", given)
     assert both.code != 0 and "A cluster asks one" in both.text()
 
 
+@FULL
 def test_wrong_value_is_refused_before_anything_is_put_in_place(stage: Alone) -> None:
     before = (stage.etc / "qnetd.yaml").read_bytes()
     for variable, words in (("qnetd_peers_heartbeat_minimum=10m", "nothing was put in place"),
@@ -102,6 +108,7 @@ def test_wrong_value_is_refused_before_anything_is_put_in_place(stage: Alone) ->
     assert (stage.etc / "qnetd.yaml").read_bytes() == before
 
 
+@FULL
 def test_removal_leaves_nothing(stage: Alone) -> None:
     assert stage.run(play="no_arbiter.yml").code == 0
     rest = [path for path in (stage.prefix / "arbiter1").rglob("*") if "qnetd" in path.name]
@@ -126,10 +133,12 @@ def test_nodes_ask_the_arbiter_of_the_inventory_and_the_pool_does_not(stage: Alo
     assert device.certificate_file == str(stage.prefix / "node1/etc/qluster/device.crt")
 
 
+@FULL
 def test_nodes_ask_nobody_when_the_arbiter_is_left_out(stage: Alone, tmp_path: Path) -> None:
     assert all(config.device is None for config in rendered(stage, tmp_path, qluster_arbiter=False).values())
 
 
+@FULL
 def test_nodes_ask_an_arbiter_of_others_in_clear_when_they_are_told_to(stage: Alone, tmp_path: Path) -> None:
     found = rendered(stage, tmp_path, node_device_host="192.0.2.99", node_device_port=5404, node_device_tls=False)
     device = found["node2"].device
