@@ -12,6 +12,7 @@ Times are seconds of the monotonic clock as float.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import IntEnum
 from math import inf
 
 from qluster.clients import ClientRequest, Outcome
@@ -226,6 +227,41 @@ class Answer:
     outcome: Outcome
 
 
+class Asked(IntEnum):
+    """What a candidate asks of the device: whether it would get its vote, the vote, the vote as its leader wants it."""
+
+    PRE_VOTE = 1
+    VOTE = 2
+    VOTE_BY_TRANSFER = 3
+
+
+@dataclass(frozen=True, slots=True)
+class AskDevice:
+    """Ask the memory that the link here has open for its vote; :class:`DeviceAnswered` comes back, or nothing."""
+
+    stage: Asked
+    term: int
+    candidate: int
+    last_term: int
+    last_index: int
+
+
+@dataclass(frozen=True, slots=True)
+class ShowDevice:
+    """Show that memory who leads, and an entry of the leader's term; :class:`DeviceShown` comes back, or nothing."""
+
+    term: int
+    leader: int
+    index: int
+    """0: no entry."""
+    round: int
+    promise: int
+    """Milliseconds for which it is to vote for nobody else."""
+
+
+DeviceQuestion = AskDevice | ShowDevice
+
+
 @dataclass(slots=True)
 class Effects:
     """What the node wants done, in the order in which it must be done."""
@@ -236,6 +272,8 @@ class Effects:
     send: list[Send] = field(default_factory=list)
     start: list[Job] = field(default_factory=list)
     answer: list[Answer] = field(default_factory=list)
+    device: list[DeviceQuestion] = field(default_factory=list)
+    """For the memory that the link here has open; lost where there is none. Each may be asked again."""
     leave: Leave | None = None
     wake_at: float = inf
     """When the node wants :class:`TimePassed` at the latest."""
@@ -312,6 +350,49 @@ class DeviceHeard:
 
 
 @dataclass(frozen=True, slots=True)
+class DeviceOpened:
+    """The link of this node to an arbiter has a memory open, that of this founding."""
+
+    uid: int
+    """Drawn when that memory was made: one that was lost comes back with another."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceClosed:
+    """It has none any more: the connection ended, or the arbiter said no."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceAnswered:
+    """What the memory says to an :class:`AskDevice` of this node."""
+
+    uid: int
+    stage: Asked
+    term: int
+    """The newest that it has seen."""
+    asked: int
+    """The term that it was asked for."""
+    granted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceShown:
+    """What the memory says to a :class:`ShowDevice` of this node."""
+
+    uid: int
+    term: int
+    """The newest that it has seen."""
+    index: int
+    """Up to here it has seen entries of the leader's term; 0: none."""
+    round: int
+    kept: bool
+    """It has kept what it was shown, and promises what it was asked to."""
+
+
+DeviceWord = DeviceOpened | DeviceClosed | DeviceAnswered | DeviceShown
+
+
+@dataclass(frozen=True, slots=True)
 class StopRequested:
     """The service is asked to stop: hand over, say goodbye, stop the database."""
 
@@ -325,6 +406,7 @@ Event = (
     | FactsRead
     | JobEnded
     | DeviceHeard
+    | DeviceWord
     | StopRequested
     | ClientRequest
 )

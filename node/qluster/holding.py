@@ -23,7 +23,7 @@ from qluster.consensus.messages import (
     LeaderQuery,
     SnapshotOffer,
 )
-from qluster.events import Address, Job, Leave, Save, SaveEntries, SaveSnapshot
+from qluster.events import Address, AskDevice, DeviceQuestion, Job, Leave, Save, SaveEntries, SaveSnapshot, ShowDevice
 
 _UNBOUND = (Append, AppendRefusal, Goodbye, LeaderQuery, SnapshotOffer)
 
@@ -40,13 +40,15 @@ class Message:
     to: Address | None
 
 
-Held = Message | Job | Leave
+Held = Message | Job | Leave | AskDevice | ShowDevice
 
 
-def unbound(message: AnyMessage, saved_index: int) -> bool:
+def unbound(message: AnyMessage | DeviceQuestion, saved_index: int) -> bool:
     """Whether a message says nothing that is not durable here, once the term is; ``saved_index``: what is durable."""
     if isinstance(message, AppendReply):
         return message.match <= saved_index
+    if isinstance(message, ShowDevice):
+        return message.index <= saved_index
     return isinstance(message, _UNBOUND)
 
 
@@ -74,7 +76,7 @@ class Holding:
 
     def hold(self, number: int, held: Held) -> None:
         """Keep something until this save is durable. When too much waits, the message is dropped: it may get lost."""
-        if len(self._held) >= HELD_MAX and isinstance(held, Message):
+        if len(self._held) >= HELD_MAX and isinstance(held, Message | AskDevice | ShowDevice):
             self.dropped += 1
             return
         self._held.append((number, held))

@@ -31,8 +31,13 @@ from qluster.database.orders import StopFast, StopImmediate
 from qluster.entering import Entering
 from qluster.events import (
     Address,
+    AskDevice,
     DatagramReceived,
+    DeviceAnswered,
+    DeviceClosed,
     DeviceHeard,
+    DeviceOpened,
+    DeviceShown,
     Effects,
     Event,
     FactsRead,
@@ -43,6 +48,7 @@ from qluster.events import (
     Save,
     Saved,
     SaveEnded,
+    ShowDevice,
     Snapshot,
     SpaceChanged,
     StopRequested,
@@ -176,6 +182,8 @@ class Node:
                     self._stirred |= not self.hearing.take(received, now)
             case SaveEnded(number):
                 self._saved(number, now)
+            case DeviceAnswered() | DeviceShown() if self.qraft is not None:
+                self.qraft.hear_device(event, now)
             case ValueWriteRequested() | ValueReadRequested():
                 self._asked = True
                 serving.serve(self, event, now)
@@ -205,7 +213,10 @@ class Node:
                 self.governing.stop(now)
             case DeviceHeard(what):
                 self.consulting.handle(what, now)  # type: ignore[arg-type]
-            case TimePassed():
+            case DeviceOpened() | DeviceClosed():
+                if self.qraft is not None:
+                    self.qraft.hear_device(event, now)
+            case TimePassed() | DeviceAnswered() | DeviceShown():
                 pass
             case _:
                 serving.serve(self, event, now)  # type: ignore[arg-type]
@@ -319,6 +330,8 @@ class Node:
                     self._effects.start.append(held)
                 case Leave():
                     self._effects.leave = held
+                case AskDevice() | ShowDevice():
+                    self._effects.device.append(held)
         if self.qraft is not None:
             self.qraft.saved(number, now)
 
@@ -474,6 +487,12 @@ class Node:
             to = self.address(destination) if destination is not None else None
             if destination is None or to is not None:
                 self._say(CONSENSUS + encode(message), to, now, unbound=unbound(message, saved_index))
+        for question in output.device:
+            number = self._holding.wait_for(self._effects.save, unbound=unbound(question, saved_index))
+            if number:
+                self._holding.hold(number, question)
+            else:
+                self._effects.device.append(question)
         if output.restored is not None:
             self.applying.restore(output.restored, now)
         self.applying.apply(output.committed, now)

@@ -12,8 +12,10 @@ from __future__ import annotations
 
 from math import inf
 
+from qluster.consensus.electorate import device_key
 from qluster.consensus.messages import Goodbye, PreVote, PreVoteReply, TimeoutNow, Vote, VoteReply
 from qluster.consensus.participant import CANDIDATE, FOLLOWER, LEADER, LISTENER, PRE_CANDIDATE, Participant
+from qluster.events import AskDevice, Asked, DeviceAnswered
 
 RESENDS = 4
 """A stage asks so many times: requests and answers are datagrams and may be lost."""
@@ -138,6 +140,16 @@ class Election:
             me.send(None, question)
         else:
             me.send(None, Vote(me.cluster, me.node, me.term, last_index, last_term, self._override))
+        if me.device_counts:
+            self._ask_device(last_term, last_index, now)
+
+    def _ask_device(self, last_term: int, last_index: int, now: float) -> None:
+        """Its vote counts for whom it says so by that one's own link (D6)."""
+        me = self._me
+        stage, term = Asked.VOTE_BY_TRANSFER if self._override else Asked.VOTE, me.term
+        if me.role == PRE_CANDIDATE:
+            stage, term = Asked.PRE_VOTE, me.term + 1
+        me.ask_device(AskDevice(stage, term, me.node, last_term, last_index), now)
 
     def _count(self, now: float) -> None:
         me = self._me
@@ -210,6 +222,22 @@ class Election:
             return
         (self._granted if message.granted else self._refused).add(message.node)
         self._count(now)
+
+    def device_answered(self, answer: DeviceAnswered, now: float) -> None:
+        """Count it as a voter's, if it belongs to this stage of this term."""
+        me, key = self._me, device_key(answer.uid)
+        if me.role == PRE_CANDIDATE and (answer.stage, answer.asked) == (Asked.PRE_VOTE, me.term + 1):
+            (self._granted.add if answer.granted else self._granted.discard)(key)
+        elif me.role == CANDIDATE and answer.stage != Asked.PRE_VOTE and answer.asked == me.term:
+            (self._granted if answer.granted else self._refused).add(key)
+        else:
+            return
+        self._count(now)
+
+    @property
+    def granted(self) -> frozenset[int]:
+        """Who gave its vote, or its word, in this stage."""
+        return frozenset(self._granted)
 
     # --- being told by a leader that stops ------------------------------------
 

@@ -7,31 +7,48 @@ node has, the tie-breaker and the rule of commit stand in the list, so they chan
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from qluster import quorum
-from qluster.consensus.members import Members
+from qluster.consensus.members import MEMORY, NODE_MAX, Members
 from qluster.quorum import Quorums
+
+
+def device_key(uid: int) -> int:
+    """Under which number a memory stands among those who voted, answered or have an entry.
+
+    No node has such a number, and another memory has another: one that has lost what it knew is nobody's voter.
+    """
+    return NODE_MAX + 1 + uid
 
 
 @dataclass(frozen=True)
 class Electorate:
-    """The voters of one list, what each weighs, and how much it takes."""
+    """The voters of one list, what each weighs, and how much it takes.
+
+    A device that remembers weighs like a voter and is no node: what counts nodes (copies above all) does not count it.
+    """
 
     weights: tuple[tuple[int, int], ...]
     """Voter and weight."""
     needs: Quorums
+    device: tuple[int, int] | None = None
+    """Key and weight of the device; None where none has votes."""
 
     @classmethod
     def of(cls, members: Members) -> Electorate:
         """The electorate of this list, which must have voters."""
         weights = quorum.weights({member.node: member.votes for member in members if member.voter}, members.tie)
-        needs = quorum.quorums(
-            len(weights), sum(weights.values()), members.quorum_replication, members.replication_factor
-        )
-        plain = all(weight == 1 for weight in weights.values())
-        return cls(tuple(sorted(weights.items())), needs.plain if plain else needs)
+        device = (device_key(members.device_uid), members.device) if members.way == MEMORY and members.device else None
+        total = sum(weights.values()) + (device[1] if device else 0)
+        needs = quorum.quorums(len(weights), total, members.quorum_replication, members.replication_factor)
+        if device is not None:
+            # It keeps where an entry stands and not the entry: somebody must have it.
+            needs = replace(needs, copies=max(1, needs.copies))
+        elif all(weight == 1 for weight in weights.values()):
+            needs = needs.plain
+        return cls(tuple(sorted(weights.items())), needs, device)
 
     @cached_property
     def voters(self) -> frozenset[int]:
@@ -39,21 +56,30 @@ class Electorate:
         return frozenset(voter for voter, _ in self.weights)
 
     @cached_property
+    def everybody(self) -> frozenset[int]:
+        """The voters, and the device."""
+        return frozenset(self._weight)
+
+    @cached_property
     def _weight(self) -> dict[int, int]:
-        return dict(self.weights)
+        return dict((*self.weights, self.device) if self.device else self.weights)
 
     @cached_property
     def plain(self) -> bool:
-        """Every voter weighs 1: weights and voters are one number."""
-        return all(weight == 1 for _, weight in self.weights)
+        """Every voter weighs 1 and there is nobody else: weights and voters are one number."""
+        return self.device is None and all(weight == 1 for _, weight in self.weights)
 
     def weight(self, nodes: Collection[int]) -> int:
-        """What these weigh together; who does not vote weighs nothing (S4)."""
-        return sum(self._weight[voter] for voter in self.voters.intersection(nodes))
+        """What these weigh together, the device if it is among them; who does not vote weighs nothing (S4)."""
+        return sum(self._weight[voter] for voter in self.everybody.intersection(nodes))
 
     def elects(self, granted: Collection[int]) -> bool:
         """Whether these votes elect."""
         return self._have(granted, self.needs.election, self.needs.electors)
+
+    def may_elect(self, refused: Collection[int]) -> bool:
+        """Whether the others could still elect."""
+        return self.elects(self.everybody.difference(refused))
 
     def commits(self, holders: Collection[int]) -> bool:
         """Whether an entry on these nodes is committed."""
@@ -84,4 +110,4 @@ class Electorate:
     def _reached(self, value: Callable[[int], float], weight: int) -> float:
         if self.plain:
             return quorum.reached(map(value, self.voters), weight)
-        return quorum.reached_by_weight([(value(voter), weighs) for voter, weighs in self.weights], weight)
+        return quorum.reached_by_weight([(value(voter), weighs) for voter, weighs in self._weight.items()], weight)

@@ -9,11 +9,13 @@ from collections.abc import Collection
 from math import inf
 
 from qluster.consensus.election import Election
+from qluster.consensus.electorate import device_key
 from qluster.consensus.following import Following
 from qluster.consensus.members import Members
 from qluster.consensus.office import Office
 from qluster.consensus.participant import Participant
 from qluster.consensus.settings import Settings
+from qluster.consensus.witness import fault_of_device
 from qluster.events import Snapshot
 
 
@@ -200,6 +202,14 @@ class Looks:
         """Whether an entry on these nodes would be committed."""
         return self._me.configuration.commits(nodes)
 
+    def device_fault(self, now: float) -> str:
+        """Why the device of the list does not count for this node now, "" when it does or when there is none."""
+        return fault_of_device(self._me, now)
+
+    @property
+    def device_uid(self) -> int:
+        """The memory that this node's link has open; 0: none."""
+        return self._me.device - device_key(0) if self._me.device else 0
+
     def _alive(self, now: float) -> set[int]:
-        limit = now - self._me.settings.node_timeout
-        return {self._me.node} | {node for node, at in self._me.heard.items() if at > limit}
+        return self._me.alive(now)

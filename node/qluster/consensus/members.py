@@ -20,6 +20,8 @@ MEMBERS_MAX = 64
 """More would not fit into one entry of the smallest sensible max-log-size."""
 NODE_MAX = 2**63 - 1
 """Largest number that messages carry."""
+MEMORY = "memory"
+"""A way in which a device votes: an arbiter that remembers, by the rules of a voter without a log."""
 UID_MAX = 2**64 - 1
 PORT_MAX = 65_535
 
@@ -57,11 +59,13 @@ class Members(msgspec.Struct, frozen=True, array_like=True):
     tie: int = 0
     """The voter with whom half of the votes are a majority; 0: there is none."""
     device: int = 0
-    """Votes of the device; this version counts none."""
+    """Votes of the device: an arbiter, which holds no log."""
     way: str = ""
-    """How the votes of the device are counted."""
+    """How they are counted: "memory", or "" where there is no device."""
     two_node: bool = False
     """Whether one of two may go on alone; this version lets none."""
+    device_uid: int = 0
+    """Which memory it is: one that was lost comes back with another uid, and counts when a list says so."""
 
     def __iter__(self) -> Iterator[Member]:
         return iter(self.all)
@@ -111,9 +115,8 @@ class Members(msgspec.Struct, frozen=True, array_like=True):
     @property
     def counted(self) -> bool:
         """Whether something here says how votes are counted that versions which count nodes do not know."""
-        return any(member.votes != 1 for member in self.all) or (self.tie, self.device, self.way) != (0, 0, "") or (
-            self.two_node
-        )
+        rule = self.tie, self.device, self.way, self.two_node, self.device_uid
+        return any(member.votes != 1 for member in self.all) or rule != (0, 0, "", False, 0)
 
     def encode(self) -> bytes:
         """The bytes of the entry. What says nothing new is left out: where each node has one vote they are those
@@ -154,11 +157,24 @@ class Members(msgspec.Struct, frozen=True, array_like=True):
             return "no voter has a vote"
         if self.tie and self.tie not in self.voters:
             return f"the tie-breaker is node {self.tie}, which does not vote"
-        if self.device or self.way or self.two_node:
+        if self.two_node or self.way not in ("", MEMORY) or (not self.way and (self.device or self.device_uid)):
             return (
                 f"a device with {self.device} votes (way {self.way!r}, two_node {self.two_node}) is not known to this "
                 "version: install the version of the other nodes"
             )
+        return self._fault_of_device() if self.way else ""
+
+    def _fault_of_device(self) -> str:
+        votes = sum(member.votes for member in self.all if member.voter)
+        if not 1 <= self.device_uid <= UID_MAX:
+            return f"the device has uid {self.device_uid}, not one of 64 bits"
+        if self.device and not 0 < self.device < votes:
+            return (
+                f"the device has {self.device} votes and the nodes together {votes}: it must have fewer, or they could "
+                "do nothing without it"
+            )
+        if self.device and self.tie:
+            return f"node {self.tie} is the tie-breaker and the device has {self.device} votes: one of them breaks ties"
         return ""
 
 

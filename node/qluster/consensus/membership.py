@@ -15,8 +15,10 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import cached_property
 
+from msgspec.structs import replace
+
 from qluster.consensus.electorate import Electorate
-from qluster.consensus.members import Member, Members
+from qluster.consensus.members import MEMORY, Member, Members
 
 NOBODY = Members(())
 
@@ -32,17 +34,26 @@ class Configuration:
         """Everybody whose vote counts in at least one of them."""
         return frozenset().union(*(electorate.voters for electorate in self.electorates))
 
+    @cached_property
+    def devices(self) -> frozenset[int]:
+        """Keys of the devices that count in one of them."""
+        return frozenset(electorate.device[0] for electorate in self.electorates if electorate.device)
+
     def elects(self, granted: Collection[int]) -> bool:
         """Whether these votes elect. Votes of others than voters count nothing (S4)."""
         return bool(self.electorates) and all(electorate.elects(granted) for electorate in self.electorates)
 
     def may_elect(self, refused: Collection[int]) -> bool:
         """Whether an election can still be won after these refusals."""
-        return all(electorate.elects(electorate.voters.difference(refused)) for electorate in self.electorates)
+        return all(electorate.may_elect(refused) for electorate in self.electorates)
 
     def commits(self, holders: Collection[int]) -> bool:
         """Whether an entry on these nodes is on a commit quorum."""
         return bool(self.electorates) and all(electorate.commits(holders) for electorate in self.electorates)
+
+    def keeps(self, nodes: Collection[int]) -> bool:
+        """Whether a leader that hears these goes on."""
+        return bool(self.electorates) and all(electorate.keeps(nodes) for electorate in self.electorates)
 
     def committed(self, match: Callable[[int], float]) -> float:
         """The highest index that a commit quorum holds."""
@@ -68,6 +79,12 @@ class Membership:
     def previous(self) -> Members:
         """The list before the newest one."""
         return self._lists[-2][1] if len(self._lists) > 1 else NOBODY
+
+    @property
+    def quorums_changed(self) -> bool:
+        """Whether others are enough by the newest list than by the one before it."""
+        former = self.previous
+        return len(former) > 0 and Electorate.of(former) != Electorate.of(self.latest)
 
     def at(self, index: int) -> Members:
         """The list in force at an index of the log."""
@@ -135,10 +152,15 @@ def fault_of_change(old: Members, new: Members, alive: Collection[int]) -> str:
 
 def _fault_of_quorum(old: Members, new: Members, alive: Collection[int]) -> str:
     """A change that could not be committed, or that leaves a cluster that cannot elect."""
-    electorate = Electorate.of(new)
-    if electorate == Electorate.of(old):
+    electorate, former = Electorate.of(new), Electorate.of(old) if old.voters else None
+    if electorate == former:
         return ""
-    living, needs = electorate.voters.intersection(alive), electorate.needs
+    living, needs = electorate.everybody.intersection(alive), electorate.needs
+    if former is not None and former.device not in (None, electorate.device) and not former.commits(alive):
+        # The device of before may be lost, its successor knows nothing: who holds the log must agree without it.
+        needed = _needed(former, needs.commit, needs.copies)
+        held = _held(former, former.voters.intersection(alive))
+        return f"{held} are alive and {needed} are needed to let the device go"
     if (new.voters - old.voters or _recounted(old, new)) and not (
         electorate.elects(living) and electorate.commits(living)
     ):
@@ -153,7 +175,8 @@ def _fault_of_quorum(old: Members, new: Members, alive: Collection[int]) -> str:
 def _recounted(old: Members, new: Members) -> bool:
     """Whether a voter that stays counts for more or less than before."""
     before = {member.node: member.votes for member in old if member.voter}
-    return new.tie != old.tie or any(before.get(one.node, one.votes) != one.votes for one in new if one.voter)
+    rule = (new.tie, new.device, new.device_uid) != (old.tie, old.device, old.device_uid)
+    return rule or any(before.get(one.node, one.votes) != one.votes for one in new if one.voter)
 
 
 def _needed(electorate: Electorate, weight: int, count: int) -> str:
@@ -166,7 +189,9 @@ def _needed(electorate: Electorate, weight: int, count: int) -> str:
 def _held(electorate: Electorate, living: Collection[int]) -> str:
     if electorate.plain:
         return str(len(living))
-    return f"{len(living)} with a weight of {electorate.weight(living)} (of {electorate.weight(electorate.voters)})"
+    count, everybody = len(electorate.voters.intersection(living)), electorate.weight(electorate.everybody)
+    device = " and the device" if electorate.device and electorate.device[0] in living else ""
+    return f"{count}{device} with a weight of {electorate.weight(living)} (of {everybody})"
 
 
 def fault_of_version(old: Members, new: Members, counting: Collection[int]) -> str:
@@ -191,11 +216,34 @@ def fault_of_version(old: Members, new: Members, counting: Collection[int]) -> s
 def tie_breaker(members: Members, rule: str) -> int:
     """The voter that a rule names in this list, 0 for none."""
     able = sorted(member.node for member in members if member.voter and member.votes)
-    if rule == "off" or len(able) < 2:
+    if rule == "off" or len(able) < 2 or members.device:
         return 0
     if rule in ("lowest", "highest"):
         return able[0] if rule == "lowest" else able[-1]
     return next((node for node in map(int, rule.split()) if node in able), 0)
+
+
+def usual_votes(members: Members) -> int:
+    """What a device has if nobody says otherwise: the vote that breaks a tie, and none where there is no tie."""
+    votes = sum(member.votes for member in members if member.voter)
+    return 1 if votes > 1 and votes % 2 == 0 else 0
+
+
+def with_device(members: Members, uid: int, votes: int | None) -> Members:
+    """With the memory of this uid (0: with no device) and so many votes; None: as many as usual."""
+    if not uid:
+        return replace(members, way="", device=0, device_uid=0)
+    votes = usual_votes(members) if votes is None else votes
+    return replace(members, way=MEMORY, device=votes, device_uid=uid, tie=0 if votes else members.tie)
+
+
+def with_usual_votes(old: Members, new: Members) -> Members:
+    """With what a device usually has among these voters, where it had that among those of before."""
+    if new.way != MEMORY:
+        return new
+    votes = sum(member.votes for member in new if member.voter)
+    usual = old.way == MEMORY and old.device == new.device == usual_votes(old)
+    return replace(new, device=usual_votes(new) if usual else max(0, min(new.device, votes - 1)))
 
 
 def next_promotion(members: Members, steady: Collection[int]) -> Member | None:

@@ -5,19 +5,22 @@ Must not know how it was elected, nor what it becomes afterwards.
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+from collections.abc import Collection
 from math import inf
 
 from msgspec.structs import replace
 
 from qluster.consensus.electorate import Electorate
 from qluster.consensus.lease import Rounds
-from qluster.consensus.members import Members
+from qluster.consensus.members import NODE_MAX, Members
 from qluster.consensus.membership import (
     fault_of_change,
     fault_of_version,
     next_promotion,
     next_removal,
     tie_breaker,
+    with_device,
+    with_usual_votes,
 )
 from qluster.consensus.messages import AppendRefusal, AppendReply, Expelled, Goodbye, TimeoutNow
 from qluster.consensus.participant import Participant
@@ -26,6 +29,8 @@ from qluster.consensus.refusals import ChangeRefused, NotLeading, Overloaded, To
 from qluster.consensus.replication import Replication
 from qluster.consensus.settings import UNCOMMITTED_BYTES_MAX, UNCOMMITTED_ENTRIES_MAX
 from qluster.consensus.transfer import Step, Transfer
+from qluster.consensus.witness import Witness
+from qluster.events import DeviceShown
 
 STEADY_ANSWERS = 3
 """Answers without a gap that a listener gives before it is made a voter."""
@@ -37,10 +42,11 @@ STEADY_LAG_ENTRIES = 64
 class Office:
     """One leader in one term."""
 
-    def __init__(self, me: Participant, now: float) -> None:
+    def __init__(self, me: Participant, now: float, granted: Collection[int] = ()) -> None:
         self._me = me
         self.rounds = Rounds(me.node, now)
         self.replication = Replication(me, self.rounds)
+        self.witness = Witness(me, self.rounds, granted, now)
         self.transfer: Transfer | None = None
         self.ended = ""
         """Why the office ends, "" while it goes on."""
@@ -77,16 +83,12 @@ class Office:
         step_down_at = self.rounds.contact_at(me.configuration) + me.settings.node_timeout
         sending = self.replication
         times = [sending.heartbeat_at, sending.notice_at, sending.retry_at, step_down_at, me.stalled_at]
+        times.append(self.witness.wake_at)
         if self.transfer:
             times.append(self.transfer.wake_at)
         if self._waiting_listeners():
             times.append(self._tend_at)
         return min(times)
-
-    def alive(self, now: float) -> set[int]:
-        """This node and all that it heard within node-timeout."""
-        limit = now - self._me.settings.node_timeout
-        return {self._me.node} | {node for node, at in self._me.heard.items() if at > limit}
 
     # --- wishes ---------------------------------------------------------------
 
@@ -116,8 +118,8 @@ class Office:
             raise ChangeRefused(f"leadership is being handed to node {self.transfer.target}")
         latest = me.membership.latest
         members = replace(members, configured=latest.configured if automatic else len(members.voters))
-        members = self._with_tie_breaker(members)
-        fault = self._fault_of_version(members) or fault_of_change(latest, members, self.alive(now))
+        members = self._with_tie_breaker(with_usual_votes(latest, members))
+        fault = self._fault_of_version(members) or fault_of_change(latest, members, self._me.alive(now))
         if fault:
             raise ChangeRefused(fault)
         payload = members.encode()
@@ -152,6 +154,12 @@ class Office:
             self._rested[node] = now
             self.change_members(latest.rested({node}), now, automatic=True)
 
+    def device(self, uid: int, votes: int | None, now: float) -> None:
+        """Count the memory with this uid, or none. Raises :class:`ChangeRefused`."""
+        wanted = with_device(self._me.membership.latest, uid, votes)
+        if wanted != self._me.membership.latest:
+            self.change_members(wanted, now, automatic=True)
+
     def begin_transfer(self, target: int, now: float) -> None:
         """Hand leadership to this node. Raises :class:`TransferRefused`."""
         me = self._me
@@ -165,7 +173,7 @@ class Office:
             raise TransferRefused(f"node {target} does not vote and cannot lead")
         if me.membership.index > me.commit_index:
             raise TransferRefused(f"the change of members at entry {me.membership.index} is not committed yet")
-        if target not in self.alive(now):
+        if target not in self._me.alive(now):
             raise TransferRefused(f"node {target} was not heard for {me.settings.node_timeout:g}s")
         self._transfer_to(target, now)
 
@@ -190,6 +198,11 @@ class Office:
         """A node that starts keeps a promise for as long as its own log says: the lease rests on who has that entry."""
         has = max(match, self.replication.match(node)) >= self._me.timeout_index
         self.rounds.answer(node, number, lasting=has)
+
+    def device_shown(self, answer: DeviceShown, now: float) -> None:
+        """The device has seen this leader."""
+        self.witness.shown(answer)
+        self._advance(now)
 
     def saved(self, now: float) -> None:
         """This node's own copy has grown."""
@@ -220,6 +233,7 @@ class Office:
     def cast(self, now: float) -> None:
         """Send what is due to all."""
         self.replication.cast(now)
+        self.witness.step(now)
         self._confirm_reads()
 
     def _advance(self, now: float) -> None:
@@ -240,10 +254,14 @@ class Office:
         other quorums hold, so it is looked at again.
         """
         me = self._me
-        index = int(me.configuration.committed(self.replication.match))
+        index = int(me.configuration.committed(self._match))
         if me.journal.term_at(index) != me.term:
             return me.commit_index
         return min(index, me.membership.index) if me.commit_index < me.membership.index else index
+
+    def _match(self, voter: int) -> int:
+        """Up to where a voter has this leader's log, and the device has seen it."""
+        return self.replication.match(voter) if voter <= NODE_MAX else self.witness.match(voter)
 
     def _confirm_reads(self) -> None:
         if self.ready:
@@ -257,15 +275,11 @@ class Office:
         for node in gone:
             self._departing[node] = now + me.settings.node_timeout
         self._follow_membership()
-        if self._quorums_changed():
+        if me.membership.quorums_changed:
             # From here on nobody who has this entry needs a quorum of the former list, after a restart either.
             me.append_noop()
         if me.node not in me.membership.latest.voters:
             self._leave(now)
-
-    def _quorums_changed(self) -> bool:
-        former, latest = self._me.membership.previous, self._me.membership.latest
-        return len(former) > 0 and Electorate.of(former) != Electorate.of(latest)
 
     def _leave(self, now: float) -> None:
         """This leader is no voter any more: the best of the others goes on."""
@@ -277,7 +291,7 @@ class Office:
 
     def successor(self, now: float) -> int | None:
         """The voter that is best prepared to lead."""
-        alive = self.alive(now)
+        alive = self._me.alive(now)
         peers = [
             (peer.match, -peer.node)
             for peer in self.replication.peers
@@ -394,7 +408,7 @@ class Office:
         if promotion is not None:
             return latest.promoted(promotion.node)
         tied = self._with_tie_breaker(latest)
-        if tied != latest and not fault_of_change(latest, tied, self.alive(now)):
+        if tied != latest and not fault_of_change(latest, tied, self._me.alive(now)):
             return tied
         if settings.last_man_standing:
             return self._without_the_lost(now)
@@ -414,7 +428,7 @@ class Office:
         """
         me, latest = self._me, self._me.membership.latest
         window = me.settings.last_man_standing_window
-        if now < self._removed_at + window or not me.configuration.commits(self.alive(now)):
+        if now < self._removed_at + window or not me.configuration.commits(self._me.alive(now)):
             return None
         lost = self._unreachable(window, now)
         if not lost or self._newly_silent(window, now):
@@ -449,7 +463,7 @@ class Office:
 
     def _promotable(self, now: float) -> set[int]:
         """Listeners whose vote would not leave the cluster without a quorum of living nodes, and that do not stop."""
-        latest, alive = self._me.membership.latest, self.alive(now)
+        latest, alive = self._me.membership.latest, self._me.alive(now)
         stopping = {node for node, at in self._rested.items() if now < at + self._me.settings.node_timeout}
         return {
             peer.node
@@ -459,7 +473,7 @@ class Office:
 
     def _stands_against(self, wanted: Members, alive: set[int]) -> str:
         """Why this list would be refused now."""
-        wanted = self._with_tie_breaker(wanted)
+        wanted = self._with_tie_breaker(with_usual_votes(self._me.membership.latest, wanted))
         return self._fault_of_version(wanted) or fault_of_change(self._me.membership.latest, wanted, alive)
 
     def _unreachable(self, interval: float, now: float) -> set[int]:
@@ -482,7 +496,7 @@ class Office:
         return any(now - interval < at <= now - settings.node_timeout for at in heard)
 
     def _confirmed_silent(self, node: int, electorate: Electorate, now: float) -> bool:
-        alive = self.alive(now)
+        alive = self._me.alive(now)
         witnesses = {self._me.node} | {
             peer.node for peer in self.replication.peers if peer.node in alive and node in peer.silent
         }

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from qluster.consensus.messages import AnyMessage
-from qluster.events import Entry, Save, Snapshot
+from qluster.events import DeviceQuestion, Entry, Save, Snapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,8 @@ class Output:
     save: list[Save] = field(default_factory=list)
     send: list[tuple[int | None, AnyMessage]] = field(default_factory=list)
     """Destination node (None: all) and message."""
+    device: list[DeviceQuestion] = field(default_factory=list)
+    """For the memory that this node's link has open."""
     committed: list[Entry] = field(default_factory=list)
     """Every index once, in order; after ``restored`` where both are given."""
     reads: list[tuple[int, bool]] = field(default_factory=list)
@@ -39,4 +41,5 @@ class Output:
     @property
     def empty(self) -> bool:
         """Whether nothing is wanted."""
-        return not (self.save or self.send or self.committed or self.reads or self.fetch or self.restored or self.log)
+        asked = self.send or self.device or self.fetch
+        return not (self.save or asked or self.committed or self.reads or self.restored or self.log)

@@ -18,7 +18,7 @@ from qluster.consensus.membership import Configuration, Membership
 from qluster.consensus.messages import AnyMessage
 from qluster.consensus.output import Output
 from qluster.consensus.settings import Settings
-from qluster.events import Entry, Saved, SaveEntries, SaveSnapshot, SaveVote, Snapshot
+from qluster.events import DeviceQuestion, Entry, Saved, SaveEntries, SaveSnapshot, SaveVote, Snapshot
 
 LISTENER, FOLLOWER, PRE_CANDIDATE, CANDIDATE, LEADER = ROLES = (
     "listener",
@@ -92,6 +92,10 @@ class Participant:
         what somebody else calculates may forbid, and never makes anything easier."""
         self.left: dict[int, int] = {}
         """Leader → the last term in which it gave up its office by its own word, as far as this node heard."""
+        self.device = 0
+        """Key of the memory that the link of this node has open; 0: none."""
+        self.device_owes_since = inf
+        """Since when it owes an answer."""
         self.expelled_at = 0
         """Index of the list of members that expelled this node, as it was told."""
         self.belonged = self.membership.contained(node, self.commit_index)
@@ -152,6 +156,17 @@ class Participant:
     def alone(self) -> bool:
         """Whether this node is the only voter: nobody to ask, nobody to hold a promise to."""
         return self.configuration.voters == {self.node}
+
+    @property
+    def device_counts(self) -> bool:
+        """Whether what the link has open is the device of a list in force."""
+        return self.device in self.configuration.devices
+
+    def alive(self, now: float) -> set[int]:
+        """This node, all that it heard within node-timeout, and the device that its link has open, if that answers."""
+        limit = now - self.settings.node_timeout
+        found = {self.node} | {node for node, at in self.heard.items() if at > limit}
+        return found | {self.device} if self.device and self.device_owes_since > limit else found
 
     def newer_here(self, last_term: int, last_index: int) -> bool:
         """Whether this log is newer than one that ends so (S5)."""
@@ -267,6 +282,11 @@ class Participant:
     def send(self, to: int | None, message: AnyMessage) -> None:
         """To one node, or to all."""
         self._output.send.append((to, message))
+
+    def ask_device(self, question: DeviceQuestion, now: float) -> None:
+        """To the memory that the link of this node has open."""
+        self.device_owes_since = min(self.device_owes_since, now)
+        self._output.device.append(question)
 
     def answer_read(self, ticket: int, confirmed: bool) -> None:
         """A read may be served, or not."""

@@ -16,6 +16,7 @@ from random import Random
 from msgspec.structs import replace as with_fields
 
 from qluster.consensus.election import Election
+from qluster.consensus.electorate import device_key
 from qluster.consensus.following import Following
 from qluster.consensus.looks import Looks
 from qluster.consensus.members import MEMBERS_MAX, MalformedMembers, Members
@@ -47,7 +48,15 @@ from qluster.consensus.refusals import (
     TransferRefused,
 )
 from qluster.consensus.settings import Settings
-from qluster.events import Saved, Snapshot
+from qluster.events import (
+    DeviceAnswered,
+    DeviceClosed,
+    DeviceOpened,
+    DeviceShown,
+    DeviceWord,
+    Saved,
+    Snapshot,
+)
 
 HEARD_MAX = 4 * MEMBERS_MAX
 """Nodes of which the last sign of life is remembered: members, former ones and those that join."""
@@ -180,11 +189,15 @@ class QRaft(Looks):
         me = self._me
         if me.membership.latest.get(message.node) is None:
             return
-        me.adopt(message.term)
+        self._move_to(message.term, f"node {message.node} is in term {message.term}", now)
+
+    def _move_to(self, term: int, reason: str, now: float) -> None:
+        me = self._me
+        me.adopt(term)
         if me.role in (PRE_CANDIDATE, CANDIDATE):
             me.role = me.resting_role
             self._election.hurry(now)
-        self._end_office(f"node {message.node} is in term {message.term}", now)
+        self._end_office(reason, now)
 
     def _expelled(self, message: Expelled) -> None:
         me = self._me
@@ -232,6 +245,43 @@ class QRaft(Looks):
         self._me.now = now
         self._need_office().rest(node, now)
         self._settle(now)
+
+    def device(self, uid: int, votes: int | None, now: float) -> None:
+        """Count the memory with this uid (0: none any more). Raises NotLeading or ChangeRefused."""
+        self._me.now = now
+        self._need_office().device(uid, votes, now)
+        self._settle(now)
+
+    def hear_device(self, word: DeviceWord, now: float) -> None:
+        """The link of this node to an arbiter says something. Only the memory that a list names counts."""
+        me = self._me
+        me.now = now
+        match word:
+            case DeviceOpened(uid):
+                me.device, me.device_owes_since = device_key(uid), inf
+                if self._office is not None:
+                    self._office.witness.opened()
+            case DeviceClosed():
+                me.device, me.device_owes_since = 0, inf
+            case DeviceAnswered() | DeviceShown():
+                self._device_answers(word, now)
+        self._settle(now)
+
+    def _device_answers(self, answer: DeviceAnswered | DeviceShown, now: float) -> None:
+        me = self._me
+        if device_key(answer.uid) != me.device:
+            return
+        me.device_owes_since = inf
+        if not me.device_counts:
+            return
+        if answer.term > me.term:
+            refused = not (answer.granted if isinstance(answer, DeviceAnswered) else answer.kept)
+            if refused:
+                self._move_to(answer.term, f"the device has seen term {answer.term}", now)
+        elif isinstance(answer, DeviceAnswered):
+            self._election.device_answered(answer, now)
+        elif self._office is not None:
+            self._office.device_shown(answer, now)
 
     def counts(self, node: int, votes: bool) -> None:
         """A node said whether its version counts votes."""
@@ -350,7 +400,7 @@ class QRaft(Looks):
         me = self._me
         assert me.role == CANDIDATE and self._office is None, f"a {me.role} takes office"
         me.role, me.leader = LEADER, me.node
-        self._office = Office(me, now)
+        self._office = Office(me, now, self._election.granted)
 
     def _end_office(self, reason: str, now: float) -> None:
         """Stop leading. Until its lease would have ended this node helps nobody else to lead:

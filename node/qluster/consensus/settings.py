@@ -60,6 +60,10 @@ FETCHED_BYTES_MAX = 64 << 20
 """The same while a node fetches a snapshot or is repaired: else a busy cluster would always be ahead of it."""
 
 
+DEVICE_PROMISE_MAX = 600.0
+"""Seconds of the longest promise that a memory gives, whatever it is asked for."""
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """The values of config.yaml that consensus obeys; the defaults are those of config.yaml."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qluster.consensus.electorate import Electorate
+from qluster.consensus.electorate import Electorate, device_key
 from qluster.consensus.membership import Configuration
 from qluster.consensus.messages import AppendReply, Message
 from qluster.consensus.output import Output
@@ -159,6 +159,12 @@ class Invariants:
             if other.last_index >= index and other.term_at(index) in (None, term)
         }
         members = host.qraft._me.membership.at(index)
+        if members.device:
+            nodes = holders & members.voters
+            enough = len(nodes) >= max(1, min(members.replication_factor, len(members.voters)))
+            require(enough, "S11", f"entry {index} is on {nodes}, beside the device")
+            if self._world.arbiter is not None and self._world.arbiter.has_seen(members.device_uid, index, term):
+                holders.add(device_key(members.device_uid))
         configuration = Configuration((Electorate.of(members),))
         require(configuration.commits(holders), "S11", f"entry {index} is on {holders} of {members.voters}")
 

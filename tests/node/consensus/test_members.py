@@ -104,12 +104,17 @@ def test_version_that_counts_nodes_decodes_what_it_knows() -> None:
         (Members((other(1, votes=1001),)), "1001 votes, not 0 to 1000"),
         (Members((other(1, votes=0), other(2, votes=0))), "no voter has a vote"),
         (Members((other(1),), tie=2), "the tie-breaker is node 2"),
-        (Members((other(1),), device=1, way="memory"), "1 votes (way 'memory'"),
+        (Members((other(1), other(2)), device=1, way="formula", device_uid=9), "1 votes (way 'formula'"),
+        (Members((other(1), other(2)), device=1, device_uid=9), "1 votes (way ''"),
+        (Members((other(1), other(2)), device=1, way="memory"), "the device has uid 0"),
+        (Members((other(1), other(2)), device=2, way="memory", device_uid=9), "the device has 2 votes and the nodes"),
+        (Members((other(1), other(2)), device=-1, way="memory", device_uid=9), "the device has -1 votes"),
+        (Members((other(1), other(2)), tie=1, device=1, way="memory", device_uid=9), "one of them breaks ties"),
         (Members((other(1), other(2)), two_node=True), "two_node True"),
     ],
 )
 def test_list_that_cannot_be_counted_is_refused(members: Members, word: str) -> None:
     """What this version counts otherwise than others would make two electorates."""
     assert word in members.fault()
-    with pytest.raises(MalformedMembers, match=r"node|vote|tie"):
+    with pytest.raises(MalformedMembers, match=r"node|vote|tie|device"):
         Members.decode(members.encode())

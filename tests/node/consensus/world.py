@@ -7,11 +7,13 @@ Faults aim at the seams: a host dies before a save, in the midst of it, or betwe
 from __future__ import annotations
 
 import heapq
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from math import inf
 from random import Random
 
+from consensus.arbiter import Arbiter, questions
 from consensus.invariants import Invariants, Violated
 from consensus.memory import Memory, copied
 from qluster.consensus.members import Member, Members
@@ -20,7 +22,7 @@ from qluster.consensus.output import Output
 from qluster.consensus.qraft import QRaft
 from qluster.consensus.refusals import Refusal
 from qluster.consensus.settings import Settings
-from qluster.events import Entry, Identity, Saved
+from qluster.events import DeviceQuestion, Entry, Identity, Saved
 from qluster.holding import Holding, unbound
 
 CLUSTER = 77
@@ -100,7 +102,9 @@ class World:
         faults: Faults | None = None,
         settings: Settings = FAST,
         founded: bool = False,
+        witness: bool = False,
     ) -> None:
+        """``witness``: there is an arbiter that remembers; leaders put it into the list."""
         self.random = Random(seed)
         self.faults = faults or Faults()
         self.settings = settings
@@ -116,10 +120,11 @@ class World:
         self.acknowledged = 0
         self.sends_first = False
         """A planted fault: what is to be saved is saved after the sending."""
-        self._queue: list[tuple[float, int, int, bytes | None]] = []
+        self._queue: list[tuple[float, int, int, bytes | Callable[[], None] | None]] = []
         self._order = 0
         self._timers: dict[int, float] = {}
         self._ticket = 0
+        self.arbiter = Arbiter(self, seed) if witness else None
         first = Members(tuple(member(node) for node in range(1, nodes + 1)), *self._rule(), configured=nodes)
         for node in range(1, nodes + 1):
             entries = [Entry(1, 1, "members", first.encode())]
@@ -174,7 +179,15 @@ class World:
         if self._timers.get(node, inf) <= before <= self.now and host.qraft is not None:
             raise Violated(f"liveness: node {node} wants to be woken at {before} again and again")
 
-    def _arrive(self, node: int, datagram: bytes | None) -> None:
+    def at(self, time: float, what: Callable[[], None]) -> None:
+        """Do something at a time."""
+        self._order += 1
+        heapq.heappush(self._queue, (time, self._order, 0, what))
+
+    def _arrive(self, node: int, datagram: bytes | Callable[[], None] | None) -> None:
+        if callable(datagram):
+            datagram()
+            return
         host = self.hosts.get(node)
         if host is None or host.qraft is None or datagram is None:
             return
@@ -200,6 +213,10 @@ class World:
         host.applied = saved.snapshot.index if saved.snapshot else 0
         host.chain = int.from_bytes(saved.snapshot.state, "big") if saved.snapshot else 0
         self.checks.restarted(host)
+        if self.arbiter is not None:
+            for node in range(1, 10):
+                host.qraft.counts(node, votes=True)
+            self.arbiter.connect(host)
         self._set_timer(host)
 
     def crash(self, host: Host) -> None:
@@ -220,11 +237,13 @@ class World:
         output = host.qraft.take()
         number = host.qraft.saving() if output.save else 0
         early = sent_early(host.qraft, output) if number else []
+        asked, asked_later = questions(host.qraft, output)
         dies = self.random.random() < self.faults.crash
         seam = self.random.randrange(3) if dies else 9
         if self.sends_first:
             self._send(host, output.send)
         self._send(host, early)
+        self._ask(host, asked)
         for save in output.save:
             if seam == 0:
                 break
@@ -235,9 +254,11 @@ class World:
         if dies:
             if seam == 2:
                 self._send(host, output.send)
+                self._ask(host, asked_later)
             self.crash(host)
             return
         self._send(host, output.send)
+        self._ask(host, asked_later)
         self._apply(host, output)
         if host.qraft is None:
             return
@@ -290,6 +311,11 @@ class World:
 
     # --- network ------------------------------------------------------------------
 
+    def _ask(self, host: Host, asked: list[DeviceQuestion]) -> None:
+        for question in asked if self.arbiter is not None else ():
+            assert self.arbiter is not None
+            self.arbiter.asked(host, question)
+
     def _send(self, host: Host, messages: list[tuple[int | None, AnyMessage]]) -> None:
         for destination, message in messages:
             self.checks.sent(host, message)
@@ -332,6 +358,8 @@ class World:
             self._transfer()
         if faults.membership and random.random() < 0.5:
             self._change_members()
+        if self.arbiter is not None:
+            self.arbiter.change_weather()
 
     def isolate(self, node: int) -> None:
         """Cut all links of a node."""
@@ -396,6 +424,10 @@ class World:
             action(host.qraft, host.clock(self.now))
         self.perform(host)
 
+    def device(self, host: Host, uid: int, votes: int | None = None) -> None:
+        """A leader is asked to count this memory."""
+        self._try(host, lambda qraft, now: qraft.device(uid, votes, now))
+
     # --- the end --------------------------------------------------------------------
 
     def heal(self) -> None:
@@ -407,6 +439,8 @@ class World:
         for host in self.hosts.values():
             if host.qraft is None:
                 self.start(host)
+        if self.arbiter is not None:
+            self.arbiter.heal()
 
     def settled(self) -> str:
         """Why the cluster is not one, "" when it is."""
