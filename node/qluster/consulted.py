@@ -42,3 +42,16 @@ class DeviceStatus(Struct, frozen=True, kw_only=True):
     counts: bool
     reason: str
     """Why its vote does not count."""
+
+
+class VotingDevice(Struct, frozen=True, kw_only=True):
+    """The device that the list of members counts, or would count."""
+
+    votes: int
+    way: str
+    uid: str
+    """Which memory it is, sixteen hexadecimal digits."""
+    counts: bool
+    """Its word to this node counts now."""
+    reason: str
+    """Why it does not, "" when it does."""

@@ -272,7 +272,7 @@ class Effects:
     send: list[Send] = field(default_factory=list)
     start: list[Job] = field(default_factory=list)
     answer: list[Answer] = field(default_factory=list)
-    device: list[DeviceQuestion] = field(default_factory=list)
+    memory: list[DeviceQuestion] = field(default_factory=list)
     """For the memory that the link here has open; lost where there is none. Each may be asked again."""
     leave: Leave | None = None
     wake_at: float = inf

@@ -21,6 +21,7 @@ from qluster.database.standstill import standing
 from qluster.handing import Handing
 from qluster.leading import Change, Duty, Fire, Leading, Propose, Scene, Tell, Transfer, best_successor
 from qluster.switching import Wish
+from qluster.witnessing import Witnessing
 
 if TYPE_CHECKING:
     from qluster.node import Node
@@ -57,6 +58,7 @@ class Governing:
         self._stepped_at = -inf
         self._gave_way_at = -inf
         self._pausing = pausing.Pausing(node)
+        self._witnessing = Witnessing(node)
         self._guaranteed = 0
         """Index of the last change of the guarantees that this leader proposed."""
         self._released = False
@@ -88,6 +90,7 @@ class Governing:
         if self._leading is not None and not self._busy:
             times.append(self._leading.wake_at)
             times.append(self._pausing.wake_at)
+            times.append(self._witnessing.wake_at)
         if self._busy:
             times.append(self._transfer_until)
         if self._unwritable_since is not None:
@@ -160,6 +163,7 @@ class Governing:
         if node.qraft.role != "leader":
             self._leading, self._unwritable_since = None, None
             self._busy = False
+            self._witnessing.rest()
             self.handing.step(None, now)
             return self._release(now)
         self._released = False
@@ -168,7 +172,7 @@ class Governing:
             node.counters["elections"] += 1
         if not node.qraft.ready:
             return False
-        if self._name(now):
+        if self._name(now) or self._witnessing.step(now):
             return True
         scene = self.scene(now)
         self._busy = self.handing_over or now < self._transfer_until or node.qraft.transferring is not None

@@ -37,6 +37,7 @@ from qluster.events import (
     DeviceClosed,
     DeviceHeard,
     DeviceOpened,
+    DeviceQuestion,
     DeviceShown,
     Effects,
     Event,
@@ -182,8 +183,10 @@ class Node:
                     self._stirred |= not self.hearing.take(received, now)
             case SaveEnded(number):
                 self._saved(number, now)
-            case DeviceAnswered() | DeviceShown() if self.qraft is not None:
-                self.qraft.hear_device(event, now)
+            case DeviceOpened() | DeviceClosed() | DeviceAnswered() | DeviceShown():
+                self._stirred |= isinstance(event, DeviceOpened | DeviceClosed)
+                if self.qraft is not None:
+                    self.qraft.hear_device(event, now)
             case ValueWriteRequested() | ValueReadRequested():
                 self._asked = True
                 serving.serve(self, event, now)
@@ -213,10 +216,7 @@ class Node:
                 self.governing.stop(now)
             case DeviceHeard(what):
                 self.consulting.handle(what, now)  # type: ignore[arg-type]
-            case DeviceOpened() | DeviceClosed():
-                if self.qraft is not None:
-                    self.qraft.hear_device(event, now)
-            case TimePassed() | DeviceAnswered() | DeviceShown():
+            case TimePassed():
                 pass
             case _:
                 serving.serve(self, event, now)  # type: ignore[arg-type]
@@ -314,9 +314,9 @@ class Node:
         else:
             self.link.send(text, to, now, answered=text[:1] == CONSENSUS)
 
-    def _held(self, held: Job | Leave) -> bool:
+    def _held(self, held: Job | Leave | DeviceQuestion, *, unbound: bool = False) -> bool:
         """Whether this waits for a save."""
-        number = self._holding.wait_for(self._effects.save)
+        number = self._holding.wait_for(self._effects.save, unbound=unbound)
         if number:
             self._holding.hold(number, held)
         return bool(number)
@@ -331,7 +331,7 @@ class Node:
                 case Leave():
                     self._effects.leave = held
                 case AskDevice() | ShowDevice():
-                    self._effects.device.append(held)
+                    self._effects.memory.append(held)
         if self.qraft is not None:
             self.qraft.saved(number, now)
 
@@ -488,11 +488,8 @@ class Node:
             if destination is None or to is not None:
                 self._say(CONSENSUS + encode(message), to, now, unbound=unbound(message, saved_index))
         for question in output.device:
-            number = self._holding.wait_for(self._effects.save, unbound=unbound(question, saved_index))
-            if number:
-                self._holding.hold(number, question)
-            else:
-                self._effects.device.append(question)
+            if not self._held(question, unbound=unbound(question, saved_index)):
+                self._effects.memory.append(question)
         if output.restored is not None:
             self.applying.restore(output.restored, now)
         self.applying.apply(output.committed, now)

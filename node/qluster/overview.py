@@ -20,6 +20,7 @@ from qluster.config.addresses import place_text
 from qluster.consensus.members import Member, Members
 from qluster.consensus.remarks import remarks, resting, tie_in_force, total_votes
 from qluster.consensus.settings import Settings
+from qluster.consulted import VotingDevice
 from qluster.fenced import FencedStatus, FencingStatus
 from qluster.health import health, lag_of
 from qluster.quorum import majority
@@ -156,7 +157,7 @@ def _message(node: Node) -> str:
 def _cluster(node: Node, now: float) -> ClusterStatus:
     qraft, reign = node.qraft, node.state.reign
     members = qraft.members if qraft else Members(())
-    votes = total_votes(members)
+    votes = total_votes(members) + members.device
     return ClusterStatus(
         name=node.state.name or node.config.cluster.name,
         cluster=node.cluster or None,
@@ -195,6 +196,7 @@ def _cluster(node: Node, now: float) -> ClusterStatus:
         tie_breaker=tie_in_force(members),
         resting=tuple(resting(members)),
         remarks=(*remarks(members, node.config.cluster.auto_tie_breaker), *_miscounting(node, members)),
+        device=_device(node, members, now),
     )
 
 
@@ -206,6 +208,15 @@ def _miscounting(node: Node, members: Members) -> list[str]:
         f"node {number} has a version that counts nodes, where votes are counted: stop it, and install this version; "
         "it may elect or commit by another rule" for number in found
     ]  # fmt: skip
+
+
+def _device(node: Node, members: Members, now: float) -> VotingDevice | None:
+    """What the list says of the device, and what this node has of it."""
+    if not members.way or node.qraft is None:
+        return None
+    reason = node.qraft.device_fault(now)
+    uid = f"{members.device_uid:016x}"
+    return VotingDevice(votes=members.device, way=members.way, uid=uid, counts=not reason, reason=reason)
 
 
 def _standby(node: Node, now: float) -> StandbyStatus | None:

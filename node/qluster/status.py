@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from msgspec import Struct, field
 
-from qluster.consulted import DeviceStatus
+from qluster.consulted import DeviceStatus, VotingDevice
 from qluster.fenced import FencingStatus
 
 
@@ -269,13 +269,15 @@ class ClusterStatus(Struct, frozen=True, kw_only=True):
     standby: StandbyStatus | None = None
     """None: the cluster has a primary of its own."""
     votes: int = 0
-    """Votes of all voters by the list in force: expected votes."""
+    """Votes of all voters and of the device by the list in force: expected votes."""
     tie_breaker: int | None = None
     """The node with whom half of the votes are enough; None: with none."""
     resting: tuple[int, ...] = ()
     """Nodes that will vote, and are not counted until they keep up."""
     remarks: tuple[str, ...] = ()
     """What is easily overlooked in how the votes are distributed."""
+    device: VotingDevice | None = None
+    """None: the list of members names none."""
 
 
 class OwnStatus(Struct, frozen=True, kw_only=True):

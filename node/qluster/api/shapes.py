@@ -14,6 +14,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from qluster.consulted import VotingDevice
 from qluster.status import (
     BackupsStatus,
     ClusterStatus,
@@ -239,7 +240,7 @@ class QuorumAnswer(Struct, frozen=True, kw_only=True):
     can_commit: bool
     expected_votes: int
     total_votes: int
-    """Votes of the members that this node hears."""
+    """Votes of the members that this node hears, and of the device that counts for it."""
     quorum: int
     term: int
     leader: int | None
@@ -250,6 +251,8 @@ class QuorumAnswer(Struct, frozen=True, kw_only=True):
     """Nodes that will vote, and are not counted until they keep up."""
     remarks: list[str]
     """What is easily overlooked in how the votes are distributed."""
+    device: VotingDevice | None
+    """What has votes beside the nodes; null: nothing."""
 
 
 class ReplicationNode(Struct, frozen=True, kw_only=True):

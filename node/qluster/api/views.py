@@ -32,6 +32,7 @@ from qluster.api.shapes import (
     Whole,
 )
 from qluster.api.times import text_of
+from qluster.consulted import VotingDevice
 from qluster.fenced import FencingStatus
 from qluster.status import (
     BackupsStatus,
@@ -165,7 +166,7 @@ def quorum(status: Status) -> QuorumAnswer:
         quorate=status.cluster.quorate,
         can_commit=status.cluster.can_commit,
         expected_votes=status.cluster.votes,
-        total_votes=sum(each.votes for each in members if each.alive),
+        total_votes=sum(each.votes for each in members if each.alive) + _votes_of(status.cluster.device),
         quorum=status.cluster.quorum,
         term=status.cluster.term,
         leader=status.cluster.leader,
@@ -173,7 +174,13 @@ def quorum(status: Status) -> QuorumAnswer:
         tie_breaker=status.cluster.tie_breaker,
         resting=list(status.cluster.resting),
         remarks=list(status.cluster.remarks),
+        device=status.cluster.device,
     )
+
+
+def _votes_of(device: VotingDevice | None) -> int:
+    """What the device adds here now."""
+    return device.votes if device is not None and device.counts else 0
 
 
 def replication(status: Status) -> ReplicationAnswer:

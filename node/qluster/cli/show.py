@@ -210,6 +210,8 @@ def _troubles(database: DatabaseAnswer | None) -> Iterator[str]:
 
 def _remarks_on_votes(cluster: ClusterAnswer) -> Iterator[str]:
     yield from (f"votes: {remark}" for remark in cluster.remarks)
+    if (device := cluster.device) is not None and device.votes and not device.counts:
+        yield f"votes: those of the device ({device.votes}) do not count for this node: {device.reason}"
     if cluster.resting and cluster.cluster is not None:
         yield f"votes: not counted until they keep up: nodes {', '.join(map(str, cluster.resting))}"
 

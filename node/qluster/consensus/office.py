@@ -19,7 +19,6 @@ from qluster.consensus.membership import (
     next_promotion,
     next_removal,
     tie_breaker,
-    with_device,
     with_usual_votes,
 )
 from qluster.consensus.messages import AppendRefusal, AppendReply, Expelled, Goodbye, TimeoutNow
@@ -153,12 +152,6 @@ class Office:
         if node in latest.voters:
             self._rested[node] = now
             self.change_members(latest.rested({node}), now, automatic=True)
-
-    def device(self, uid: int, votes: int | None, now: float) -> None:
-        """Count the memory with this uid, or none. Raises :class:`ChangeRefused`."""
-        wanted = with_device(self._me.membership.latest, uid, votes)
-        if wanted != self._me.membership.latest:
-            self.change_members(wanted, now, automatic=True)
 
     def begin_transfer(self, target: int, now: float) -> None:
         """Hand leadership to this node. Raises :class:`TransferRefused`."""

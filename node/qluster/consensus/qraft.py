@@ -20,6 +20,7 @@ from qluster.consensus.electorate import device_key
 from qluster.consensus.following import Following
 from qluster.consensus.looks import Looks
 from qluster.consensus.members import MEMBERS_MAX, MalformedMembers, Members
+from qluster.consensus.membership import with_device
 from qluster.consensus.messages import (
     NUMBER_MAX,
     AnyMessage,
@@ -249,7 +250,10 @@ class QRaft(Looks):
     def device(self, uid: int, votes: int | None, now: float) -> None:
         """Count the memory with this uid (0: none any more). Raises NotLeading or ChangeRefused."""
         self._me.now = now
-        self._need_office().device(uid, votes, now)
+        office, latest = self._need_office(), self._me.membership.latest
+        wanted = with_device(latest, uid, votes)
+        if wanted != latest:
+            office.change_members(wanted, now, automatic=True)
         self._settle(now)
 
     def hear_device(self, word: DeviceWord, now: float) -> None:

@@ -44,7 +44,9 @@ def _heavy(members: Members) -> Iterator[str]:
 
 def _tie(members: Members, rule: str) -> Iterator[str]:
     total, wanted = total_votes(members), tie_breaker(members, rule)
-    if rule != "off" and total % 2 and len(members.voters) > 1:
+    if rule != "off" and members.device:
+        yield f"cluster.auto-tie-breaker ({rule}) has no effect while the device has votes ({members.device})"
+    elif rule != "off" and total % 2 and len(members.voters) > 1:
         yield f"cluster.auto-tie-breaker ({rule}) has no effect while the number of all votes is odd ({total})"
     elif rule != "off" and not wanted and len(members.voters) > 1:
         yield f"cluster.auto-tie-breaker ({rule}) names no node that votes"

@@ -32,6 +32,10 @@ WAKES_MAX = 150
 """Wakings by timers in a second: heartbeats, retries and reports of a busy node are a third of this."""
 
 
+DEVICE = 0
+"""Stands for the device among those who have an entry: no node has this number."""
+
+
 class Violated(AssertionError):
     """An invariant does not hold: the run's story says how it came to that."""
 
@@ -189,6 +193,9 @@ class Checks:
             if disk.identity is not None and disk.identity.cluster == node.cluster and disk.holds(index, entry.term)
         }
         members = qraft.members if qraft.members_index <= index else node.settled
+        arbiter = self._world.arbiter
+        if arbiter is not None and arbiter.has_seen(node.cluster, members.device_uid, index, entry.term):
+            holders.add(DEVICE)
         if not self._enough(members, holders):
             raise Violated(f"S11: entry {index} is called committed, and only {sorted(holders)} have it")
 
@@ -200,8 +207,11 @@ class Checks:
             return False
         if copies and not members.quorum_replication:
             return True
-        twice = 2 * sum(member.votes for member in voting if member.node in holders)
-        total = sum(member.votes for member in voting)
+        if not any(member.node in holders for member in voting):
+            return False
+        twice = 2 * (sum(member.votes for member in voting if member.node in holders))
+        twice += 2 * members.device * (DEVICE in holders)
+        total = sum(member.votes for member in voting) + members.device
         return twice > total or (twice == total and members.tie in holders)
 
     def bounded_queues(self, host: Host, node: Node) -> None:
@@ -484,7 +494,7 @@ def _members_converged(world: World) -> str:
             return f"{host.name} has {member.votes} votes, and is to have {host.config.votes}"
         if host.database is None and (host.pool_target is None or host.pool_target[0] != first.ip):
             return f"the pool on {host.name} points at {host.pool_target}"
-    return ""
+    return world.arbiter.right_list(first.node) if world.arbiter is not None else ""
 
 
 BEHIND_MAX = 20

@@ -159,6 +159,8 @@ class Host:
         self._look_at = inf
         world.tell(f"{self.name} starts (uid {saved.uid % 10000}, boot {saved.boot})")
         self.up_since = world.now
+        if world.arbiter is not None and self.database is not None:
+            world.arbiter.connect(self)
         world.checks.started(self, founding)
         self.turn()
         self.look()
@@ -189,6 +191,8 @@ class Host:
 
     def _down(self, *, held: bool, spared: bool = False) -> None:
         self.node, self.saving, self.unsaved, self.held = None, None, [], held
+        if self.world.arbiter is not None:
+            self.world.arbiter.lost(self)
         self.frozen_until = -inf
         self._wake_at = inf
         self.jobs.clear()
@@ -241,6 +245,9 @@ class Host:
         world = self.world
         for send in effects.send:
             world.network.send(self, send.datagram, send.to)
+        for question in effects.memory if world.arbiter is not None else ():
+            assert world.arbiter is not None
+            world.arbiter.asked(self, node, question)
         if effects.start and world.seam(self, "between send and start"):
             return
         for job in effects.start:

@@ -11,6 +11,7 @@ from random import Random
 import qluster.consensus.journal
 import qluster.node
 
+from sim.arbiter import DEVICE, WITNESSED, sizes
 from sim.checks import converged
 from sim.electing import ELECTING, electing_of
 from sim.hanging import LATER
@@ -42,11 +43,12 @@ class Result:
 
 def run(seed: int) -> Result:
     """Run one seed; ``fault`` is "" when nothing was violated."""
-    electing = electing_of(seed)
+    witness = seed in WITNESSED
+    electing = sizes(seed) if witness else electing_of(seed)
     size = electing.databases if electing is not None else _size(seed)
     world = World(
         seed, databases=size, synchronous=_synchronous(seed), electing=electing,
-        fencing="" if electing is not None else _fencing(seed),
+        fencing="" if electing is not None else _fencing(seed), witness=witness,
     )  # fmt: skip
     fault = ""
     with _compaction(seed):
@@ -138,7 +140,7 @@ def disturb(world: World) -> None:
     end = world.now + random.uniform(*FAULT_SECONDS)
     pause = random.choice([1.0, 4.0, 8.0])
     chosen = random.sample(STRIKES, random.randint(3, len(STRIKES))) + (LATER if world.seed % 4 == 3 else [])
-    chosen += ELECTING if world.electing is not None else []
+    chosen += DEVICE if world.arbiter is not None else ELECTING if world.electing is not None else []
     weights = [weight for _, weight, _ in chosen]
     while world.now < end:
         name, _, strike = random.choices(chosen, weights)[0]
@@ -153,6 +155,8 @@ def heal(world: World) -> None:
     world.faults = Faults()
     world.disturbed()
     world.network.cut.clear()
+    if world.arbiter is not None:
+        world.arbiter.heal()
     for host in world.hosts.values():
         host.lag = 1.0
         if host.database is not None:

@@ -16,6 +16,7 @@ from random import Random
 from qluster.config import Config, parse
 from qluster.database.facts import Replica
 
+from sim.arbiter import Arbiter
 from sim.checks import Checks, Violated
 from sim.clients import Clients
 from sim.database import SimDatabase
@@ -129,16 +130,17 @@ class World:
     def __init__(
         self, seed: int, databases: int = 3, pools: int = 1, synchronous: str = "off", *, outside: bool = False,
         electing: Electing | None = None,
-        fencing: str = "",
+        fencing: str = "", witness: bool = False,
     ) -> None:  # fmt: skip
         """``outside``: the cluster is founded to follow an installation outside; ``electing``: how it counts;
-        ``fencing``: what happens when it fails, where there are agents."""
+        ``fencing``: what happens when it fails, where there are agents; ``witness``: an arbiter remembers."""
         self.seed = seed
         self.random = Random(seed)
         self.now = BEGINNING
         self.faults = Faults()
         self.synchronous, self.fencing = synchronous, fencing
         self.electing = electing
+        self.arbiter = Arbiter(self) if witness else None
         self.story: list[str] = []
         self.steps = 0
         self.injected: dict[str, int] = {}
