@@ -1,0 +1,99 @@
+"""Whole clusters with an arbiter that remembers: two databases survive either, seeds stay sound, planted faults show.
+
+`QLUSTER_FULL_TESTS=1` runs many more seeds, and the planted faults.
+"""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from sim.arbiter import WITNESSED
+from sim.checks import converged
+from sim.planted_witness import PLANTS
+from sim.runs import run
+from sim.world import Host, World
+
+FULL = os.environ.get("QLUSTER_FULL_TESTS") == "1"
+SEEDS = WITNESSED[: 400 if FULL else 12]
+PLANTED_MAX = 40
+
+
+def founded(seed: int, databases: int = 2) -> tuple[World, Host]:
+    """A cluster whose list counts the device, and the host of its primary."""
+    world = World(seed, databases=databases, witness=True)
+    for host in world.hosts.values():
+        world.at(world.now + world.random.uniform(0, 2), lambda host=host: host.start())  # type: ignore[misc]
+    assert world.run(60.0, lambda: converged(world) == ""), converged(world)
+    primary = world.primary()
+    assert primary is not None and world.arbiter is not None
+    world.clients.write_always()
+    world.run(2.0)
+    return world, primary
+
+
+def serves(world: World, seconds: float = 20.0) -> bool:
+    """Whether there is a primary within this time, that clients write to."""
+    if not world.run(seconds, lambda: world.primary() is not None):
+        return False
+    before = world.clients.acknowledged
+    world.run(3.0)
+    return world.clients.acknowledged > before
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("of_primary", [True, False], ids=["primary", "standby"])
+def test_two_databases_go_on_after_the_death_of_either(seed: int, of_primary: bool) -> None:
+    world, primary = founded(seed)
+    other = next(host for host in world.hosts.values() if host.database is not None and host is not primary)
+    dead = primary if of_primary else other
+    dead.crash(held=True, power=True)
+    assert serves(world)
+    survivor = world.primary()
+    assert survivor is not None and survivor is not dead and survivor.node is not None
+    device = survivor.node.status(survivor.clock()).cluster.device
+    assert device is not None and (device.votes, device.way, device.counts, device.reason) == (1, "memory", True, "")
+    dead.start()
+    assert world.run(60.0, lambda: converged(world) == ""), converged(world)
+
+
+def test_two_databases_go_on_without_the_arbiter_and_then_neither_alone() -> None:
+    world, primary = founded(1)
+    assert world.arbiter is not None
+    world.arbiter.crash(down=1000.0)
+    world.run(5.0)
+    assert serves(world) and primary.node is not None
+    status = primary.node.status(primary.clock()).cluster
+    assert status.device is not None and "no connection" in status.device.reason and status.votes == 3
+    primary.crash(held=True, power=True)
+    world.run(30.0)
+    assert world.primary() is None
+
+
+def test_memory_that_was_lost_is_replaced_while_both_are_there() -> None:
+    world, primary = founded(2)
+    assert world.arbiter is not None and primary.node is not None
+    before = world.arbiter.uid(primary.node.cluster)
+    world.arbiter.crash(lost=True, down=0.5)
+    assert world.run(30.0, lambda: converged(world) == ""), converged(world)
+    assert world.arbiter.uid(primary.node.cluster) not in (0, before)
+    primary.crash(held=True, power=True)
+    assert serves(world)
+
+
+@pytest.mark.parametrize("first", SEEDS[::4], ids=str)
+def test_cluster_stays_sound_and_becomes_well(first: int) -> None:
+    for seed in range(first, first + 4):
+        result = run(seed)
+        story = "\n".join(result.story[-60:])
+        assert not result.fault, f"seed {seed}: {result.fault}\n{story}"
+        assert result.rows and result.turns, f"seed {seed} did nothing"
+
+
+@pytest.mark.skipif(not FULL, reason="minutes: QLUSTER_FULL_TESTS=1; tests/node/consensus plants the same")
+@pytest.mark.parametrize("sentence", PLANTS)
+def test_planted_fault_is_found(sentence: str) -> None:
+    with PLANTS[sentence]():
+        found = any(run(seed).fault for seed in WITNESSED[:PLANTED_MAX])
+    assert found, f"{PLANTED_MAX} runs did not show: {sentence}"
