@@ -8,6 +8,7 @@ from api import sample_status as sample
 from msgspec.structs import replace
 from qluster.api import views
 from qluster.api.metrics import exposition
+from qluster.consulted import VotingDevice
 from qluster.status import DatabaseStatus, Status
 
 
@@ -74,6 +75,15 @@ def test_quorum_counts_the_votes_it_hears() -> None:
     shown = views.quorum(sample.leaderless())
     assert (shown.expected_votes, shown.total_votes, shown.quorum) == (3, 2, 2)
     assert [member.votes for member in shown.members] == [1, 1, 1, 0]
+
+
+def test_quorum_counts_the_device_where_its_word_counts() -> None:
+    status = sample.leaderless()
+    for counts in (True, False):
+        why = "" if counts else "no connection"
+        device = VotingDevice(votes=1, way="memory", uid="00000000000000ab", counts=counts, reason=why)
+        shown = views.quorum(replace(status, cluster=replace(status.cluster, votes=4, device=device)))
+        assert (shown.expected_votes, shown.total_votes, shown.device) == (4, 3 if counts else 2, device)
 
 
 def test_leader_and_primary_may_differ_for_a_while() -> None:

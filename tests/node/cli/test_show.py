@@ -8,6 +8,7 @@ import msgspec
 import pytest
 from qluster.api.shapes import Whole
 from qluster.cli.show import lines, size_text, span_text, table
+from qluster.consulted import VotingDevice
 from qluster.status import GuaranteeStatus
 
 GOLDEN = Path(__file__).parents[2] / "golden/api"
@@ -135,3 +136,6 @@ def test_votes_are_shown_with_their_tie_breaker_and_what_is_to_be_known_of_them(
     assert "votes     quorate, 3 of 4 needed, 2 with node 2" in shown
     assert "votes: something is odd" in shown
     assert "votes: not counted until they keep up: nodes 5, 6" in shown
+    device = VotingDevice(votes=1, way="memory", uid="00000000000000ab", counts=False, reason="no connection")
+    shown = lines(msgspec.structs.replace(found, cluster=msgspec.structs.replace(found.cluster, device=device)))
+    assert "votes: those of the device (1) do not count for this node: no connection" in shown
