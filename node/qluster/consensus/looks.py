@@ -199,8 +199,9 @@ class Looks:
         return self._me.configuration.commits(self._alive(now))
 
     def commits(self, nodes: Collection[int]) -> bool:
-        """Whether an entry on these nodes would be committed."""
-        return self._me.configuration.commits(nodes)
+        """Whether an entry on these nodes would be committed, with the device where it counts for this node."""
+        me = self._me
+        return me.configuration.commits({*nodes, *(me.alive(me.now) & me.configuration.devices)})
 
     def device_fault(self, now: float) -> str:
         """Why the device of the list does not count for this node now, "" when it does or when there is none."""

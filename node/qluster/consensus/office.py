@@ -45,7 +45,7 @@ class Office:
         self._me = me
         self.rounds = Rounds(me.node, now)
         self.replication = Replication(me, self.rounds)
-        self.witness = Witness(me, self.rounds, granted, now)
+        self.witness = Witness(me, self.rounds, self.replication.match, granted, now)
         self.transfer: Transfer | None = None
         self.ended = ""
         """Why the office ends, "" while it goes on."""

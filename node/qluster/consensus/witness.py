@@ -10,7 +10,7 @@ What is shown is durable here and of the leader's own term: whoever has that ent
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from math import ceil, inf
 
 from qluster.consensus.electorate import device_key
@@ -22,11 +22,15 @@ from qluster.events import DeviceShown, ShowDevice
 
 
 class Witness:
-    """The device of one office. ``granted``: who elected this leader, and so was there a moment ago."""
+    """The device of one office. ``match``: up to where a voter has the log; ``granted``: who elected this leader, and
+    so was there a moment ago."""
 
-    def __init__(self, me: Participant, rounds: Rounds, granted: Collection[int], now: float) -> None:
+    def __init__(
+        self, me: Participant, rounds: Rounds, match: Callable[[int], int], granted: Collection[int], now: float
+    ) -> None:
         self._me = me
         self._rounds = rounds
+        self._match_of = match
         self._granted = frozenset(granted)
         self._began_at = now
         self._match: dict[int, int] = {}
@@ -41,6 +45,8 @@ class Witness:
         self._commit = me.commit_index
         self._moved_at = now
         """When something was last committed, or nothing waited for it."""
+        self._lagging = False
+        """The voters answer and do not save: their disks are full, or hang."""
 
     def match(self, key: int) -> int:
         """Up to where it has seen entries of this term; 0: none."""
@@ -71,6 +77,10 @@ class Witness:
             self._commit, self._moved_at = me.commit_index, now
         if not me.device_counts or not self._rounds.newest.number:
             return
+        if self._lagging:
+            self._lagging = me.configuration.committed(self._match_of) < me.commit_index
+        elif now >= self._moved_at + me.settings.node_timeout / 2:
+            self._lagging = True
         needed = self._needed(now)
         index = self._index() if needed else 0
         if self._due(needed, index, now):
@@ -94,12 +104,12 @@ class Witness:
         return me.saved_index if me.journal.term_at(me.saved_index) == me.term else 0
 
     def _needed(self, now: float) -> bool:
-        """Whether the voters that answer can do without it no longer, or have not committed anything for too long."""
+        """Whether the voters that answer cannot do without it."""
         me = self._me
-        answering = {voter for voter in me.configuration.voters if voter == me.node or self._answers(voter, now)}
-        if not (me.configuration.commits(answering) and me.configuration.keeps(answering)):
+        if self._lagging:
             return True
-        return now >= self._moved_at + me.settings.node_timeout / 2
+        answering = {voter for voter in me.configuration.voters if voter == me.node or self._answers(voter, now)}
+        return not (me.configuration.commits(answering) and me.configuration.keeps(answering))
 
     def _answers(self, voter: int, now: float) -> bool:
         settings = self._me.settings

@@ -236,6 +236,31 @@ def test_entry_is_not_shown_while_the_voters_commit_without_it() -> None:
     assert qraft.role == "leader" and qraft.commit_index == qraft.last_index
 
 
+def test_voter_that_answers_and_does_not_save_is_waited_for_once() -> None:
+    """Its disk is full, or hangs."""
+    qraft, output = leading()
+    now, waits = STARTED, []
+    held = qraft.last_index
+    confirm(qraft, 2, held, newest_round(output), now)
+    shown(qraft, shows(output)[-1])
+    for saves in (False, False, True, False):
+        qraft.propose("command", b"x", now)
+        proposed, begun = qraft.last_index, now
+        held = proposed if saves else held
+        while qraft.commit_index < proposed and now < begun + 60:
+            qraft.tick(now)
+            output = qraft.take()
+            for show in shows(output):
+                shown(qraft, show, now)
+            if newest_round(output):
+                confirm(qraft, 2, held, newest_round(output), now)
+            now += 0.25
+        waits.append(now - begun)
+    once = SETTINGS.node_timeout / 2
+    assert once <= waits[0] <= once + 2 and waits[1] <= 2, waits
+    assert waits[2] <= 2 and once <= waits[3] <= once + 2, waits
+
+
 def test_device_alone_keeps_a_leader_in_office_and_without_it_it_goes() -> None:
     qraft, output = leading()
     now = STARTED
