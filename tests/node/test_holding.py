@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from qluster.events import Entry, Save, SaveEntries, SaveSnapshot, SaveVote, Snapshot
-from qluster.holding import Holding, Message
+from qluster.events import AskDevice, Asked, Entry, Save, SaveEntries, SaveSnapshot, SaveVote, ShowDevice, Snapshot
+from qluster.holding import Holding, Message, unbound
 
 ENTRIES: list[Save] = [SaveEntries((Entry(1, 1, "noop", b""),))]
 VOTE: list[Save] = [SaveVote(2, 1)]
@@ -67,3 +67,15 @@ def test_entries_and_heartbeats_wait_for_no_snapshot_of_what_was_applied_here() 
     assert holding.wait_for([]) == 1
     holding.order(2, [SaveSnapshot(snapshot, reset=True)])
     assert holding.wait_for([], unbound=True) == 2
+
+
+def test_device_is_asked_for_a_vote_when_the_candidates_own_is_durable_and_shown_what_is() -> None:
+    """The word of the device stands beside this node's own vote for itself, and beside its own copy."""
+    asked = AskDevice(Asked.VOTE, 3, 1, 2, 7)
+    assert not unbound(asked, saved_index=7)
+    assert unbound(ShowDevice(3, 1, 7, 1, 30_000), saved_index=7)
+    assert not unbound(ShowDevice(3, 1, 8, 1, 30_000), saved_index=7)
+    holding = Holding()
+    holding.order(1, VOTE)
+    holding.hold(holding.wait_for([], unbound=unbound(asked, 7)), asked)
+    assert holding.ended(1) == [asked]
