@@ -35,7 +35,7 @@ def sizes(seed: int) -> Electing:
     random = Random(f"witnessed {seed}")
     databases = random.choice([2, 2, 2, 2, 4, 4, 3, 5])
     lasting = random.random() < 0.2
-    factor = 2 if databases == 4 and random.random() < 0.3 else 0
+    factor = {2: 2, 4: 3}.get(databases, 0) if random.random() < 0.2 else 0
     return Electing(databases, (1,) * databases, "off", lasting, lasting and random.random() < 0.5, factor)
 
 

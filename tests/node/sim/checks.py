@@ -94,6 +94,7 @@ class Checks:
         self.former_is_fenced(host, node)
         self.all_were_asked(host, node)
         self.pool_is_let_go(host, node)
+        self.one_lease(host, node)
 
     def identity_is_unique(self, host: Host, node: Node) -> None:
         """S15: a node's number belongs to one uid for ever; who has ``add_node`` never founds."""
@@ -239,6 +240,14 @@ class Checks:
             claims = other is not host and other.node is not None and not other.frozen
             if claims and other.node is not None and other.node.hosting.may_write(other.clock()):
                 raise Violated(f"{host.name} and {other.name} both say that they may be written to")
+
+    def one_lease(self, host: Host, node: Node) -> None:
+        """D1: nobody leads while a leader of an earlier term still may by its lease."""
+        mine = node.qraft
+        for other in self._world.hosts.values() if mine is not None and mine.role == "leader" else ():
+            theirs = other.node.qraft if other.node is not None and other.node.cluster == node.cluster else None
+            if theirs is not None and theirs.term < mine.term and theirs.lease_until > other.clock():
+                raise Violated(f"D1: {host.name} leads, and {other.name} has its lease")
 
     def one_writer(self) -> None:
         """D1: at most one database can acknowledge a write."""
