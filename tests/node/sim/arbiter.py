@@ -267,8 +267,10 @@ def leader_alone(world: World) -> None:
     world.network.cut.clear()
     world.network.isolate(first)
     world.run(arbiter.random.uniform(0.5, 4.0))
-    what = arbiter.random.choice(["restart", "restart", "lose", "die", "stay"])
-    if what in ("restart", "lose"):
+    what = arbiter.random.choice(["restart", "restart for the others", "lose", "die", "stay"])
+    if what == "restart for the others":
+        arbiter.cut(first, to=True, back=True)
+    if what not in ("die", "stay"):
         arbiter.crash(lost=what == "lose", down=arbiter.random.uniform(0.01, 0.3))
     elif what == "die" and first.node is not None:
         first.crash()
@@ -297,7 +299,7 @@ DEVICE: list[tuple[str, float, Callable[[World], None]]] = [
     ("arbiter's disk lost", 1.5, lose),
     ("link to the arbiter cut", 5, cut),
     ("links to the arbiter mended", 5, mend),
-    ("leader alone with the arbiter", 6, leader_alone),
+    ("leader alone with the arbiter", 10, leader_alone),
     ("half dies", 3, half_dies),
 ]
 """Strikes of their own for such clusters."""

@@ -13,7 +13,7 @@ from sim.arbiter import WITNESSED
 from sim.checks import converged
 from sim.planted_witness import PLANTS
 from sim.runs import run
-from sim.world import Host, World
+from sim.world import Host, Violated, World
 
 FULL = os.environ.get("QLUSTER_FULL_TESTS") == "1"
 SEEDS = WITNESSED[: 400 if FULL else 12]
@@ -82,6 +82,39 @@ def test_memory_that_was_lost_is_replaced_while_both_are_there() -> None:
     assert serves(world)
 
 
+PROMISES = [sentence for sentence in PLANTS if "promise" in sentence]
+"""Planted faults that need an election in the second in which the former leader's lease still runs: rare in seeds."""
+
+
+def elected_beside_a_lease(seed: int) -> bool:
+    """The arbiter restarts while the leader has nobody but it, and then only the other node reaches it."""
+    world, _ = founded(seed)
+    leader = world.leader()
+    assert leader is not None and world.arbiter is not None
+    world.network.isolate(leader)
+    try:
+        world.run(3.0)
+        world.arbiter.cut(leader, to=True, back=True)
+        world.arbiter.crash(down=0.01)
+        world.run(4.0)
+    except Violated as violated:
+        return "has its lease" in str(violated)
+    other = world.leader()
+    assert other is not None and other is not leader, "the other node leads when the promise is over"
+    return False
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_arbiter_that_restarts_keeps_what_it_promised(seed: int) -> None:
+    assert not elected_beside_a_lease(seed)
+
+
+@pytest.mark.parametrize("sentence", PROMISES)
+def test_promise_that_is_not_kept_is_seen(sentence: str) -> None:
+    with PLANTS[sentence]():
+        assert any(map(elected_beside_a_lease, range(3)))
+
+
 @pytest.mark.parametrize("first", SEEDS[::4], ids=str)
 def test_cluster_stays_sound_and_becomes_well(first: int) -> None:
     for seed in range(first, first + 4):
@@ -92,7 +125,7 @@ def test_cluster_stays_sound_and_becomes_well(first: int) -> None:
 
 
 @pytest.mark.skipif(not FULL, reason="minutes: QLUSTER_FULL_TESTS=1; tests/node/consensus plants the same")
-@pytest.mark.parametrize("sentence", PLANTS)
+@pytest.mark.parametrize("sentence", [sentence for sentence in PLANTS if sentence not in PROMISES])
 def test_planted_fault_is_found(sentence: str) -> None:
     with PLANTS[sentence]():
         found = any(run(seed).fault for seed in WITNESSED[:PLANTED_MAX])
