@@ -31,7 +31,6 @@ from qluster.database.orders import StopFast, StopImmediate
 from qluster.entering import Entering
 from qluster.events import (
     Address,
-    AskDevice,
     DatagramReceived,
     DeviceAnswered,
     DeviceClosed,
@@ -49,7 +48,6 @@ from qluster.events import (
     Save,
     Saved,
     SaveEnded,
-    ShowDevice,
     Snapshot,
     SpaceChanged,
     StopRequested,
@@ -330,7 +328,7 @@ class Node:
                     self._effects.start.append(held)
                 case Leave():
                     self._effects.leave = held
-                case AskDevice() | ShowDevice():
+                case _:
                     self._effects.memory.append(held)
         if self.qraft is not None:
             self.qraft.saved(number, now)

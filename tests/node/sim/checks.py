@@ -16,11 +16,11 @@ from qluster.cluster.messages import PositionReply
 from qluster.cluster.reign import DEAF_SHARE
 from qluster.cluster.state import encode
 from qluster.cluster.synchronous import waits_for
-from qluster.consensus.members import Members
 from qluster.database.orders import Adjust, Promote, StartPrimary
 from qluster.events import Entry, Repoint
 from qluster.node import Node
 
+from sim.electing import DEVICE, enough
 from sim.fences import unfenced
 from sim.wal import Wal
 
@@ -30,10 +30,6 @@ if TYPE_CHECKING:
 
 WAKES_MAX = 150
 """Wakings by timers in a second: heartbeats, retries and reports of a busy node are a third of this."""
-
-
-DEVICE = 0
-"""Stands for the device among those who have an entry: no node has this number."""
 
 
 class Violated(AssertionError):
@@ -197,23 +193,8 @@ class Checks:
         arbiter = self._world.arbiter
         if arbiter is not None and arbiter.has_seen(node.cluster, members.device_uid, index, entry.term):
             holders.add(DEVICE)
-        if not self._enough(members, holders):
+        if not enough(members, holders):
             raise Violated(f"S11: entry {index} is called committed, and only {sorted(holders)} have it")
-
-    def _enough(self, members: Members, holders: set[int]) -> bool:
-        """Whether these are more than half of the votes, or half with the tie-breaker, and so many copies as asked."""
-        voting = [member for member in members if member.voter]
-        copies = min(members.replication_factor, len(voting))
-        if sum(member.node in holders for member in voting) < copies:
-            return False
-        if copies and not members.quorum_replication:
-            return True
-        if not any(member.node in holders for member in voting):
-            return False
-        twice = 2 * (sum(member.votes for member in voting if member.node in holders))
-        twice += 2 * members.device * (DEVICE in holders)
-        total = sum(member.votes for member in voting) + members.device
-        return twice > total or (twice == total and members.tie in holders)
 
     def bounded_queues(self, host: Host, node: Node) -> None:
         """Law 6: what waits has a limit."""

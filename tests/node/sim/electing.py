@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 from qluster.clients import SettingsChangeRequested
+from qluster.consensus.members import Members
 
 if TYPE_CHECKING:
     from sim.world import World
@@ -64,6 +65,26 @@ def electing_of(seed: int) -> Electing | None:
     tie = random.choice(["lowest", "highest", "3 2 1"]) if tied else "off"
     factor = random.choice([0, 0, 0, 2]) if databases > 2 else 0
     return Electing(databases, votes, tie, lasting, lasting and random.random() < 0.5, factor)
+
+
+DEVICE = 0
+"""Stands for the device among those who have an entry: no node has this number."""
+
+
+def enough(members: Members, holders: set[int]) -> bool:
+    """Whether these are more than half of the votes, or half with the tie-breaker, and so many copies as asked."""
+    voting = [member for member in members if member.voter]
+    copies = min(members.replication_factor, len(voting))
+    if sum(member.node in holders for member in voting) < copies:
+        return False
+    if copies and not members.quorum_replication:
+        return True
+    if not any(member.node in holders for member in voting):
+        return False
+    twice = 2 * (sum(member.votes for member in voting if member.node in holders))
+    twice += 2 * members.device * (DEVICE in holders)
+    total = sum(member.votes for member in voting) + members.device
+    return twice > total or (twice == total and members.tie in holders)
 
 
 # --- strikes ---------------------------------------------------------------------------------
