@@ -341,6 +341,7 @@ class Governing:
                     self._perform(Transfer(target), now)
                 return
             node.qraft.resign(now)
+        node.voting.leave(now)
         if now < self._stop_at + 2 * STOP_PATIENCE:
             node.leave("stopped", clean=True)
         else:

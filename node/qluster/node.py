@@ -51,7 +51,7 @@ from qluster.events import (
 )
 from qluster.governing import Governing
 from qluster.health import health
-from qluster.hearing import CLUSTER, CONSENSUS, Hearing
+from qluster.hearing import CLUSTER, CONSENSUS, RING, Hearing
 from qluster.holding import Holding, Message, unbound
 from qluster.hosting import Hosting
 from qluster.joining import Joining
@@ -60,8 +60,10 @@ from qluster.overview import overview
 from qluster.pointing import Pointing
 from qluster.reporting import Reports
 from qluster.requests import Requests
+from qluster.ring import messages as ringing
 from qluster.status import Health, PoolStatus, Status
 from qluster.transport.link import Link
+from qluster.voting import Voting
 
 log = logging.getLogger("qluster.node")
 
@@ -123,6 +125,7 @@ class Node:
         self.hosting = Hosting(self)
         self.configuring = Configuring(self)
         self.consulting = Consulting(config.device, config.cluster.name, random)
+        self.voting = Voting(self, saved)
         self.counters = {"messages_malformed": 0, "messages_foreign": 0, "elections": 0, "snapshots": 0}
         self.message = ""
         self.untaken = ""
@@ -280,6 +283,10 @@ class Node:
         """Send a message of the cluster."""
         self._say(CLUSTER + messages.encode(message), to, now)
 
+    def tell_ring(self, message: ringing.Message, now: float) -> None:
+        """Send a message of a ring to all."""
+        self._say(RING + ringing.encode(message), None, now)
+
     def leave_now(self) -> None:
         """End the daemon as it was asked to, whatever still waits for the disk: nobody has heard of that."""
         self._leaving = True
@@ -317,6 +324,7 @@ class Node:
                     self._effects.start.append(held)
                 case Leave():
                     self._effects.leave = held
+        self._stirred |= self.voting.saved(number, now)
         if self.qraft is not None:
             self.qraft.saved(number, now)
 
@@ -438,11 +446,13 @@ class Node:
         self._stirred, self._whole_since = False, now
         self._whole_at = min(
             self.keeper.wake_at(now), self.hosting.pool_wake_at, self.reports.wake_at if self.qraft else inf,
-            self.governing.wake_at, self.entering.hello_at, self.consulting.wake_at,
+            self.governing.wake_at, self.entering.hello_at, self.consulting.wake_at, self.voting.wake_at,
         )  # fmt: skip
 
     def _agree(self, qraft: QRaft, now: float) -> None:
         qraft.short = bool(self.short)
+        self.voting.step(now)
+        qraft.forbidden = self.voting.veto
         qraft.tick(now)
         for _ in range(ROUNDS_MAX):
             moved = self._carry_out(qraft.take(), now)

@@ -80,7 +80,7 @@ def overview(node: Node, now: float) -> Status:
         own=_own(node, now),
         cluster=_cluster(node, now),
         nodes=[_member(node, member, now) for member in (node.qraft.members if node.qraft else ())],
-        settings=shared(node.config) | node.state.values(),  # the log lacks what came with a newer version
+        settings=shared(node.config, whole=True) | node.state.values(),  # the log lacks what came with a newer version
         db_config={**(node.config.database.parameters if node.config.database else {}), **node.state.database.values},
         database_settings=node.configuring.status(),
         health=health(node, now),

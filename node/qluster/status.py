@@ -9,6 +9,7 @@ from __future__ import annotations
 from msgspec import Struct, field
 
 from qluster.consulted import DeviceStatus
+from qluster.voted import VotesStatus
 
 
 class SlotStatus(Struct, frozen=True, kw_only=True):
@@ -473,3 +474,5 @@ class Status(Struct, frozen=True, kw_only=True):
     backups: BackupsStatus | None = None
     """None: this host keeps none."""
     health: Health = Health()
+    votes: VotesStatus | None = None
+    """The votes by votequorum's rules."""

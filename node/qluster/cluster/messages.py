@@ -94,6 +94,8 @@ class Report(Struct, frozen=True, tag="report", array_like=True):
     """Index of the resume after which a lease bounds the primary here again; 0: nobody waits to hear it."""
     age: Seconds = 0.0
     """Seconds for which the position of the database has been known: it has moved on since."""
+    rings: bool = False
+    """The node's version knows of rings."""
 
 
 class PositionQuery(Struct, frozen=True, tag="query", array_like=True):

@@ -9,7 +9,7 @@ from .document import ConfigErrors, Fault
 from .keys import PROGRAMS
 from .kinds import duration_text
 from .parse import parse
-from .shared import changeable, differences, digest, needs_restart, shared, shared_digest, with_changes
+from .shared import changeable, differences, digest, needs_restart, shared, shared_digest, silent_default, with_changes
 from .structure import (
     Address,
     Api,
@@ -20,6 +20,7 @@ from .structure import (
     Device,
     Heuristics,
     Pool,
+    Quorum,
     Synchronous,
     Udp,
     UdpSocket,
@@ -38,6 +39,7 @@ __all__ = [
     "Fault",
     "Heuristics",
     "Pool",
+    "Quorum",
     "Synchronous",
     "Udp",
     "UdpSocket",
@@ -49,5 +51,6 @@ __all__ = [
     "parse",
     "shared",
     "shared_digest",
+    "silent_default",
     "with_changes",
 ]

@@ -84,12 +84,12 @@ class Election:
         """Time has passed."""
         role = self._me.role
         if role in (PRE_CANDIDATE, CANDIDATE) and self._me.votes:
-            if now >= self.at:
+            if now >= self.at or self._me.forbidden:
                 self.pause(now)
             elif now >= self._resend_at:
                 self._ask(now)
         elif role == FOLLOWER and now >= self.at:
-            if now >= self._me.stalled_at:
+            if now >= self._me.stalled_at or self._me.forbidden:
                 # Its own vote could not be saved either; a cluster of one would elect itself again and again.
                 self.pause(now)
             else:
@@ -134,9 +134,9 @@ class Election:
     def _count(self, now: float) -> None:
         me = self._me
         if me.configuration.elects(self._granted):
-            if me.role == PRE_CANDIDATE:
+            if me.role == PRE_CANDIDATE and not me.forbidden:
                 self.begin_vote(now, override=False)
-            else:
+            elif me.role == CANDIDATE:
                 self.won = True
         elif me.role == CANDIDATE and not me.configuration.may_elect(self._refused):
             self.pause(now)
@@ -208,7 +208,7 @@ class Election:
     def timeout_now(self, message: TimeoutNow, now: float) -> None:
         """The leader hands over to this node: stand at once, without pre-vote."""
         me = self._me
-        if message.term != me.term or me.leader != message.node or not me.votes:
+        if message.term != me.term or me.leader != message.node or not me.votes or me.forbidden:
             return
         me.say("takes-over", term=me.term, leader=message.node)
         me.release()
@@ -222,7 +222,7 @@ class Election:
         me.say("leader-left", term=me.term, leader=message.node, successor=message.successor)
         me.release()
         me.leader = None
-        if me.role == LISTENER or not me.votes:
+        if me.role == LISTENER or not me.votes or me.forbidden:
             return
         if message.successor == me.node and me.role != CANDIDATE:
             self.begin_vote(now, override=True)

@@ -38,6 +38,16 @@ class Looks:
         me.settings = settings
 
     @property
+    def forbidden(self) -> str:
+        """Why it must not stand in an election, "" when it may. May be replaced at any time; says nothing of votes
+        for others, nor of an office that is held."""
+        return self._me.forbidden
+
+    @forbidden.setter
+    def forbidden(self, reason: str) -> None:
+        self._me.forbidden = reason
+
+    @property
     def node(self) -> int:
         """Its number."""
         return self._me.node

@@ -96,6 +96,8 @@ class Participant:
         self._output = Output()
         self.short = False
         """Whether the disk is full: what is under way still fits, nothing new should be taken on."""
+        self.forbidden = ""
+        """Why this node must not stand in an election, "" when it may. Its vote and its log count for others."""
         self._unsaved: list[Entry] = []
         self.saved_index = self.journal.last_index
         """Up to here this node's own copy is durable."""

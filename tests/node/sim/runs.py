@@ -39,9 +39,9 @@ class Result:
     story: list[str]
 
 
-def run(seed: int) -> Result:
-    """Run one seed; ``fault`` is "" when nothing was violated."""
-    world = World(seed, databases=_size(seed), synchronous=_synchronous(seed))
+def run(seed: int, quorum: str = "") -> Result:
+    """Run one seed; ``fault`` is "" when nothing was violated. ``quorum``: the section of that name."""
+    world = World(seed, databases=_size(seed), synchronous=_synchronous(seed), quorum=quorum)
     fault = ""
     with _compaction(seed):
         try:
@@ -91,15 +91,19 @@ def _live(world: World) -> None:
             host.clock_rate, host.clock_offset = random.uniform(0.97, 1.03), random.uniform(-900.0, 900.0)
     for host in world.hosts.values():
         world.at(world.now + random.uniform(0, 2), lambda host=host: host.start())  # type: ignore[misc]
-    if not world.run(FOUNDING_SECONDS, lambda: converged(world) == ""):
-        raise Violated(f"not founded: {converged(world)}")
+    if not world.run(FOUNDING_SECONDS, lambda: _well(world) == ""):
+        raise Violated(f"not founded: {_well(world)}")
     world.clients.write_always()
     world.clients.ask_always()
     disturb(world)
     heal(world)
-    if not world.run(QUIET_SECONDS, lambda: converged(world) == ""):
-        raise Violated(f"not well again: {converged(world)}")
+    if not world.run(QUIET_SECONDS, lambda: _well(world) == ""):
+        raise Violated(f"not well again: {_well(world)}")
     world.clients.at_the_end()
+
+
+def _well(world: World) -> str:
+    return converged(world) or (world.votes.missing() if world.votes is not None else "")
 
 
 def weather(random: Random) -> Faults:

@@ -23,6 +23,7 @@ from sim.disk import SimDisk
 from sim.host import Host
 from sim.network import Network
 from sim.outside import Outside
+from sim.votes import VoteChecks
 
 BEGINNING = 1000.0
 STREAM_INTERVAL = 0.02
@@ -50,6 +51,7 @@ cluster:
   remove-interval: 60s
   synchronous: {synchronous}
   standby-of: "{standby_of}"
+quorum: {{{quorum}}}
 hello-retry-interval: 500ms
 api: {{certificate-file: /a, key-file: /b, ca-file: /c, read-token-file: /d, operate-token-file: /e}}
 {section}
@@ -75,14 +77,16 @@ POOL = """pool:
 
 @lru_cache(maxsize=64)
 def configuration(
-    number: int, pool: bool, heartbeat: str = "400ms", synchronous: str = "off", standby_of: str = ""
+    number: int, pool: bool, heartbeat: str = "400ms", synchronous: str = "off", standby_of: str = "",
+    quorum: str = "",
 ) -> Config:
     """The configuration of a simulated host."""
     ip = f"10.0.0.{number}"
     section = POOL.format(ip=ip) if pool else DATABASE
     role = "listener" if pool else "node"
     text = CONFIG.format(
-        ip=ip, role=role, section=section, heartbeat=heartbeat, synchronous=f'"{synchronous}"', standby_of=standby_of
+        ip=ip, role=role, section=section, heartbeat=heartbeat, synchronous=f'"{synchronous}"', standby_of=standby_of,
+        quorum=quorum,
     )
     return parse(text, "config.yaml")
 
@@ -109,9 +113,11 @@ class World:
     """Everything, and its clock."""
 
     def __init__(
-        self, seed: int, databases: int = 3, pools: int = 1, synchronous: str = "off", *, outside: bool = False
+        self, seed: int, databases: int = 3, pools: int = 1, synchronous: str = "off", *, outside: bool = False,
+        quorum: str = "",
     ) -> None:
-        """``outside``: the cluster is founded to follow an installation outside."""
+        """``outside``: the cluster is founded to follow an installation outside. ``quorum``: the section of that name,
+        "" where no votes are counted."""
         self.seed = seed
         self.random = Random(seed)
         self.now = BEGINNING
@@ -123,6 +129,7 @@ class World:
         self.network = Network(self)
         self.checks = Checks(self)
         self.clients = Clients(self)
+        self.votes = VoteChecks(self) if quorum else None
         self.disturbed_at = BEGINNING
         """When a link was cut or mended, or a host stood still."""
         self._lost: list[SimDisk] = []
@@ -133,7 +140,7 @@ class World:
         for number in range(1, databases + pools + 1):
             pool = number > databases
             of = self.outside.text if self.outside is not None else ""
-            config = configuration(number, pool, synchronous=synchronous, standby_of=of)
+            config = configuration(number, pool, synchronous=synchronous, standby_of=of, quorum=quorum)
             disk = SimDisk(self.random.getrandbits(63))
             self.hosts[config.ip] = Host(self, f"host{number}", config, disk, None if pool else SimDatabase())
         self._senders: dict[tuple[str, int], dict[str, tuple[float, Replica]]] = {}
