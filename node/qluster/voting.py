@@ -113,6 +113,11 @@ class Voting:
         """Why this node must not stand in an election; "" when it may."""
         return self._veto
 
+    def fault(self, quorum: Quorum) -> str:
+        """Why votes could not be counted by these settings with the nodes that there are; "" when they could."""
+        found = faults(options_of(quorum, self._node.settled)) if quorum.provider == "votequorum" else []
+        return " ".join(fault.sentence("quorum") for fault in found)
+
     @property
     def wake_at(self) -> float:
         """When something here is due without an event."""

@@ -6,6 +6,8 @@ A node that is told to wait for all does not stand before it has seen all; what 
 from __future__ import annotations
 
 import pytest
+from qluster.clients import SettingsChangeRequested
+from qluster.config import Quorum
 
 from sim.checks import converged
 from sim.host import GUARD_DELAY, Host
@@ -106,3 +108,21 @@ def test_last_nodes_that_stand_are_all_that_votequorum_expects_and_the_list_stil
     world.run(20.0)
     assert last.node is not None and last.node.status(last.clock()).cluster.voters == 3
     assert not quorate(last) and not writers(world)
+
+
+def test_settings_that_do_not_fit_the_members_are_refused_and_votes_are_switched_on_and_off_while_nodes_run() -> None:
+    world = well(3)
+    leader = world.leader()
+    assert leader is not None and leader.node is not None
+    fault = leader.node.voting.fault(Quorum(provider="votequorum", two_node=True))
+    assert "It is for two nodes with one vote each" in fault
+    assert "Use at least 3" in leader.node.voting.fault(Quorum(provider="votequorum", expected_votes=2))
+    assert not leader.node.voting.fault(Quorum(two_node=True)), "nothing looks at it"
+    seq = max(ring.seq for _, ring in world.votes.made)  # type: ignore[union-attr]
+    for provider in ("none", "votequorum"):
+        leader.give(SettingsChangeRequested(10**9, f"switch {provider}", {"quorum.provider": provider}))
+        counted = provider == "votequorum"
+        assert world.run(20.0, lambda counted=counted: all(  # type: ignore[misc]
+            (host.node.voting.view is not None) is counted for host in world.hosts.values() if host.node))
+    assert world.run(20.0, lambda: not missing(world)), missing(world)
+    assert max(ring.seq for _, ring in world.votes.made) > seq  # type: ignore[union-attr]
