@@ -20,7 +20,7 @@ from qluster.ring import messages
 from qluster.ring.messages import Beat, Proposal, Telling
 from qluster.ring.rings import Rings
 from qluster.voted import QuorumChangeStatus
-from qluster.votes.information import NO_RING, Change
+from qluster.votes.information import NO_RING, Change, Ring, State
 from qluster.votes.information import Message as Words
 from qluster.votes.options import AT_START, Options, faults
 from qluster.votes.view import QuorumChanged, View, Why
@@ -65,6 +65,8 @@ class Voting:
         self._votequorum: Votequorum | None = None
         self._left = False
         self._veto = ""
+        self._told: tuple[Ring, bool, dict[int, State]] | None = None
+        """What the arbiter was last told of quorum."""
         self.reason = "the node has just started"
         """Why no votes are counted here; "" while they are."""
         self.changes: deque[QuorumChangeStatus] = deque(maxlen=CHANGES_KEPT)
@@ -152,6 +154,7 @@ class Voting:
         self._pass_on(rings, votequorum, now)
         self.reason = "" if rings.ring != NO_RING else "it is not known yet which nodes hear each other"
         self._judge(votequorum)
+        self._consult(votequorum, now)
 
     def _why_not(self, options: Options, now: float) -> str:
         node = self._node
@@ -197,6 +200,16 @@ class Voting:
             log.info("candidacy-forbidden reason=%s" if veto else "candidacy-allowed%s", veto)
         self._veto = veto
 
+    def _consult(self, votequorum: Votequorum, now: float) -> None:
+        """The arbiter hears what votequorum says of a ring, once that is worked out."""
+        if not votequorum.settled:
+            return
+        view = votequorum.view()
+        states = {one.node: one.state for one in view.nodes}
+        if (view.ring, view.quorate, states) != self._told:
+            self._told = view.ring, view.quorate, states
+            self._node.consulting.quorum(view.quorate, states, now)
+
     def _pass_on(self, rings: Rings, votequorum: Votequorum, now: float) -> None:
         """What the ring says goes to votequorum, what either wants to the disk and to the others."""
         for _ in range(ROUNDS_MAX):
@@ -209,6 +222,7 @@ class Voting:
                 ring, members = ringed.ring
                 log.info("ring ring=%s members=%s", ring, ",".join(map(str, sorted(members))))
                 votequorum.membership(ring, members, now)
+                self._node.consulting.membership(ring, members, now)
             for words in counted.tell:
                 self._tell(words, now)
             for event in counted.events:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import pytest
 from qluster.clients import SettingsChangeRequested
 from qluster.config import Quorum
+from qluster.consulting import Consulting
+from qluster.votes.information import State
 
 from sim.checks import converged
 from sim.host import GUARD_DELAY, Host
@@ -126,3 +128,25 @@ def test_settings_that_do_not_fit_the_members_are_refused_and_votes_are_switched
             (host.node.voting.view is not None) is counted for host in world.hosts.values() if host.node))
     assert world.run(20.0, lambda: not missing(world)), missing(world)
     assert max(ring.seq for _, ring in world.votes.made) > seq  # type: ignore[union-attr]
+
+
+def test_arbiter_is_told_of_each_ring_and_of_quorum_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[object, ...]] = []
+    monkeypatch.setattr(Consulting, "membership", lambda self, ring, members, now: told.append((ring, set(members))))
+    monkeypatch.setattr(Consulting, "quorum", lambda self, quorate, nodes, now: told.append((quorate, dict(nodes))))
+    world = well(3)
+    gone = world.hosts["10.0.0.3"]
+    rest = [host for host in world.hosts.values() if host is not gone]
+    assert gone.node is not None and rest[0].node is not None
+    number = gone.node.me
+    told.clear()
+    gone.crash(held=True)
+    assert world.run(20.0, lambda: all(
+        host.node is not None and (view := host.node.voting.view) is not None and view.settled
+        and len(view.members) == 2 for host in rest))
+    view = rest[0].node.voting.view
+    assert view is not None
+    others = {host.node.me for host in rest if host.node is not None}
+    assert told.count((view.ring, others)) == 2, "each of the two tells its own arbiter once"
+    states = {node: State.MEMBER for node in others} | {number: State.DEAD}
+    assert told.count((True, states)) == 2
