@@ -117,8 +117,14 @@ class Voting:
 
     def fault(self, quorum: Quorum) -> str:
         """Why votes could not be counted by these settings with the nodes that there are; "" when they could."""
-        found = faults(options_of(quorum, self._node.settled)) if quorum.provider == "votequorum" else []
+        found = faults(options_of(quorum, self._members)) if quorum.provider == "votequorum" else []
         return " ".join(fault.sentence("quorum") for fault in found)
+
+    @property
+    def _members(self) -> Members:
+        """The newest list in the log: who starts without a leader may not know of it that it is committed."""
+        qraft = self._node.qraft
+        return qraft.members if qraft is not None else Members(())
 
     @property
     def wake_at(self) -> float:
@@ -138,7 +144,7 @@ class Voting:
 
     def step(self, now: float) -> None:
         """Do what is due."""
-        options = options_of(self._node.config.quorum, self._node.settled)
+        options = options_of(self._node.config.quorum, self._members)
         reason = self._why_not(options, now)
         if reason:
             if self._rings is not None:
@@ -162,9 +168,9 @@ class Voting:
             return "the node is stopping"
         if node.config.quorum.provider == "none":
             return "quorum.provider is none"
-        if node.me not in node.settled.voters:
+        if node.me not in self._members.voters:
             return f"node {node.me} does not vote"
-        for other in sorted(node.settled.voters - {node.me}):
+        for other in sorted(self._members.voters - {node.me}):
             report = node.reports.last(other)
             if report is not None and not report.rings and node.alive(other, now):
                 return f"node {other} has a version that counts no votes. Bring all nodes to the same version."

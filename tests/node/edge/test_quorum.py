@@ -80,6 +80,8 @@ def test_votes_are_counted_once_they_are_switched_on_and_rings_grow_over_restart
     assert told.stdout.rstrip().splitlines()[-4:][0].split() == ["Nodeid", "Votes", "Name"]
     assert json.loads(shown(site, 2, "--json").stdout)["binds"] == "list"
 
+    for number in THREE:  # who starts without a leader goes by its file
+        site.configure(number, quorum={"provider": "votequorum", "wait_for_all": "true"})
     children[3].kill()
     wait_for("one ring of two", lambda: one_ring(site, (1, 2)))
     second = votes(site, 1)["ring"]["seq"]
