@@ -10,8 +10,10 @@ from dataclasses import replace
 from math import inf
 from typing import TYPE_CHECKING
 
-from qluster import joining
+from qluster import __version__, joining
+from qluster.cluster import messages
 from qluster.cluster.state import decode as decode_state
+from qluster.config import shared
 from qluster.config.tags import tags_of
 from qluster.consensus.members import Member, Members
 from qluster.consensus.qraft import QRaft
@@ -63,7 +65,7 @@ class Entering:
             return
         match node.joining.step(now, node.directory):
             case joining.Hello():
-                node.tell(node.hello(), None, now)
+                node.tell(self.hello(), None, now)
                 self._call_founder(now)
                 self.hello_at = now + node.config.hello_retry_interval
             case joining.Stay(until, reason):
@@ -109,7 +111,7 @@ class Entering:
         node = self._node
         founder, group = node.config.cluster.founder, node.config.udp.socket.multicast
         if founder and founder != node.config.ip and group is not None:
-            node.tell(node.hello(), (founder, group[1]), now)
+            node.tell(self.hello(), (founder, group[1]), now)
 
     def _found(self, number: int, now: float) -> None:
         node = self._node
@@ -124,6 +126,15 @@ class Entering:
         settings = consensus_settings(config)
         node.qraft = QRaft.found(1, settings, saved, node.random, now, Members((own,)))
 
+    def hello(self) -> messages.Hello:
+        """What this node says of itself when it wants in."""
+        node, config = self._node, self._node.config
+        return messages.Hello(
+            node.cluster, node.me, node.uid, config.ip, config.udp.port(config.ip), config.api_port,
+            config.database.port if config.database else None, config.role, config.pool is not None,
+            __version__, shared(node.file), tags_of(config), config.votes, messages.COUNTING,
+        )  # fmt: skip
+
     def introduce(self, qraft: QRaft, now: float) -> None:
         """A node that comes back says hello until it hears the leader: its addresses may be new."""
         node = self._node
@@ -132,8 +143,8 @@ class Entering:
         if (qraft.leader is not None and not changed) or qraft.role == "leader" or node.stopping:
             self.hello_at = inf
             if changed and qraft.role == "leader":
-                node.governing.hello(node.hello())
+                node.governing.hello(self.hello())
             return
         if now >= self.hello_at or self.hello_at == inf:
-            node.tell(node.hello(), None, now)
+            node.tell(self.hello(), None, now)
             self.hello_at = now + node.config.hello_retry_interval

@@ -89,7 +89,15 @@ class SaveSnapshot:
     reset: bool
 
 
-Save = SaveIdentity | SaveVote | SaveEntries | SaveSnapshot
+@dataclass(frozen=True, slots=True)
+class SaveRing:
+    """The highest seq of a ring that was agreed to here, and the most votes that were ever expected."""
+
+    seq: int
+    expected: int
+
+
+Save = SaveIdentity | SaveVote | SaveEntries | SaveSnapshot | SaveRing
 
 
 @dataclass(slots=True)
@@ -108,6 +116,8 @@ class Saved:
     vote: int | None = None
     snapshot: Snapshot | None = None
     entries: list[Entry] = field(default_factory=list)
+    ring: int = 0
+    expected: int = 0
 
 
 # --- what is ordered beside saving -------------------------------------------

@@ -384,6 +384,7 @@ class Governing:
             node.qraft.resign(now)
         if self._waits_to_rest(now):
             return
+        node.voting.leave(now)
         if now < self._stop_at + 2 * STOP_PATIENCE:
             node.leave("stopped", clean=True)
         else:

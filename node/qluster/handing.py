@@ -15,6 +15,7 @@ from qluster.database.orders import Checkpoint
 from qluster.events import Job, JobEnded
 from qluster.leading import Propose, Scene, Transfer
 from qluster.pausing import stands_against_moving
+from qluster.status import PoolStatus
 from qluster.successor import best_fit, unfit
 from qluster.switching import Sight, Switchover, Wish
 
@@ -121,6 +122,13 @@ class Handing:
         self._checkpoint = node.job_number()
         node.start(Job(self._checkpoint, Checkpoint()))
 
+    def _pool_of(self, number: int) -> PoolStatus | None:
+        """What is known of the pool on a host."""
+        node, report = self._node, self._node.reports.last(number)
+        if number == node.me:
+            return node.pointing.status
+        return report.pool if report is not None else None
+
     def _sight(self, one: Switchover, scene: Scene | None, now: float) -> Sight:
         node = self._node
         assert node.qraft is not None
@@ -134,7 +142,7 @@ class Handing:
             quiet=node.hosting.no_primary,
             end=(facts.timeline or 0, facts.position or 0) if clean and facts is not None else None,
             successor=node.reports.last(one.wish.node), address=address,
-            pools={pool.node: node.pool_of(pool.node) for pool in pools},
+            pools={pool.node: self._pool_of(pool.node) for pool in pools},
             transferring=node.qraft.transferring is not None, node_timeout=node.config.cluster.node_timeout,
             retry=self._retry,
         )  # fmt: skip

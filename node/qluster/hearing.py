@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 from qluster import joining
 from qluster.cluster import messages
-from qluster.consensus.messages import MalformedMessage, decode
+from qluster.consensus.messages import AnyMessage, MalformedMessage, decode
 from qluster.consensus.qraft import HEARD_MAX
 from qluster.events import Address
+from qluster.ring import messages as ringing
 from qluster.transport.link import Received
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("qluster.hearing")
 
-CONSENSUS, CLUSTER = b"q", b"m"
+CONSENSUS, CLUSTER, RING = b"q", b"m", b"r"
 """First byte of a message: whose it is."""
 
 
@@ -40,8 +41,8 @@ class Hearing:
         node, text = self._node, received.message
         consensus = text[:1] == CONSENSUS
         try:
-            message = decode(text[1:]) if consensus else messages.decode(text[1:])
-        except (MalformedMessage, messages.MalformedMessage):
+            message = _decoded(text)
+        except (MalformedMessage, messages.MalformedMessage, ringing.MalformedMessage):
             node.counters["messages_malformed"] += 1
             return True
         if isinstance(message, messages.Hello):
@@ -57,6 +58,8 @@ class Hearing:
                 node.qraft.receive(message, now)  # type: ignore[arg-type]
                 return True
             node.qraft.hear(message.node, now)
+            if isinstance(message, ringing.Message):
+                return not node.voting.receive(message, now)
             node.governing.receive(message, now)  # type: ignore[arg-type]
         return False
 
@@ -112,3 +115,10 @@ class Hearing:
         elif outcome:
             log.warning("founded-anew founding=%d own=%d this node sets its log aside and joins", cluster, node.cluster)
             node.leave(f"joins founding {cluster}", rejoin=True)
+
+
+def _decoded(text: bytes) -> AnyMessage | messages.Message | ringing.Message:
+    """The message; a version that does not know its first byte takes it for a malformed one and goes on."""
+    if text[:1] == CONSENSUS:
+        return decode(text[1:])
+    return ringing.decode(text[1:]) if text[:1] == RING else messages.decode(text[1:])

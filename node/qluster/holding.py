@@ -23,7 +23,18 @@ from qluster.consensus.messages import (
     LeaderQuery,
     SnapshotOffer,
 )
-from qluster.events import Address, AskDevice, DeviceQuestion, Job, Leave, Save, SaveEntries, SaveSnapshot, ShowDevice
+from qluster.events import (
+    Address,
+    AskDevice,
+    DeviceQuestion,
+    Job,
+    Leave,
+    Save,
+    SaveEntries,
+    SaveRing,
+    SaveSnapshot,
+    ShowDevice,
+)
 
 _UNBOUND = (Append, AppendRefusal, Goodbye, LeaderQuery, SnapshotOffer)
 
@@ -104,5 +115,6 @@ class Holding:
 
 
 def _binds(save: Save) -> bool:
-    """Whether something else than a copy of entries is saved. A snapshot of what was applied here only covers some."""
-    return not isinstance(save, SaveEntries) and not (isinstance(save, SaveSnapshot) and not save.reset)
+    """Whether something else than a copy of entries is saved. A snapshot of what was applied here only covers some,
+    and no word of a leader rests on a ring."""
+    return not isinstance(save, SaveEntries | SaveRing) and not (isinstance(save, SaveSnapshot) and not save.reset)

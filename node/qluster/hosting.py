@@ -357,7 +357,7 @@ class Hosting:
             reign.number if reign else 0, self.may_write(now),
             self._database_status(),
             node.pointing.status if node.config.pool is not None else None,
-            bool(node.short), self.bound(now), node.keeper.age(now), messages.COUNTING, node.fences.figures,
+            bool(node.short), self.bound(now), node.keeper.age(now), messages.COUNTING, node.fences.figures, True,
         )  # fmt: skip
 
     def _database_status(self) -> DatabaseStatus | None:

@@ -12,14 +12,13 @@ import logging
 from math import inf
 from random import Random
 
-from qluster import __version__, serving
+from qluster import serving
 from qluster.applying import Applying
 from qluster.clients import ValueReadRequested, ValueWriteRequested
 from qluster.cluster import messages
 from qluster.cluster.state import State
 from qluster.cluster.state import encode as encode_state
-from qluster.config import Config, shared, shared_digest
-from qluster.config.tags import tags_of
+from qluster.config import Config, shared_digest
 from qluster.configuring import Configuring
 from qluster.consensus.members import Members
 from qluster.consensus.messages import encode
@@ -57,7 +56,7 @@ from qluster.events import (
 from qluster.fencing import Fences
 from qluster.governing import Governing
 from qluster.health import health
-from qluster.hearing import CLUSTER, CONSENSUS, Hearing
+from qluster.hearing import CLUSTER, CONSENSUS, RING, Hearing
 from qluster.holding import Holding, Message, unbound
 from qluster.hosting import Hosting
 from qluster.joining import Joining
@@ -66,8 +65,10 @@ from qluster.overview import overview
 from qluster.pointing import Pointing
 from qluster.reporting import Reports
 from qluster.requests import Requests
-from qluster.status import Health, PoolStatus, Status
+from qluster.ring import messages as ringing
+from qluster.status import Health, Status
 from qluster.transport.link import Link
+from qluster.voting import Voting
 
 log = logging.getLogger("qluster.node")
 
@@ -130,6 +131,7 @@ class Node:
         self.hosting = Hosting(self)
         self.configuring = Configuring(self)
         self.consulting = Consulting(config.device, config.cluster.name, random)
+        self.voting = Voting(self, saved)
         self.counters = {"messages_malformed": 0, "messages_foreign": 0, "elections": 0, "snapshots": 0}
         self.message = ""
         self.untaken = ""
@@ -291,6 +293,10 @@ class Node:
         """Send a message of the cluster."""
         self._say(CLUSTER + messages.encode(message), to, now)
 
+    def tell_ring(self, message: ringing.Message, now: float) -> None:
+        """Send a message of a ring to all."""
+        self._say(RING + ringing.encode(message), None, now)
+
     def leave_now(self) -> None:
         """End the daemon as it was asked to, whatever still waits for the disk: nobody has heard of that."""
         self._leaving = True
@@ -330,6 +336,7 @@ class Node:
                     self._effects.leave = held
                 case _:
                     self._effects.memory.append(held)
+        self._stirred |= self.voting.saved(number, now)
         if self.qraft is not None:
             self.qraft.saved(number, now)
 
@@ -366,13 +373,6 @@ class Node:
         """This node leads, and an entry of its term is committed."""
         return self.qraft is not None and self.qraft.role == "leader" and self.qraft.ready
 
-    def pool_of(self, node: int) -> PoolStatus | None:
-        """What is known of the pool on a host."""
-        report = self.reports.last(node)
-        if node == self.me:
-            return self.pointing.status
-        return report.pool if report is not None else None
-
     def alive(self, node: int, now: float) -> bool:
         """Heard from within node-timeout, or this node itself."""
         heard = self.heard(node)
@@ -383,15 +383,6 @@ class Node:
         report = self.reports.heard.get(node)
         times = [self.qraft.heard(node) if self.qraft else None, report.at if report else None]
         return max((time for time in times if time is not None), default=None)
-
-    def hello(self) -> messages.Hello:
-        """What this node says of itself when it wants in."""
-        config = self.config
-        return messages.Hello(
-            self.cluster, self.me, self.uid, config.ip, config.udp.port(config.ip), config.api_port,
-            config.database.port if config.database else None, config.role, config.pool is not None,
-            __version__, shared(self.file), tags_of(config), config.votes, messages.COUNTING,
-        )  # fmt: skip
 
     # --- settling -------------------------------------------------------------------
 
@@ -453,10 +444,13 @@ class Node:
         self._whole_at = min(
             self.keeper.wake_at(now), self.hosting.pool_wake_at, self.reports.wake_at if self.qraft else inf,
             self.governing.wake_at, self.entering.hello_at, self.consulting.wake_at, self.fences.wake_at,
+            self.voting.wake_at,
         )  # fmt: skip
 
     def _agree(self, qraft: QRaft, now: float) -> None:
         qraft.short = bool(self.short)
+        self.voting.step(now)
+        qraft.veto = self.voting.veto
         qraft.tick(now)
         for _ in range(ROUNDS_MAX):
             moved = self._carry_out(qraft.take(), now)

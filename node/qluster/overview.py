@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import msgspec
+from msgspec import to_builtins
 from msgspec.structs import asdict
 
 from qluster import __version__, pausing
@@ -39,6 +41,8 @@ from qluster.status import (
     TagsStatus,
 )
 from qluster.transport.limits import LinkSettings
+from qluster.voted import VotesStatus
+from qluster.votes.display import structure
 
 if TYPE_CHECKING:
     from qluster.node import Node
@@ -88,10 +92,22 @@ def overview(node: Node, now: float) -> Status:
         own=_own(node, now),
         cluster=_cluster(node, now),
         nodes=[_member(node, member, now) for member in (node.qraft.members if node.qraft else ())],
-        settings=shared(node.config) | node.state.values(),  # the log lacks what came with a newer version
+        settings=shared(node.config, whole=True) | node.state.values(),  # the log lacks what came with a newer version
         db_config={**(node.config.database.parameters if node.config.database else {}), **node.state.database.values},
         database_settings=node.configuring.status(),
         health=health(node, now),
+        votes=_votes(node),
+    )
+
+
+def _votes(node: Node) -> VotesStatus:
+    """What this node counts by votequorum's rules."""
+    view, voting = node.voting.view, node.voting
+    if view is None:
+        return VotesStatus(counted=False, reason=voting.reason, veto=voting.veto, changes=list(voting.changes))
+    found = structure(view, {member.node: member.ip for member in node.settled})
+    return msgspec.convert(
+        {"counted": True, "veto": voting.veto, "changes": to_builtins(list(voting.changes)), **found}, VotesStatus
     )
 
 

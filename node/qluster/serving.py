@@ -270,6 +270,8 @@ def _change_settings(node: Node, request: SettingsChangeRequested, now: float) -
     refusal = outlying.stands_against(node, changes, changed)
     if refusal is not None:
         return refusal
+    if any(name.startswith("quorum.") for name in changes) and (fault := node.voting.fault(changed.quorum)):
+        return Refused("", fault)
     changes = outlying.canonical(changes, changed)
     if any(name in RULE_KEYS for name in changes):
         rule = changed.cluster

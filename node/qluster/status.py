@@ -10,6 +10,7 @@ from msgspec import Struct, field
 
 from qluster.consulted import DeviceStatus, VotingDevice
 from qluster.fenced import FencingStatus
+from qluster.voted import VotesStatus
 
 
 class SlotStatus(Struct, frozen=True, kw_only=True):
@@ -488,3 +489,5 @@ class Status(Struct, frozen=True, kw_only=True):
     backups: BackupsStatus | None = None
     """None: this host keeps none."""
     health: Health = Health()
+    votes: VotesStatus | None = None
+    """The votes by votequorum's rules."""

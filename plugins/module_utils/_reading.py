@@ -23,9 +23,9 @@ def read_cluster(client, deadline=None):
     When two nodes accept writes, all are asked a second time before it is believed:
     the primary may have moved between the two questions.
     """
-    view = merge(_ask_all(client, deadline))
+    view = merge(ask_all(client, _ask_node, deadline))
     if len(writable_nodes(view)) > 1:
-        view = merge(_ask_all(client, deadline))
+        view = merge(ask_all(client, _ask_node, deadline))
     return view
 
 
@@ -34,8 +34,8 @@ def writable_nodes(view):
     return sorted({str(answer["node"] or answer["url"]) for answer in view["answers"] if answer["writable"]})
 
 
-def _ask_all(client, deadline):
-    """The answer or :class:`Unanswered` of each node, by URL."""
+def ask_all(client, ask_node, deadline=None):
+    """The answer or :class:`Unanswered` of each node, by URL: what ``ask_node(client, url, deadline)`` gives."""
     end = time.monotonic() + client.total_timeout
     if deadline is not None:
         end = min(end, deadline)
@@ -43,7 +43,7 @@ def _ask_all(client, deadline):
 
     def ask(url):
         try:
-            found[url] = _ask_node(client, url, end)
+            found[url] = ask_node(client, url, end)
         except Unanswered as failure:
             found[url] = failure
 

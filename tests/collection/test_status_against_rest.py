@@ -7,8 +7,9 @@ from pathlib import Path
 
 from ansible_collections.qhb.qluster.plugins.module_utils._client import Client
 from ansible_collections.qhb.qluster.plugins.module_utils._judgement import judge
-from ansible_collections.qhb.qluster.plugins.module_utils._reading import read_cluster
+from ansible_collections.qhb.qluster.plugins.module_utils._reading import ask_all, read_cluster
 from ansible_collections.qhb.qluster.plugins.modules.qluster_info import DOCUMENTS
+from ansible_collections.qhb.qluster.plugins.modules.qluster_quorum_info import ask_quorum, rings_of
 from api import sample_status as sample
 from edge.rest_world import READ, Node, running
 
@@ -47,6 +48,23 @@ async def test_follower_leaderless_and_unjoined_nodes_are_understood(tmp_path: P
 async def test_wrong_token_is_a_final_refusal(tmp_path: Path) -> None:
     view = await view_of(sample.healthy(1), tmp_path, token="not-the-token")
     assert [(each["code"], each["refused"]) for each in view["unreached"]] == [(401, True)]
+
+
+async def test_votes_are_understood_of_a_node_that_counts_them_and_of_one_that_has_not_joined(tmp_path: Path) -> None:
+    def ask(client):
+        return ask_all(client, ask_quorum)[client.urls[0]]
+
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    async with running(tmp_path / "a", Node(sample.healthy(1))) as world:
+        said = await asyncio.to_thread(ask, client_of(world))
+    assert (said["quorate"], said["node"], said["binds"], said["differs"]) == (True, 1, "list", "")
+    assert rings_of([{"url": "one", "quorum": said}]) == [
+        {"ring": "1.1a", "nodes": [1, 2, 3], "quorate": True, "reported_by": ["one"]}
+    ]
+    async with running(tmp_path / "b", Node(sample.unjoined())) as world:
+        refused = await asyncio.to_thread(ask, client_of(world))
+    assert (refused.code, refused.refused) == (412, False)
 
 
 async def test_every_document_of_the_module_is_served(tmp_path: Path) -> None:

@@ -182,7 +182,9 @@ _TOLD: dict[str, Callable[[Source, Node], object]] = {
     "settings_digest": lambda source, _: source.one_of(TEXTS),
     "fit": lambda source, _: bool(source.byte() & 1),
     "writable": lambda source, _: bool(source.byte() & 1),
-    "shared": lambda source, node: node.hello().shared if source.byte() & 1 else {source.text(): source.text()},
+    "shared": lambda source, node: (
+        node.entering.hello().shared if source.byte() & 1 else {source.text(): source.text()}
+    ),
     "database": _database,
     "system_id": lambda source, _: source.one_of((1, 2, 2**64 - 1)),
 }

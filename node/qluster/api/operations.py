@@ -114,7 +114,8 @@ OPERATIONS: tuple[Operation, ...] = (
         views.start_information,
     ),
     shown(
-        "/quorum", "Who votes, who is heard, and whether that is enough", shapes.QuorumAnswer, views.quorum
+        "/quorum", "Who votes, who is heard, whether that is enough; the same by votequorum's rules",
+        shapes.QuorumAnswer, views.quorum,
     ),
     shown(
         "/replication",

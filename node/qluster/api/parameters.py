@@ -51,7 +51,7 @@ HOST_PATTERN = rf"^({_HOST_4}|{_HOST_6})$"
 """An address that one host can have: IPv4 in its usual writing (no 0.x, no multicast or beyond), or IPv6."""
 PARAMETER_KEY = r"^[a-z_][a-z0-9_]*(\.[a-z_][a-z0-9_]*)?$"
 """A parameter of the database, of an extension with its prefix; upper and lower case are the same to it."""
-SETTING_KEY = r"^[a-z][a-z0-9]*([.-][a-z0-9]+)*$"
+SETTING_KEY = r"^[a-z][a-z0-9]*([._-][a-z0-9]+)*$"
 
 KEY_PATTERN = rf"^[A-Za-z0-9._:-]{{1,{KEY_LENGTH_MAX}}}$"
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from qluster.consulted import VotingDevice
 from qluster.status import (
@@ -28,6 +28,7 @@ from qluster.status import (
     PoolStatus,
     ReignStatus,
 )
+from qluster.voted import QuorumChangeStatus, VotesStatus
 
 
 class FieldFault(Struct, frozen=True, kw_only=True):
@@ -233,6 +234,18 @@ class QuorumMember(Struct, frozen=True, kw_only=True):
     down: bool
 
 
+class QuorumChangeAnswer(QuorumChangeStatus, frozen=True, kw_only=True):
+    """Quorum by votequorum's rules was gained or lost; when, by the clock of the node that is asked."""
+
+    at: str  # type: ignore[assignment]
+
+
+class VotequorumAnswer(VotesStatus, frozen=True, kw_only=True):
+    """The votes by votequorum's rules, as this node counts them: they forbid, and elect nobody."""
+
+    changes: list[QuorumChangeAnswer] = field(default_factory=list)  # type: ignore[assignment]
+
+
 class QuorumAnswer(Struct, frozen=True, kw_only=True):
     """Who votes, who is heard, and whether that is enough."""
 
@@ -253,6 +266,13 @@ class QuorumAnswer(Struct, frozen=True, kw_only=True):
     """What is easily overlooked in how the votes are distributed."""
     device: VotingDevice | None
     """What has votes beside the nodes; null: nothing."""
+    node: int
+    """The node that is asked."""
+    binds: str
+    """What decides who can be elected: the list of members in the log, always."""
+    differs: str
+    """Where the votes by votequorum's rules say otherwise than the list; empty where they do not."""
+    votequorum: VotequorumAnswer
 
 
 class ReplicationNode(Struct, frozen=True, kw_only=True):
@@ -342,11 +362,13 @@ __all__ = [
     "PlanAnswer",
     "PoolStatus",
     "QuorumAnswer",
+    "QuorumChangeAnswer",
     "QuorumMember",
     "ReignAnswer",
     "ReplicationAnswer",
     "ReplicationNode",
     "StartInformation",
     "SwitchoverAnswer",
+    "VotequorumAnswer",
     "Whole",
 ]

@@ -23,12 +23,14 @@ from qluster.api.shapes import (
     NodeSettingsAnswer,
     PlanAnswer,
     QuorumAnswer,
+    QuorumChangeAnswer,
     QuorumMember,
     ReignAnswer,
     ReplicationAnswer,
     ReplicationNode,
     StartInformation,
     SwitchoverAnswer,
+    VotequorumAnswer,
     Whole,
 )
 from qluster.api.times import text_of
@@ -43,6 +45,7 @@ from qluster.status import (
     Status,
     SwitchoverStatus,
 )
+from qluster.voted import VotesStatus
 
 _DECIMALS = 2
 _NO_DATABASE = DatabaseAnswer()
@@ -175,12 +178,39 @@ def quorum(status: Status) -> QuorumAnswer:
         resting=list(status.cluster.resting),
         remarks=list(status.cluster.remarks),
         device=status.cluster.device,
+        node=status.own.node or 0,
+        binds="list",
+        differs=_differs(status),
+        votequorum=_votequorum(status.votes),
     )
 
 
 def _votes_of(device: VotingDevice | None) -> int:
     """What the device adds here now."""
     return device.votes if device is not None and device.counts else 0
+
+
+def _votequorum(votes: VotesStatus | None) -> VotequorumAnswer:
+    if votes is None:
+        return VotequorumAnswer(counted=False, reason="this version of the node says nothing of votes")
+    changes = [_extended(QuorumChangeAnswer, each, at=text_of(each.at)) for each in votes.changes]
+    return _extended(VotequorumAnswer, votes, changes=changes)
+
+
+def _differs(status: Status) -> str:
+    """Where votequorum says otherwise than the list of members, in words."""
+    votes, cluster = status.votes, status.cluster
+    if votes is None or not votes.counted:
+        return ""
+    words = {True: "quorate", False: "not quorate"}
+    found = []
+    if votes.quorate != cluster.quorate:
+        found.append(f"by the list of members this node is {words[cluster.quorate]}, "
+                     f"by votequorum {words[votes.quorate]} ({votes.reason})")
+    if votes.quorum != cluster.quorum:
+        found.append(f"by the list {cluster.quorum} votes of {cluster.votes} are needed, "
+                     f"by votequorum {votes.quorum} of {votes.expected_votes}")
+    return "; ".join(found) + ". The list decides who can be elected; votequorum only forbids." if found else ""
 
 
 def replication(status: Status) -> ReplicationAnswer:

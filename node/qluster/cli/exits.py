@@ -15,7 +15,7 @@ EXIT_CONFIG = 78
 MEANINGS = {
     EXIT_DONE: "done",
     EXIT_TROUBLE: "it cannot be done now; the message says why",
-    EXIT_USAGE: "the command line is wrong",
+    EXIT_USAGE: "the command line is wrong; quorum: the node answers, and it is not quorate",
     EXIT_LEADERLESS: "status: the node answers, and the cluster has no leader",
     EXIT_CONFIG: "the configuration is wrong; starting again does not help before it is changed",
 }

@@ -63,6 +63,10 @@ def _run(chosen: argparse.Namespace, program: str) -> int:
         return _failover(config, chosen)
     if chosen.command == "set-aside":
         return _set_aside(config, chosen.reason)
+    if chosen.command == "quorum":
+        from qluster.cli.quorum import show_quorum
+
+        return show_quorum(config, chosen)
     if chosen.command == "show-state":
         from qluster.cli.state import show_state
 

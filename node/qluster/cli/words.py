@@ -59,6 +59,17 @@ def _add_cluster_commands(commands: Commands) -> None:
     status = _command(commands, "status", "show the cluster as the node on this host sees it")
     status.add_argument("--json", action="store_true", help="print the node's answer as it is")
 
+    quorum = _command(commands, "quorum", "show votes and quorum in the form of corosync-quorumtool")
+    what = quorum.add_mutually_exclusive_group()
+    what.add_argument("-s", "--status", action="store_true", help="show all; so it is without an option")
+    what.add_argument("-l", "--list", action="store_true", help="show the nodes alone")
+    what.add_argument("--json", action="store_true", help="print the node's answer as it is")
+    quorum.add_argument("-p", "--device-column", action="store_true", help="show the column Qdevice in any case")
+    quorum.add_argument("-H", "--hex", action="store_true", help="show the numbers of nodes in hexadecimal")
+    quorum.add_argument("-o", "--order", choices=("a", "i", "n"), default="i",
+                        help="order of the nodes: by address, by number (so it is without this) or by name, which is "
+                             "the address")
+
     failover = _command(commands, "failover", "show who would take over from the primary, and what could be lost")
     failover.add_argument("--json", action="store_true", help="print the leader's answer as it is")
     failover.add_argument("--reign", metavar="N", type=int, help="the reign that is to end, as this command shows it")

@@ -109,6 +109,8 @@ class Report(Struct, frozen=True, tag="report", array_like=True):
     """How far its version can count, see :data:`COUNTING`."""
     fencing: tuple[Count, Count] | None = None
     """For how many hosts it has fence agents, and for how many of them they do not work; None: an older version."""
+    rings: bool = False
+    """The node's version knows of rings."""
 
 
 class Leaving(Struct, frozen=True, tag="leaving", array_like=True):

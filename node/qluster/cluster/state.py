@@ -40,6 +40,7 @@ from qluster.cluster.fencing import Fencings
 from qluster.cluster.pause import Pause
 from qluster.cluster.switchover import Switching
 from qluster.cluster.values import Values
+from qluster.config import silent_default
 from qluster.config.addresses import lists_peers
 from qluster.events import Entry
 
@@ -143,7 +144,8 @@ class State(Struct):
         then the value in force is not held against it. A list of peers may be another one: it says only whom
         this node sends to, and grows host by host before the next one joins. What a cluster follows outside need
         not stand in the file any more once it was founded. A setting that the cluster does
-        not have yet came with a newer version: nodes are brought to it one after the other.
+        not have yet came with a newer version: nodes are brought to it one after the other. One that is not said
+        while it is at its default has that where the log says nothing, and may be at it in a file.
         """
         newer = {key: value for key, value in shared.items() if key not in self.settings}
         if STANDBY_OF in newer and self.name:
@@ -152,6 +154,8 @@ class State(Struct):
             key: setting.founded if shared.get(key) == setting.founded else setting.value
             for key, setting in self.settings.items()
         }
+        wanted |= {key: default for key in newer if self.name and (default := silent_default(key)) is not None}
+        wanted = {key: value for key, value in wanted.items() if key in shared or silent_default(key) is None}
         mine = shared.get(GROUP)
         if mine and GROUP in wanted and lists_peers(mine) and lists_peers(wanted[GROUP]):
             wanted[GROUP] = mine

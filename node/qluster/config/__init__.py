@@ -9,7 +9,7 @@ from .document import ConfigErrors, Fault
 from .keys import PROGRAMS
 from .kinds import duration_text
 from .parse import parse
-from .shared import changeable, differences, digest, needs_restart, shared, shared_digest, with_changes
+from .shared import changeable, differences, digest, needs_restart, shared, shared_digest, silent_default, with_changes
 from .structure import (
     Address,
     Api,
@@ -23,6 +23,7 @@ from .structure import (
     Fencing,
     Heuristics,
     Pool,
+    Quorum,
     Synchronous,
     Udp,
     UdpSocket,
@@ -44,6 +45,7 @@ __all__ = [
     "FencedHost",
     "Fencing",
     "Pool",
+    "Quorum",
     "Synchronous",
     "Udp",
     "UdpSocket",
@@ -55,5 +57,6 @@ __all__ = [
     "parse",
     "shared",
     "shared_digest",
+    "silent_default",
     "with_changes",
 ]

@@ -45,7 +45,8 @@ PROGRAMS = ("initdb", "pg_ctl", "postgres", "pg_basebackup", "pg_rewind", "pg_co
 """The database programs that the daemon starts; another build may have them under other names."""
 
 SECTIONS = (
-    "udp", "udp.socket", "cluster", "api", "database", "backup", "pool", "device", "device.heuristics", "fencing",
+    "udp", "udp.socket", "cluster", "quorum", "api", "database", "backup", "pool", "device", "device.heuristics",
+    "fencing",
 )  # fmt: skip
 OPTIONAL_SECTIONS = ("database", "backup", "pool", "device", "device.heuristics", "fencing")
 
@@ -74,6 +75,8 @@ MAXIMUM_LAG_MAX = 1 << 50
 """More than any disk holds: whoever is left takes over."""
 NODES_MAX = 100
 """No cluster is larger: every entry goes to every node."""
+EXPECTED_VOTES_MAX = 128_000
+"""64 nodes of 1000 votes, and a device with as many as they."""
 LAG_MAX = 2**50
 """A pebibyte: any lag at all."""
 SOCKET_DIR_SIZE_MAX = 107 - len("/.s.PGSQL.65535")
@@ -189,6 +192,35 @@ _CLUSTER = (
         Text("name of a replication slot", r"([a-z0-9_]+)?", "lower-case letters, digits and underscores"), "",
         "Replication slot that keeps WAL for this cluster at the databases of `standby-of`; it is made where it is "
         "missing. Empty: none.", Change.LIVE),
+)
+
+_QUORUM = (
+    Key("quorum.provider", Choice(("none", "votequorum")), "none",
+        "`votequorum`: the nodes also count votes by the rules of corosync's votequorum, with the keys below, whose "
+        "names are those of corosync.conf. It forbids, and never permits: the list of members decides who can be "
+        "elected.", Change.LIVE),
+    Key("quorum.expected_votes", Whole(0, EXPECTED_VOTES_MAX, "votes"), "0",
+        "Votes that there are; 0: those of all nodes that vote.", Change.LIVE),
+    Key("quorum.two_node", Flag(), "false",
+        "One of two nodes is enough for votequorum to be quorate. It elects nobody: that takes both nodes, or an "
+        "arbiter.", Change.LIVE),
+    Key("quorum.wait_for_all", Choice(("auto", "true", "false")), "auto",
+        "A node is not quorate after its start, nor after a loss of quorum, before it has seen all votes; until then "
+        "it does not stand in an election. `auto`: as two_node.", Change.LIVE),
+    Key("quorum.last_man_standing", Flag(), "false",
+        "When nodes have been gone for last_man_standing_window, the nodes that are left are all that is expected.",
+        Change.LIVE),
+    _timer("quorum.last_man_standing_window", "10s", "100ms", "1h", "How long they must be gone for that."),
+    Key("quorum.auto_tie_breaker", Flag(), "false",
+        "One half of the votes is enough for votequorum where auto_tie_breaker_node is.", Change.LIVE),
+    Key("quorum.auto_tie_breaker_node",
+        Text("tie-breaker", r"lowest|highest|[1-9][0-9]{0,9}( [1-9][0-9]{0,9}){0,63}",
+             "lowest, highest, or numbers of nodes with blanks between them", size_max=700), "lowest",
+        "The half with the lowest or the highest number, or with the first node of a list.", Change.LIVE),
+    Key("quorum.allow_downscale", Flag(), "false",
+        "A node that is stopped in order is not expected any more.", Change.LIVE),
+    Key("quorum.expected_votes_tracking", Flag(), "false",
+        "The most votes that were ever expected are expected after a restart as well.", Change.LIVE),
 )
 
 _API = (
@@ -415,5 +447,7 @@ _FENCING = (
         "Pause between two looks whether the agents reach their devices."),
 )
 
-KEYS: tuple[Key, ...] = _NODE + _UDP + _CLUSTER + _API + _DATABASE + _BACKUP + _POOL + _DEVICE + _FENCING
+KEYS: tuple[Key, ...] = (
+    _NODE + _UDP + _CLUSTER + _QUORUM + _API + _DATABASE + _BACKUP + _POOL + _DEVICE + _FENCING
+)
 BY_PATH: dict[str, Key] = {key.path: key for key in KEYS}

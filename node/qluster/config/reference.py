@@ -61,7 +61,8 @@ _CHANGES = {
 }
 
 _TITLES = {
-    "": "The node", "udp": "Messages between nodes", "cluster": "The cluster", "api": "The REST interface",
+    "": "The node", "udp": "Messages between nodes", "cluster": "The cluster", "quorum": "Votes",
+    "api": "The REST interface",
     "database": "The database", "backup": "Backups", "pool": "The connection pool",
     "device": "The arbiter",
     "fencing": "Fencing",

@@ -257,9 +257,25 @@ def _fencing(config: Config) -> Iterator[Fault]:
                 f"Name a node by its key ip."))
 
 
+def _quorum(config: Config) -> Iterator[Fault]:
+    """`two_node` goes without `auto_tie_breaker`, and `auto_tie_breaker_node` not without it; a list of nodes there
+    names each once."""
+    quorum = config.quorum
+    if quorum.two_node and quorum.auto_tie_breaker:
+        yield Fault("quorum.two_node", "and auto_tie_breaker are both given: one lets either node go on, the other "
+                                       "only the one it names. Remove one of them.")
+    nodes = quorum.auto_tie_breaker_node.split()
+    if len(set(nodes)) < len(nodes):
+        yield Fault("quorum.auto_tie_breaker_node", f"{quorum.auto_tie_breaker_node} names a node twice. Name each "
+                                                    "once.")
+    if not quorum.auto_tie_breaker and quorum.auto_tie_breaker_node != "lowest":
+        yield Fault("quorum.auto_tie_breaker_node", f"{quorum.auto_tie_breaker_node} is given, and auto_tie_breaker "
+                                                    "is not. Say auto_tie_breaker: true, or remove it.")
+
+
 RULES: tuple[Rule, ...] = (
     _timers, _copies, _wire, _addresses, _ports, _directories, _roles, _pool, _backups,
-    _backup_tool, _replicas, _standby, *device.RULES, _fencing,
+    _backup_tool, _replicas, _standby, _quorum, *device.RULES, _fencing,
 )
 
 

@@ -17,6 +17,9 @@ from .keys import BY_PATH, KEYS, OPTIONAL_SECTIONS, Change
 from .parse import build
 from .structure import Config
 
+SILENT = "quorum."
+"""Keys that nobody says while they are at their default."""
+
 CHANGES_NAME = "settings"
 """What messages name as the place of a change that comes in no file."""
 
@@ -31,13 +34,23 @@ def value_at(config: Config, path: str) -> object:
     return value
 
 
-def shared(config: Config) -> dict[str, str]:
-    """Every value that must be the same on all nodes, as text by key."""
-    return {
+def shared(config: Config, *, whole: bool = False) -> dict[str, str]:
+    """Every value that must be the same on all nodes, as text by key.
+
+    Of ``SILENT`` only those that are not the default, unless ``whole``: a version without these keys is of the same
+    mind, and most clusters never say them.
+    """
+    texts = {
         key.path: key.kind.text(value_at(config, key.path))
         for key in KEYS
         if key.change is not Change.HOST
     }
+    return texts if whole else {path: text for path, text in texts.items() if silent_default(path) != text}
+
+
+def silent_default(path: str) -> str | None:
+    """What a key is where nobody says it, for those that are then not said; None for all others."""
+    return BY_PATH[path].default if path in BY_PATH and path.startswith(SILENT) else None
 
 
 def digest(values: dict[str, str]) -> str:

@@ -83,6 +83,22 @@ class Cluster(Struct, rename="kebab", frozen=True, kw_only=True, forbid_unknown_
     standby_slot: str = ""
 
 
+class Quorum(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How votequorum counts; its keys are those of corosync.conf."""
+
+    provider: Literal["none", "votequorum"] = "none"
+    expected_votes: int = 0
+    """0: those of all nodes that vote."""
+    two_node: bool = False
+    wait_for_all: Literal["auto", "true", "false"] = "auto"
+    last_man_standing: bool = False
+    last_man_standing_window: float = 10.0
+    auto_tie_breaker: bool = False
+    auto_tie_breaker_node: str = "lowest"
+    allow_downscale: bool = False
+    expected_votes_tracking: bool = False
+
+
 class Api(Struct, rename="kebab", frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Files of the REST interface."""
 
@@ -258,6 +274,7 @@ class Config(Struct, rename="kebab", frozen=True, kw_only=True, forbid_unknown_f
     api_port: int
     udp: Udp
     cluster: Cluster
+    quorum: Quorum = Quorum()
     hello_retry_interval: float
     role: Literal["node", "listener"]
     """``node`` (may vote and lead) or ``listener``."""

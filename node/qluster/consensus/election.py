@@ -87,7 +87,7 @@ class Election:
         """Time has passed."""
         role = self._me.role
         if role in (PRE_CANDIDATE, CANDIDATE) and self._me.votes:
-            if now >= self.at:
+            if now >= self.at or self._vetoed():
                 self.pause(now)
             elif now >= self._resend_at:
                 self._ask(now)
@@ -154,9 +154,9 @@ class Election:
     def _count(self, now: float) -> None:
         me = self._me
         if me.configuration.elects(self._granted):
-            if me.role == PRE_CANDIDATE:
+            if me.role == PRE_CANDIDATE and not self._vetoed():
                 self.begin_vote(now, override=False)
-            else:
+            elif me.role == CANDIDATE:
                 self.won = True
         elif me.role == CANDIDATE and not me.configuration.may_elect(self._refused):
             self.pause(now)

@@ -231,6 +231,16 @@ class Votequorum:
         return bool(self._me.flags & Flag.QUORATE)
 
     @property
+    def why(self) -> Why:
+        """By what it is quorate or not, as the calculation stands."""
+        return self._why
+
+    @property
+    def reason(self) -> str:
+        """The same as a sentence with the figures."""
+        return self._reason()
+
+    @property
     def settled(self) -> bool:
         """Whether everything is known of the current membership."""
         return self._settled

@@ -26,6 +26,7 @@ from qluster.status import (
     StandbyStatus,
     Status,
 )
+from qluster.voted import DeviceFlagsStatus, QuorumChangeStatus, RingStatus, VoterStatus, VotesStatus
 
 SYSTEM_ID = 7300000000000000001
 SETTINGS = {
@@ -139,6 +140,26 @@ def health(own: int = 1, **more: object) -> Health:
     return replace(plain, **more)
 
 
+def votes(own: int = 1, **more: object) -> VotesStatus:
+    """Three nodes with a vote each, in one ring."""
+    device = DeviceFlagsStatus(text="NR", registered=False, alive=False, cast=False, master_wins=False)
+    plain = VotesStatus(
+        counted=True, reason="3 of 3 expected votes are here and 2 are needed", node=own,
+        ring=RingStatus(node=1, seq=26, text="1.1a"), quorate=True, settled=True, why="votes", expected_votes=3,
+        highest_expected=3, total_votes=3, quorum=2, flags=["Quorate", "WaitForAll"],
+        nodes=[
+            VoterStatus(node=number, name=f"10.0.0.{number}", local=number == own, member=True, state="member", votes=1,
+                        expected_votes=3, device=device)
+            for number in (1, 2, 3)
+        ],
+        changes=[
+            QuorumChangeStatus(quorate=True, why="votes", reason="3 of 3 expected votes are here and 2 are needed",
+                               ring="1.1a", at=1_790_000_000.0),
+        ],
+    )  # fmt: skip
+    return replace(plain, **more)
+
+
 def healthy(own: int = 1) -> Status:
     """Node 1 leads and is the primary, 2 and 3 follow, 4 holds the pool; seen by node ``own``."""
     return Status(
@@ -191,6 +212,7 @@ def healthy(own: int = 1) -> Status:
         db_config=dict(DB_CONFIG),
         database_settings=database_settings(),
         health=health(own),
+        votes=votes(own),
     )
 
 

@@ -221,3 +221,9 @@ def test_parameters_of_the_database_are_text_numbers_switches_or_taken_away() ->
 def test_what_is_no_parameter_or_no_value_of_one_is_named(body: bytes, word: str) -> None:
     changes, faults, why = read_database_parameters(body)
     assert changes == {} and why == "" and len(faults) == 1 and word in faults[0].message
+
+
+def test_settings_named_as_in_corosync_conf_are_keys() -> None:
+    changes, faults, _ = read_settings(b'{"quorum.wait_for_all": true, "quorum.last_man_standing_window": "20s"}')
+    assert not faults and changes == {"quorum.wait_for_all": "true", "quorum.last_man_standing_window": "20s"}
+    assert read_settings(b'{"quorum._x": 1}')[1] and read_settings(b'{"quorum.x_": 1}')[1]

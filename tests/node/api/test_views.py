@@ -10,6 +10,7 @@ from qluster.api import views
 from qluster.api.metrics import exposition
 from qluster.consulted import VotingDevice
 from qluster.status import DatabaseStatus, Status
+from qluster.voted import VotesStatus
 
 
 def with_database(number: int, database: DatabaseStatus | None) -> Status:
@@ -75,6 +76,25 @@ def test_quorum_counts_the_votes_it_hears() -> None:
     shown = views.quorum(sample.leaderless())
     assert (shown.expected_votes, shown.total_votes, shown.quorum) == (3, 2, 2)
     assert [member.votes for member in shown.members] == [1, 1, 1, 0]
+
+
+def test_list_binds_and_where_votequorum_says_otherwise_is_said() -> None:
+    same = views.quorum(sample.healthy())
+    assert (same.binds, same.differs, same.votequorum.changes[0].at) == ("list", "", "2026-09-21T14:13:20Z")
+    reason = "3 of 5 expected votes are here, all waited for"
+    less = sample.votes(quorate=False, quorum=3, expected_votes=5, reason=reason)
+    shown = views.quorum(replace(sample.healthy(), votes=less))
+    assert shown.differs == (
+        "by the list of members this node is quorate, by votequorum not quorate (3 of 5 expected votes are here, all "
+        "waited for); by the list 2 votes of 3 are needed, by votequorum 3 of 5. The list decides who can be elected; "
+        "votequorum only forbids."
+    )
+
+
+def test_votes_that_nobody_counts_are_no_contradiction() -> None:
+    shown = views.quorum(replace(sample.healthy(), votes=VotesStatus(counted=False, reason="quorum.provider is none")))
+    assert not shown.differs and not shown.votequorum.counted and shown.votequorum.reason == "quorum.provider is none"
+    assert not views.quorum(replace(sample.healthy(), votes=None)).votequorum.counted
 
 
 def test_quorum_counts_the_device_where_its_word_counts() -> None:

@@ -105,5 +105,26 @@ def test_no_key_that_can_be_changed_waits_for_the_next_start() -> None:
 
 
 def test_every_changeable_value_can_be_set_to_what_it_is() -> None:
-    values = shared(config())
+    values = shared(config(), whole=True)
     assert with_changes(config(), {key: values[key] for key in changeable()}) == config()
+
+
+def test_votes_are_counted_by_keys_named_as_in_corosync_conf_and_change_live() -> None:
+    given = config("quorum: {provider: votequorum, wait_for_all: true, last_man_standing_window: 20s}\n").quorum
+    assert (given.provider, given.wait_for_all, given.last_man_standing_window) == ("votequorum", "true", 20.0)
+    changed = with_changes(config(), {"quorum.provider": "votequorum", "quorum.two_node": "true"}).quorum
+    assert (changed.provider, changed.two_node, changed.wait_for_all) == ("votequorum", True, "auto")
+
+
+@pytest.mark.parametrize(("changes", "word"), [
+    ({"quorum.two_node": "true", "quorum.auto_tie_breaker": "true"}, "Remove one of them"),
+    ({"quorum.auto_tie_breaker_node": "2 3"}, "auto_tie_breaker: true"),
+    ({"quorum.auto_tie_breaker": "true", "quorum.auto_tie_breaker_node": "2 3 2"}, "names a node twice"),
+    ({"quorum.auto_tie_breaker_node": "first"}, "lowest, highest, or numbers"),
+    ({"quorum.provider": "corosync_votequorum"}, "none, votequorum"),
+    ({"quorum.expected_votes": "-1"}, "expected_votes"),
+])  # fmt: skip
+def test_votes_that_contradict_each_other_are_refused(changes: dict[str, str], word: str) -> None:
+    with pytest.raises(ConfigErrors) as caught:
+        with_changes(config(), changes)
+    assert word in str(caught.value)

@@ -351,3 +351,35 @@ def test_heartbeat_that_is_longer_than_node_timeout_is_refused() -> None:
     """B32."""
     with pytest.raises(AssertionError, match="heard within node-timeout"):
         replace(SETTINGS, heartbeat_interval=30.0)
+
+
+def test_who_is_forbidden_to_stand_does_not_and_votes_for_others_all_the_same() -> None:
+    qraft = participant(1, log(THREE))
+    qraft.veto = "2 of 3 expected votes are here, and all are waited for"
+    for seconds in range(0, 200, 5):
+        qraft.tick(LATER + seconds)
+        assert qraft.role == "follower" and not sent(qraft.take(), say.PreVote)
+    qraft.receive(say.Vote(CLUSTER, 2, 5, 1, 1), LATER + 200)
+    assert sent(qraft.take(), say.VoteReply)[0].granted
+    qraft.veto = ""
+    qraft.tick(LATER + 400)
+    assert sent(qraft.take(), say.PreVote)
+
+
+def test_candidate_that_is_forbidden_to_stand_gives_up() -> None:
+    qraft = participant(1, log(THREE))
+    qraft.tick(LATER + 100)
+    assert qraft.role == "pre-candidate"
+    qraft.veto = "all are waited for"
+    qraft.receive(say.PreVoteReply(CLUSTER, 2, 1, 2, True), LATER + 100.1)
+    qraft.tick(LATER + 100.1)
+    assert qraft.role == "follower" and not sent(qraft.take(), say.Vote)
+
+
+def test_who_is_forbidden_to_stand_takes_over_from_no_leader() -> None:
+    qraft = follower(2, log(THREE), leader=1)
+    assert qraft.leader == 1
+    qraft.veto = "all are waited for"
+    qraft.receive(say.TimeoutNow(CLUSTER, 1, qraft.term), NOW + 2)
+    qraft.receive(say.Goodbye(CLUSTER, 1, qraft.term, 2), NOW + 2)
+    assert qraft.role == "follower" and not sent(qraft.take(), say.Vote)

@@ -11,7 +11,7 @@ import pytest
 from qluster.cli.state import lines
 from qluster.edge.disk import Disk, LogDamaged, StateRefused, identity, records
 from qluster.edge.disk.survey import survey
-from qluster.events import Entry, Identity, Saved, SaveEntries, SaveVote, Snapshot
+from qluster.events import Entry, Identity, Saved, SaveEntries, SaveRing, SaveVote, Snapshot
 from qluster.opening import open_state
 
 STATE_1 = Path(__file__).parents[2] / "golden/state_1"
@@ -164,3 +164,19 @@ def test_lost_first_sector_of_a_last_segment_of_format_1_is_damage_where_groups_
     with pytest.raises(LogDamaged):
         loaded(state)
     assert first.read_bytes() == harmed
+
+
+def test_number_of_a_ring_is_kept_beside_what_an_older_version_knows(state: Path) -> None:
+    disk = Disk(str(state))
+    assert (disk.load().ring, disk.load().expected) == (0, 0)
+    disk.save([SaveRing(7, 3), SaveVote(9, 1), SaveRing(8, 4)])
+    disk.close()
+    saved = loaded(state)
+    assert (saved.ring, saved.expected, saved.term) == (8, 4, 9)
+
+
+@pytest.mark.parametrize("harm", [b"", b"{}", b'{"ring":{"seq":9,"expected":0},"crc32":1}', b"\xff\xfe"])
+def test_number_of_a_ring_that_is_not_what_was_written_is_no_number(state: Path, harm: bytes) -> None:
+    (state / "current/ring.json").write_bytes(harm)
+    with pytest.raises(LogDamaged, match="ring"):
+        loaded(state)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from qluster.events import Entry, Identity, Save, Saved, SaveEntries, SaveIdentity, SaveSnapshot, SaveVote
+from qluster.events import Entry, Identity, Save, Saved, SaveEntries, SaveIdentity, SaveRing, SaveSnapshot, SaveVote
 
 
 class SimDisk:
@@ -24,6 +24,11 @@ class SimDisk:
     def identity(self) -> Identity | None:
         """Who this host is, if it was saved."""
         return self._saved.identity
+
+    @property
+    def ring(self) -> int:
+        """The highest number of a ring that is durable here."""
+        return self._saved.ring
 
     @property
     def uid(self) -> int:
@@ -57,6 +62,9 @@ class SimDisk:
                 assert 0 <= place <= len(saved.entries), f"entry {entries[0].index} would leave a gap"
                 del saved.entries[place:]
                 saved.entries += entries
+            case SaveRing(seq, expected):
+                assert seq >= saved.ring, f"ring {saved.ring} goes to {seq}"
+                saved.ring, saved.expected = seq, expected
             case SaveSnapshot(snapshot, reset):
                 assert saved.snapshot is None or snapshot.index >= saved.snapshot.index, "a snapshot goes back"
                 kept = [] if reset else [entry for entry in saved.entries if entry.index > snapshot.index]

@@ -236,6 +236,8 @@ class Host:
         effects = node.settle(now)
         self.alive_until, self.untied = effects.alive_until, effects.untied
         self.world.checks.after_event(self, node)
+        if self.world.votes is not None:
+            self.world.votes.after_event(self, node)
         self.turns += 1
         self._watch_deadline(GUARD_DELAY)
         self._perform(node, effects)

@@ -41,14 +41,15 @@ class Result:
     story: list[str]
 
 
-def run(seed: int) -> Result:
-    """Run one seed; ``fault`` is "" when nothing was violated."""
-    witness = seed in WITNESSED
-    electing = sizes(seed) if witness else electing_of(seed)
+def run(seed: int, quorum: str = "") -> Result:
+    """Run one seed; ``fault`` is "" when nothing was violated. ``quorum``: the section of that name, for a world that
+    has no agents, no arbiter and no list that counts otherwise."""
+    witness = seed in WITNESSED and not quorum
+    electing = None if quorum else sizes(seed) if witness else electing_of(seed)
     size = electing.databases if electing is not None else _size(seed)
     world = World(
         seed, databases=size, synchronous=_synchronous(seed), electing=electing,
-        fencing="" if electing is not None else _fencing(seed), witness=witness,
+        fencing="" if electing is not None or quorum else _fencing(seed), witness=witness, quorum=quorum,
     )  # fmt: skip
     fault = ""
     with _compaction(seed):
@@ -104,15 +105,19 @@ def _live(world: World) -> None:
             host.clock_rate, host.clock_offset = random.uniform(0.97, 1.03), random.uniform(-900.0, 900.0)
     for host in world.hosts.values():
         world.at(world.now + random.uniform(0, 2), lambda host=host: host.start())  # type: ignore[misc]
-    if not world.run(FOUNDING_SECONDS, lambda: converged(world) == ""):
-        raise Violated(f"not founded: {converged(world)}")
+    if not world.run(FOUNDING_SECONDS, lambda: _well(world) == ""):
+        raise Violated(f"not founded: {_well(world)}")
     world.clients.write_always()
     world.clients.ask_always()
     disturb(world)
     heal(world)
-    if not world.run(QUIET_SECONDS, lambda: converged(world) == ""):
-        raise Violated(f"not well again: {converged(world)}")
+    if not world.run(QUIET_SECONDS, lambda: _well(world) == ""):
+        raise Violated(f"not well again: {_well(world)}")
     world.clients.at_the_end()
+
+
+def _well(world: World) -> str:
+    return converged(world) or (world.votes.missing() if world.votes is not None else "")
 
 
 def weather(random: Random, *, fencing: bool = False) -> Faults:

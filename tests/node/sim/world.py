@@ -25,6 +25,7 @@ from sim.electing import Electing
 from sim.host import Host
 from sim.network import Network
 from sim.outside import Outside
+from sim.votes import VoteChecks
 
 BEGINNING = 1000.0
 STREAM_INTERVAL = 0.02
@@ -53,6 +54,7 @@ cluster:
   synchronous: {synchronous}
   standby-of: "{standby_of}"
 {counting}votes: {votes}
+quorum: {{{quorum}}}
 hello-retry-interval: 500ms
 api: {{certificate-file: /a, key-file: /b, ca-file: /c, read-token-file: /d, operate-token-file: /e}}
 {section}
@@ -86,7 +88,7 @@ POOL = """pool:
 @lru_cache(maxsize=64)
 def configuration(
     number: int, pool: bool, heartbeat: str = "400ms", synchronous: str = "off", standby_of: str = "", votes: int = 1,
-    counting: str = "", fencing: str = "", databases: int = 0,
+    counting: str = "", fencing: str = "", databases: int = 0, quorum: str = "",
 ) -> Config:  # fmt: skip
     """The configuration of a simulated host."""
     ip = f"10.0.0.{number}"
@@ -97,7 +99,7 @@ def configuration(
         section += FENCING.format(when_failed=fencing) + "".join(others[: number - 1] + others[number:])
     text = CONFIG.format(
         ip=ip, role=role, section=section, heartbeat=heartbeat, synchronous=f'"{synchronous}"', standby_of=standby_of,
-        votes=votes, counting=counting,
+        votes=votes, counting=counting, quorum=quorum,
     )  # fmt: skip
     return parse(text, "config.yaml")
 
@@ -130,10 +132,11 @@ class World:
     def __init__(
         self, seed: int, databases: int = 3, pools: int = 1, synchronous: str = "off", *, outside: bool = False,
         electing: Electing | None = None,
-        fencing: str = "", witness: bool = False,
+        fencing: str = "", witness: bool = False, quorum: str = "",
     ) -> None:  # fmt: skip
         """``outside``: the cluster is founded to follow an installation outside; ``electing``: how it counts;
-        ``fencing``: what happens when it fails, where there are agents; ``witness``: an arbiter remembers."""
+        ``fencing``: what happens when it fails, where there are agents; ``witness``: an arbiter remembers; ``quorum``:
+        the section of that name, "" where votequorum counts nothing."""
         self.seed = seed
         self.random = Random(seed)
         self.now = BEGINNING
@@ -147,6 +150,7 @@ class World:
         self.network = Network(self)
         self.checks = Checks(self)
         self.clients = Clients(self)
+        self.votes = VoteChecks(self) if quorum else None
         self.disturbed_at = BEGINNING
         """When a link was cut or mended, or a host stood still."""
         self._lost: list[SimDisk] = []
@@ -160,7 +164,7 @@ class World:
             config = configuration(
                 number, pool, synchronous=synchronous, standby_of=of, counting=electing.text if electing else "",
                 votes=electing.votes[number - 1] if electing and not pool else 1, fencing=fencing,
-                databases=databases if fencing else 0,
+                databases=databases if fencing else 0, quorum=quorum,
             )  # fmt: skip
             disk = SimDisk(self.random.getrandbits(63))
             self.hosts[config.ip] = Host(self, f"host{number}", config, disk, None if pool else SimDatabase())

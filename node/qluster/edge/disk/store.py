@@ -3,7 +3,7 @@
     lock            held while a daemon uses the directory
     reserve         space that is given up when the disk is full
     add_node        this node belongs to a cluster, or is to join one
-    current/        node.json, log/, snapshot/
+    current/        node.json, ring.json, log/, snapshot/
     old.1/ ...      states that were set aside, the newest few
 
 ``current`` appears by one rename and goes by one rename, so it is there whole or not at all.
@@ -23,10 +23,10 @@ from typing import TypeGuard
 
 import msgspec
 
-from qluster.events import Save, Saved, SaveEntries, SaveIdentity, SaveSnapshot, SaveVote, Snapshot
+from qluster.events import Save, Saved, SaveEntries, SaveIdentity, SaveRing, SaveSnapshot, SaveVote, Snapshot
 
 from .. import clock
-from . import identity, snapshots
+from . import identity, rings, snapshots
 from .files import NO_SPACE, flush_directory, make_directory, remove_temporary, replace_file
 from .identity import NodeFile
 from .log import SEGMENT_SIZE, Log
@@ -139,6 +139,7 @@ class Disk:
         for directory in (self._current, self._snapshot_dir, self._log_dir):
             remove_temporary(directory)
         node = identity.read(self._current)
+        ring = rings.read(self._current)
         self._refuse_other_cluster(node)
         log = Log(self._log_dir, node.number, self._segment_size)
         log.load()
@@ -159,6 +160,7 @@ class Disk:
         return Saved(
             uid=node.number, boot=node.boot, invited=os.path.exists(self._add_node), identity=node.identity,
             term=log.replay.term, vote=log.replay.vote, snapshot=snapshot, entries=entries,
+            ring=ring.seq, expected=ring.expected,
         )
 
     def _refuse_other_cluster(self, node: NodeFile) -> None:
@@ -237,6 +239,8 @@ class Disk:
         for save in saves:
             if isinstance(save, SaveIdentity):
                 self._save_identity(save)
+            if isinstance(save, SaveRing):
+                rings.write(self._current, save)
         self._logged = 0
 
     def _save_snapshot(self, log: Log, save: SaveSnapshot) -> list[Record]:
