@@ -9,9 +9,9 @@ import pytest
 from msgspec.structs import replace
 from qluster.cluster.messages import Hello, Report
 from qluster.consensus.members import Members
+from qluster.entering import Entering
 from qluster.events import StopRequested
 from qluster.hosting import Hosting
-from qluster.node import Node
 from sim.checks import converged
 from sim.electing import Electing
 from sim.host import Host
@@ -118,17 +118,17 @@ def test_of_two_the_one_that_is_not_stopped_goes_on_alone() -> None:
 def older(world: World, host: Host) -> None:
     """The daemon there is of a version that counts nodes: it says nothing of counting, and knows no votes."""
     assert host.node is not None
-    hello, report = Node.hello, Hosting.report
+    hello, report = Entering.hello, Hosting.report
 
-    def said(node: Node) -> Hello:
-        found = hello(node)
-        return replace(found, votes=1, counting=0) if node is host.node else found
+    def said(entering: Entering) -> Hello:
+        found = hello(entering)
+        return replace(found, votes=1, counting=0) if entering._node is host.node else found
 
     def reported(hosting: Hosting, now: float) -> Report:
         found = report(hosting, now)
-        return replace(found, counting=0) if hosting._node is host.node else found
+        return replace(found, counting=0, rings=False) if hosting._node is host.node else found
 
-    patch.object(Node, "hello", said).start()
+    patch.object(Entering, "hello", said).start()
     patch.object(Hosting, "report", reported).start()
 
 

@@ -80,7 +80,7 @@ def _nobody_asked() -> Iterator[None]:
 
 @plant("a primary is chosen without the proof that it has what was acknowledged")
 def _unproven() -> Iterator[None]:
-    with patch.object(reigning, "shortfall", lambda guarantees, answers, reigns, reach: ""):
+    with patch.object(reigning, "shortfall", lambda *given: ""):
         yield
 
 
