@@ -125,4 +125,5 @@ def test_nobody_serves_beside_a_primary_that_gave_no_word(
     [successor] = hosts.writable()
     [node] = [one for one in hosts.map(successor)["nodes"] if one["ip"] == hosts.ip(primary)]  # type: ignore[attr-defined]
     last = node["fencing"]["last"]
-    assert last["success"] is True and last["shots"] == 1 and "status says so" in last["said"], last
+    # A leader that is followed by another one leaves a shot to its successor; that one finds the host off.
+    assert last["success"] is True and last["shots"] >= 1 and "status says so" in last["said"], last

@@ -13,8 +13,8 @@ SEEDS_MAX = 40
 FIRST = {
     "a node founds although a cluster answers": 63,
     "another node takes over after a pause without the word of the one that ran without a lease": 10,
-    "an attempt that failed is the last one": 45,
-    "fencing that failed counts": 45,
+    "an attempt that failed is the last one": 109,
+    "fencing that failed counts": 109,
     "nobody is fenced who gave no word": 13,
     "a primary is chosen without the proof that it has what was acknowledged": 91,
     "a restarted primary shows what its standbys do not have yet": 24,
