@@ -32,12 +32,15 @@ def configured(section: str = "tls: off") -> Config:
 class Lone:
     """A node that has founded its cluster, beside an arbiter."""
 
-    def __init__(self, section: str = "tls: off", settings: Settings | None = None) -> None:
+    def __init__(self, section: str = "tls: off", settings: Settings | None = None, rings: bool = False) -> None:
+        """``rings``: the node finds its own; else the test says what they are."""
         config = configured(section)
         self.stage = Stage(settings or Settings(tls=TlsSupported.UNSUPPORTED))
         link = Link(config.cluster.name, 5, 1, [KEY], LinkSettings(), Random(1), 50.0)
         self.now = 50.0
         self.node = Node(config, Saved(5, 1), link, random=Random(2), wall=1.8e9, now=50.0)
+        if not rings:
+            self.node.voting.step = lambda now: None  # type: ignore[method-assign]
         self.attempt = 0
         self.checks: list[int] = []
         self.opened: list[int] = []
@@ -129,6 +132,21 @@ def test_it_asks_from_the_first_ring_on_and_shows_what_it_is_told(lone: Lone) ->
     assert lone.node.consulting.polls() == [Poll(RingId(1, 8), True)]
     lone.node.consulting.in_sync(RING, lone.now, lone.now)
     assert lone.shown.reason == NOT_COUNTED and lone.shown.episode == ""
+
+
+def test_its_own_rings_are_asked_for_although_votequorum_counts_nothing() -> None:
+    lone = Lone(rings=True)
+    assert lone.node.config.quorum.provider == "none"
+    lone.lead()
+    lone.live(5.0)
+    shown = lone.shown
+    assert (shown.state, shown.answer, shown.vote) == ("connected", "ack", "ack")
+    [client] = lone.stage.arbiter.clients
+    assert [node.node_id for node in client.config] == [1]
+    assert str(shown.ring).startswith("1.") and shown.ring == shown.vote_ring
+    voting = lone.node.voting
+    assert (voting.view, voting.veto, voting.reason) == (None, "", "quorum.provider is none"), "it forbids nothing"
+    assert not voting.changes
 
 
 def test_the_arbiter_hears_of_ring_and_quorum(lone: Lone) -> None:
