@@ -95,6 +95,11 @@ class Consulting:
         return polls
 
     @property
+    def asks(self) -> bool:
+        """Whether this node asks an arbiter."""
+        return self._client is not None
+
+    @property
     def wake_at(self) -> float:
         """When :meth:`step` has something to do."""
         return self._client.wake_at if self._client is not None else inf

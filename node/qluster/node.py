@@ -438,6 +438,7 @@ class Node:
             self.entering.introduce(self.qraft, now)
             self._stood = self._standing(self.qraft, now)
         self.consulting.step(self.me, self.settled.voters, now)
+        self.voting.consulted(now)
         self.hosting.step(now)
         self.fences.step(now)
         self._stirred, self._whole_since = False, now

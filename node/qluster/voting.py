@@ -2,8 +2,9 @@
 
 What follows is a veto: while votequorum says no, this node does not stand in an election. It elects nobody and keeps
 nobody in office: the list of members in the log does, and where both differ the list binds (docs/votes.md).
+A node with an arbiter is in a ring too where no votes are counted: an arbiter is asked about nothing else.
 
-Must not know how rings are agreed upon or votes counted, nor sockets or files.
+Must not know how rings are agreed upon or votes counted, nor sockets or files, nor how the arbiter is asked.
 """
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
@@ -13,16 +14,18 @@ from collections import deque
 from math import inf
 from typing import TYPE_CHECKING
 
-from qluster.config import Quorum
+from msgspec import structs
+
+from qluster.config import Device, Quorum
 from qluster.consensus.members import Members
 from qluster.events import Saved, SaveRing
 from qluster.ring import messages
 from qluster.ring.messages import Beat, Proposal, Telling
 from qluster.ring.rings import Rings
 from qluster.voted import QuorumChangeStatus
-from qluster.votes.information import NO_RING, Change, Ring, State
+from qluster.votes.information import NO_RING, Change, NodeInformation, Ring, State
 from qluster.votes.information import Message as Words
-from qluster.votes.options import AT_START, Options, faults
+from qluster.votes.options import AT_START, DeviceOptions, Options, faults
 from qluster.votes.view import QuorumChanged, View, Why
 from qluster.votes.votequorum import Votequorum
 
@@ -39,17 +42,32 @@ UNCOUNTED = "quorum.provider is none"
 CHANGES_KEPT = 16
 """Gains and losses of quorum that are shown: what an operator looks for is among the last."""
 
+DEVICE_NAME = "Qdevice"
+"""As corosync's own tools call it."""
 
-def options_of(quorum: Quorum, members: Members) -> Options:
-    """What the settings and the list of members say about votes."""
+
+def options_of(quorum: Quorum, members: Members, device: Device | None) -> Options:
+    """What the settings and the list of members say about votes; ``device`` is the arbiter of this node.
+
+    The votes of the device are those of the list and no others: with more, votequorum would forbid what the list
+    allows. The list has them from the beginning, so they are expected from the beginning, unlike corosync's.
+    """
+    quorum = quorum if quorum.provider == "votequorum" else Quorum()
     waits = {"auto": None, "true": True, "false": False}[quorum.wait_for_all]
+    nodes = tuple((member.node, member.votes) for member in members if member.voter)
+    expected = quorum.expected_votes
+    if members.device:
+        expected = max(expected, members.device + sum(votes for _, votes in nodes))
+    if len(nodes) < 2:
+        device = None  # who is alone in the list decides alone
     return Options(
-        nodes=tuple((member.node, member.votes) for member in members if member.voter),
-        expected_votes=quorum.expected_votes or None, two_node=quorum.two_node, wait_for_all=waits,
+        nodes=nodes, expected_votes=expected or None, two_node=quorum.two_node, wait_for_all=waits,
         auto_tie_breaker=quorum.auto_tie_breaker,
         auto_tie_breaker_node=quorum.auto_tie_breaker_node if quorum.auto_tie_breaker else None,
         last_man_standing=quorum.last_man_standing, last_man_standing_window=quorum.last_man_standing_window,
         allow_downscale=quorum.allow_downscale, expected_votes_tracking=quorum.expected_votes_tracking,
+        device=DeviceOptions(votes=members.device, timeout=device.timeout, sync_timeout=device.sync_timeout)
+        if device is not None else None,
     )  # fmt: skip
 
 
@@ -83,7 +101,7 @@ class Voting:
             case Beat() | Proposal():
                 return self._rings.receive(message, now)
             case Telling(information=information, change=change):
-                words = information if information is not None else change
+                words = self._as_listed(information) if information is not None else change
                 assert words is not None, "a telling of nothing was decoded"
                 refusal = self._votequorum.heard(words, now)
                 if refusal:
@@ -119,7 +137,7 @@ class Voting:
 
     def fault(self, quorum: Quorum) -> str:
         """Why votes could not be counted by these settings with the nodes that there are; "" when they could."""
-        found = faults(options_of(quorum, self._members)) if quorum.provider == "votequorum" else []
+        found = faults(self._options(quorum)) if quorum.provider == "votequorum" else []
         return " ".join(fault.sentence("quorum") for fault in found)
 
     @property
@@ -146,7 +164,7 @@ class Voting:
 
     def step(self, now: float) -> None:
         """Do what is due."""
-        options = options_of(self._node.config.quorum if self._forbids else Quorum(), self._members)
+        options = self._options(self._node.config.quorum)
         reason = self._why_not(options, now)
         if reason:
             if self._rings is not None:
@@ -158,11 +176,46 @@ class Voting:
         rings.patience = self._node.config.cluster.node_timeout
         rings.allow([node for node, _ in options.nodes], now)
         rings.tick(now)
+        self._listen(votequorum, now)
         votequorum.tick(now)
         self._pass_on(rings, votequorum, now)
         self.reason = self._unseen(rings)
         self._judge(votequorum)
         self._consult(votequorum, now)
+
+    def consulted(self, now: float) -> None:
+        """The arbiter's client did something: votequorum hears what came of it."""
+        if self._rings is None or self._votequorum is None:
+            self._node.consulting.polls()  # of a ring that this node has left
+            return
+        self._listen(self._votequorum, now)
+        self._pass_on(self._rings, self._votequorum, now)
+        self._judge(self._votequorum)
+        self._consult(self._votequorum, now)
+        if self._node.qraft is not None:
+            self._node.qraft.veto = self._veto
+
+    def _options(self, quorum: Quorum) -> Options:
+        return options_of(quorum, self._members, self._node.config.device)
+
+    def _as_listed(self, words: NodeInformation) -> NodeInformation:
+        """The votes of the device are those of the list here, whatever list the others have just now."""
+        return structs.replace(words, device_votes=self._members.device)
+
+    def _listen(self, votequorum: Votequorum, now: float) -> None:
+        """Votequorum has a device for as long as the arbiter is asked, and hears what that says."""
+        polls, asked = self._node.consulting.polls(), self._node.consulting.asks
+        if votequorum.options.device is None or not asked:
+            votequorum.unregister(now)
+            return
+        if not votequorum.has_device:
+            refusal = votequorum.register(DEVICE_NAME, now)
+            if refusal:
+                log.debug("device-not-registered reason=%s", refusal)
+        for poll in polls:
+            refusal = votequorum.device(True, poll.cast, Ring(poll.ring.node_id, poll.ring.seq), now)
+            if refusal:
+                log.debug("poll-passed-over ring=%s reason=%s", poll.ring, refusal)
 
     def _why_not(self, options: Options, now: float) -> str:
         node = self._node
@@ -203,6 +256,8 @@ class Voting:
             if self._rings.ring != NO_RING:
                 votequorum.membership(self._rings.ring, self._rings.members, now)
         elif options != votequorum.options:
+            if options.device is None:
+                votequorum.unregister(now)
             refused = votequorum.reload(options, now)
             assert not refused, f"options with faults: {refused[0].sentence('quorum')}"
         return self._rings, votequorum

@@ -259,11 +259,16 @@ def _fencing(config: Config) -> Iterator[Fault]:
 
 def _quorum(config: Config) -> Iterator[Fault]:
     """`two_node` goes without `auto_tie_breaker`, and `auto_tie_breaker_node` not without it; a list of nodes there
-    names each once."""
+    names each once. Beside a section `device` stand neither of these nor `last_man_standing` and `allow_downscale`."""
     quorum = config.quorum
     if quorum.two_node and quorum.auto_tie_breaker:
         yield Fault("quorum.two_node", "and auto_tie_breaker are both given: one lets either node go on, the other "
                                        "only the one it names. Remove one of them.")
+    if config.device is not None and quorum.provider == "votequorum":
+        for key in ("two_node", "last_man_standing", "auto_tie_breaker", "allow_downscale"):
+            if getattr(quorum, key):
+                yield Fault(f"quorum.{key}", f"and a section device are both given: each would decide without the "
+                                             f"other. Remove {key}.")
     nodes = quorum.auto_tie_breaker_node.split()
     if len(set(nodes)) < len(nodes):
         yield Fault("quorum.auto_tie_breaker_node", f"{quorum.auto_tie_breaker_node} names a node twice. Name each "

@@ -32,7 +32,7 @@ class DeviceOptions:
     """The section `device`."""
 
     votes: int | None = None
-    """None: one less than there are nodes."""
+    """None: one less than there are nodes. 0: it is seen and shown, and counts for nothing."""
     timeout: float = 10.0
     """Seconds without a poll until the device is given up."""
     sync_timeout: float = 30.0
@@ -135,8 +135,8 @@ def _times(options: Options) -> Iterator[Fault]:
         if not DEVICE_TIMEOUT_MIN <= seconds <= DEVICE_TIMEOUT_MAX:
             yield Fault(f"device.{key}", (
                 f"is {seconds:g} s. Use {DEVICE_TIMEOUT_MIN:g} s to {DEVICE_TIMEOUT_MAX:g} s."))
-    if device.votes is not None and not 1 <= device.votes <= VOTES_MAX:
-        yield Fault("device.votes", f"are {device.votes}. Use 1 to {VOTES_MAX}, or remove the key.")
+    if device.votes is not None and not 0 <= device.votes <= EXPECTED_MAX:
+        yield Fault("device.votes", f"are {device.votes}. Use 0 to {EXPECTED_MAX}, or remove the key.")
 
 
 def _expected(options: Options) -> Iterator[Fault]:
@@ -230,7 +230,7 @@ def _device_votes(options: Options) -> Iterator[Fault]:
     if device.votes is None and expected is None and not uneven and len(options.nodes) < 2:
         yield Fault("device.votes", f"are not given, and {len(options.nodes)} nodes are listed: one less would be no "
                                     "vote at all. List the nodes, or remove the device.")
-    if device.votes is not None and expected is not None and expected - device.votes < 2:
+    if device.votes and expected is not None and expected - device.votes < 2:
         yield Fault("device.votes", f"are {device.votes} of expected_votes {expected}: less than two would be left "
                                     "for the nodes. Lower device.votes, or raise expected_votes.")
 

@@ -138,6 +138,11 @@ class Votequorum:
             self._tell(now)
         return fault
 
+    @property
+    def has_device(self) -> bool:
+        """Whether a device is registered on this node."""
+        return self._device.registered
+
     def unregister(self, now: float) -> None:
         """This node has no device any more."""
         if self._device.registered:

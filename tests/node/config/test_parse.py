@@ -273,6 +273,8 @@ def test_item_of_a_section_is_refused_by_its_name(text: str, key: str, says: str
     ("database: {bin-dir: /usr/bin, superuser: application}", "database.application-user",
      "application is also database.superuser"),
     ("database: {bin-dir: /usr/bin, superuser: pg_me}", "database.superuser", "begins with pg_"),
+    ("quorum: {provider: votequorum, last_man_standing: true}\ndevice: {host: 192.0.2.99, tls: 'off'}",
+     "quorum.last_man_standing", "and a section device are both given"),
 ])
 def test_keys_that_contradict_each_other_are_refused(text: str, key: str, says: str) -> None:
     found = faults(SMALLEST + text + "\n")

@@ -30,15 +30,17 @@ PASSWORD = "of-the-test"
 class Program:
     """corosync-qnetd on a port of loopback; ``tls`` is off, on or req."""
 
-    def __init__(self, folder: Path, port: int, tls: str = "off", database: Path | None = None) -> None:
+    def __init__(
+        self, folder: Path, port: int, tls: str = "off", database: Path | None = None, host: str = "127.0.0.1"
+    ) -> None:
         assert PROGRAM is not None
         self.tool = Path(PROGRAM).with_name("corosync-qnetd-tool")
-        self.local, self.port = folder / "local.sock", port
+        self.local, self.host, self.port = folder / "local.sock", host, port
         options = f"lock_file={folder / 'pid'},local_socket_file={self.local}"
         if database is not None:
             options += f",nss_db_dir={database}"
         self.child = subprocess.Popen(
-            [PROGRAM, "-f", "-4", "-l", "127.0.0.1", "-p", str(port), "-s", tls, "-S", options],
+            [PROGRAM, "-f", "-4", "-l", host, "-p", str(port), "-s", tls, "-S", options],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
 
@@ -46,7 +48,7 @@ class Program:
         end = monotonic() + 20.0
         while True:
             try:
-                _, writer = await asyncio.open_connection("127.0.0.1", self.port)
+                _, writer = await asyncio.open_connection(self.host, self.port)
             except OSError:
                 assert self.child.poll() is None, f"corosync-qnetd ended with {self.child.returncode}"
                 assert monotonic() < end, "corosync-qnetd does not listen"

@@ -64,7 +64,7 @@ CONFLICTS = {
         replace(TWO, device=DeviceOptions(votes=1, timeout=1e9)), "device.timeout", "is 1e+09 s"),
     "a device without sync timeout": (
         replace(TWO, device=DeviceOptions(votes=1, sync_timeout=0)), "device.sync_timeout", "is 0 s"),
-    "a device without a vote": (replace(TWO, device=DeviceOptions(votes=0)), "device.votes", "are 0"),
+    "a device with less than no vote": (replace(TWO, device=DeviceOptions(votes=-1)), "device.votes", "are -1"),
 }
 
 
