@@ -27,8 +27,8 @@ ON, OFF = Quorum(provider="votequorum"), Quorum(two_node=True, expected_votes=7)
 
 
 def listed(count: int, device: int) -> Members:
-    members = tuple(Member(number, number, f"192.0.2.{number}", 8080, 7400, voter=True) for number in range(1, count + 1))
-    return Members(members, device=device, way=MEMORY if device else "", device_uid=7 if device else 0)
+    members = [Member(number, 1, f"192.0.2.{number}", 8080, 7400, voter=True) for number in range(1, count + 1)]
+    return Members(tuple(members), device=device, way=MEMORY if device else "", device_uid=7 if device else 0)
 
 
 @pytest.mark.parametrize(
@@ -148,9 +148,9 @@ class Asking:
         lines = status(self.view(host), {}, "").splitlines()
         pairs = [line.split(":", 1) for line in lines if ":" in line]
         rows = [line.split() for line in lines if line[:10].strip().isdigit()]
-        device = {"device": " ".join(row[1:]) for row in rows if row[0] == "0"}
+        device = [("device", " ".join(row[1:])) for row in rows if row[0] == "0"]
         nodes = ", ".join(" ".join(row[1:3]) for row in rows if row[0] != "0")
-        return {key: value.strip() for key, value in pairs} | device | {"nodes": nodes}
+        return {key: value.strip() for key, value in pairs} | dict(device) | {"nodes": nodes}
 
 
 def both_shown(asking: Asking) -> list[dict[str, str]]:

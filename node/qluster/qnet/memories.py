@@ -20,6 +20,9 @@ FOUNDINGS_MAX = 16
 """Memories of one name. To forget the oldest would let it vote twice; an operator may."""
 MEMORIES_MAX = 4096
 """Memories of all names."""
+NAME_MAX = 255
+"""Bytes of a cluster's name that has a memory. Where anybody may connect, longer ones would fill the disk: all memories
+together must stay smaller than a file that is written anew with each batch."""
 UID_MAX = 2**64 - 1
 
 
@@ -51,15 +54,23 @@ class Memories:
 
     def _opened(self, key: Key, message: MemoryOpen) -> MemoryOpened:
         if key not in self._memories:
-            of_name = sum(name == key[0] for name, _ in self._memories)
-            if of_name >= FOUNDINGS_MAX or len(self._memories) >= MEMORIES_MAX:
-                return MemoryOpened(seq=message.seq, uid=0, term=0, last_term=0, index=0, refusal=Refusal.FULL)
+            refusal = self._refusal(key[0])
+            if refusal is not Refusal.NONE:
+                return MemoryOpened(seq=message.seq, uid=0, term=0, last_term=0, index=0, refusal=refusal)
             self._memories[key] = Memory(Kept(self._random.randint(1, UID_MAX)), None)
         kept = self._memories[key].kept
         return MemoryOpened(
             seq=message.seq, uid=kept.uid, term=kept.term, last_term=kept.last_term, index=kept.index,
             refusal=Refusal.NONE,
         )  # fmt: skip
+
+    def _refusal(self, name: bytes) -> Refusal:
+        """Why there is to be no further memory of this name."""
+        if len(name) > NAME_MAX:
+            return Refusal.LONG_NAME
+        of_name = sum(other == name for other, _ in self._memories)
+        full = of_name >= FOUNDINGS_MAX or len(self._memories) >= MEMORIES_MAX
+        return Refusal.FULL if full else Refusal.NONE
 
 
 def _asked(memory: Memory | None, message: MemoryAsk, now: float) -> MemoryAnswer:

@@ -206,3 +206,4 @@ class Refusal(IntEnum):
     PROMISED = 4
     NOT_OPEN = 5
     FULL = 6
+    LONG_NAME = 7

@@ -14,7 +14,8 @@ from datetime import UTC, datetime, timedelta
 
 from qluster.edge import clock
 from qluster.edge.pem import certificates, private_key, public, validity
-from qluster.qnetd.config import Config
+from qluster.qnetd.config import Config, Tls
+from qluster.qnetd.tls import TlsUnusable, context
 
 DESCRIPTORS_APART = 64
 """What the daemon has open besides its clients' connections, and while it closes some."""
@@ -46,6 +47,17 @@ def _secured(config: Config) -> Iterator[str]:
     tls = config.tls
     if tls.mode == "off":
         return
+    found = list(_files(tls))
+    yield from found
+    if not found:
+        try:
+            # OpenSSL reads on where others have found a certificate: what is cut short behind one is seen here alone.
+            context(tls)
+        except TlsUnusable as unusable:
+            yield f"{unusable}. One of them is cut short or has something behind its last line: bring it anew."
+
+
+def _files(tls: Tls) -> Iterator[str]:
     own, wrong = certificates("tls.certificate-file", tls.certificate_file)
     yield from wrong
     private, wrong = private_key("tls.key-file", tls.key_file)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from edge.qnetd_world import Authority, Client, Running, running, until
+from edge.qnetd_world import Authority, Client, Running, run_program, running, until, write_config
 from qluster.qnet.messages import (
     EchoReply,
     EchoRequest,
@@ -175,6 +175,27 @@ def test_renewed_certificate_is_used_after_a_reload(authority: Authority, tmp_pa
         first.join()
         first.say(EchoRequest(seq=9))
         assert first.hear() == EchoReply(seq=9)
+
+
+@pytest.mark.parametrize("behind", ["-----BEGIN CERTIFICATE-----\nMIIB\n", "-----BEGIN CERTIFICATE-----\n"])
+def test_file_that_is_cut_short_behind_a_certificate_is_found_by_the_check(
+    authority: Authority, tmp_path: Path, behind: str
+) -> None:
+    files = keys(authority)
+    short = tmp_path / "ca.crt"
+    short.write_text(authority.file.read_text() + behind)
+    file = write_config(tmp_path, 5403, {"tls": files | {"ca-file": str(short)}})
+    checked = run_program("--config", str(file), "--check-config")
+    assert checked.returncode == 1 and str(short) in checked.stderr and "bring it anew" in checked.stderr
+
+
+def test_text_around_a_certificate_is_no_fault(authority: Authority, tmp_path: Path) -> None:
+    """corosync-qnetd-certutil writes some in front of its own."""
+    around = tmp_path / "ca.crt"
+    around.write_text(f"Certificate:\n  Data:\n{authority.file.read_text()}\nthat was it\n")
+    file = write_config(tmp_path, 5403, {"tls": keys(authority) | {"ca-file": str(around)}})
+    said = run_program("--config", str(file), "--check-config").stderr.splitlines()
+    assert [line.rsplit(". ", 1)[1] for line in said] == 2 * ["Renew it before."]
 
 
 def test_certificate_near_its_end_is_told(daemon: Running) -> None:

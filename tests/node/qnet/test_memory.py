@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 from msgspec.structs import replace
-from qluster.qnet.memories import FOUNDINGS_MAX, Memories
+from qluster.qnet.memories import FOUNDINGS_MAX, MEMORIES_MAX, NAME_MAX, UID_MAX, Memories
 from qluster.qnet.memory import PROMISE_MAX, Kept, Memory
 from qluster.qnet.messages import KINDS, InitReply, Message, Preinit, ServerError, encode
 from qluster.qnet.names import SUPPORTED_MESSAGES, ErrorCode, OwnMessage, Refusal, Stage
@@ -21,6 +21,7 @@ from qluster.qnet.own import (
     MemoryShown,
     decode_any,
 )
+from qluster.qnetd.keeping import SIZE_MAX, _batch
 from qnet.recorded import frames
 from qnet.stage import Stage as Conversation
 from qnet.stage import init
@@ -324,6 +325,21 @@ def test_there_are_only_so_many_foundings_of_a_name_and_none_is_forgotten() -> N
     assert isinstance(shown, MemoryShown) and (shown.index, shown.refusal) == (0, Refusal.NOT_OPEN)
     assert isinstance(again, MemoryOpened) and again.uid == 1
     assert len(list(full)) == FOUNDINGS_MAX and not stage.kept
+
+
+def test_no_memory_has_a_name_that_would_fill_the_disk() -> None:
+    stage = conversation(memories())
+    join(stage, "longest", 1, cluster=b"n" * NAME_MAX)
+    join(stage, "longer", 1, cluster=b"n" * (NAME_MAX + 1))
+    stage.say("longest", OPEN)
+    stage.say("longer", OPEN, ASK)
+    [taken] = answers(stage, "longest")
+    refused, answer = answers(stage, "longer")
+    assert isinstance(taken, MemoryOpened) and taken.refusal is Refusal.NONE
+    assert isinstance(refused, MemoryOpened) and (refused.uid, refused.refusal) == (0, Refusal.LONG_NAME)
+    assert isinstance(answer, MemoryAnswer) and (answer.granted, answer.refusal) == (False, Refusal.NOT_OPEN)
+    largest = {(b"n" * NAME_MAX, UID_MAX): Kept(*[UID_MAX] * 6)}
+    assert MEMORIES_MAX * len(_batch(largest)) < SIZE_MAX, "or the file would be written anew each time"
 
 
 def test_who_has_not_listed_these_messages_or_is_not_told_of_them_meets_a_stock_arbiter() -> None:
