@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import shutil
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -31,8 +31,10 @@ class Program:
     """corosync-qnetd on a port of loopback; ``tls`` is off, on or req."""
 
     def __init__(
-        self, folder: Path, port: int, tls: str = "off", database: Path | None = None, host: str = "127.0.0.1"
-    ) -> None:
+        self, folder: Path, port: int, tls: str = "off", database: Path | None = None, host: str = "127.0.0.1",
+        before: Sequence[str] = (),
+    ) -> None:  # fmt: skip
+        """``before``: words that run it on another host."""
         assert PROGRAM is not None
         self.tool = Path(PROGRAM).with_name("corosync-qnetd-tool")
         self.local, self.host, self.port = folder / "local.sock", host, port
@@ -40,7 +42,7 @@ class Program:
         if database is not None:
             options += f",nss_db_dir={database}"
         self.child = subprocess.Popen(
-            [PROGRAM, "-f", "-4", "-l", host, "-p", str(port), "-s", tls, "-S", options],
+            [*before, PROGRAM, "-f", "-4", "-l", host, "-p", str(port), "-s", tls, "-S", options],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
 
