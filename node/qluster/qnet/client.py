@@ -143,7 +143,7 @@ class Cluster:
 
 def ids(nodes: Nodes) -> frozenset[int]:
     """The nodes of a list."""
-    return frozenset(node.node_id for node in nodes)
+    return frozenset([node.node_id for node in nodes])
 
 
 def printable(name: bytes, size_max: int | None = None) -> str:

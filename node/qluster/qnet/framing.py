@@ -15,6 +15,9 @@ from typing import NamedTuple
 from qluster.qnet.messages import HEADER, KINDS
 from qluster.qnet.names import ErrorCode
 
+_HEADER_SIZE = HEADER.size
+_unpack_header = HEADER.unpack_from
+
 SIZE_DEFAULT = 32768
 """Bytes of a message, header included, until INIT_REPLY says otherwise."""
 SIZE_MIN = 16
@@ -43,33 +46,42 @@ class Framer:
         assert limit >= SIZE_MIN, f"messages of {limit} bytes, at least {SIZE_MIN} must be allowed"
         self.limit = limit
         self._known = known
-        self._buffer = bytearray()
+        self._buffer = b""
+        self._at = 0
+        """Where in it the next message begins."""
         self._skipping: Skipped | None = None
         self._skip_bytes = 0
 
     def feed(self, data: bytes) -> None:
         """These bytes came next."""
-        dropped = min(self._skip_bytes, len(data))
-        self._skip_bytes -= dropped
-        self._buffer += memoryview(data)[dropped:]
+        if self._skip_bytes:
+            dropped = min(self._skip_bytes, len(data))
+            self._skip_bytes -= dropped
+            data = data[dropped:]
+        # As a rule whole messages come, and nothing waits.
+        self._buffer = self._buffer[self._at :] + data if self._at < len(self._buffer) else data
+        self._at = 0
 
     def next(self) -> Frame | Skipped | None:
         """The next message that is whole, or was skipped as a whole."""
         if self._skipping is not None:
             return self._skip()
-        if len(self._buffer) < HEADER.size:
+        buffer, at = self._buffer, self._at
+        begin = at + _HEADER_SIZE
+        if len(buffer) < begin:
             return None
-        kind, length = HEADER.unpack_from(self._buffer)
-        size = HEADER.size + length
+        kind, length = _unpack_header(buffer, at)
+        size = _HEADER_SIZE + length
         if kind not in self._known:
             return self._begin_skipping(Skipped(kind, size, ErrorCode.UNSUPPORTED_MESSAGE))
         if size > self.limit:
             return self._begin_skipping(Skipped(kind, size, ErrorCode.MESSAGE_TOO_LONG))
-        if len(self._buffer) < size:
+        if len(buffer) < at + size:
             return None
-        body = bytes(memoryview(self._buffer)[HEADER.size : size])
-        del self._buffer[:size]
-        return Frame(kind, body)
+        end = at + size
+        # What was read is not kept until something comes again, which may be in weeks.
+        self._buffer, self._at = (b"", 0) if end == len(buffer) else (buffer, end)
+        return Frame(kind, buffer[begin:end])
 
     def know(self, kinds: Collection[int]) -> None:
         """From here on these types are known as well."""
@@ -77,19 +89,19 @@ class Framer:
 
     def rest(self) -> bytes:
         """What came behind the last message; it is taken away. After STARTTLS these bytes belong to TLS."""
-        rest = bytes(self._buffer)
-        self._buffer.clear()
+        rest = self._buffer[self._at :]
+        self._buffer, self._at = b"", 0
         return rest
 
     @property
     def held(self) -> int:
         """Bytes that wait for the rest of their message."""
-        return len(self._buffer)
+        return len(self._buffer) - self._at
 
     def _begin_skipping(self, skipped: Skipped) -> Skipped | None:
         self._skipping = skipped
-        dropped = min(skipped.size, len(self._buffer))
-        del self._buffer[:dropped]
+        dropped = min(skipped.size, self.held)
+        self._at += dropped
         self._skip_bytes = skipped.size - dropped
         return self._skip()
 

@@ -28,7 +28,9 @@ LIST_NODES_MAX = 384
 """Nodes of one list: corosync itself cannot have more members (PROCESSOR_COUNT_MAX)."""
 
 O = Option  # noqa: E741 - a table of options reads better with a short name
-_NODE_INFO = int(O.NODE_INFO)
+_NODE_INFO, _SEQ = int(O.NODE_INFO), int(O.MSG_SEQ_NUMBER)
+_SEQ_ALONE = struct.Struct(">HHI")
+"""The body of a confirmation, which half of all messages are: type, length and value of its only option."""
 Order = tuple[tuple[str, IntEnum], ...]
 
 
@@ -280,8 +282,42 @@ def frame(kind: int, body: bytes) -> bytes:
     return HEADER.pack(kind, len(body)) + body
 
 
+_VOTE_INFO = struct.Struct(">HI HHI HHB HHIQ")
+_LIST_REPLY = struct.Struct(">HI HHI HHB HHIQ HHB")
+"""The two messages of each vote with all their parts; the numbers of type and length are written with them."""
+_VOTE_INFO_HEAD = int(VoteInfo.type), _VOTE_INFO.size - HEADER.size, int(O.MSG_SEQ_NUMBER), 4
+_LIST_REPLY_HEAD = int(NodeListReply.type), _LIST_REPLY.size - HEADER.size, int(O.MSG_SEQ_NUMBER), 4
+_VOTE_PART, _RING_PART, _TYPE_PART = (int(O.VOTE), 1), (int(O.RING_ID), 12), (int(O.NODE_LIST_TYPE), 1)
+
+
+def _vote_info(message: VoteInfo) -> bytes | None:
+    seq, vote, ring = message.seq, message.vote, message.ring_id
+    if seq is None or vote is None or ring is None:
+        return None
+    return _VOTE_INFO.pack(*_VOTE_INFO_HEAD, seq, *_VOTE_PART, vote, *_RING_PART, ring.node_id, ring.seq)
+
+
+def _list_reply(message: NodeListReply) -> bytes | None:
+    seq, kind, ring, vote = message.seq, message.node_list_type, message.ring_id, message.vote
+    if seq is None or kind is None or ring is None or vote is None:
+        return None
+    return _LIST_REPLY.pack(
+        *_LIST_REPLY_HEAD, seq, *_TYPE_PART, kind, *_RING_PART, ring.node_id, ring.seq, *_VOTE_PART, vote
+    )
+
+
+_AT_ONCE: dict[type[Message], Callable[[Any], bytes | None]] = {VoteInfo: _vote_info, NodeListReply: _list_reply}
+"""What is written most, in one piece; None where a part is missing. The bytes are those of :func:`encode_parts`."""
+
+
 def encode(message: Message) -> bytes:
     """The bytes of a message, header included. An empty body is never written: nobody can read it."""
+    at_once = _AT_ONCE.get(type(message))
+    return (at_once(message) if at_once is not None else None) or encode_parts(message)
+
+
+def encode_parts(message: Message) -> bytes:
+    """The same, part by part."""
     parts = []
     for name, kind, write in _writers(type(message)):
         value = getattr(message, name)
@@ -308,6 +344,10 @@ def decode(kind: int, body: bytes) -> Message:
 
 def decode_as(form: type[Message], codecs: Mapping[int, Codec], body: bytes) -> Message:
     """The same, of a message that is written so, with options that are read so."""
+    if form is VoteInfoReply and len(body) == _SEQ_ALONE.size:
+        part, size, seq = _SEQ_ALONE.unpack(body)
+        if part == _SEQ and size == 4:
+            return VoteInfoReply(seq=seq)
     found: dict[int, Any] = {}
     nodes: list[NodeInfo] = []
     try:
@@ -324,7 +364,12 @@ def decode_as(form: type[Message], codecs: Mapping[int, Codec], body: bytes) -> 
     except MalformedOption as error:
         raise MalformedMessage(f"{form.__name__}: {error}", found.get(O.MSG_SEQ_NUMBER)) from error
     found[_NODE_INFO] = tuple(nodes)
-    return form(**{name: found[number] for name, number in form.order if number in found})
+    return form(**{name: found[number] for name, number in _fields(form) if number in found})
+
+
+@cache
+def _fields(form: type[Message]) -> tuple[tuple[str, int], ...]:
+    return tuple((name, int(number)) for name, number in form.order)
 
 
 def echo(body: bytes) -> bytes:

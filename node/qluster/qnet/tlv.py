@@ -8,6 +8,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterable, Iterator
 from enum import IntEnum
+from functools import lru_cache
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
@@ -36,6 +37,9 @@ _NODE_ID, _DATA_CENTER_ID, _NODE_STATE = int(Option.NODE_ID), int(Option.DATA_CE
 
 VALUE_MAX = 2**16 - 1
 """Bytes of one value: its length is written in two bytes."""
+
+NODES_KEPT = 4096
+"""Nodes of lists that need not be read anew: the same few are named with each membership."""
 
 E = TypeVar("E", bound=IntEnum)
 
@@ -168,6 +172,7 @@ def _write_node(node: NodeInfo) -> bytes:
     return written
 
 
+@lru_cache(maxsize=NODES_KEPT)
 def _read_node(value: bytes) -> NodeInfo:
     node_id, data_center_id, state = 0, 0, None
     for kind, content in options(value):

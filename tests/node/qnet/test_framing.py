@@ -47,6 +47,14 @@ def test_message_of_the_limit_is_taken(size: int) -> None:
     assert cut(frame(8, bytes(size - 6)), []) == [Frame(8, bytes(size - 6))]
 
 
+def test_nothing_is_held_of_what_was_read() -> None:
+    framer = Framer()
+    framer.feed(frame(8, b"12345678") * 3)
+    while framer.next() is not None:
+        pass
+    assert framer.held == 0 and framer._buffer == b""
+
+
 def test_what_is_too_long_is_dropped_as_it_comes_and_told_when_it_is_over() -> None:
     framer = Framer(LIMIT)
     framer.feed(HEADER.pack(8, 2**32 - 1))

@@ -24,6 +24,7 @@ from qluster.qnet.messages import (
     decode,
     echo,
     encode,
+    encode_parts,
     frame,
 )
 from qluster.qnet.names import Heuristics, MessageType, NodeListType, NodeState, Option, TieBreakerMode, Vote
@@ -75,6 +76,11 @@ def messages(draw: some.DrawFn) -> Message:
 
 def body_of(message: Message) -> bytes:
     return encode(message)[6:]
+
+
+@given(messages())
+def test_what_is_written_at_once_is_what_is_written_part_by_part(message: Message) -> None:
+    assert encode(message) == encode_parts(message)
 
 
 @given(messages())
