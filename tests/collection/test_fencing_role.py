@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from collection.playing import BIN
+from collection.playing import BIN, ROOT
 from qluster.config import Config, parse
 
 ROLE = Path(__file__).resolve().parents[2] / "roles/node"
@@ -98,3 +98,46 @@ def test_secrets_are_files_that_only_the_service_reads(written: dict[str, dict[s
         for name in ("db1-bmc", "pdu")
     ]
     assert written["db1"]["files"] == [] and written["pool1"]["files"] == []
+
+
+BRING = """
+- hosts: db3
+  gather_facts: false
+  connection: local
+  vars_files: ["{role}/defaults/main.yml", "{role}/vars/main.yml"]
+  vars:
+    node_role: node
+    __node_manager: "{{{{ manager }}}}"
+    __node_found: {{package_manager: apt}}
+  tasks:
+    - ansible.builtin.debug: {{msg: "agents {{{{ __node_fence_agents | join(' ') }}}}"}}
+    - ansible.builtin.include_tasks: "{role}/tasks/fencing.yml"
+"""
+
+
+@pytest.mark.parametrize(
+    ("there", "manager", "words", "said"),
+    [
+        (("fence_apc", "fence_dummy", "fence_ipmilan"), "systemd", (), "ok=4    changed=0"),
+        (("fence_apc", "fence_dummy"), "systemd", ("--check",), "ok=4    changed=1"),
+        (("fence_apc",), "process", (), "of other hosts names fence_dummy, fence_ipmilan, not found in"),
+    ],
+    ids=["all there", "packages are to be installed", "without packages"],
+)
+def test_agents_that_are_needed_are_brought(
+    tmp_path: Path, there: tuple[str, ...], manager: str, words: tuple[str, ...], said: str
+) -> None:
+    (tmp_path / "hosts.yml").write_text(INVENTORY)
+    (tmp_path / "play.yml").write_text(BRING.format(role=ROLE, folder=tmp_path))
+    (tmp_path / "bin").mkdir()
+    for name in there:
+        (tmp_path / "bin" / name).symlink_to("/bin/true")
+    places = [f"{tmp_path}/bin", f"{tmp_path}/none"]
+    variables = json.dumps({"manager": manager, "node_release_dir": f"{tmp_path}/opt", "__node_fence_places": places})
+    done = subprocess.run(
+        [BIN / "ansible-playbook", "-i", tmp_path / "hosts.yml", "-e", variables, tmp_path / "play.yml", *words],
+        capture_output=True, text=True, timeout=120, check=False, cwd=ROOT,
+    )  # fmt: skip
+    assert "agents fence_apc fence_dummy fence_ipmilan" in done.stdout
+    assert said in " ".join(done.stdout.split("\n")).replace("\\n", " "), done.stdout
+    assert (done.returncode == 0) is (manager == "systemd"), done.stdout
