@@ -12,7 +12,7 @@ import logging
 from math import inf
 from random import Random
 
-from qluster import serving
+from qluster import serving, witnessing
 from qluster.applying import Applying
 from qluster.clients import ValueReadRequested, ValueWriteRequested
 from qluster.cluster import messages
@@ -216,6 +216,7 @@ class Node:
                 self.governing.stop(now)
             case DeviceHeard(what):
                 self.consulting.handle(what, now)  # type: ignore[arg-type]
+                witnessing.hear(self, now)
             case TimePassed():
                 pass
             case _:
@@ -227,6 +228,9 @@ class Node:
         self.settled_at = now
         if not self._settled_already(now):
             self._settle(now)
+        if effects.memory:
+            self.consulting.ask(effects.memory, now)
+            effects.device += self.consulting.take()
         effects.alive_until = self.hosting.alive_until(now)
         effects.untied = self.hosting.untied
         effects.wake_at = min(self._due_at, self.link.wake_at)
@@ -437,7 +441,9 @@ class Node:
             self._agree(self.qraft, now)
             self.entering.introduce(self.qraft, now)
             self._stood = self._standing(self.qraft, now)
-        self.consulting.step(self.me, self.settled.voters, now)
+        self.consulting.step(self.me, self.settled.voters, self.cluster, now)
+        if witnessing.hear(self, now) and self.qraft is not None:
+            self._agree(self.qraft, now)
         self.hosting.step(now)
         self.fences.step(now)
         self._stirred, self._whole_since = False, now
