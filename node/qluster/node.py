@@ -12,7 +12,7 @@ import logging
 from math import inf
 from random import Random
 
-from qluster import serving
+from qluster import serving, witnessing
 from qluster.applying import Applying
 from qluster.clients import ValueReadRequested, ValueWriteRequested
 from qluster.cluster import messages
@@ -108,8 +108,7 @@ class Node:
         founding: int = 0,
     ) -> None:
         """``wall`` is seconds since 1970, for the number of a founding and the dates that people read and give;
-        ``founding`` is that number when it is decided already: the state before it has been set aside.
-        """
+        ``founding`` is that number when it is decided already: the state before it has been set aside."""
         self.file = config
         self.config = config
         self.digest = shared_digest(config)
@@ -216,6 +215,7 @@ class Node:
                 self.governing.stop(now)
             case DeviceHeard(what):
                 self.consulting.handle(what, now)  # type: ignore[arg-type]
+                witnessing.hear(self, now)
             case TimePassed():
                 pass
             case _:
@@ -227,6 +227,9 @@ class Node:
         self.settled_at = now
         if not self._settled_already(now):
             self._settle(now)
+        if effects.memory:
+            self.consulting.ask(effects.memory, now)
+            effects.device += self.consulting.take()
         effects.alive_until = self.hosting.alive_until(now)
         effects.untied = self.hosting.untied
         effects.wake_at = min(self._due_at, self.link.wake_at)
@@ -437,8 +440,10 @@ class Node:
             self._agree(self.qraft, now)
             self.entering.introduce(self.qraft, now)
             self._stood = self._standing(self.qraft, now)
-        self.consulting.step(self.me, self.settled.voters, now)
+        self.consulting.step(self.me, self.settled.voters, self.cluster, now)
         self.voting.consulted(now)
+        if witnessing.hear(self, now) and self.qraft is not None:
+            self._agree(self.qraft, now)
         self.hosting.step(now)
         self.fences.step(now)
         self._stirred, self._whole_since = False, now

@@ -204,7 +204,7 @@ class Voting:
 
     def _listen(self, votequorum: Votequorum, now: float) -> None:
         """Votequorum has a device for as long as the arbiter is asked, and hears what that says."""
-        polls, asked = self._node.consulting.polls(), self._node.consulting.asks
+        polls, asked = self._node.consulting.polls(), self._node.consulting.active
         if votequorum.options.device is None or not asked:
             votequorum.unregister(now)
             return
