@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from msgspec import structs
 
 from qluster.config import Device, Quorum
-from qluster.consensus.members import Members
+from qluster.consensus.members import MEMORY, Members
 from qluster.events import Saved, SaveRing
 from qluster.ring import messages
 from qluster.ring.messages import Beat, Proposal, Telling
@@ -180,7 +180,7 @@ class Voting:
         votequorum.tick(now)
         self._pass_on(rings, votequorum, now)
         self.reason = self._unseen(rings)
-        self._judge(votequorum)
+        self._judge(votequorum, now)
         self._consult(votequorum, now)
 
     def consulted(self, now: float) -> None:
@@ -190,7 +190,7 @@ class Voting:
             return
         self._listen(self._votequorum, now)
         self._pass_on(self._rings, self._votequorum, now)
-        self._judge(self._votequorum)
+        self._judge(self._votequorum, now)
         self._consult(self._votequorum, now)
         if self._node.qraft is not None:
             self._node.qraft.veto = self._veto
@@ -267,14 +267,25 @@ class Voting:
         self._rings = self._votequorum = None
         self._veto, self.reason = "", reason
 
-    def _judge(self, votequorum: Votequorum) -> None:
+    def _judge(self, votequorum: Votequorum, now: float) -> None:
         """Only what was worked out forbids; waiting for all does from the start on."""
         waits = votequorum.why is Why.WAITING
-        no = waits or (votequorum.settled and not votequorum.quorate)
+        no = waits or (votequorum.settled and not votequorum.quorate and not self._may_be_elected(votequorum, now))
         veto = votequorum.reason if no and self._forbids else ""
         if bool(veto) != bool(self._veto):
             log.info("candidacy-forbidden reason=%s" if veto else "candidacy-allowed%s", veto)
         self._veto = veto
+
+    def _may_be_elected(self, votequorum: Votequorum, now: float) -> bool:
+        """Whether a device that the list counts could make up for what is missing, though it votes for others now.
+
+        A memory votes for the longer log, whichever half the algorithm prefers: if that half's log is the shorter one,
+        and this node were kept from standing, nobody could be elected.
+        """
+        members, qraft, view = self._members, self._node.qraft, votequorum.view()
+        if members.way != MEMORY or qraft is None or qraft.device_fault(now) or view.device_casts:
+            return False
+        return view.total + members.device >= view.quorum
 
     def _consult(self, votequorum: Votequorum, now: float) -> None:
         """The arbiter hears what votequorum says of a ring, once that is worked out."""
