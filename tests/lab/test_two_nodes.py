@@ -57,9 +57,9 @@ def pair(lab: LabAtWork) -> Pair:
     text, removed = SPARE.subn("", hosts.read_text())
     assert removed == 1, "db3 is taken out of the inventory"
     hosts.write_text(text)
-    [common] = (lab.inventory / "group_vars").glob("all*")
-    with common.open("a") as file:
-        file.write("node_cluster_synchronous: quorum\nnode_quorum: {provider: votequorum}\n")
+    (lab.inventory / "group_vars/all/pair.yml").write_text(
+        "node_cluster_synchronous: quorum\nnode_quorum: {provider: votequorum}\n"
+    )
     found = Pair(lab)
     found.deploy()
     found.rows("create table ledger (number bigint primary key)")

@@ -123,6 +123,10 @@ class Arbiter:
         at = self._deadlines.next()
         return float("inf") if at is None else at
 
+    def sleeps_until(self, at: float) -> bool:
+        """Whether ``tick`` has surely nothing to do before: cheaper than ``wake_at``."""
+        return self._deadlines.none_before(at)
+
     # look
 
     @property

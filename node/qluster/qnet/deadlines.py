@@ -40,6 +40,10 @@ class Deadlines(Generic[K]):
         self._settle()
         return self._sorted[0][0] if self._sorted else None
 
+    def none_before(self, at: float) -> bool:
+        """Whether none comes before this one, told without sorting; False where it may."""
+        return not self._sorted or self._sorted[0][0] >= at
+
     def pop(self, now: float) -> K | None:
         """The key whose moment passed first; it has none then. Call until there is none left."""
         self._settle()

@@ -51,6 +51,9 @@ def select(
     decides where the preferred node is in neither half.
     """
     assert all(one.node_id < other.node_id for one, other in pairwise(views)), "views in order"
+    members = views[0].members
+    if all([view.members == members and 2 * len(members) > len(view.configured) for view in views]):
+        return members  # one partition of more than half, as nearly always
     keep_active = all(view.kap for view in views)
     heuristics = {view.node_id: view.heuristics for view in views}
     best: View | None = None
@@ -96,11 +99,14 @@ class Poll(msgspec.Struct, frozen=True):
         return Poll(), tuple(sorted(self.waiting))
 
 
+_NOBODY = Poll()
+
+
 def announce(nodes: Sequence[int], selected: frozenset[int] | None) -> tuple[Poll, tuple[tuple[int, Vote], ...]]:
     """How a decision is told to the connected nodes: what is sent at once, and what waits for confirmations."""
+    if selected is not None and selected.issuperset(nodes):
+        return _NOBODY, tuple([(node, Vote.ACK) for node in nodes])
     outside = tuple((node, Vote.NACK) for node in nodes if selected is None or node not in selected)
     refused = frozenset(node for node, _ in outside)
     inside = tuple(node for node in nodes if node not in refused)
-    if outside:
-        return Poll(refused, frozenset(inside)), outside
-    return Poll(), tuple((node, Vote.ACK) for node in inside)
+    return Poll(refused, frozenset(inside)), outside

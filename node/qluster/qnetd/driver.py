@@ -157,8 +157,7 @@ class Driver:
         finally:
             self._performing = False
         self._flush()
-        wake_at = self.arbiter.wake_at
-        if wake_at < self._armed:
+        if not self.arbiter.sleeps_until(self._armed) and (wake_at := self.arbiter.wake_at) < self._armed:
             self._arm(wake_at)
 
     def _flush(self) -> None:

@@ -32,6 +32,18 @@ def test_next_is_always_the_earliest(steps: list[tuple[str, int, int]]) -> None:
         assert deadlines.next() == min(plain.values(), default=None)
 
 
+def test_what_is_told_without_sorting_is_never_too_late() -> None:
+    deadlines: Deadlines[tuple[int]] = Deadlines()
+    assert deadlines.none_before(0.0) and deadlines.none_before(float("inf"))
+    deadlines.set((1,), 5.0)
+    assert deadlines.none_before(5.0) and not deadlines.none_before(5.1)
+    deadlines.set((1,), 9.0)
+    assert not deadlines.none_before(6.0), "it was sorted in at 5"
+    assert deadlines.next() == 9.0 and deadlines.none_before(9.0)
+    deadlines.set((2,), 3.0)
+    assert not deadlines.none_before(9.0) and deadlines.none_before(3.0)
+
+
 def test_moments_that_are_moved_to_and_fro_take_no_more_room() -> None:
     deadlines: Deadlines[tuple[int]] = Deadlines()
     for step in range(100_000):
