@@ -55,6 +55,8 @@ class Driver:
         self._keeping = keeping
         self._waiting: deque[Effect] = deque()
         self._spoken_to: list[Connection] = []
+        self._flushes = False
+        """Whether they are flushed when everything that has come is dealt with."""
         self._saving: asyncio.Future[None] | None = None
         self._unread: set[Connection] = set()
         """Who spoke while the disk is waited for is not read any further: what it gets waits as well."""
@@ -152,18 +154,22 @@ class Driver:
                 else:
                     self._do(waiting.popleft())
                 if not waiting:
-                    self._flush()
                     waiting.extend(self.arbiter.take())
         finally:
             self._performing = False
-        self._flush()
+        if self._spoken_to and not self._flushes:
+            self._flushes = True
+            asyncio.get_running_loop().call_soon(self._flush)
         if not self.arbiter.sleeps_until(self._armed) and (wake_at := self.arbiter.wake_at) < self._armed:
             self._arm(wake_at)
 
     def _flush(self) -> None:
-        """What one event made leaves together: one call of the kernel for each client."""
-        while self._spoken_to:
-            self._spoken_to.pop().flush()
+        """What all that came at once made leaves together: one call of the kernel for each client. These calls are
+        most of what a vote costs when many clusters change."""
+        self._flushes = False
+        spoken_to, self._spoken_to = self._spoken_to, []
+        for connection in spoken_to:
+            connection.flush()
 
     def _keep(self) -> None:
         """All that is to be kept goes to the disk at once; until it is there everything behind the first waits."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from random import Random
 
 from edge.qnetd_world import Client, running
-from qluster.qnet.memories import Key, Memories
+from qluster.qnet.memories import FOUNDINGS_MAX, NAME_MAX, Key, Memories
 from qluster.qnet.memory import Kept
 from qluster.qnet.messages import HEADER, EchoReply, EchoRequest, Init, Preinit, decode, encode
 from qluster.qnet.names import SUPPORTED_MESSAGES, DecisionAlgorithm, Refusal, Stage, TlsSupported
@@ -78,9 +78,13 @@ def test_arbiter_that_cannot_keep_ends_and_answers_nobody(tmp_path: Path) -> Non
     kept = tmp_path / "kept"
     kept.mkdir()
     with running(tmp_path, **{"memory-dir": str(kept)}) as arbiter:
-        # With such a name the file is longer than the log, and from here on no file may be longer.
-        client = Remembered(arbiter, cluster="x" * 20_000)
+        # With so many memories the file is longer than the log, and from here on no file may be longer.
+        client = Remembered(arbiter, cluster="x" * NAME_MAX)
         client.open()
+        for founding in range(6, 5 + FOUNDINGS_MAX):
+            client.say(MemoryOpen(seq=3, founding=founding))
+            client.hear_own()
+        assert (kept / "memories").stat().st_size > 2 * len(arbiter.log())
         resource.prlimit(arbiter.child.pid, resource.RLIMIT_FSIZE, ((kept / "memories").stat().st_size,) * 2)
         client.say(MemoryAsk(seq=4, stage=Stage.VOTE, term=3, candidate=1, last_term=1, index=1))
         assert client.stream.recv(1) == b""
