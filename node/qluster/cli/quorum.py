@@ -79,6 +79,9 @@ def _remarks(found: QuorumAnswer) -> Iterator[str]:
     if not votes.counted:
         yield (f"These are the votes of the list of members, which decides who can be elected. "
                f"Votequorum counts none here: {votes.reason}")
+        if found.device is not None:
+            counts = "counts for this node" if found.device.counts else f"does not count here: {found.device.reason}"
+            yield f"Of the expected votes {found.device.votes} are the arbiter's (by {found.device.way}). It {counts}"
     elif not votes.settled:
         yield "The ring has just changed: until all its members were heard, this is what was true before."
     if votes.veto:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import msgspec
+import pytest
 from api import sample_status as sample
 from msgspec.structs import replace
 from qluster.api import views
 from qluster.api.shapes import QuorumAnswer
 from qluster.cli.quorum import LIST_PROVIDER, text, view_of
+from qluster.consulted import VotingDevice
 from qluster.voted import DeviceVoteStatus, VotesStatus
 from qluster.votes import display
 from qluster.votes.display import Style
@@ -83,6 +85,19 @@ def test_without_votequorum_the_list_of_members_is_shown() -> None:
     assert "Quorum provider:  qluster_members\nNodes:            3\n" in shown and "Ring ID:          0.0" in shown
     assert "Expected votes:   3\n" in shown and "Quorate:          Yes" in shown
     assert shown.endswith("Votequorum counts none here: quorum.provider is none\n")
+
+
+@pytest.mark.parametrize(("counts", "reason", "said"), [
+    (True, "", "It counts for this node"), (False, "it is silent", "It does not count here: it is silent"),
+])  # fmt: skip
+def test_the_arbiter_of_the_list_is_told_of_where_votequorum_counts_nothing(
+    counts: bool, reason: str, said: str
+) -> None:
+    device = VotingDevice(votes=1, way="memory", uid="0" * 16, counts=counts, reason=reason)
+    found = replace(answer(), device=device, votequorum=views.quorum(replace(
+        sample.healthy(), votes=VotesStatus(counted=False, reason="quorum.provider is none"))).votequorum)  # fmt: skip
+    [*_, last] = text(found, DATE, Style()).splitlines()
+    assert last == f"Of the expected votes 1 are the arbiter's (by memory). {said}"
 
 
 def test_silent_node_of_the_list_is_no_member_and_not_quorate_ends_with_2() -> None:
