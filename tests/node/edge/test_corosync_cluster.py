@@ -12,6 +12,10 @@ from pathlib import Path
 import pytest
 from edge.corosync_world import ARBITER, NODES, Corosync, lacking
 from edge.qnetd_world import Running
+from qluster.votes import display
+from qluster.votes.options import DeviceOptions, Options
+from votes.model import Cluster as Votes
+from votes.model import even
 
 pytestmark = [
     pytest.mark.skipif(lacking() != "", reason=lacking()),
@@ -43,6 +47,47 @@ def cluster(certificates: Corosync, tmp_path: Path, algorithm: str) -> Iterator[
         made.close()
 
 
+NAME_AT = 33
+"""Where names stand behind three columns."""
+
+
+def printed(text: str) -> dict[str, str]:
+    """What corosync-quorumtool prints or ours: fields, and lines of nodes by number. Without the date, names, and the
+    number of the ring."""
+    found = {}
+    for line in text.splitlines():
+        key, colon, value = line.partition(":")
+        if colon and key not in ("Date", "Quorum provider", "Ring ID"):
+            found[key] = value.strip()
+        elif line[:10].strip().isdigit():
+            node, *cells = line[:NAME_AT].split()
+            found[f"node {node}"] = " ".join([*cells, "".join(line[NAME_AT:].partition("(")[1:])])
+    return found
+
+
+class Beside:
+    """Our votequorum, in the same situations as corosync's."""
+
+    def __init__(self, algorithm: str) -> None:
+        device = DeviceOptions(votes=1 if algorithm == "ffsplit" else None, timeout=2.0, sync_timeout=4.0)
+        self.nodes = Votes(Options(nodes=even(2), device=device))
+        self.nodes.register()
+
+    def polled(self, **votes: bool) -> Beside:
+        """Who is asked now says this; n1 and n2."""
+        for node, cast in votes.items():
+            self.nodes.poll(int(node[1:]), cast)
+        return self
+
+    def shows(self, cluster: Corosync, *nodes: int) -> None:
+        """Of these nodes the real tool prints what ours does."""
+        for node in nodes:
+            ours = printed(display.status(self.nodes.view(node), {}, ""))
+            assert len(ours) >= 10
+            cluster.until(lambda node=node, ours=ours: printed(cluster.quorum(node)) == ours,
+                          f"node {node} is shown as {ours}, not as {printed(cluster.quorum(node))}")  # fmt: skip
+
+
 def shown_votes(arbiter: Running) -> dict[int, str]:
     [cluster] = arbiter.json()["clusters"]
     return {node["node"]: node["vote_yes_no"] for node in cluster["nodes"]}
@@ -55,6 +100,8 @@ def test_real_cluster_survives_what_an_arbiter_is_for(cluster: Corosync, algorit
         cluster.start_node(node)
     cluster.until(cluster.together, "both have the vote of the device")
     assert "Total votes:      3" in cluster.quorum(1) and "Flags:            Quorate Qdevice" in cluster.quorum(1)
+    beside = Beside(algorithm)
+    beside.polled(n1=True, n2=True).shows(cluster, *NODES)
     [shown] = arbiter.json()["clusters"]
     assert (shown["name"], shown["algorithm"]) == ("qlab", algorithm)
     assert all(node["certificate_verified"] and node["members"] == [1, 2] for node in shown["nodes"])
@@ -66,7 +113,10 @@ def test_real_cluster_survives_what_an_arbiter_is_for(cluster: Corosync, algorit
     cluster.until(lambda: not cluster.quorate(2), "node 2 loses quorum when the cluster is divided")
     cluster.until(lambda: cluster.has_device_vote(1), "node 1 has the vote: it is the tie-breaker")
     assert shown_votes(arbiter) == {1: "ack", 2: "nack"}
+    beside.nodes.split({2: 1})
+    beside.polled(n1=True, n2=False).shows(cluster, *NODES)
     cluster.heal()
+    beside.nodes.join(0, 1)
     cluster.until(cluster.together, "both have it again when they are together")
 
     if algorithm == "lms" and not FULL:
@@ -75,12 +125,19 @@ def test_real_cluster_survives_what_an_arbiter_is_for(cluster: Corosync, algorit
     cluster.until(
         lambda: cluster.has_device_vote(2) and "Nodes:            1" in cluster.quorum(2), "node 2 lives on alone"
     )
+    beside.polled(n1=True, n2=True).nodes.down(1)
+    beside.polled(n2=True).shows(cluster, 2)
     cluster.start_node(1)
+    beside.nodes.up(1)
+    beside.nodes.register([1])
     cluster.until(cluster.together, "node 1 is back")
+    beside.polled(n1=True, n2=True).shows(cluster, *NODES)
 
     cluster.kill_arbiter()
     cluster.until(lambda: not any(cluster.has_device_vote(node) for node in NODES), "the device's vote is gone")
     assert all(cluster.quorate(node) for node in NODES)
+    if algorithm == "ffsplit":
+        beside.polled(n1=False, n2=False).shows(cluster, *NODES)
     arbiter = cluster.start_arbiter()
     cluster.until(cluster.together, "the arbiter is back")
     assert shown_votes(arbiter) == {1: "ack", 2: "ack"}
