@@ -14,10 +14,23 @@ from pathlib import Path
 
 import pytest
 from edge.qnetd_world import Client, Running, free_port, pair, run_program, running, until, write_config
-from qluster.qnet.messages import EchoReply, EchoRequest, InitReply, PreinitReply, ServerError, encode, frame
-from qluster.qnet.names import ErrorCode, Vote
+from msgspec.structs import replace
+from qluster.qnet.messages import (
+    AskForVote,
+    EchoReply,
+    EchoRequest,
+    InitReply,
+    Message,
+    NodeList,
+    PreinitReply,
+    ServerError,
+    VoteInfo,
+    encode,
+    frame,
+)
+from qluster.qnet.names import DecisionAlgorithm, ErrorCode, NodeListType, Vote
 from qluster.qnetd.daemon import _listening
-from qnet.shorthand import LOWEST
+from qnet.shorthand import HIGHEST, LOWEST, nodes
 from qnet.stage import init
 
 
@@ -76,6 +89,71 @@ def test_message_before_its_time_is_refused(daemon: Running, good: list[Client])
     reply = client.hear()
     assert isinstance(reply, InitReply) and reply.reply_error_code == ErrorCode.PREINIT_REQUIRED
     assert isinstance(client.preinit(), PreinitReply)
+    client.close()
+
+
+DISAGREEING: dict[ErrorCode, Message] = {
+    ErrorCode.DUPLICATE_NODE_ID: init(7, 1),
+    ErrorCode.ALGORITHM_DIFFERS_FROM_OTHER_NODES: init(7, 2, algorithm=DecisionAlgorithm.LMS),
+    ErrorCode.TIE_BREAKER_DIFFERS_FROM_OTHER_NODES: init(7, 2, tie_breaker=HIGHEST),
+    ErrorCode.UNSUPPORTED_DECISION_ALGORITHM: init(7, 2, algorithm=9),
+    ErrorCode.INVALID_HEARTBEAT_INTERVAL: init(7, 2, heartbeat=99),
+    ErrorCode.DOESNT_CONTAIN_REQUIRED_OPTION: replace(init(7, 2), node_id=None),
+}
+"""What a second node of a cluster may not say to join it."""
+
+
+def test_node_that_does_not_fit_its_cluster_is_told_why_and_logged_and_may_try_again(
+    daemon: Running, good: list[Client]
+) -> None:
+    member, other = Client(daemon, cluster="bad"), Client(daemon, node=2, cluster="bad")
+    for one in (member, other):
+        one.preinit()
+    member.join()
+    for error, message in DISAGREEING.items():
+        other.say(message)
+        reply = other.hear()
+        assert isinstance(reply, InitReply) and reply.reply_error_code == error, error.name
+    port = f":{other.stream.getsockname()[1]} "
+    told = [line for line in daemon.log().splitlines() if "message-refused" in line and port in line]
+    assert len(told) == len(DISAGREEING)
+    for error, line in zip(DISAGREEING, told, strict=True):
+        assert f"error={error.name} " in line and "INIT of node" in line
+    joined = other.join()
+    assert isinstance(joined, InitReply) and joined.reply_error_code == ErrorCode.NO_ERROR
+    for one in (member, other):
+        one.close()
+
+
+IN_CLUSTER: dict[str, tuple[Message | bytes, ErrorCode]] = {
+    "a list without its sender": (
+        NodeList(seq=8, node_list_type=NodeListType.INITIAL_CONFIG, nodes=nodes(1, 2)),
+        ErrorCode.INVALID_CONFIG_NODE_LIST),
+    "a membership without a ring": (
+        NodeList(seq=8, node_list_type=NodeListType.MEMBERSHIP, nodes=nodes(3)),
+        ErrorCode.DOESNT_CONTAIN_REQUIRED_OPTION),
+    "a second INIT": (init(8, 3), ErrorCode.DUPLICATE_NODE_ID),
+    "what only a server says": (VoteInfo(seq=8, vote=Vote.ACK), ErrorCode.UNEXPECTED_MESSAGE),
+    "an option that ends too late": (frame(10, b"\0\0\0\4\0\0\0\x08\0\x12\0\x09x"), ErrorCode.ERROR_DECODING_MSG),
+    "no option": (frame(12, b""), ErrorCode.ERROR_DECODING_MSG),
+    "an unknown type": (frame(77, b"x"), ErrorCode.UNSUPPORTED_MESSAGE),
+    "a question that ffsplit does not know": (AskForVote(seq=8), ErrorCode.UNSUPPORTED_DECISION_ALGORITHM_MESSAGE),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("bad", IN_CLUSTER)
+def test_what_makes_no_sense_is_refused_by_its_number_and_the_connection_stays(
+    daemon: Running, good: list[Client], bad: str
+) -> None:
+    message, error = IN_CLUSTER[bad]
+    client = Client(daemon, node=3, cluster=bad)
+    client.preinit()
+    client.join()
+    client.say(message, EchoRequest(seq=9))
+    reply = client.hear()
+    assert reply.reply_error_code == error  # type: ignore[attr-defined]
+    assert client.hear() == EchoReply(seq=9)
+    daemon.logged("message-refused", bad, error.name)
     client.close()
 
 
