@@ -8,6 +8,7 @@ from __future__ import annotations
 from bisect import insort
 from collections import deque
 from dataclasses import dataclass, field
+from functools import lru_cache
 from operator import attrgetter
 
 from qluster.qnet.ffsplit import Poll
@@ -19,6 +20,9 @@ from qluster.qnet.tlv import NodeInfo, RingId, TieBreaker
 from qluster.qnet.view import View
 
 Nodes = tuple[NodeInfo, ...]
+
+LISTS_KEPT = 256
+"""Lists whose nodes are known: each list is looked at several times, and most come again with the next membership."""
 
 _LOWEST = TieBreaker(TieBreakerMode.LOWEST)
 _NO_RING = RingId(0, 0)
@@ -141,6 +145,7 @@ class Cluster:
         return printable(self.name)
 
 
+@lru_cache(maxsize=LISTS_KEPT)
 def ids(nodes: Nodes) -> frozenset[int]:
     """The nodes of a list."""
     return frozenset([node.node_id for node in nodes])

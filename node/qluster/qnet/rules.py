@@ -130,9 +130,8 @@ class Ffsplit(Rules):
         selected = ffsplit.select(views, cluster.clients[0].tie_breaker, cluster.selected)
         cluster.selected = selected or frozenset()
         cluster.poll, votes = ffsplit.announce([view.node_id for view in views], selected)
-        rings = {view.node_id: view.ring for view in views}
-        by_node = {client.node_id: client for client in cluster.clients}
-        return [Tell(by_node[node], vote, rings[node]) for node, vote in votes]
+        told = {view.node_id: (client, view.ring) for client, view in zip(cluster.clients, views, strict=True)}
+        return [Tell(told[node][0], vote, told[node][1]) for node, vote in votes]
 
 
 class Lms(Rules):

@@ -41,6 +41,9 @@ VALUE_MAX = 2**16 - 1
 NODES_KEPT = 4096
 """Nodes of lists that need not be read anew: the same few are named with each membership."""
 
+NODE_SIZE_USUAL = 8 + 8 + 5
+"""Bytes of a node with all three options."""
+
 E = TypeVar("E", bound=IntEnum)
 
 
@@ -172,8 +175,17 @@ def _write_node(node: NodeInfo) -> bytes:
     return written
 
 
-@lru_cache(maxsize=NODES_KEPT)
 def _read_node(value: bytes) -> NodeInfo:
+    # Only what has nothing but its own options is kept: with others it may be as long as a message.
+    return _known_node(value) if len(value) <= NODE_SIZE_USUAL else _read_any_node(value)
+
+
+@lru_cache(maxsize=NODES_KEPT)
+def _known_node(value: bytes) -> NodeInfo:
+    return _read_any_node(value)
+
+
+def _read_any_node(value: bytes) -> NodeInfo:
     node_id, data_center_id, state = 0, 0, None
     for kind, content in options(value):
         if kind == _NODE_ID:

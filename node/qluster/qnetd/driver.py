@@ -149,10 +149,17 @@ class Driver:
         try:
             waiting.extend(self.arbiter.take())
             while waiting and self._saving is None:
-                if isinstance(waiting[0], Keep):
+                effect = waiting[0]
+                if type(effect) is Send:  # nearly all are
+                    del waiting[0]
+                    connection = self._connections.get(effect.connection)
+                    if connection is not None and connection.send(effect.data):
+                        self._spoken_to.append(connection)
+                elif isinstance(effect, Keep):
                     self._keep()
                 else:
-                    self._do(waiting.popleft())
+                    del waiting[0]
+                    self._do(effect)
                 if not waiting:
                     waiting.extend(self.arbiter.take())
         finally:
@@ -197,9 +204,6 @@ class Driver:
 
     def _do(self, effect: Effect) -> None:
         match effect:
-            case Send(number, data):
-                if (connection := self._connections.get(number)) is not None and connection.send(data):
-                    self._spoken_to.append(connection)
             case Happened(word, facts):
                 self._lines.say(word, facts, loud=word in _LOUD)
             case Close(number):
