@@ -190,7 +190,8 @@ class Scene:
     patience: float
     """Seconds without streaming after which a standby is waited for no longer."""
     silent: frozenset[int] = frozenset()
-    """Nodes that have not been heard for so long already: who never streamed in this reign gets no time to begin."""
+    """Nodes that have not been heard for so long already, or have answered nothing since this one leads: who never
+    streamed in this reign gets no time to begin."""
 
 
 @dataclass(slots=True)
