@@ -160,7 +160,7 @@ class Consulting:
         if client is None:
             return NO_VOTER
         if fault is not None:
-            return fault
+            return (fault and client.memory.fault) or fault
         if client.memory.uid:
             return UNLISTED
         return client.memory.fault or client.reason or NOT_COUNTED
