@@ -155,6 +155,14 @@ def test_its_own_rings_are_asked_for_although_votequorum_counts_nothing() -> Non
     assert not voting.changes
 
 
+def test_what_votequorum_does_not_ask_for_does_not_pile_up(lone: Lone) -> None:
+    lone.node.consulting.membership(RING, {1}, lone.now)
+    lone.live(600.0)
+    polls = lone.node.consulting.polls()
+    assert 1 < len(polls) <= 16 and set(polls) == {Poll(RingId(1, 8), True)}
+    assert lone.node.consulting.polls() == []
+
+
 def test_the_arbiter_hears_of_ring_and_quorum(lone: Lone) -> None:
     lone.node.consulting.membership(RING, {1}, lone.now)
     lone.live(0.5)
