@@ -97,8 +97,8 @@ class MemoryLink:
             case MemoryAnswer(term=term) | MemoryShown(term=term) if self.uid and self._beyond(term):
                 self.lost()
                 self.fault = (
-                    f"the arbiter's memory says that it has seen term {term}, and this cluster is in term {self._term}: "
-                    f"it is damaged, or not this cluster's. Nobody asks it over this connection any more"
+                    f"the arbiter's memory says that it has seen term {term}, and this cluster is in term "
+                    f"{self._term}: it is damaged, or not this cluster's. It is asked no more over this connection"
                 )
             case MemoryAnswer(stage=stage, term=term, asked=asked, granted=granted) if self.uid:
                 assert stage is not None and term is not None and asked is not None and granted is not None
