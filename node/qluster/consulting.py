@@ -9,6 +9,7 @@ it says of a membership counts for nothing yet: no election, no commit and no le
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Collection, Iterable, Mapping
 from math import inf
 from random import Random
@@ -29,6 +30,9 @@ NOT_COUNTED = "this version asks the arbiter and shows its vote, but elects and 
 UNLISTED = "the list of members does not count it yet: a leader that has a connection to it puts it there"
 NO_VOTER = "this node has no vote in its cluster"
 
+POLLS_MAX = 16
+"""Words for votequorum that nobody took: each is said again after half of `timeout`, and only the last counts."""
+
 
 class Consulting:
     """One node's device; without a section ``device`` it does nothing."""
@@ -46,7 +50,7 @@ class Consulting:
         self._quorum: tuple[bool, tuple[tuple[int, NodeState], ...]] | None = None
         self._words: list[DeviceWord] = []
         """Of a former client."""
-        self._polls: list[Poll] = []
+        self._polls: deque[Poll] = deque(maxlen=POLLS_MAX)
         self._orders: list[Order] = []
 
     # --- what the node knows -----------------------------------------------------
@@ -106,7 +110,8 @@ class Consulting:
 
     def polls(self) -> list[Poll]:
         """What votequorum is to hear since the last call."""
-        polls, self._polls = self._polls, []
+        polls = list(self._polls)
+        self._polls.clear()
         return polls
 
     def words(self) -> list[DeviceWord]:
@@ -165,7 +170,7 @@ class Consulting:
         if client is None:
             return NO_VOTER
         if fault is not None:
-            return fault
+            return (fault and client.memory.fault) or fault
         if client.memory.uid:
             return UNLISTED
         return client.memory.fault or client.reason or NOT_COUNTED

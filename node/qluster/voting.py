@@ -180,7 +180,7 @@ class Voting:
         votequorum.tick(now)
         self._pass_on(rings, votequorum, now)
         self.reason = self._unseen(rings)
-        self._judge(votequorum, now)
+        self._judge(votequorum)
         self._consult(votequorum, now)
 
     def consulted(self, now: float) -> None:
@@ -190,7 +190,7 @@ class Voting:
             return
         self._listen(self._votequorum, now)
         self._pass_on(self._rings, self._votequorum, now)
-        self._judge(self._votequorum, now)
+        self._judge(self._votequorum)
         self._consult(self._votequorum, now)
         if self._node.qraft is not None:
             self._node.qraft.veto = self._veto
@@ -267,25 +267,26 @@ class Voting:
         self._rings = self._votequorum = None
         self._veto, self.reason = "", reason
 
-    def _judge(self, votequorum: Votequorum, now: float) -> None:
+    def _judge(self, votequorum: Votequorum) -> None:
         """Only what was worked out forbids; waiting for all does from the start on."""
         waits = votequorum.why is Why.WAITING
-        no = waits or (votequorum.settled and not votequorum.quorate and not self._may_be_elected(votequorum, now))
+        no = waits or (votequorum.settled and not votequorum.quorate and not self._enough_with_device(votequorum))
         veto = votequorum.reason if no and self._forbids else ""
         if bool(veto) != bool(self._veto):
             log.info("candidacy-forbidden reason=%s" if veto else "candidacy-allowed%s", veto)
         self._veto = veto
 
-    def _may_be_elected(self, votequorum: Votequorum, now: float) -> bool:
-        """Whether a device that the list counts could make up for what is missing, though it votes for others now.
+    def _enough_with_device(self, votequorum: Votequorum) -> bool:
+        """Whether an arbiter that remembers could make up for what lacks, though it gives its vote to others now.
 
-        A memory votes for the longer log, whichever half the algorithm prefers: if that half's log is the shorter one,
-        and this node were kept from standing, nobody could be elected.
+        Its memory votes for the longer log, whichever half its algorithm prefers: if that half's log is the shorter
+        one, and this node were kept from standing, nobody could be elected. The election asks it.
         """
-        members, qraft, view = self._members, self._node.qraft, votequorum.view()
-        if members.way != MEMORY or qraft is None or qraft.device_fault(now) or view.device_casts:
+        qraft, members = self._node.qraft, self._members
+        if qraft is None or members.way != MEMORY or not members.device or qraft.device_uid != members.device_uid:
             return False
-        return view.total + members.device >= view.quorum
+        view = votequorum.view()
+        return not view.device_casts and view.total + members.device >= view.quorum
 
     def _consult(self, votequorum: Votequorum, now: float) -> None:
         """The arbiter hears what votequorum says of a ring, once that is worked out."""

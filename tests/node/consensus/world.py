@@ -95,6 +95,8 @@ def sent_early(qraft: QRaft, output: Output) -> list[tuple[int | None, AnyMessag
 class World:
     """A cluster of participants."""
 
+    make_arbiter: type[Arbiter] = Arbiter
+
     def __init__(
         self,
         seed: int,
@@ -124,7 +126,7 @@ class World:
         self._order = 0
         self._timers: dict[int, float] = {}
         self._ticket = 0
-        self.arbiter = Arbiter(self, seed) if witness else None
+        self.arbiter = self.make_arbiter(self, seed) if witness else None
         first = Members(tuple(member(node) for node in range(1, nodes + 1)), *self._rule(), configured=nodes)
         for node in range(1, nodes + 1):
             entries = [Entry(1, 1, "members", first.encode())]
