@@ -13,6 +13,7 @@ from math import inf
 from random import Random
 
 from qluster.config import Device
+from qluster.consensus.standing import Standing
 from qluster.consulted import DeviceStatus
 from qluster.qdevice.client import Client
 from qluster.qdevice.counting import WAYS
@@ -24,6 +25,16 @@ from qluster.votes.information import Ring, State
 
 NOT_COUNTED = "this version asks the arbiter and shows its vote, but elects and commits without it"
 NO_VOTER = "this node has no vote in its cluster"
+
+
+def standing_of(ring: Ring, members: Collection[int], client: Client | None) -> Standing:
+    """What consensus is to know of the ring that this node is in, and of what its arbiter says of that ring."""
+    if client is None:
+        return Standing((ring.node, ring.seq), frozenset(members))
+    held = client.held
+    since = held.since if held is not None and held.ring == RingId(*ring) else inf
+    way, unbroken = WAYS[client.settings.algorithm], client.episode.unbroken
+    return Standing((ring.node, ring.seq), frozenset(members), since, way, unbroken, client.reason)
 
 
 class Consulting:

@@ -10,7 +10,8 @@ from math import inf
 
 from msgspec.structs import replace
 
-from qluster.consensus.electorate import Electorate
+from qluster.consensus.arbitration import Ringed
+from qluster.consensus.electorate import EPISODE_KEY, Electorate
 from qluster.consensus.lease import Rounds
 from qluster.consensus.members import NODE_MAX, Members
 from qluster.consensus.membership import (
@@ -21,7 +22,7 @@ from qluster.consensus.membership import (
     tie_breaker,
     with_usual_votes,
 )
-from qluster.consensus.messages import AppendRefusal, AppendReply, Expelled, Goodbye, TimeoutNow
+from qluster.consensus.messages import AppendRefusal, AppendReply, Expelled, Goodbye, Ring, TimeoutNow
 from qluster.consensus.participant import Participant
 from qluster.consensus.progress import Progress
 from qluster.consensus.refusals import ChangeRefused, NotLeading, Overloaded, TooLarge, TransferRefused
@@ -44,6 +45,8 @@ class Office:
     def __init__(self, me: Participant, now: float, granted: Collection[int] = ()) -> None:
         self._me = me
         self.rounds = Rounds(me.node, now)
+        self.ringed = Ringed(me, self.rounds)
+        self.rounds.device = self.ringed.rounds
         self.replication = Replication(me, self.rounds)
         self.witness = Witness(me, self.rounds, self.replication.match, granted, now)
         self.transfer: Transfer | None = None
@@ -180,17 +183,23 @@ class Office:
 
     def append_reply(self, message: AppendReply, now: float) -> None:
         """A node has the entries."""
-        self._answered(message.node, message.round, message.match)
+        self._answered(message.node, message.round, message.match, message.ring)
         self.replication.confirm(message, now)
         peer = self.replication.peer(message.node)
         if peer is not None:
             self._judge_steadiness(peer, now)
         self._advance(now)
 
-    def _answered(self, node: int, number: int, match: int) -> None:
+    def _answered(self, node: int, number: int, match: int, ring: Ring) -> None:
         """A node that starts keeps a promise for as long as its own log says: the lease rests on who has that entry."""
         has = max(match, self.replication.match(node)) >= self._me.timeout_index
         self.rounds.answer(node, number, lasting=has)
+        self.ringed.answered(node, ring, number, match)
+
+    def stand(self, now: float) -> None:
+        """This node is in another ring, or its arbiter says something else."""
+        self.ringed.stand()
+        self._advance(now)
 
     def device_shown(self, answer: DeviceShown, now: float) -> None:
         """The device has seen this leader."""
@@ -203,7 +212,7 @@ class Office:
 
     def append_refusal(self, message: AppendRefusal, now: float) -> None:
         """A node lacks entries; it heard its leader all the same."""
-        self._answered(message.node, message.round, 0)
+        self._answered(message.node, message.round, 0, message.ring)
         self.replication.refuse(message, now)
         self._advance(now)
 
@@ -238,6 +247,7 @@ class Office:
             if change_pending and me.commit_index >= me.membership.index:
                 self._members_committed(now)
         self._confirm_reads()
+        self.ringed.step(now)
         self._go_on_with_transfer(now)
 
     def _committed(self) -> int:
@@ -253,7 +263,9 @@ class Office:
         return min(index, me.membership.index) if me.commit_index < me.membership.index else index
 
     def _match(self, voter: int) -> int:
-        """Up to where a voter has this leader's log, and the device has seen it."""
+        """Up to where a voter has this leader's log, and the device has seen it, or all have it that it stands for."""
+        if voter == EPISODE_KEY:
+            return self.ringed.match()
         return self.replication.match(voter) if voter <= NODE_MAX else self.witness.match(voter)
 
     def _confirm_reads(self) -> None:
