@@ -12,7 +12,7 @@ import logging
 from math import inf
 from random import Random
 
-from qluster import serving
+from qluster import serving, witnessing
 from qluster.applying import Applying
 from qluster.clients import ValueReadRequested, ValueWriteRequested
 from qluster.cluster import messages
@@ -227,6 +227,9 @@ class Node:
         self.settled_at = now
         if not self._settled_already(now):
             self._settle(now)
+        if effects.memory:
+            self.consulting.ask(effects.memory, now)
+            effects.device += self.consulting.take()
         effects.alive_until = self.hosting.alive_until(now)
         effects.untied = self.hosting.untied
         effects.wake_at = min(self._due_at, self.link.wake_at)
@@ -437,7 +440,9 @@ class Node:
             self._agree(self.qraft, now)
             self.entering.introduce(self.qraft, now)
             self._stood = self._standing(self.qraft, now)
-        self.consulting.step(self.me, self.settled.voters, now)
+        self.consulting.step(self.me, self.settled.voters, self.cluster, now)
+        if witnessing.hear(self, now) and self.qraft is not None:
+            self._agree(self.qraft, now)
         self.hosting.step(now)
         self.fences.step(now)
         self._stirred, self._whole_since = False, now
@@ -450,7 +455,7 @@ class Node:
     def _agree(self, qraft: QRaft, now: float) -> None:
         qraft.short = bool(self.short)
         self.voting.step(now)
-        qraft.veto = self.voting.veto
+        witnessing.hear(self, now)
         qraft.tick(now)
         for _ in range(ROUNDS_MAX):
             moved = self._carry_out(qraft.take(), now)
@@ -482,6 +487,7 @@ class Node:
         for question in output.device:
             if not self._held(question, unbound=unbound(question, saved_index)):
                 self._effects.memory.append(question)
+        self._stirred |= witnessing.synced(self, output.synced, now)
         if output.restored is not None:
             self.applying.restore(output.restored, now)
         self.applying.apply(output.committed, now)

@@ -149,7 +149,7 @@ def _own(node: Node, now: float) -> OwnStatus:
         stopping=node.stopping,
         message=_message(node),
         counters={**node.link.counters, **node.counters},
-        device=node.consulting.status(now),
+        device=node.consulting.status(now, *_way_and_fault(node, now)),
     )
 
 
@@ -224,6 +224,11 @@ def _miscounting(node: Node, members: Members) -> list[str]:
         f"node {number} has a version that counts nodes, where votes are counted: stop it, and install this version; "
         "it may elect or commit by another rule" for number in found
     ]  # fmt: skip
+
+
+def _way_and_fault(node: Node, now: float) -> tuple[str, str]:
+    """How the list counts a device, and why it does not count for this node."""
+    return (node.qraft.members.way, node.qraft.device_fault(now)) if node.qraft is not None else ("", "")
 
 
 def _device(node: Node, members: Members, now: float) -> VotingDevice | None:

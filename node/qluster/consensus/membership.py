@@ -227,15 +227,15 @@ def tie_breaker(members: Members, rule: str) -> int:
     return next((node for node in map(int, rule.split()) if node in able), 0)
 
 
-def usual_votes(members: Members, way: str = MEMORY) -> int:
-    """What a device has if nobody says otherwise: the vote that breaks a tie, and none where there is no tie.
-
-    By formula: one less than the nodes together, as corosync gives it for last man standing.
-    """
+def usual_votes(members: Members) -> int:
+    """What a device has if nobody says otherwise: the vote that breaks a tie, and none where there is no tie."""
     votes = sum(member.votes for member in members if member.voter)
-    if way == FORMULA:
-        return max(0, votes - 1)
     return 1 if votes > 1 and votes % 2 == 0 else 0
+
+
+def last_votes(members: Members) -> int:
+    """What a device has that lets the last voter go on, whichever that is (`lms`)."""
+    return max(0, sum(member.votes for member in members if member.voter) - 1)
 
 
 def with_device(members: Members, uid: int, votes: int | None, way: str = MEMORY) -> Members:
@@ -245,7 +245,7 @@ def with_device(members: Members, uid: int, votes: int | None, way: str = MEMORY
     """
     if way == MEMORY and not uid:
         return replace(members, way="", device=0, device_uid=0)
-    votes = usual_votes(members, way) if votes is None else votes
+    votes = usual_votes(members) if votes is None else votes
     return replace(members, way=way, device=votes, device_uid=uid, tie=0 if votes else members.tie)
 
 
@@ -254,8 +254,8 @@ def with_usual_votes(old: Members, new: Members) -> Members:
     if new.way not in (MEMORY, EPISODE, FORMULA):
         return _with_slots(old, new)
     votes = sum(member.votes for member in new if member.voter)
-    usual = old.way == new.way and old.device == new.device == usual_votes(old, old.way)
-    device = usual_votes(new, new.way) if usual else max(0, min(new.device, votes - 1))
+    usual = old.way == new.way and old.device == new.device == usual_votes(old)
+    device = usual_votes(new) if usual else max(0, min(new.device, votes - 1))
     return _with_slots(old, replace(new, device=device))
 
 

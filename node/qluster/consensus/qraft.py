@@ -271,17 +271,19 @@ class QRaft(Looks):
             office.change_members(wanted, now, automatic=True)
         self._settle(now)
 
-    def stand(self, standing: Standing, now: float) -> None:
-        """In which ring this node is now, and what its arbiter says of that."""
+    def stand(self, standing: Standing, now: float) -> bool:
+        """In which ring this node is now, and what its arbiter says of that; whether that is news."""
         me = self._me
         if standing == me.standing:
-            return
-        me.now, me.standing = now, standing
+            return False
+        me.now = now
         if self._office is not None:
-            self._office.stand(now)
+            self._office.stand(standing, now)
         else:
+            me.standing = standing
             self._election.recount(now)
         self._settle(now)
+        return True
 
     def hear_device(self, word: DeviceWord, now: float) -> None:
         """The link of this node to an arbiter says something. Only the memory that a list names counts."""
@@ -440,7 +442,7 @@ class QRaft(Looks):
         office, me = self._office, self._me
         if office is None:
             return
-        me.promise(me.node, office.lease_until)
+        me.promise(me.node, office.held_until)
         for ticket in office.rounds.abandon():
             me.answer_read(ticket, False)
         self._office = None

@@ -15,6 +15,7 @@ from math import inf
 from random import Random
 from typing import TYPE_CHECKING
 
+from qluster.consensus.members import FORMULA
 from qluster.consensus.output import Output
 from qluster.consensus.qraft import QRaft
 from qluster.consulting import standing_of
@@ -84,13 +85,14 @@ class Stock:
 
     uid = 0
 
-    def __init__(self, world: World, seed: int, algorithm: str) -> None:
+    def __init__(self, world: World, seed: int, algorithm: str, nodes: int) -> None:
         self._world = world
         self._random = Random(f"stock {seed}")
         self._algorithm = ALGORITHMS[algorithm]
         self.way = WAYS[self._algorithm]
         self.storm = Storm()
-        self.votes: int | None = None
+        self.votes: int | None = nodes - 1 if self.way == FORMULA else None
+        """What leaders give it; None: as usual."""
         self.server: Server | None = Server(ServerSettings())
         self.seats: dict[int, Seat] = {}
         self.lines: dict[int, Line] = {}

@@ -127,7 +127,7 @@ class World:
         self._order = 0
         self._timers: dict[int, float] = {}
         self._ticket = 0
-        self.stock = Stock(self, seed, stock) if stock else None
+        self.stock = Stock(self, seed, stock, nodes) if stock else None
         self.arbiter: Arbiter | Stock | None = Arbiter(self, seed) if witness else self.stock
         first = Members(tuple(member(node) for node in range(1, nodes + 1)), *self._rule(), configured=nodes)
         for node in range(1, nodes + 1):
