@@ -1,5 +1,5 @@
 """An arbiter that remembers nothing, for a simulated cluster: the production arbiter, and the production client of each
-host, over connections that stall, end for one side only, and are made anew; and the rings that hosts form.
+host, over connections as ``wires.py`` has them; and the rings that hosts form.
 
 Chance is its own, so that worlds without it stay what they were. Its times are :data:`SCALE` of those of the world, as
 the protocol knows none below a second. A ring is drawn from who hears whom, and comes to each of its members when it
@@ -8,9 +8,8 @@ may: some are late, some never hear of it.
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from math import inf
 from random import Random
 from typing import TYPE_CHECKING
@@ -21,20 +20,16 @@ from qluster.consensus.qraft import QRaft
 from qluster.consulting import standing_of
 from qluster.qdevice.client import Client
 from qluster.qdevice.counting import WAYS
-from qluster.qdevice.orders import Came, Close, Ended, Happening, Open, Opened, Say
+from qluster.qdevice.orders import Close, Happening, Open, Say
 from qluster.qdevice.settings import ALGORITHMS, Settings
-from qluster.qnet import output as arbiter_output
-from qluster.qnet.arbiter import Arbiter as Server
-from qluster.qnet.settings import Settings as ServerSettings
 from qluster.qnet.tlv import RingId
 from qluster.votes.information import NO_RING, Ring
+from wires import Wires
 
 if TYPE_CHECKING:
     from consensus.world import Host, World
 
 SCALE = 20.0
-RETRY = 0.02
-"""After so long what a cut link holds back is tried again."""
 
 
 @dataclass(slots=True)
@@ -50,22 +45,6 @@ class Storm:
     """At each ring, for each node: that it hears of it late."""
     spurious: float = 0.1
     """That a ring falls apart though all hear each other."""
-
-
-@dataclass(eq=False)
-class Line:
-    """A connection. What one side sent stands in a queue until it arrives; None is its end."""
-
-    number: int
-    client: Client
-    attempt: int
-    host: Host
-    up: deque[bytes | None] = field(default_factory=deque)
-    down: deque[bytes | None] = field(default_factory=deque)
-    client_ended: bool = False
-    server: Server | None = None
-    """Who accepted it; None: not yet, or it is over there."""
-    refused: bool = False
 
 
 @dataclass(eq=False)
@@ -93,13 +72,10 @@ class Stock:
         self.storm = Storm()
         self.votes: int | None = nodes - 1 if self.way == FORMULA else None
         """What leaders give it; None: as usual."""
-        self.server: Server | None = Server(ServerSettings())
+        self.wires = Wires(world.at, lambda: world.now, self._delay, SCALE)
+        self.wires.stalled = self._stalled
         self.seats: dict[int, Seat] = {}
-        self.lines: dict[int, Line] = {}
-        self.cut: set[int] = set()
-        self._numbers = 0
         self._seq = 8
-        self._server_wake_at = inf
         self._aimed = 0
         self._commits: dict[int, int] = {}
         self.counts = {"crash": 0, "votes": 0, "elected": 0, "committed": 0, "mended": 0}
@@ -123,9 +99,8 @@ class Stock:
         assert host.qraft is not None
         if former is not None and former.qraft is host.qraft:
             return
-        for line in self.lines.values():
-            if line.host is host and not line.client_ended:
-                self._client_ends(line)
+        if former is not None:
+            self.wires.close(former)
         settings = Settings(cluster_name="qlab", node=host.node, algorithm=self._algorithm, tls="off", timeout=1.0)
         self.seats[host.node] = Seat(host, host.qraft, Client(settings, Random(self._random.random())))
         self._form_soon()
@@ -203,128 +178,25 @@ class Stock:
     def _perform(self, seat: Seat, order: object) -> None:
         match order:
             case Open(attempt):
-                self._numbers += 1
-                line = self.lines[self._numbers] = Line(self._numbers, seat.client, attempt, seat.host)
-                self._world.at(self._world.now + self._delay(), lambda: self._accept(line))
+                self.wires.open(seat, seat.host.node, attempt, lambda what: self._hear(seat, what))
             case Say(attempt, data):
-                self._push(self._line(seat, attempt), data)
+                self.wires.say(seat, attempt, data)
             case Close(attempt):
-                for line in self.lines.values():
-                    if line.client is seat.client and line.attempt == attempt and not line.client_ended:
-                        self._client_ends(line)
+                self.wires.close(seat, attempt)
             case _:
                 pass
 
-    def _line(self, seat: Seat, attempt: int) -> Line:
-        [line] = [one for one in self.lines.values() if one.client is seat.client and one.attempt == attempt]
-        return line
+    def _hear(self, seat: Seat, what: Happening) -> None:
+        self._deal(seat, lambda client, now: client.handle(what, now))
 
-    def _accept(self, line: Line) -> None:
-        if line.client_ended:
-            return
-        if line.host.node in self.cut:
-            self._world.at(self._world.now + RETRY, lambda: self._accept(line))
-        elif self.server is None:
-            self._tell(line, Ended(line.attempt, "connection refused"))
-            line.client_ended = True
-        else:
-            line.server = self.server
-            source = f"192.0.2.{line.host.node}:{40000 + line.number}"
-            self.server.connected(line.number, source, self._world.now * SCALE)
-            self._perform_server()
-            self._tell(line, Opened(line.attempt))
-
-    def _tell(self, line: Line, what: Happening) -> None:
-        seat = self.seat(line.host)
-        if seat is not None and seat.client is line.client and not line.client_ended:
-            self._deal(seat, lambda client, now: client.handle(what, now))
-
-    def _client_ends(self, line: Line) -> None:
-        line.client_ended = True
-        self._push(line, None)
-
-    def _push(self, line: Line, data: bytes | None, *, up: bool = True) -> None:
-        queue = line.up if up else line.down
-        queue.append(data)
-        if len(queue) == 1:
-            self._world.at(self._world.now + self._delay(), lambda: self._pump(line, queue))
-
-    def _pump(self, line: Line, queue: deque[bytes | None]) -> None:
-        """What is first in the queue arrives, where nothing is cut."""
-        if line.host.node in self.cut or self._world.now < line.host.hung_until:
-            self._world.at(self._world.now + RETRY, lambda: self._pump(line, queue))
-            return
-        data = queue.popleft()
-        if queue is line.up:
-            self._arrive_up(line, data)
-        elif data is None:
-            self._tell(line, Ended(line.attempt, "the connection was reset"))
-            line.client_ended = True
-        else:
-            self._tell(line, Came(line.attempt, data))
-        if queue:
-            self._world.at(self._world.now + self._random.uniform(0.0, 0.001), lambda: self._pump(line, queue))
-
-    def _arrive_up(self, line: Line, data: bytes | None) -> None:
-        server, now = line.server, self._world.now * SCALE
-        if server is None or server is not self.server:
-            self._reset(line)
-        elif data is None:
-            line.server = None
-            server.closed(line.number, now)
-        else:
-            server.received(line.number, data, now)
-        self._perform_server()
-
-    def _reset(self, line: Line) -> None:
-        """Who is not there any more says so to whoever still sends."""
-        if not line.refused and not line.client_ended:
-            line.refused = True
-            self._push(line, None, up=False)
-
-    def _perform_server(self) -> None:
-        server = self.server
-        if server is None:
-            return
-        for effect in server.take():
-            match effect:
-                case arbiter_output.Send(connection, data):
-                    self._push(self.lines[connection], data, up=False)
-                case arbiter_output.Close(connection, _):
-                    line = self.lines[connection]
-                    line.server = None
-                    self._push(line, None, up=False)
-                case _:
-                    pass
-        at = max(server.wake_at / SCALE, self._world.now) + 1e-5
-        if at < self._server_wake_at:
-            self._server_wake_at = at
-            self._world.at(at, lambda: self._tick_server(at))
-
-    def _tick_server(self, at: float) -> None:
-        if self._server_wake_at != at:
-            return
-        self._server_wake_at = inf
-        if self.server is not None:
-            self.server.tick(self._world.now * SCALE)
-            self._perform_server()
+    def _stalled(self, node: object) -> bool:
+        return any(host.node == node and self._world.now < host.hung_until for host in self._world.hosts.values())
 
     def crash(self, *, down: float = 0.0) -> None:
         """It is gone with all that it knew, and comes back after a while."""
-        if self.server is None:
-            return
-        self.counts["crash"] += 1
-        server, self.server, self._server_wake_at = self.server, None, inf
-        for line in self.lines.values():
-            if line.server is server:
-                line.server = None
-                self._reset(line)
-        self._world.at(self._world.now + (down or self._random.uniform(0.005, 0.5)), self.start)
-
-    def start(self) -> None:
-        """It is there again."""
-        if self.server is None:
-            self.server = Server(ServerSettings())
+        if self.wires.crash():
+            self.counts["crash"] += 1
+            self._world.at(self._world.now + (down or self._random.uniform(0.005, 0.5)), self.wires.start)
 
     # --- rings ------------------------------------------------------------------
 
@@ -375,19 +247,15 @@ class Stock:
     def change_weather(self) -> None:
         """Links are cut and mended, it crashes, a leader sees to its place in the list."""
         random, storm = self._random, self.storm
-        self.lines = {
-            number: line for number, line in self.lines.items()
-            if not line.client_ended or line.server is not None or line.up or line.down
-        }  # fmt: skip
         self._aimed += 1
         if random.random() < storm.aimed:
             self._aim(self._aimed)
             return
         nodes = list(self._world.hosts)
-        self.cut = {node for node in nodes if random.random() < storm.cut}
+        self.wires.cut = {node for node in nodes if random.random() < storm.cut}
         if random.random() < storm.cut / 2:
             leader = {host.node for host in self._world.leaders()[-1:]}
-            self.cut = leader if random.random() < 0.5 else set(nodes) - leader
+            self.wires.cut = leader if random.random() < 0.5 else set(nodes) - leader
         if random.random() < storm.crash:
             self.crash()
         self.see_to_list()
@@ -396,25 +264,25 @@ class Stock:
         """All is well for a moment; then the nodes fall apart, and the arbiter changes sides."""
         world, random = self._world, self._random
         world.cut.clear()
-        self.cut.clear()
-        self.start()
+        self.wires.cut.clear()
+        self.wires.start()
         self.see_to_list()
         nodes = list(world.hosts)
         random.shuffle(nodes)
         half = set(nodes[: max(1, len(nodes) // 2)])
         before = set(random.choice([half, set(nodes) - half, set(), set()]))
-        self._later(turn, random.uniform(0.1, 0.15), lambda: self.cut.update(before))
+        self._later(turn, random.uniform(0.1, 0.15), lambda: self.wires.cut.update(before))
 
         def split() -> None:
             world.cut = {(one, two) for one in world.hosts for two in world.hosts if (one in half) != (two in half)}
             if not before and random.random() < 0.5:
-                self.cut = set(random.choice([half, set(nodes) - half]))
+                self.wires.cut = set(random.choice([half, set(nodes) - half]))
             world.propose()
 
         def change_sides() -> None:
             if random.random() < 0.5:
                 self.crash(down=random.uniform(0.001, 0.1))
-            self.cut = set(random.choice([half, set(nodes) - half, set()]))
+            self.wires.cut = set(random.choice([half, set(nodes) - half, set()]))
             if random.random() < 0.3:
                 world.cut.clear()
 
@@ -434,7 +302,7 @@ class Stock:
     def heal(self) -> None:
         """It is there, and everybody reaches it."""
         self._aimed += 1
-        self.cut.clear()
-        self.start()
+        self.wires.cut.clear()
+        self.wires.start()
         for host in self._world.hosts.values():
             self.connect(host)

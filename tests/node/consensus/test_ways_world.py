@@ -170,14 +170,14 @@ def late_word(world: World, leader: Host) -> None:
     journal = leader.qraft._me.journal
     word = Append(77, leader.node, leader.qraft.term, 0, 0.3, journal.last_index, journal.last_term, 0)
     world.cut = {(one, other) for one in world.hosts for other in world.hosts if (one in half) != (other in half)}
-    world.stock.cut = set(half)
+    world.stock.wires.cut = set(half)
     world.run(1.5, weather=False)
     assert world.leader() in others
     world.propose(b"committed by the other half")
     world.run(0.3, weather=False)
     assert world.checks.committed[max(world.checks.committed)][2] == b"committed by the other half"
     world.stock.crash(down=0.01)
-    world.stock.cut = {host.node for host in others}
+    world.stock.wires.cut = {host.node for host in others}
     world.run(0.5, weather=False)
     assert beside.qraft is not None and beside.qraft._me.standing.broken
     beside.qraft.receive(word, beside.clock(world.now))
