@@ -14,7 +14,7 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from qluster.config import Quorum
-from qluster.consensus.members import Members
+from qluster.consensus.members import EPISODE, Members
 from qluster.events import Saved, SaveRing
 from qluster.ring import messages
 from qluster.ring.messages import Beat, Proposal, Telling
@@ -160,7 +160,7 @@ class Voting:
             self.reason = reason
             return
         rings, votequorum = self._running(options, now)
-        rings.patience = self._node.config.cluster.node_timeout
+        rings.patience = self._patience
         rings.allow([node for node, _ in options.nodes], now)
         rings.tick(now)
         votequorum.tick(now)
@@ -185,6 +185,13 @@ class Voting:
         return found[0].sentence("quorum") if found else ""
 
     @property
+    def _patience(self) -> float:
+        """How long a silent node stays in a ring. By episode the arbiter's vote for those that are left must be there
+        before the lease ends that rests on the one that is gone: it may be a heartbeat old when that happens."""
+        by_episode = self._members.way == EPISODE and self._members.device > 0
+        return self._node.config.cluster.node_timeout / (4 if by_episode else 1)
+
+    @property
     def _forbids(self) -> bool:
         """Whether votequorum has a say here. An arbiter is asked for a ring and what counts as quorate in it, and
         needs both without that, too."""
@@ -200,7 +207,7 @@ class Voting:
         node = self._node
         if self._rings is None:
             self._rings = Rings(node.cluster, node.me, self._boot, seq=self._seq,
-                                patience=node.config.cluster.node_timeout, now=now)  # fmt: skip
+                                patience=self._patience, now=now)  # fmt: skip
             self._votequorum = None
         votequorum = self._votequorum
         if votequorum is None or any(getattr(options, key) != getattr(votequorum.options, key) for key in AT_START):

@@ -16,6 +16,7 @@ from qluster.consensus.members import Members
 from qluster.consensus.office import Office
 from qluster.consensus.participant import Participant
 from qluster.consensus.settings import Settings
+from qluster.consensus.standing import Standing
 from qluster.consensus.witness import fault_of_device
 from qluster.events import Snapshot
 
@@ -146,6 +147,11 @@ class Looks:
     def lease_until(self) -> float:
         """Until when it may act as leader without hearing more; -inf when it does not lead."""
         return self._office.lease_until if self._office else -inf
+
+    @property
+    def standing(self) -> Standing:
+        """Its ring, and what its arbiter says of it."""
+        return self._me.standing
 
     @property
     def veto(self) -> str:
