@@ -212,7 +212,8 @@ class Office:
         promised this node helps nobody else, and does not say that it is gone.
         """
         me = self._me
-        self._held_until = max(self._held_until, self.rounds.promised_until(me.configuration))
+        if self.ringed.counts:
+            self._held_until = max(self._held_until, self.rounds.promised_until(me.configuration))
         me.standing = standing
         self.ringed.stand()
         self._advance(now)

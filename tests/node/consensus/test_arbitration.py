@@ -194,6 +194,24 @@ def test_leader_has_no_lease_from_the_moment_the_vote_ends(then: Standing) -> No
     assert qraft.lease_until < at
 
 
+def test_who_led_by_a_vote_that_ended_helps_nobody_before_its_database_has_had_time_to_stop() -> None:
+    """With nobody's promise but the arbiter's refusal to others, its own is all that there is."""
+    qraft = node(listed(EPISODE, 1, 2), says(ALONE, 1))
+    at = late(qraft)
+    qraft.take()
+    assert qraft.role == "leader" and qraft.ready and qraft.lease_until == at + 20
+    at += 5
+    qraft.stand(Standing(ALONE, frozenset({1})), at)
+    assert qraft.lease_until < at
+    qraft.tick(at)
+    output = qraft.take()
+    assert qraft.role == "follower" and not sent(output, say.Goodbye)
+    vote = say.Vote(CLUSTER, 2, qraft.term + 1, 99, qraft.term + 1)
+    for passed, granted in ((1, False), (24, False), (26, True)):
+        qraft.receive(vote, at + passed)
+        assert sent(qraft.take(), say.VoteReply, 2)[0].granted == granted, passed
+
+
 # --- in sync ----------------------------------------------------------------------------------------
 
 
