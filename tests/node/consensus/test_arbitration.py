@@ -200,6 +200,11 @@ def test_who_led_by_a_vote_that_ended_helps_nobody_before_its_database_has_had_t
     at = late(qraft)
     qraft.take()
     assert qraft.role == "leader" and qraft.ready and qraft.lease_until == at + 20
+    for _ in range(4):
+        at += 10
+        qraft.tick(at)
+        qraft.take()
+    assert qraft.lease_until == at + 20
     at += 5
     qraft.stand(Standing(ALONE, frozenset({1})), at)
     assert qraft.lease_until < at
