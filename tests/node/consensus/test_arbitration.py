@@ -13,6 +13,7 @@ from qluster.consensus.electorate import FORMULA_KEY, Electorate
 from qluster.consensus.members import EPISODE, FORMULA, SLOTS, Members
 from qluster.consensus.membership import fault_of_change, usual_votes, with_device, with_usual_votes
 from qluster.consensus.qraft import QRaft
+from qluster.consensus.remarks import remarks
 from qluster.consensus.standing import Standing
 
 BOTH, ALONE, OTHER = (1, 8), (1, 12), (2, 12)
@@ -289,3 +290,12 @@ def test_leader_answers_nobody_who_is_in_another_ring() -> None:
         qraft.tick(at)
         qraft.receive(say.AppendReply(CLUSTER, 2, 2, stage.newest_round(qraft.take()), qraft.last_index, (), BOTH), at)
         assert not sent(qraft.take(), say.SyncReply)
+
+
+# --- what people are told ---------------------------------------------------------------------------
+
+
+def test_that_it_never_writes_by_formula_is_said() -> None:
+    [remark] = remarks(listed(FORMULA, 1, 2, 3, 4), "off")
+    assert "never to write" in remark and "3 of 4 votes" in remark
+    assert not remarks(listed(EPISODE, 1, 2), "off") and not remarks(listed(FORMULA, 1, 2, 3), "off")
