@@ -172,6 +172,15 @@ class Wires:
                 self._reset(line)
         return server is not None
 
+    def forget(self, place: object) -> None:
+        """It takes the connections of a place that is cut off for dead; there nobody hears of that."""
+        assert place in self.cut, f"{place} would hear of it"
+        for line in self._lines.values():
+            if line.place == place and line.server is not None:
+                line.server.closed(line.number, self._now() * self._scale)
+                line.server = None
+        self._perform()
+
     def start(self) -> None:
         """It is there again, and remembers nothing."""
         if self.server is None:

@@ -108,6 +108,12 @@ def _by_follower() -> Iterator[None]:
         yield
 
 
+method(
+    "episode: half-open: elected without a node of the membership", Election, "_devices",
+    lambda self: self._me.devices(self._me.standing.members),
+)
+
+
 @plant("formula: same-term-twice: two that the device helps stand in one term")
 def _same_term() -> Iterator[None]:
     with (

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from consensus.world import Host, World
 
 SCALE = 20.0
+TIMEOUT = 1.0
+"""Of the clients; the shortest that there is."""
 
 
 @dataclass(slots=True)
@@ -101,7 +103,7 @@ class Stock:
             return
         if former is not None:
             self.wires.close(former)
-        settings = Settings(cluster_name="qlab", node=host.node, algorithm=self._algorithm, tls="off", timeout=1.0)
+        settings = Settings(cluster_name="qlab", node=host.node, algorithm=self._algorithm, tls="off", timeout=TIMEOUT)
         self.seats[host.node] = Seat(host, host.qraft, Client(settings, Random(self._random.random())))
         self._form_soon()
 

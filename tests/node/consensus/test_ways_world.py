@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 from dataclasses import replace
+from unittest.mock import patch
 
 import pytest
+from consensus import stock
 from consensus.invariants import Violated
 from consensus.planted_ways import PLANTS
+from consensus.stock import Seat
 from consensus.world import Faults, Host, World
 from qluster.consensus.members import SLOTS
 from qluster.consensus.messages import Append
+from qluster.votes.information import Ring
 
 SEEDS = int(os.environ.get("QRAFT_SEEDS", "2"))
 """Seeds of each kind of world; the long form is QRAFT_SEEDS=500."""
@@ -30,7 +35,8 @@ FINDERS = {"device-by-follower": "four-cut", "weighs in commits": "four-cut", "w
 """Which world shows a fault soonest; the others are found wherever two nodes are cut."""
 
 LATE = "episode: late-sync: whatever a leader once said shows that a node is in sync"
-"""No chance shows it within minutes: it has a run of its own."""
+HALF = "episode: half-open: elected without a node of the membership"
+"""No chance shows these within minutes: each has a run of its own."""
 
 
 def run_world(kind: str, seed: int, algorithm: str) -> World:
@@ -57,7 +63,7 @@ def test_rules_hold_and_the_cluster_recovers(kind: str, algorithm: str) -> None:
     assert votes, "the arbiter never said yes"
 
 
-@pytest.mark.parametrize("fault", [fault for fault in PLANTS if fault != LATE])
+@pytest.mark.parametrize("fault", [fault for fault in PLANTS if fault not in (LATE, HALF)])
 def test_planted_fault_is_found(fault: str) -> None:
     algorithm = "ffsplit" if fault.startswith("episode") else "lms"
     nodes, faults = WORLDS[next((kind for word, kind in FINDERS.items() if word in fault), "two-cut")]
@@ -198,3 +204,37 @@ def test_late_word_of_a_former_leader_would_lose_an_entry() -> None:
         world, leader = whole(1, 4)
         with pytest.raises(Violated):
             late_word(world, leader)
+
+
+def half_open(world: World, leader: Host) -> None:
+    """The other node is cut off from everybody and learns neither that nor its new ring; the arbiter takes it for dead
+    and acknowledges the leader alone, which commits. The other's acknowledgement still stands, for both of them."""
+    arbiter = world.stock
+    assert arbiter is not None
+    [other] = (host for host in world.hosts.values() if host is not leader)
+    install = arbiter._install_after
+
+    def late(delay: float, seat: Seat, ring: Ring, members: tuple[int, ...]) -> None:
+        if seat.host is not other:
+            install(delay, seat, ring, members)
+
+    with patch.object(arbiter, "_install_after", late):
+        world.isolate(other.node)
+        arbiter.wires.cut.add(other.node)
+        arbiter.wires.forget(other.node)
+        world.run(0.2, weather=False)
+        world.propose(b"committed alone")
+        world.run(1.0, weather=False)
+    assert world.checks.committed[max(world.checks.committed)][2] == b"committed alone"
+    assert other.qraft is not None and other.qraft.standing.by_episode(other.qraft.members.voters)
+
+
+@pytest.mark.parametrize("planted", [False, True])
+def test_vote_over_a_connection_that_is_dead_for_the_arbiter_alone_elects_nobody(planted: bool) -> None:
+    with ExitStack() as stack:
+        stack.enter_context(patch.object(stock, "TIMEOUT", 100.0))
+        world, leader = whole(1, 2)
+        if planted:
+            stack.enter_context(PLANTS[HALF]())
+            stack.enter_context(pytest.raises(Violated, match="leader completeness"))
+        half_open(world, leader)
