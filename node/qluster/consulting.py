@@ -9,6 +9,7 @@ another says of a membership is told as it stands, with whether it may count (:m
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Collection, Iterable, Mapping
 from math import inf
 from random import Random
@@ -28,6 +29,9 @@ from qluster.votes.information import Ring, State
 
 UNLISTED = "the list of members does not count it yet: a leader that has a connection to it puts it there"
 NO_VOTER = "this node has no vote in its cluster"
+
+POLLS_MAX = 16
+"""Words for votequorum that nobody took: each is said again after half of `timeout`, and only the last counts."""
 
 
 def standing_of(ring: Ring, members: Collection[int], client: Client | None) -> Standing:
@@ -56,7 +60,7 @@ class Consulting:
         self._quorum: tuple[bool, tuple[tuple[int, NodeState], ...]] | None = None
         self._words: list[DeviceWord] = []
         """Of a former client."""
-        self._polls: list[Poll] = []
+        self._polls: deque[Poll] = deque(maxlen=POLLS_MAX)
         self._orders: list[Order] = []
 
     # --- what the node knows -----------------------------------------------------
@@ -126,7 +130,8 @@ class Consulting:
 
     def polls(self) -> list[Poll]:
         """What votequorum is to hear since the last call."""
-        polls, self._polls = self._polls, []
+        polls = list(self._polls)
+        self._polls.clear()
         return polls
 
     def words(self) -> list[DeviceWord]:
@@ -180,7 +185,7 @@ class Consulting:
         if client is None:
             return NO_VOTER
         if way:
-            return fault
+            return (fault and client.memory.fault) or fault
         return client.memory.fault or ("" if client.memory.uid else client.reason) or UNLISTED
 
     # --- inside ----------------------------------------------------------------------

@@ -14,7 +14,7 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from qluster.config import Quorum
-from qluster.consensus.members import EPISODE, Members
+from qluster.consensus.members import EPISODE, MEMORY, Members
 from qluster.events import Saved, SaveRing
 from qluster.ring import messages
 from qluster.ring.messages import Beat, Proposal, Telling
@@ -227,11 +227,24 @@ class Voting:
     def _judge(self, votequorum: Votequorum) -> None:
         """Only what was worked out forbids; waiting for all does from the start on."""
         waits = votequorum.why is Why.WAITING
-        no = waits or (votequorum.settled and not votequorum.quorate)
+        no = waits or (votequorum.settled and not votequorum.quorate and not self._enough_with_device(votequorum))
         veto = votequorum.reason if no and self._forbids else ""
         if bool(veto) != bool(self._veto):
             log.info("candidacy-forbidden reason=%s" if veto else "candidacy-allowed%s", veto)
         self._veto = veto
+
+    def _enough_with_device(self, votequorum: Votequorum) -> bool:
+        """Whether the votes of an arbiter in the list, which votequorum does not know of, make up for what lacks.
+
+        Only the list has them; whether it gives them, the election asks it."""
+        qraft, members = self._node.qraft, self._members
+        if qraft is None or not members.device:
+            return False
+        remembers = members.way == MEMORY
+        if not (qraft.device_uid == members.device_uid if remembers else qraft.standing.acknowledged):
+            return False
+        view = votequorum.view()
+        return view.total + members.device >= (view.expected + members.device) // 2 + 1
 
     def _consult(self, votequorum: Votequorum, now: float) -> None:
         """The arbiter hears what votequorum says of a ring, once that is worked out."""

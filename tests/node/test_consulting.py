@@ -9,12 +9,15 @@ import pytest
 from config.test_device_section import config as device_config
 from qluster.config import Config
 from qluster.consulting import NO_VOTER, Consulting
-from qluster.events import DeviceHeard, Effects, Event, Saved, SaveEnded, TimePassed
+from qluster.events import DeviceHeard, Effects, Event, Saved, SaveEnded, ShowDevice, TimePassed
 from qluster.node import Node
 from qluster.qdevice.orders import Came, Check, Checked, Close, Ended, Open, Opened, Poll, Say
 from qluster.qnet.memories import Memories
 from qluster.qnet.memory import Kept
-from qluster.qnet.names import TlsSupported
+from qluster.qnet.messages import encode
+from qluster.qnet.names import Refusal, TlsSupported
+from qluster.qnet.names import Stage as Asking
+from qluster.qnet.own import MemoryAnswer, MemoryShown
 from qluster.qnet.settings import Settings
 from qluster.qnet.tlv import RingId
 from qluster.transport.link import Link, LinkSettings
@@ -152,6 +155,14 @@ def test_its_own_rings_are_asked_for_although_votequorum_counts_nothing() -> Non
     assert not voting.changes
 
 
+def test_what_votequorum_does_not_ask_for_does_not_pile_up(lone: Lone) -> None:
+    lone.node.consulting.membership(RING, {1}, lone.now)
+    lone.live(600.0)
+    polls = lone.node.consulting.polls()
+    assert 1 < len(polls) <= 16 and set(polls) == {Poll(RingId(1, 8), True)}
+    assert lone.node.consulting.polls() == []
+
+
 def test_the_arbiter_hears_of_ring_and_quorum(lone: Lone) -> None:
     lone.node.consulting.membership(RING, {1}, lone.now)
     lone.live(0.5)
@@ -277,3 +288,27 @@ def test_a_full_arbiter_says_so() -> None:
     lone.lead()
     lone.live(5.0)
     assert lone.shown.connected and not lone.shown.counts and "no room for another memory" in lone.shown.reason
+
+
+@pytest.mark.parametrize("term", [2**63 - 1, 2**64 - 1, 2**40])
+@pytest.mark.parametrize("asked", [True, False], ids=["asked", "shown"])
+def test_a_memory_that_speaks_of_a_term_that_nobody_reached_is_not_followed(term: int, asked: bool) -> None:
+    """Terms never go back: who took this one over could never send a message again, after a restart either."""
+    lone = Lone(rings=True, memories=remembering())
+    lone.lead()
+    lone.live(5.0)
+    assert lone.node.qraft is not None
+    uid, before = lone.node.qraft.device_uid, lone.node.qraft.term
+    assert uid
+    client = lone.node.consulting._client
+    assert client is not None and client.conversation is not None
+    client.ask(ShowDevice(before, 1, 0, 1, 1), lone.now)
+    no = Refusal.OLD_TERM
+    word = (
+        MemoryAnswer(seq=9, stage=Asking.VOTE, term=term, asked=before, granted=False, refusal=no) if asked
+        else MemoryShown(seq=9, term=term, index=0, round=1, refusal=no)
+    )  # fmt: skip
+    lone.hear(Came(lone.attempt, encode(word)))
+    assert (lone.node.qraft.term, lone.node.qraft.device_uid) == (before, 0)
+    lone.live(5.0)
+    assert lone.node.leads and lone.shown.connected and f"has seen term {term}" in lone.shown.reason

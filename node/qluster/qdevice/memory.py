@@ -27,6 +27,10 @@ REFUSALS = {
     Refusal.NOT_OPEN: "the arbiter says that no memory is open",
 }
 
+TERMS_AHEAD_MAX = 2**32
+"""A memory knows terms from nodes of its cluster alone, who add one with each election: none is so far behind another.
+To follow one that says so would end the cluster: terms never go back, and have an end."""
+
 
 class MemoryLink:
     """The memory of one founding (0: this node speaks with none)."""
@@ -37,6 +41,8 @@ class MemoryLink:
         """Of the memory that is open; 0: none."""
         self.fault = ""
         """Why the last one was not opened."""
+        self._term = 0
+        """The newest that was asked or shown."""
         self._words: list[DeviceWord] = []
 
     def take(self) -> list[DeviceWord]:
@@ -65,6 +71,7 @@ class MemoryLink:
         """Pass a question on; nobody hears one while no memory is open."""
         if not self.uid:
             return
+        self._term = max(self._term, question.term)
         if isinstance(question, AskDevice):
             conversation.say(
                 MemoryAsk, stage=Stage(question.stage), term=question.term, candidate=question.candidate,
@@ -87,6 +94,12 @@ class MemoryLink:
                     self._words.append(DeviceOpened(uid))
                 else:
                     self.fault = REFUSALS.get(refusal, f"the arbiter opens no memory: {refusal.name.lower()}")
+            case MemoryAnswer(term=term) | MemoryShown(term=term) if self.uid and self._beyond(term):
+                self.lost()
+                self.fault = (
+                    f"the arbiter's memory says that it has seen term {term}, and this cluster is in term "
+                    f"{self._term}: it is damaged, or not this cluster's. It is asked no more over this connection"
+                )
             case MemoryAnswer(stage=stage, term=term, asked=asked, granted=granted) if self.uid:
                 assert stage is not None and term is not None and asked is not None and granted is not None
                 self._words.append(DeviceAnswered(self.uid, Asked(stage), term, asked, granted))
@@ -95,3 +108,6 @@ class MemoryLink:
                 self._words.append(DeviceShown(self.uid, term, index, number, refusal is Refusal.NONE))
             case _:
                 pass  # of a memory that is not open: nobody waits for it
+
+    def _beyond(self, term: int | None) -> bool:
+        return term is not None and term > self._term + TERMS_AHEAD_MAX

@@ -96,6 +96,8 @@ def sent_early(qraft: QRaft, output: Output) -> list[tuple[int | None, AnyMessag
 class World:
     """A cluster of participants."""
 
+    make_arbiter: type[Arbiter] = Arbiter
+
     def __init__(
         self,
         seed: int,
@@ -128,7 +130,7 @@ class World:
         self._timers: dict[int, float] = {}
         self._ticket = 0
         self.stock = Stock(self, seed, stock, nodes) if stock else None
-        self.arbiter: Arbiter | Stock | None = Arbiter(self, seed) if witness else self.stock
+        self.arbiter: Arbiter | Stock | None = self.make_arbiter(self, seed) if witness else self.stock
         first = Members(tuple(member(node) for node in range(1, nodes + 1)), *self._rule(), configured=nodes)
         for node in range(1, nodes + 1):
             entries = [Entry(1, 1, "members", first.encode())]

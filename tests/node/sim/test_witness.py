@@ -22,9 +22,9 @@ SEEDS = WITNESSED[: 400 if FULL else 12]
 PLANTED_MAX = 40
 
 
-def founded(seed: int, databases: int = 2) -> tuple[World, Host]:
+def founded(seed: int, databases: int = 2, quorum: str = "") -> tuple[World, Host]:
     """A cluster whose list counts the device, and the host of its primary."""
-    world = World(seed, databases=databases, witness=True)
+    world = World(seed, databases=databases, witness=True, quorum=quorum)
     for host in world.hosts.values():
         world.at(world.now + world.random.uniform(0, 2), lambda host=host: host.start())  # type: ignore[misc]
     assert world.run(60.0, lambda: converged(world) == ""), converged(world)
@@ -58,6 +58,27 @@ def test_two_databases_go_on_after_the_death_of_either(seed: int, of_primary: bo
     assert device is not None and (device.votes, device.way, device.counts, device.reason) == (1, "memory", True, "")
     dead.start()
     assert world.run(60.0, lambda: converged(world) == ""), converged(world)
+
+
+@pytest.mark.parametrize("quorum", ["", "provider: votequorum"])
+def test_the_last_of_two_leads_again_after_its_restart_and_after_that_of_the_arbiter(quorum: str) -> None:
+    """Votequorum knows nothing of the arbiter's vote: that must not forbid what the list allows."""
+    world, primary = founded(1, quorum=quorum)
+    other = next(host for host in world.hosts.values() if host.database is not None and host is not primary)
+    primary.crash(held=True, power=True)
+    assert serves(world, 40.0) and world.arbiter is not None
+    world.arbiter.crash(down=8.0)
+    world.run(10.0)
+    assert serves(world, 40.0)
+    other.crash(held=True, power=True)
+    other.start()
+    assert serves(world, 40.0)
+    world.arbiter.crash(down=1000.0)
+    other.crash(held=True, power=True)
+    other.start()
+    world.run(20.0)
+    assert world.primary() is None and other.node is not None
+    assert bool(other.node.voting.veto) == bool(quorum), "without the arbiter it is short of votes by either count"
 
 
 def test_two_databases_go_on_without_the_arbiter_and_then_neither_alone() -> None:
