@@ -4,7 +4,7 @@ Must not know sockets or the log. Whoever forms rings calls :meth:`membership` a
 votequorum is to hear with :meth:`polls`; who knows that this node is in sync calls :meth:`in_sync`.
 
 An arbiter that remembers (way 1 of D6) is asked for its vote by the consensus, whose questions pass through here. What
-it says of a membership counts for nothing yet: no election, no commit and no lease looks at that.
+another says of a membership is told as it stands, with whether it may count (:meth:`standing`; ways 2 and 3).
 """
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
@@ -15,6 +15,8 @@ from math import inf
 from random import Random
 
 from qluster.config import Device
+from qluster.consensus.members import MEMORY
+from qluster.consensus.standing import Standing
 from qluster.consulted import DeviceStatus
 from qluster.events import DeviceQuestion, DeviceWord
 from qluster.qdevice.client import Client
@@ -25,13 +27,21 @@ from qluster.qnet.names import NodeState
 from qluster.qnet.tlv import RingId
 from qluster.votes.information import Ring, State
 
-MEMORY = "memory"
-NOT_COUNTED = "this version asks the arbiter and shows its vote, but elects and commits without it"
 UNLISTED = "the list of members does not count it yet: a leader that has a connection to it puts it there"
 NO_VOTER = "this node has no vote in its cluster"
 
 POLLS_MAX = 16
 """Words for votequorum that nobody took: each is said again after half of `timeout`, and only the last counts."""
+
+
+def standing_of(ring: Ring, members: Collection[int], client: Client | None) -> Standing:
+    """What consensus is to know of the ring that this node is in, and of what its arbiter says of that ring."""
+    if client is None:
+        return Standing((ring.node, ring.seq), frozenset(members))
+    held = client.held
+    since = held.since if held is not None and held.ring == RingId(*ring) else inf
+    way, unbroken = WAYS[client.settings.algorithm], client.episode.unbroken
+    return Standing((ring.node, ring.seq), frozenset(members), since, way, unbroken, client.reason)
 
 
 class Consulting:
@@ -88,6 +98,16 @@ class Consulting:
         if self._client is not None:
             self._client.in_sync(RingId(*ring), asked_at, now)
 
+    def standing(self, ring: Ring, members: Collection[int]) -> Standing:
+        """What consensus is to know now, of the ring that this node is in."""
+        return standing_of(ring, members, self._client)
+
+    @property
+    def forgetful(self) -> bool:
+        """Whether the arbiter that this node is connected to keeps no memories."""
+        client = self._client
+        return client is not None and client.known and client.forgetful
+
     def ask(self, questions: Iterable[DeviceQuestion], now: float) -> None:
         """For the arbiter's memory: lost where none is open."""
         if self._client is not None:
@@ -133,9 +153,9 @@ class Consulting:
 
     # --- what there is to see ------------------------------------------------------
 
-    def status(self, now: float, fault: str | None) -> DeviceStatus | None:
-        """None where no device is configured. ``fault``: why the memory that the list of members counts does not count
-        for this node, None where the list counts none."""
+    def status(self, now: float, way: str, fault: str) -> DeviceStatus | None:
+        """None where no device is configured. ``way``: how the list of members counts one, "" where it counts none;
+        ``fault``: why it does not count for this node."""
         if self._device is None:
             return None
         device, client = self._device, self._client
@@ -143,7 +163,7 @@ class Consulting:
         conversation = client.conversation if client is not None else None
         return DeviceStatus(
             model=device.model, host=device.host, port=device.port, algorithm=device.algorithm,
-            way=self._way(fault),
+            way=way or self._way(),
             state=client.state if client is not None else NO_VOTER,
             connected=client is not None and client.known,
             tls=conversation is not None and conversation.tls,
@@ -156,24 +176,22 @@ class Consulting:
             heuristics=client.checks.result.name.lower() if client is not None else "undefined",
             heuristics_error=client.checks.fault if client is not None else "",
             episode=client.episode.reason if client is not None else "",
-            counts=fault == "", reason=self._reason(fault),
+            counts=bool(way) and not fault, reason=self._reason(way, fault),
         )  # fmt: skip
 
-    def _way(self, fault: str | None) -> str:
+    def _way(self) -> str:
         client = self._client
-        if fault is not None or (client is not None and client.memory.uid):
+        if client is not None and client.memory.uid:
             return MEMORY
         return WAYS[client.settings.algorithm] if client is not None else ""
 
-    def _reason(self, fault: str | None) -> str:
+    def _reason(self, way: str, fault: str) -> str:
         client = self._client
         if client is None:
             return NO_VOTER
-        if fault is not None:
+        if way:
             return (fault and client.memory.fault) or fault
-        if client.memory.uid:
-            return UNLISTED
-        return client.memory.fault or client.reason or NOT_COUNTED
+        return client.memory.fault or ("" if client.memory.uid else client.reason) or UNLISTED
 
     # --- inside ----------------------------------------------------------------------
 

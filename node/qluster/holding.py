@@ -22,6 +22,8 @@ from qluster.consensus.messages import (
     Goodbye,
     LeaderQuery,
     SnapshotOffer,
+    SyncQuery,
+    SyncReply,
 )
 from qluster.events import (
     Address,
@@ -36,7 +38,7 @@ from qluster.events import (
     ShowDevice,
 )
 
-_UNBOUND = (Append, AppendRefusal, Goodbye, LeaderQuery, SnapshotOffer)
+_UNBOUND = (Append, AppendRefusal, Goodbye, LeaderQuery, SnapshotOffer, SyncQuery, SyncReply)
 
 HELD_MAX = 4096
 """Messages, jobs and leaves that wait at most: seconds of a busy cluster. A disk that hangs for longer makes a node

@@ -215,7 +215,6 @@ class Node:
                 self.governing.stop(now)
             case DeviceHeard(what):
                 self.consulting.handle(what, now)  # type: ignore[arg-type]
-                witnessing.hear(self, now)
             case TimePassed():
                 pass
             case _:
@@ -456,7 +455,7 @@ class Node:
     def _agree(self, qraft: QRaft, now: float) -> None:
         qraft.short = bool(self.short)
         self.voting.step(now)
-        qraft.veto = self.voting.veto
+        witnessing.hear(self, now)
         qraft.tick(now)
         for _ in range(ROUNDS_MAX):
             moved = self._carry_out(qraft.take(), now)
@@ -488,6 +487,7 @@ class Node:
         for question in output.device:
             if not self._held(question, unbound=unbound(question, saved_index)):
                 self._effects.memory.append(question)
+        self._stirred |= witnessing.synced(self, output.synced, now)
         if output.restored is not None:
             self.applying.restore(output.restored, now)
         self.applying.apply(output.committed, now)

@@ -71,6 +71,20 @@ def quorums(n: int, total: int, quorum_replication: bool, replication_factor: in
     return Quorums(half, n - copies + 1, 0, copies, half, copies)
 
 
+def by_formula(n: int, total: int, device: int, quorum_replication: bool, replication_factor: int) -> Quorums:
+    """The same beside a device that helps to elect and holds no copy, promises nothing and may help anybody.
+
+    With it a set that weighs so much less elects, so every such set is to meet what is committed and who keeps a
+    leader in office. Two sets that it helps need not meet: no two nodes may count it in one term.
+    """
+    plain = quorums(n, total, quorum_replication, replication_factor)
+    election = majority(total + device)
+    assert election > device, f"{device} votes of the device elect alone"
+    rest = total - (election - device) + 1
+    commit = max(plain.commit, rest) if plain.commit else 0
+    return Quorums(election, plain.electors, commit, plain.copies, rest, plain.contacts)
+
+
 def reached(values: Iterable[float], quorum: int) -> float:
     """The highest value that at least ``quorum`` of the given ones have reached."""
     ordered = sorted(values, reverse=True)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from msgspec import structs
 
 from qluster.config import Device, Quorum
-from qluster.consensus.members import MEMORY, Members
+from qluster.consensus.members import EPISODE, MEMORY, Members
 from qluster.events import Saved, SaveRing
 from qluster.ring import messages
 from qluster.ring.messages import Beat, Proposal, Telling
@@ -131,6 +131,11 @@ class Voting:
     # --- what there is to see --------------------------------------------------
 
     @property
+    def ring(self) -> tuple[Ring, tuple[int, ...]]:
+        """In which ring this node is, and who is in it."""
+        return (self._rings.ring, tuple(self._rings.members)) if self._rings is not None else (NO_RING, ())
+
+    @property
     def veto(self) -> str:
         """Why this node must not stand in an election; "" when it may."""
         return self._veto
@@ -173,7 +178,7 @@ class Voting:
             self.reason = reason
             return
         rings, votequorum = self._running(options, now)
-        rings.patience = self._node.config.cluster.node_timeout
+        rings.patience = self._patience
         rings.allow([node for node, _ in options.nodes], now)
         rings.tick(now)
         self._listen(votequorum, now)
@@ -233,6 +238,13 @@ class Voting:
         return found[0].sentence("quorum") if found else ""
 
     @property
+    def _patience(self) -> float:
+        """How long a silent node stays in a ring. By episode the arbiter's vote for those that are left must be there
+        before the lease ends that rests on the one that is gone: it may be a heartbeat old when that happens."""
+        by_episode = self._members.way == EPISODE and self._members.device > 0
+        return self._node.config.cluster.node_timeout / (4 if by_episode else 1)
+
+    @property
     def _forbids(self) -> bool:
         """Whether votequorum has a say here. An arbiter is asked for a ring and what counts as quorate in it, and
         needs both without that, too."""
@@ -248,7 +260,7 @@ class Voting:
         node = self._node
         if self._rings is None:
             self._rings = Rings(node.cluster, node.me, self._boot, seq=self._seq,
-                                patience=node.config.cluster.node_timeout, now=now)  # fmt: skip
+                                patience=self._patience, now=now)  # fmt: skip
             self._votequorum = None
         votequorum = self._votequorum
         if votequorum is None or any(getattr(options, key) != getattr(votequorum.options, key) for key in AT_START):
@@ -277,13 +289,16 @@ class Voting:
         self._veto = veto
 
     def _enough_with_device(self, votequorum: Votequorum) -> bool:
-        """Whether an arbiter that remembers could make up for what lacks, though it gives its vote to others now.
+        """Whether an arbiter of the list could make up for what lacks, though votequorum does not have its vote now.
 
         Its memory votes for the longer log, whichever half its algorithm prefers: if that half's log is the shorter
         one, and this node were kept from standing, nobody could be elected. The election asks it.
         """
         qraft, members = self._node.qraft, self._members
-        if qraft is None or members.way != MEMORY or not members.device or qraft.device_uid != members.device_uid:
+        if qraft is None or not members.device:
+            return False
+        remembers = members.way == MEMORY
+        if not (qraft.device_uid == members.device_uid if remembers else qraft.standing.acknowledged):
             return False
         view = votequorum.view()
         return not view.device_casts and view.total + members.device >= view.quorum

@@ -1,19 +1,24 @@
-"""Decides when a leader puts an arbiter that remembers into the list of members, another in its place, or none.
+"""Decides when a leader puts an arbiter into the list of members, another in its place, or none; and what consensus is
+told of it.
 
 Must not know the arbiter's protocol, nor who connects to it: the link of this node says which memory it has open.
 A memory that lost what it knew comes back with another uid. It counts again when a list names that uid, which those
 who hold the log must commit without the former one. It leaves the list when no node asks an arbiter any more.
+An arbiter that keeps no memory is listed with the way in which its algorithm may be counted, and at most with the one
+vote that breaks a tie: by formula every vote more would take one copy more to commit, up to all of them.
 """
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 from math import inf
 from typing import TYPE_CHECKING, NamedTuple
 
 from qluster.consensus.members import MEMORY, Members
 from qluster.consensus.membership import last_votes, usual_votes
 from qluster.consensus.refusals import Refusal
+from qluster.votes.information import Ring
 
 if TYPE_CHECKING:
     from qluster.node import Node
@@ -22,22 +27,32 @@ log = logging.getLogger("qluster.witnessing")
 
 
 def hear(node: Node, now: float) -> bool:
-    """What the memory said goes to the consensus; whether it said anything."""
-    words = node.consulting.words()
+    """What the arbiter and votequorum say goes to the consensus; whether that was anything new of the arbiter."""
+    words, qraft = node.consulting.words(), node.qraft
+    if qraft is None:
+        return bool(words)
     for word in words:
-        if node.qraft is not None:
-            node.qraft.hear_device(word, now)
-    return bool(words)
+        qraft.hear_device(word, now)
+    qraft.veto = node.voting.veto
+    return qraft.stand(node.consulting.standing(*node.voting.ring), now) or bool(words)
+
+
+def synced(node: Node, proofs: Collection[tuple[tuple[int, int], float]], now: float) -> bool:
+    """Consensus has shown that this node is in sync with the others; whether it has."""
+    for ring, asked_at in proofs:
+        node.consulting.in_sync(Ring(*ring), asked_at, now)
+    return bool(proofs)
 
 
 class Wish(NamedTuple):
-    """A memory and its votes; without a uid no device."""
+    """A memory, or a device that has none, with its votes and the way in which they count; without a way no device."""
 
     uid: int
     votes: int
+    way: str
 
 
-NOTHING = Wish(0, 0)
+NOTHING = Wish(0, 0, "")
 
 
 class Witnessing:
@@ -67,27 +82,31 @@ class Witnessing:
         wish, settings = self._wanted(node.qraft.members, node.qraft.device_uid), node.qraft.settings
         if wish != self._wish:
             # Somebody who is only passing, or a link that was just lost, is no reason to change the list.
-            pause = settings.heartbeat_interval if wish is None or wish.uid else settings.node_timeout
+            pause = settings.heartbeat_interval if wish is None or wish.way else settings.node_timeout
             self._wish, self._at, self._refused = wish, now + pause if wish is not None else inf, ""
         if wish is None or now < self._at:
             return False
         self._at = now + settings.heartbeat_interval
         try:
-            node.qraft.device(wish.uid, wish.votes, now)
+            node.qraft.device(wish.uid, wish.votes, now, wish.way or MEMORY)
         except Refusal as refusal:
             if refusal.reason != self._refused:
-                log.info("device-unchanged uid=%016x votes=%d reason=%s", wish.uid, wish.votes, refusal.reason)
+                log.info("device-unchanged uid=%016x votes=%d way=%s reason=%s", *wish, refusal.reason)
             self._refused = refusal.reason
             return False
         return True
 
     def _wanted(self, members: Members, uid: int) -> Wish | None:
         """What is to be put into the list; None when that is right."""
-        listed = Wish(members.device_uid, members.device) if members.way == MEMORY else NOTHING
-        device = self._node.config.device
+        listed = Wish(members.device_uid, members.device, members.way) if members.way else NOTHING
+        node, device = self._node, self._node.config.device
         if uid:
             last = device is not None and device.algorithm == "lms"
-            wish = Wish(uid, last_votes(members) if last else usual_votes(members))
+            wish = Wish(uid, last_votes(members) if last else usual_votes(members), MEMORY)
+            return wish if wish != listed else None
+        way = node.consulting.standing(*node.voting.ring).way
+        if way and node.consulting.forgetful:
+            wish = Wish(0, usual_votes(members), way)
             return wish if wish != listed else None
         return NOTHING if listed != NOTHING and self._nobody_asks(members) else None
 

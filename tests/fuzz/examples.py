@@ -77,6 +77,8 @@ AGREEING: tuple[agreeing.AnyMessage, ...] = (
     agreeing.TimeoutNow(FOUNDING, 1, 7),
     agreeing.Goodbye(FOUNDING, 1, 7, 2),
     agreeing.Expelled(FOUNDING, 1, 7, 40, 3),
+    agreeing.SyncQuery(FOUNDING, 3, 7, 5, (1, 8)),
+    agreeing.SyncReply(FOUNDING, 1, 7, 5, (1, 8), 40, 6),
 )
 
 DATABASE = DatabaseStatus(

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 from math import inf
 
-from qluster.consensus.electorate import device_key
-from qluster.consensus.messages import Goodbye, PreVote, PreVoteReply, TimeoutNow, Vote, VoteReply
+from qluster.consensus.electorate import FORMULA_KEY, device_key
+from qluster.consensus.members import SLOTS
+from qluster.consensus.messages import Goodbye, PreVote, PreVoteReply, Ring, TimeoutNow, Vote, VoteReply
 from qluster.consensus.participant import CANDIDATE, FOLLOWER, LEADER, LISTENER, PRE_CANDIDATE, Participant
 from qluster.events import AskDevice, Asked, DeviceAnswered
 
@@ -33,6 +34,8 @@ class Election:
         self._veto_said = ""
         self._granted: set[int] = set()
         self._refused: set[int] = set()
+        self._rings: dict[int, Ring] = {}
+        """In which ring each gave its vote."""
         self.won = False
         """Set when an election is won; who takes the office clears it."""
         self.count = 0
@@ -114,15 +117,37 @@ class Election:
     def begin_vote(self, now: float, override: bool) -> None:
         """Stand in an election of the next term."""
         me = self._me
-        me.adopt(me.term + 1)
+        me.adopt(self._next_term())
         me.vote_for(me.node)
         me.role = CANDIDATE
         self.count += 1
         me.say("candidate", term=me.term, last=f"{me.journal.last_index}/{me.journal.last_term}")
         self._begin_stage(now, me.settings.leader_voting_timeout, override)
 
+    def _next_term(self) -> int:
+        """Where a device helps two that know nothing of each other, each of them stands in terms of its own."""
+        me = self._me
+        term = me.term + 1
+        if FORMULA_KEY not in me.devices(()):
+            return term
+        return term + (me.configuration.slot(me.node) - term) % SLOTS
+
+    def _devices(self) -> set[int]:
+        """Devices without a memory that count for this stage."""
+        me = self._me
+        found = me.devices({node for node in self._granted if self._rings.get(node) == me.standing.ring})
+        if me.role == CANDIDATE and (me.term - me.configuration.slot(me.node)) % SLOTS:
+            found.discard(FORMULA_KEY)
+        return found
+
+    def recount(self, now: float) -> None:
+        """What the arbiter says has changed."""
+        if self._me.role in (PRE_CANDIDATE, CANDIDATE) and not self.won and self._me.votes:
+            self._count(now)
+
     def _begin_stage(self, now: float, length: float, override: bool) -> None:
         self._granted, self._refused, self._override = {self._me.node}, set(), override
+        self._rings = {}
         self.at = now + length
         self._count(now)
         if self._me.role in (PRE_CANDIDATE, CANDIDATE) and not self.won:
@@ -153,7 +178,7 @@ class Election:
 
     def _count(self, now: float) -> None:
         me = self._me
-        if me.configuration.elects(self._granted):
+        if me.configuration.elects(self._granted | self._devices()):
             if me.role == PRE_CANDIDATE and not self._vetoed():
                 self.begin_vote(now, override=False)
             elif me.role == CANDIDATE:
@@ -173,13 +198,14 @@ class Election:
             and not self._sticks(message.node, now)
         )
         commit = me.commit_index, me.commit_term
-        me.send(message.node, PreVoteReply(me.cluster, me.node, me.term, message.term, granted, *commit))
+        ring = me.standing.ring
+        me.send(message.node, PreVoteReply(me.cluster, me.node, me.term, message.term, granted, *commit, ring))
 
     def vote(self, message: Vote, now: float) -> bool:
         """Give or refuse the vote. True when a leader here lost its office by it."""
         me = self._me
         if not message.override and self._sticks(message.node, now):
-            me.send(message.node, VoteReply(me.cluster, me.node, me.term, False, message.node))
+            me.send(message.node, VoteReply(me.cluster, me.node, me.term, False, message.node, me.standing.ring))
             return False
         deposed = message.term > me.term and me.role == LEADER
         if message.term > me.term:
@@ -195,7 +221,7 @@ class Election:
         if granted:
             me.vote_for(message.node)
             self.wait_for_outcome(now)
-        me.send(message.node, VoteReply(me.cluster, me.node, me.term, granted, message.node))
+        me.send(message.node, VoteReply(me.cluster, me.node, me.term, granted, message.node, me.standing.ring))
         return deposed
 
     def _sticks(self, candidate: int, now: float) -> bool:
@@ -209,6 +235,7 @@ class Election:
         me.commit_known(message.commit, message.commit_term)
         if me.role != PRE_CANDIDATE or message.proposed != me.term + 1:
             return
+        self._rings[message.node] = message.ring
         if message.granted:
             self._granted.add(message.node)
         else:
@@ -220,6 +247,7 @@ class Election:
         me = self._me
         if me.role != CANDIDATE or message.term != me.term or message.candidate != me.node:
             return
+        self._rings[message.node] = message.ring
         (self._granted if message.granted else self._refused).add(message.node)
         self._count(now)
 

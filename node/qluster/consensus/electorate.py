@@ -11,8 +11,12 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from qluster import quorum
-from qluster.consensus.members import MEMORY, NODE_MAX, Members
+from qluster.consensus.members import EPISODE, FORMULA, MEMORY, NODE_MAX, Members
 from qluster.quorum import Quorums
+
+EPISODE_KEY = -1
+FORMULA_KEY = -2
+"""Under which numbers a device without a memory stands there, by the way in which it counts."""
 
 
 def device_key(uid: int) -> int:
@@ -27,7 +31,8 @@ def device_key(uid: int) -> int:
 class Electorate:
     """The voters of one list, what each weighs, and how much it takes.
 
-    A device that remembers weighs like a voter and is no node: what counts nodes (copies above all) does not count it.
+    A device weighs like a voter and is no node: what counts nodes (copies above all) does not count it. By formula it
+    weighs in elections only.
     """
 
     weights: tuple[tuple[int, int], ...]
@@ -35,14 +40,21 @@ class Electorate:
     needs: Quorums
     device: tuple[int, int] | None = None
     """Key and weight of the device; None where none has votes."""
+    slots: tuple[tuple[int, int], ...] = ()
+    """Voter and slot, where a device counts by formula."""
 
     @classmethod
     def of(cls, members: Members) -> Electorate:
         """The electorate of this list, which must have voters."""
         weights = quorum.weights({member.node: member.votes for member in members if member.voter}, members.tie)
-        device = (device_key(members.device_uid), members.device) if members.way == MEMORY and members.device else None
-        total = sum(weights.values()) + (device[1] if device else 0)
-        needs = quorum.quorums(len(weights), total, members.quorum_replication, members.replication_factor)
+        keys = {MEMORY: device_key(members.device_uid), EPISODE: EPISODE_KEY, FORMULA: FORMULA_KEY}
+        device = (keys[members.way], members.device) if members.way and members.device else None
+        total, rule = sum(weights.values()), (members.quorum_replication, members.replication_factor)
+        needs = quorum.quorums(len(weights), total + (device[1] if device else 0), *rule)
+        if device is not None and members.way == FORMULA:
+            needs = quorum.by_formula(len(weights), total, device[1], *rule)
+            slots = tuple(sorted((member.node, member.slot) for member in members if member.voter))
+            return cls(tuple(sorted(weights.items())), needs, device, slots)
         if device is not None:
             # It keeps where an entry stands and not the entry: somebody must have it.
             needs = replace(needs, copies=max(1, needs.copies))
@@ -65,6 +77,11 @@ class Electorate:
         return dict((*self.weights, self.device) if self.device else self.weights)
 
     @cached_property
+    def _held_by(self) -> dict[int, int]:
+        """What weighs in a commit and in a contact."""
+        return dict(self.weights) if self.slots else self._weight
+
+    @cached_property
     def plain(self) -> bool:
         """Every voter weighs 1 and there is nobody else: weights and voters are one number."""
         return self.device is None and all(weight == 1 for _, weight in self.weights)
@@ -75,7 +92,7 @@ class Electorate:
 
     def elects(self, granted: Collection[int]) -> bool:
         """Whether these votes elect."""
-        return self._have(granted, self.needs.election, self.needs.electors)
+        return self._have(granted, self.weight(granted), self.needs.election, self.needs.electors)
 
     def may_elect(self, refused: Collection[int]) -> bool:
         """Whether the others could still elect."""
@@ -83,15 +100,18 @@ class Electorate:
 
     def commits(self, holders: Collection[int]) -> bool:
         """Whether an entry on these nodes is committed."""
-        return self._have(holders, self.needs.commit, self.needs.copies)
+        return self._have(holders, self._holds(holders), self.needs.commit, self.needs.copies)
 
     def keeps(self, nodes: Collection[int]) -> bool:
         """Whether a leader that hears these goes on."""
         needs, count = self.needs, len(self.voters.intersection(nodes))
-        return self.weight(nodes) >= needs.contact or 0 < needs.contacts <= count
+        return self._holds(nodes) >= needs.contact or 0 < needs.contacts <= count
 
-    def _have(self, nodes: Collection[int], weight: int, count: int) -> bool:
-        return self.weight(nodes) >= weight and len(self.voters.intersection(nodes)) >= count
+    def _holds(self, nodes: Collection[int]) -> int:
+        return sum(self._held_by[one] for one in self._held_by.keys() & set(nodes))
+
+    def _have(self, nodes: Collection[int], weighs: int, weight: int, count: int) -> bool:
+        return weighs >= weight and len(self.voters.intersection(nodes)) >= count
 
     def committed(self, match: Callable[[int], float]) -> float:
         """The highest index that a commit quorum holds."""
@@ -110,4 +130,4 @@ class Electorate:
     def _reached(self, value: Callable[[int], float], weight: int) -> float:
         if self.plain:
             return quorum.reached(map(value, self.voters), weight)
-        return quorum.reached_by_weight([(value(voter), weighs) for voter, weighs in self._weight.items()], weight)
+        return quorum.reached_by_weight([(value(voter), weighs) for voter, weighs in self._held_by.items()], weight)

@@ -99,7 +99,7 @@ class Following:
         if number or message.records:
             # A heartbeat is answered with what is durable now: the leader's lease must not wait for this disk.
             match = verified if message.records else min(verified, me.saved_index)
-            me.send(message.node, AppendReply(me.cluster, me.node, me.term, number, match, self._silent(now)))
+            self._confirm(message, number, match, now)
 
     def _fits(self, message: Append) -> bool:
         """Whether this log has the entry that the message goes on from. What a snapshot covers always fits (B11)."""
@@ -135,7 +135,12 @@ class Following:
         me = self._me
         me.commit_to(max(me.commit_index, min(message.commit, message.prev_index)))
         match = min(message.prev_index, me.saved_index)
-        me.send(message.node, AppendReply(me.cluster, me.node, me.term, message.round, match, self._silent(now)))
+        self._confirm(message, message.round, match, now)
+
+    def _confirm(self, message: Append, number: int, match: int, now: float) -> None:
+        me = self._me
+        silent, ring = self._silent(now), me.standing.ring
+        me.send(message.node, AppendReply(me.cluster, me.node, me.term, number, match, silent, ring))
 
     def _take_over(self, message: Append) -> int:
         me = self._me
@@ -174,7 +179,8 @@ class Following:
     def _refusal(self, message: Append, conflict_index: int, conflict_term: int) -> AppendRefusal:
         me = self._me
         return AppendRefusal(
-            me.cluster, me.node, me.term, message.round, message.prev_index, conflict_index, conflict_term
+            me.cluster, me.node, me.term, message.round, message.prev_index, conflict_index, conflict_term,
+            me.standing.ring,
         )
 
     def refuse_old_term(self, message: Message) -> None:

@@ -13,10 +13,11 @@ elected by that time. Rounds are numbered within one office and never used again
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import inf
 
+from qluster.consensus.electorate import EPISODE_KEY
 from qluster.consensus.membership import Configuration
 from qluster.consensus.settings import LEASE_FRACTION, READS_MAX
 
@@ -49,6 +50,8 @@ class Rounds:
         self._reached: dict[str, float] = {}
         """What a contact quorum has reached, until the next round, answer or change of members."""
         self._reached_by: Configuration | None = None
+        self.device: Callable[[], Sequence[Round]] = lambda: (NEVER,)
+        """What those have answered who stand for a device that counts by episode: it promises nothing itself."""
 
     @property
     def newest(self) -> Round:
@@ -109,8 +112,14 @@ class Rounds:
             self._reached.clear()
             self._reached_by = configuration
         if what not in self._reached:
-            self._reached[what] = configuration.contacted(lambda node: value(self.answered(node)))
+            self._reached[what] = configuration.contacted(
+                lambda node: min(map(value, self.device())) if node == EPISODE_KEY else value(self.answered(node))
+            )
         return self._reached[what]
+
+    def forget(self) -> None:
+        """What counts has changed."""
+        self._reached.clear()
 
     def give_up(self) -> None:
         """No lease in this office any more: a successor was told to take over."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from math import inf
 
+from qluster.consensus.arbitration import Syncing
 from qluster.consensus.election import Election
 from qluster.consensus.electorate import device_key
 from qluster.consensus.following import Following
@@ -15,6 +16,7 @@ from qluster.consensus.members import Members
 from qluster.consensus.office import Office
 from qluster.consensus.participant import Participant
 from qluster.consensus.settings import Settings
+from qluster.consensus.standing import Standing
 from qluster.consensus.witness import fault_of_device
 from qluster.events import Snapshot
 
@@ -25,6 +27,7 @@ class Looks:
     _me: Participant
     _election: Election
     _following: Following
+    _syncing: Syncing
     _office: Office | None
 
     @property
@@ -146,6 +149,11 @@ class Looks:
         return self._office.lease_until if self._office else -inf
 
     @property
+    def standing(self) -> Standing:
+        """Its ring, and what its arbiter says of it."""
+        return self._me.standing
+
+    @property
     def veto(self) -> str:
         """Why this node must not stand in an election; may be set at any time."""
         return self._me.veto
@@ -173,7 +181,7 @@ class Looks:
         """When :meth:`tick` is needed at the latest."""
         if self._office is not None:
             return self._office.wake_at
-        return min(self._election.wake_at, self._following.wake_at)
+        return min(self._election.wake_at, self._following.wake_at, self._syncing.wake_at)
 
     def match(self, node: int) -> int | None:
         """Up to where a node's log is known to be equal; only a leader knows."""
@@ -201,7 +209,7 @@ class Looks:
     def commits(self, nodes: Collection[int]) -> bool:
         """Whether an entry on these nodes would be committed, with the device where it counts for this node."""
         me = self._me
-        return me.configuration.commits({*nodes, *(me.alive(me.now) & me.configuration.devices)})
+        return me.configuration.commits({*nodes, *(me.alive(me.now) & {me.device}), *me.devices(nodes)})
 
     def device_fault(self, now: float) -> str:
         """Why the device of the list does not count for this node now, "" when it does or when there is none."""

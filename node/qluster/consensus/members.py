@@ -22,6 +22,12 @@ NODE_MAX = 2**63 - 1
 """Largest number that messages carry."""
 MEMORY = "memory"
 """A way in which a device votes: an arbiter that remembers, by the rules of a voter without a log."""
+EPISODE = "episode"
+"""Another: any arbiter of ffsplit, for whom its refusals cannot have missed; see ``arbitration.py``."""
+FORMULA = "formula"
+"""Another: any arbiter at all. It helps to elect, and so much more it takes to commit."""
+SLOTS = 2 * MEMBERS_MAX
+"""Terms go round by so many: each member has one of them to itself, and a new one has that of nobody just removed."""
 UID_MAX = 2**64 - 1
 PORT_MAX = 65_535
 
@@ -46,6 +52,8 @@ class Member(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What its operator says of its database; None when that is nothing."""
     votes: int = 1
     """What it counts for in elections and commits, once it votes."""
+    slot: int = 0
+    """Which terms are its own, modulo :data:`SLOTS`, where a device counts by formula; 0: none."""
 
 
 class Members(msgspec.Struct, frozen=True, array_like=True):
@@ -61,7 +69,7 @@ class Members(msgspec.Struct, frozen=True, array_like=True):
     device: int = 0
     """Votes of the device: an arbiter, which holds no log."""
     way: str = ""
-    """How they are counted: "memory", or "" where there is no device."""
+    """How they are counted: "memory", "episode", "formula", or "" where there is no device."""
     two_node: bool = False
     """Whether one of two may go on alone; this version lets none."""
     device_uid: int = 0
@@ -116,7 +124,7 @@ class Members(msgspec.Struct, frozen=True, array_like=True):
     def counted(self) -> bool:
         """Whether something here says how votes are counted that versions which count nodes do not know."""
         rule = self.tie, self.device, self.way, self.two_node, self.device_uid
-        return any(member.votes != 1 for member in self.all) or rule != (0, 0, "", False, 0)
+        return any((member.votes, member.slot) != (1, 0) for member in self.all) or rule != (0, 0, "", False, 0)
 
     def encode(self) -> bytes:
         """The bytes of the entry. What says nothing new is left out: where each node has one vote they are those
@@ -157,7 +165,8 @@ class Members(msgspec.Struct, frozen=True, array_like=True):
             return "no voter has a vote"
         if self.tie and self.tie not in self.voters:
             return f"the tie-breaker is node {self.tie}, which does not vote"
-        if self.two_node or self.way not in ("", MEMORY) or (not self.way and (self.device or self.device_uid)):
+        ways = "", MEMORY, EPISODE, FORMULA
+        if self.two_node or self.way not in ways or (not self.way and (self.device or self.device_uid)):
             return (
                 f"a device with {self.device} votes (way {self.way!r}, two_node {self.two_node}) is not known to this "
                 "version: install the version of the other nodes"
@@ -166,8 +175,10 @@ class Members(msgspec.Struct, frozen=True, array_like=True):
 
     def _fault_of_device(self) -> str:
         votes = sum(member.votes for member in self.all if member.voter)
-        if not 1 <= self.device_uid <= UID_MAX:
+        if self.way == MEMORY and not 1 <= self.device_uid <= UID_MAX:
             return f"the device has uid {self.device_uid}, not one of 64 bits"
+        if self.way != MEMORY and self.device_uid:
+            return f"the device has uid {self.device_uid:016x}, and by way {self.way} none has a memory"
         if self.device and not 0 < self.device < votes:
             return (
                 f"the device has {self.device} votes and the nodes together {votes}: it must have fewer, or they could "
@@ -175,6 +186,13 @@ class Members(msgspec.Struct, frozen=True, array_like=True):
             )
         if self.device and self.tie:
             return f"node {self.tie} is the tie-breaker and the device has {self.device} votes: one of them breaks ties"
+        return self._fault_of_slots() if self.way == FORMULA and self.device else ""
+
+    def _fault_of_slots(self) -> str:
+        """Two that the device helps may not stand in one term: it says yes to both."""
+        slots = [member.slot for member in self.all if member.slot]
+        if len(set(slots)) < len(slots) or any(not member.slot for member in self.all if member.voter):
+            return f"where a device counts by formula each voter has terms of its own; these are their slots: {slots}"
         return ""
 
 
@@ -188,6 +206,8 @@ def _fault_of_member(member: Member) -> str:
         return f"node {member.node} has uid {member.uid}, not one of 64 bits"
     if not 0 <= member.votes <= VOTES_MAX:
         return f"node {member.node} has {member.votes} votes, not 0 to {VOTES_MAX}"
+    if not 0 <= member.slot <= SLOTS:
+        return f"node {member.node} has slot {member.slot}, not 0 to {SLOTS}"
     ports = [member.api_port, member.udp_port, *([] if member.db_port is None else [member.db_port])]
     if not all(1 <= port <= PORT_MAX for port in ports):
         return f"node {member.node} has ports {ports}, not 1 to {PORT_MAX}"

@@ -18,7 +18,7 @@ from functools import cached_property
 from msgspec.structs import replace
 
 from qluster.consensus.electorate import Electorate
-from qluster.consensus.members import MEMORY, Member, Members
+from qluster.consensus.members import EPISODE, FORMULA, MEMORY, SLOTS, Member, Members
 
 NOBODY = Members(())
 
@@ -38,6 +38,10 @@ class Configuration:
     def devices(self) -> frozenset[int]:
         """Keys of the devices that count in one of them."""
         return frozenset(electorate.device[0] for electorate in self.electorates if electorate.device)
+
+    def slot(self, node: int) -> int:
+        """Which terms are this node's own; 0 where no device counts by formula, or for who does not vote there."""
+        return max((dict(electorate.slots).get(node, 0) for electorate in self.electorates), default=0)
 
     def elects(self, granted: Collection[int]) -> bool:
         """Whether these votes elect. Votes of others than voters count nothing (S4)."""
@@ -175,7 +179,7 @@ def _fault_of_quorum(old: Members, new: Members, alive: Collection[int]) -> str:
 def _recounted(old: Members, new: Members) -> bool:
     """Whether a voter that stays counts for more or less than before."""
     before = {member.node: member.votes for member in old if member.voter}
-    rule = (new.tie, new.device, new.device_uid) != (old.tie, old.device, old.device_uid)
+    rule = (new.tie, new.device, new.device_uid, new.way) != (old.tie, old.device, old.device_uid, old.way)
     return rule or any(before.get(one.node, one.votes) != one.votes for one in new if one.voter)
 
 
@@ -234,21 +238,42 @@ def last_votes(members: Members) -> int:
     return max(0, sum(member.votes for member in members if member.voter) - 1)
 
 
-def with_device(members: Members, uid: int, votes: int | None) -> Members:
-    """With the memory of this uid (0: with no device) and so many votes; None: as many as usual."""
-    if not uid:
+def with_device(members: Members, uid: int, votes: int | None, way: str = MEMORY) -> Members:
+    """With the memory of this uid, or a device that counts in another way, and so many votes; None: as many as usual.
+
+    With no device: uid 0 of memory.
+    """
+    if way == MEMORY and not uid:
         return replace(members, way="", device=0, device_uid=0)
     votes = usual_votes(members) if votes is None else votes
-    return replace(members, way=MEMORY, device=votes, device_uid=uid, tie=0 if votes else members.tie)
+    return replace(members, way=way, device=votes, device_uid=uid, tie=0 if votes else members.tie)
 
 
 def with_usual_votes(old: Members, new: Members) -> Members:
-    """With what a device usually has among these voters, where it had that among those of before."""
-    if new.way != MEMORY:
-        return new
+    """With what a device usually has among these voters, where it had that among those of before; and with slots."""
+    if new.way not in (MEMORY, EPISODE, FORMULA):
+        return _with_slots(old, new)
     votes = sum(member.votes for member in new if member.voter)
-    usual = old.way == MEMORY and old.device == new.device == usual_votes(old)
-    return replace(new, device=usual_votes(new) if usual else max(0, min(new.device, votes - 1)))
+    usual = old.way == new.way and old.device == new.device == usual_votes(old)
+    device = usual_votes(new) if usual else max(0, min(new.device, votes - 1))
+    return _with_slots(old, replace(new, device=device))
+
+
+def _with_slots(old: Members, new: Members) -> Members:
+    """Each voter has terms of its own where a device counts by formula. Who has a slot keeps it while it is a member.
+
+    A slot of the list before, which is committed, is nobody else's: its owner may stand by that list until the new
+    one is committed, and from then on whoever elects by the old one meets somebody who has the new one.
+    """
+    if new.way != FORMULA or not new.device:
+        return replace(new, all=tuple(replace(one, slot=0) if one.slot else one for one in new.all))
+    slots = {one.node: one.slot for one in old if one.slot}
+    free = (slot for slot in range(1, SLOTS + 1) if slot not in set(slots.values()))
+    rows = []
+    for one in new.all:
+        slot = slots.get(one.node, 0) or (next(free) if one.voter else 0)
+        rows.append(replace(one, slot=slot) if one.slot != slot else one)
+    return replace(new, all=tuple(rows))
 
 
 def next_promotion(members: Members, steady: Collection[int]) -> Member | None:

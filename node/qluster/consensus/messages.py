@@ -36,6 +36,11 @@ Seconds = Annotated[float, msgspec.Meta(ge=0, le=86_400)]
 Kind = Annotated[int, msgspec.Meta(ge=0, lt=len(KINDS))]
 
 
+Ring = tuple[Count, Annotated[int, msgspec.Meta(ge=0)]]
+"""The ring that a sender is in: its lowest node, and a number that grows. It never comes again."""
+NO_RING: Ring = (0, 0)
+
+
 class MalformedMessage(ValueError):
     """Bytes that are no message of this protocol."""
 
@@ -76,6 +81,7 @@ class PreVoteReply(Message, frozen=True, tag=2):
     granted: bool
     commit: Count = 0
     commit_term: Count = 0
+    ring: Ring = NO_RING
 
 
 class Vote(Message, frozen=True, tag=3):
@@ -91,6 +97,7 @@ class VoteReply(Message, frozen=True, tag=4):
 
     granted: bool
     candidate: Number
+    ring: Ring = NO_RING
 
 
 class Append(Message, frozen=True, tag=5):
@@ -126,6 +133,7 @@ class AppendReply(Message, frozen=True, tag=6):
     round: Count
     match: Count
     silent: tuple[Number, ...] = ()
+    ring: Ring = NO_RING
 
 
 class AppendRefusal(Message, frozen=True, tag=7):
@@ -139,6 +147,7 @@ class AppendRefusal(Message, frozen=True, tag=7):
     prev_index: Count
     conflict_index: Number
     conflict_term: Count
+    ring: Ring = NO_RING
 
 
 class SnapshotOffer(Message, frozen=True, tag=8):
@@ -171,6 +180,22 @@ class Expelled(Message, frozen=True, tag=12):
     former: Number
 
 
+class SyncQuery(Message, frozen=True, tag=13):
+    """What log do you have, and do you still lead? I am in this ring. ``number``: the same until it is answered."""
+
+    number: Count
+    ring: Ring
+
+
+class SyncReply(Message, frozen=True, tag=14):
+    """A quorum in this ring has confirmed since your question that I lead, and so long was my log when it came."""
+
+    number: Count
+    ring: Ring
+    last_index: Count
+    last_term: Count
+
+
 AnyMessage = (
     PreVote
     | PreVoteReply
@@ -184,6 +209,8 @@ AnyMessage = (
     | TimeoutNow
     | Goodbye
     | Expelled
+    | SyncQuery
+    | SyncReply
 )
 
 

@@ -10,7 +10,8 @@ from math import inf
 
 from msgspec.structs import replace
 
-from qluster.consensus.electorate import Electorate
+from qluster.consensus.arbitration import Ringed
+from qluster.consensus.electorate import EPISODE_KEY
 from qluster.consensus.lease import Rounds
 from qluster.consensus.members import NODE_MAX, Members
 from qluster.consensus.membership import (
@@ -21,12 +22,14 @@ from qluster.consensus.membership import (
     tie_breaker,
     with_usual_votes,
 )
-from qluster.consensus.messages import AppendRefusal, AppendReply, Expelled, Goodbye, TimeoutNow
+from qluster.consensus.messages import AppendRefusal, AppendReply, Expelled, Goodbye, Ring, TimeoutNow
 from qluster.consensus.participant import Participant
 from qluster.consensus.progress import Progress
 from qluster.consensus.refusals import ChangeRefused, NotLeading, Overloaded, TooLarge, TransferRefused
 from qluster.consensus.replication import Replication
 from qluster.consensus.settings import UNCOMMITTED_BYTES_MAX, UNCOMMITTED_ENTRIES_MAX
+from qluster.consensus.silence import Silence
+from qluster.consensus.standing import Standing
 from qluster.consensus.transfer import Step, Transfer
 from qluster.consensus.witness import Witness
 from qluster.events import DeviceShown
@@ -44,13 +47,17 @@ class Office:
     def __init__(self, me: Participant, now: float, granted: Collection[int] = ()) -> None:
         self._me = me
         self.rounds = Rounds(me.node, now)
+        self.ringed = Ringed(me, self.rounds)
+        self.rounds.device = self.ringed.rounds
         self.replication = Replication(me, self.rounds)
         self.witness = Witness(me, self.rounds, self.replication.match, granted, now)
         self.transfer: Transfer | None = None
         self.ended = ""
         """Why the office ends, "" while it goes on."""
         self._began_at = now
+        self._held_until = -inf
         self._removed_at = now
+        self._silence = Silence(me, self.replication, now)
         self._departing: dict[int, float] = {}
         self._rested: dict[int, float] = {}
         """When voters that stop were taken out of the count: they are not promoted while they do."""
@@ -74,6 +81,11 @@ class Office:
     def lease_until(self) -> float:
         """Until when this node may act as leader on its own."""
         return self.rounds.lease_until(self._me.configuration)
+
+    @property
+    def held_until(self) -> float:
+        """Until when it may have acted as leader on its own, by a vote that has ended since."""
+        return -inf if self.rounds.given_up else max(self.lease_until, self._held_until)
 
     @property
     def wake_at(self) -> float:
@@ -180,17 +192,31 @@ class Office:
 
     def append_reply(self, message: AppendReply, now: float) -> None:
         """A node has the entries."""
-        self._answered(message.node, message.round, message.match)
+        self._answered(message.node, message.round, message.match, message.ring)
         self.replication.confirm(message, now)
         peer = self.replication.peer(message.node)
         if peer is not None:
             self._judge_steadiness(peer, now)
         self._advance(now)
 
-    def _answered(self, node: int, number: int, match: int) -> None:
+    def _answered(self, node: int, number: int, match: int, ring: Ring) -> None:
         """A node that starts keeps a promise for as long as its own log says: the lease rests on who has that entry."""
         has = max(match, self.replication.match(node)) >= self._me.timeout_index
         self.rounds.answer(node, number, lasting=has)
+        self.ringed.answered(node, ring, number, match)
+
+    def stand(self, standing: Standing, now: float) -> None:
+        """This node is in another ring, or its arbiter says something else.
+
+        A lease that ends by that ends at once, and what it protects is still to be stopped: for as long as it was
+        promised this node helps nobody else, and does not say that it is gone.
+        """
+        me = self._me
+        if self.ringed.counts:
+            self._held_until = max(self._held_until, self.rounds.promised_until(me.configuration))
+        me.standing = standing
+        self.ringed.stand()
+        self._advance(now)
 
     def device_shown(self, answer: DeviceShown, now: float) -> None:
         """The device has seen this leader."""
@@ -203,7 +229,7 @@ class Office:
 
     def append_refusal(self, message: AppendRefusal, now: float) -> None:
         """A node lacks entries; it heard its leader all the same."""
-        self._answered(message.node, message.round, 0)
+        self._answered(message.node, message.round, 0, message.ring)
         self.replication.refuse(message, now)
         self._advance(now)
 
@@ -238,6 +264,7 @@ class Office:
             if change_pending and me.commit_index >= me.membership.index:
                 self._members_committed(now)
         self._confirm_reads()
+        self.ringed.step(now)
         self._go_on_with_transfer(now)
 
     def _committed(self) -> int:
@@ -253,7 +280,9 @@ class Office:
         return min(index, me.membership.index) if me.commit_index < me.membership.index else index
 
     def _match(self, voter: int) -> int:
-        """Up to where a voter has this leader's log, and the device has seen it."""
+        """Up to where a voter has this leader's log, and the device has seen it, or all have it that it stands for."""
+        if voter == EPISODE_KEY:
+            return self.ringed.match()
         return self.replication.match(voter) if voter <= NODE_MAX else self.witness.match(voter)
 
     def _confirm_reads(self) -> None:
@@ -344,7 +373,7 @@ class Office:
         when a leader falls silent, and what it protects has stopped.
         """
         me = self._me
-        if now >= self.rounds.promised_until(me.configuration):
+        if now >= max(self._held_until, self.rounds.promised_until(me.configuration)):
             me.send(None, Goodbye(me.cluster, me.node, me.term, 0))
 
     def _dismiss_departed(self, now: float) -> None:
@@ -406,8 +435,8 @@ class Office:
         if settings.last_man_standing:
             return self._without_the_lost(now)
         if settings.autoremove_enabled and now >= self._removed_at + settings.remove_interval:
-            unreachable = self._unreachable(settings.remove_interval, now)
-            if unreachable and self._newly_silent(settings.remove_interval, now):
+            unreachable = self._silence.unreachable(settings.remove_interval, now)
+            if unreachable and self._silence.fresh(settings.remove_interval, now):
                 return None  # somebody restarts: with both gone at once a quorum could be lost for good
             removal = next_removal(latest, settings.autoremove_minimum, unreachable)
             return latest.without(removal.node) if removal else None
@@ -423,8 +452,8 @@ class Office:
         window = me.settings.last_man_standing_window
         if now < self._removed_at + window or not me.configuration.commits(self._me.alive(now)):
             return None
-        lost = self._unreachable(window, now)
-        if not lost or self._newly_silent(window, now):
+        lost = self._silence.unreachable(window, now)
+        if not lost or self._silence.fresh(window, now):
             return None
         return latest.rested(lost)
 
@@ -468,29 +497,3 @@ class Office:
         """Why this list would be refused now."""
         wanted = self._with_tie_breaker(with_usual_votes(self._me.membership.latest, wanted))
         return self._fault_of_version(wanted) or fault_of_change(self._me.membership.latest, wanted, alive)
-
-    def _unreachable(self, interval: float, now: float) -> set[int]:
-        """Nodes that this leader did not hear for this long, and a quorum of voters neither."""
-        me = self._me
-        electorate = Electorate.of(me.membership.latest)
-        limit = now - interval
-        gone = {
-            node
-            for node in electorate.voters - {me.node}
-            if max(me.heard.get(node, -inf), self._began_at) <= limit
-        }
-        return {node for node in gone if self._confirmed_silent(node, electorate, now)}
-
-    def _newly_silent(self, interval: float, now: float) -> bool:
-        """Whether a voter has fallen silent that may be back before this is over."""
-        me = self._me
-        heard = [max(me.heard.get(node, -inf), self._began_at) for node in me.membership.latest.voters - {me.node}]
-        settings = me.settings
-        return any(now - interval < at <= now - settings.node_timeout for at in heard)
-
-    def _confirmed_silent(self, node: int, electorate: Electorate, now: float) -> bool:
-        alive = self._me.alive(now)
-        witnesses = {self._me.node} | {
-            peer.node for peer in self.replication.peers if peer.node in alive and node in peer.silent
-        }
-        return electorate.elects(witnesses) and electorate.keeps(witnesses)

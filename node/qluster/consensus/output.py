@@ -30,6 +30,8 @@ class Output:
     """For the memory that this node's link has open."""
     committed: list[Entry] = field(default_factory=list)
     """Every index once, in order; after ``restored`` where both are given."""
+    synced: list[tuple[tuple[int, int], float]] = field(default_factory=list)
+    """Ring, and when the question was asked whose answer shows that this node has in it all that the others have."""
     reads: list[tuple[int, bool]] = field(default_factory=list)
     """Ticket, and whether what was committed when it was asked for may now be read here."""
     fetch: Fetch | None = None
@@ -41,5 +43,5 @@ class Output:
     @property
     def empty(self) -> bool:
         """Whether nothing is wanted."""
-        asked = self.send or self.device or self.fetch
+        asked = self.send or self.device or self.fetch or self.synced
         return not (self.save or asked or self.committed or self.reads or self.restored or self.log)

@@ -7,17 +7,19 @@ Must not know who performs the output.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from math import inf
 from random import Random
 
+from qluster.consensus.electorate import EPISODE_KEY, FORMULA_KEY
 from qluster.consensus.journal import JournalDamaged, opened
 from qluster.consensus.members import MalformedMembers, Members
 from qluster.consensus.membership import Configuration, Membership
 from qluster.consensus.messages import AnyMessage
 from qluster.consensus.output import Output
 from qluster.consensus.settings import Settings
+from qluster.consensus.standing import NOBODY_SAYS, Standing
 from qluster.events import DeviceQuestion, Entry, Saved, SaveEntries, SaveSnapshot, SaveVote, Snapshot
 
 LISTENER, FOLLOWER, PRE_CANDIDATE, CANDIDATE, LEADER = ROLES = (
@@ -96,6 +98,8 @@ class Participant:
         """Key of the memory that the link of this node has open; 0: none."""
         self.device_owes_since = inf
         """Since when it owes an answer."""
+        self.standing: Standing = NOBODY_SAYS
+        """Its ring, and what its arbiter says of it."""
         self.expelled_at = 0
         """Index of the list of members that expelled this node, as it was told."""
         self.belonged = self.membership.contained(node, self.commit_index)
@@ -162,10 +166,20 @@ class Participant:
         """Whether what the link has open is the device of a list in force."""
         return self.device in self.configuration.devices
 
+    def devices(self, present: Collection[int]) -> set[int]:
+        """The devices without a memory that count for this node, beside these who have said so in its ring."""
+        listed, found = self.configuration.devices, set()
+        if EPISODE_KEY in listed and self.standing.by_episode({*present, self.node}):
+            found.add(EPISODE_KEY)
+        if FORMULA_KEY in listed and self.standing.by_formula and self.configuration.slot(self.node):
+            found.add(FORMULA_KEY)
+        return found
+
     def alive(self, now: float) -> set[int]:
-        """This node, all that it heard within node-timeout, and the device that its link has open, if that answers."""
+        """This node, all that it heard within node-timeout, and the device whose vote counts here, if that answers."""
         limit = now - self.settings.node_timeout
         found = {self.node} | {node for node, at in self.heard.items() if at > limit}
+        found |= self.devices(found)
         return found | {self.device} if self.device and self.device_owes_since > limit else found
 
     def newer_here(self, last_term: int, last_index: int) -> bool:
@@ -287,6 +301,10 @@ class Participant:
         """To the memory that the link of this node has open."""
         self.device_owes_since = min(self.device_owes_since, now)
         self._output.device.append(question)
+
+    def in_sync(self, ring: tuple[int, int], asked_at: float) -> None:
+        """This node has in this ring all that the others have, as an answer shows to what was asked then."""
+        self._output.synced.append((ring, asked_at))
 
     def answer_read(self, ticket: int, confirmed: bool) -> None:
         """A read may be served, or not."""

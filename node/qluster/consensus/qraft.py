@@ -15,11 +15,12 @@ from random import Random
 
 from msgspec.structs import replace as with_fields
 
+from qluster.consensus.arbitration import Syncing
 from qluster.consensus.election import Election
 from qluster.consensus.electorate import device_key
 from qluster.consensus.following import Following
 from qluster.consensus.looks import Looks
-from qluster.consensus.members import MEMBERS_MAX, MalformedMembers, Members
+from qluster.consensus.members import MEMBERS_MAX, MEMORY, MalformedMembers, Members
 from qluster.consensus.membership import with_device
 from qluster.consensus.messages import (
     NUMBER_MAX,
@@ -33,6 +34,8 @@ from qluster.consensus.messages import (
     PreVote,
     PreVoteReply,
     SnapshotOffer,
+    SyncQuery,
+    SyncReply,
     TimeoutNow,
     Vote,
     VoteReply,
@@ -49,6 +52,7 @@ from qluster.consensus.refusals import (
     TransferRefused,
 )
 from qluster.consensus.settings import Settings
+from qluster.consensus.standing import Standing
 from qluster.events import (
     DeviceAnswered,
     DeviceClosed,
@@ -84,6 +88,7 @@ class QRaft(Looks):
         self._me = Participant(node, settings, saved, random, now)
         self._election = Election(self._me)
         self._following = Following(self._me)
+        self._syncing = Syncing(self._me)
         self._office: Office | None = None
         self._election.start(now)
 
@@ -164,7 +169,9 @@ class QRaft(Looks):
             self._following.snapshot_offer(message, now)
 
     def _receive_answer(
-        self, message: PreVoteReply | VoteReply | AppendReply | AppendRefusal | LeaderQuery, now: float
+        self,
+        message: PreVoteReply | VoteReply | AppendReply | AppendRefusal | LeaderQuery | SyncQuery | SyncReply,
+        now: float,
     ) -> None:
         me = self._me
         if message.term > me.term:
@@ -184,6 +191,10 @@ class QRaft(Looks):
                 self._office.append_reply(message, now)
             case AppendRefusal() if self._office and message.term == me.term:
                 self._office.append_refusal(message, now)
+            case SyncQuery() if self._office and message.term == me.term:
+                self._office.ringed.query(message)
+            case SyncReply():
+                self._syncing.reply(message)
 
     def _learn_term(self, message: AnyMessage, now: float) -> None:
         """A member is in a newer term. Whoever stands or leads in an older one cannot win it over (B27)."""
@@ -222,6 +233,7 @@ class QRaft(Looks):
             self._election.tick(now)
             if not self._election.won:
                 self._following.tick(now)
+                self._syncing.tick(now)
         self._settle(now)
 
     # --- wishes ---------------------------------------------------------------
@@ -247,14 +259,31 @@ class QRaft(Looks):
         self._need_office().rest(node, now)
         self._settle(now)
 
-    def device(self, uid: int, votes: int | None, now: float) -> None:
-        """Count the memory with this uid (0: none any more). Raises NotLeading or ChangeRefused."""
+    def device(self, uid: int, votes: int | None, now: float, way: str = MEMORY) -> None:
+        """Count the memory with this uid (0: none any more), or a device in another way, which has none.
+
+        Raises NotLeading or ChangeRefused.
+        """
         self._me.now = now
         office, latest = self._need_office(), self._me.membership.latest
-        wanted = with_device(latest, uid, votes)
+        wanted = with_device(latest, uid, votes, way)
         if wanted != latest:
             office.change_members(wanted, now, automatic=True)
         self._settle(now)
+
+    def stand(self, standing: Standing, now: float) -> bool:
+        """In which ring this node is now, and what its arbiter says of that; whether that is news."""
+        me = self._me
+        if standing == me.standing:
+            return False
+        me.now = now
+        if self._office is not None:
+            self._office.stand(standing, now)
+        else:
+            me.standing = standing
+            self._election.recount(now)
+        self._settle(now)
+        return True
 
     def hear_device(self, word: DeviceWord, now: float) -> None:
         """The link of this node to an arbiter says something. Only the memory that a list names counts."""
@@ -394,6 +423,7 @@ class QRaft(Looks):
         if self._election.won:
             self._election.won = False
             self._take_office(now)
+        self._syncing.step()
         if self._office is None and (me.role not in (PRE_CANDIDATE, CANDIDATE) or not me.votes):
             before, me.role = me.role, me.resting_role
             if me.role != before and me.role == "follower":
@@ -412,7 +442,7 @@ class QRaft(Looks):
         office, me = self._office, self._me
         if office is None:
             return
-        me.promise(me.node, office.lease_until)
+        me.promise(me.node, office.held_until)
         for ticket in office.rounds.abandon():
             me.answer_read(ticket, False)
         self._office = None

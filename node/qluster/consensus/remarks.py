@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from qluster.consensus.members import Members
+from qluster.consensus.electorate import Electorate
+from qluster.consensus.members import FORMULA, Members
 from qluster.consensus.membership import tie_breaker
 
 
@@ -28,7 +29,7 @@ def resting(members: Members) -> list[int]:
 
 def remarks(members: Members, rule: str) -> list[str]:
     """One sentence for each thing that is easily overlooked; ``rule`` is cluster.auto-tie-breaker."""
-    return [*_heavy(members), *_tie(members, rule)] if members.voters else []
+    return [*_heavy(members), *_tie(members, rule), *_device(members)] if members.voters else []
 
 
 def _heavy(members: Members) -> Iterator[str]:
@@ -40,6 +41,16 @@ def _heavy(members: Members) -> Iterator[str]:
                 f"node {member.node} has {member.votes} of {total} votes: it elects and confirms alone, so what is "
                 "confirmed may lie on one disk. Give it fewer, or set cluster.replication-factor to 2"
             )
+
+
+def _device(members: Members) -> Iterator[str]:
+    if members.way == FORMULA and members.device:
+        needs = Electorate.of(members).needs
+        yield (
+            "the arbiter counts by formula: it helps to elect and never to write, and writes take "
+            f"{max(needs.commit, needs.copies)} of {total_votes(members)} votes of the nodes. To let fewer go on, use "
+            "an arbiter that keeps memories, or the algorithm ffsplit"
+        )
 
 
 def _tie(members: Members, rule: str) -> Iterator[str]:

@@ -15,9 +15,10 @@ from math import ceil, inf
 
 from qluster.consensus.electorate import device_key
 from qluster.consensus.lease import Rounds
-from qluster.consensus.members import MEMORY
+from qluster.consensus.members import FORMULA, MEMORY
 from qluster.consensus.participant import Participant
 from qluster.consensus.settings import DEVICE_PROMISE_MAX
+from qluster.consensus.standing import Standing
 from qluster.events import DeviceShown, ShowDevice
 
 
@@ -135,13 +136,25 @@ class Witness:
             self._match[key] = max(self.match(key), answer.index)
 
 
+def _fault_by(way: str, standing: Standing) -> str:
+    if standing.reason:
+        return standing.reason
+    counts = standing.by_formula if way == FORMULA else standing.by_episode(standing.members)
+    return "" if counts else (
+        f"the list counts it by {way}, and by the algorithm that this node asks for it may count by "
+        f"{standing.way or 'no way'}: set the same algorithm on all nodes"
+    )
+
+
 def fault_of_device(me: Participant, now: float) -> str:
     """Why the device of the list does not count for this node now, "" when it does or when there is none."""
     members = me.membership.latest
-    if members.way != MEMORY:
+    if not members.way:
         return ""
     if not members.device:
         return "it has no votes: those of the nodes cannot be halved"
+    if members.way != MEMORY:
+        return _fault_by(members.way, me.standing)
     if not me.device:
         return "this node has no connection to an arbiter that remembers this cluster"
     if me.device != device_key(members.device_uid):

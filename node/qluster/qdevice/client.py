@@ -205,6 +205,11 @@ class Client:
         return self._answered
 
     @property
+    def forgetful(self) -> bool:
+        """Whether the arbiter over the connection that stands keeps no memories."""
+        return self.conversation is not None and not self.conversation.remembers
+
+    @property
     def numbers(self) -> int:
         """The highest number of a connection or a check so far."""
         return max(self._attempts, self.checks.number)

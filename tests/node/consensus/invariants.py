@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qluster.consensus.electorate import Electorate, device_key
+from qluster.consensus.electorate import EPISODE_KEY, Electorate, device_key
+from qluster.consensus.members import EPISODE, MEMORY
 from qluster.consensus.membership import Configuration
 from qluster.consensus.messages import AppendReply, Message
 from qluster.consensus.output import Output
@@ -42,6 +43,7 @@ class Invariants:
         self._term: dict[int, int] = {}
         self._led: dict[int, int] = {}
         self._match: dict[tuple[int, int, int], int] = {}
+        self._looked: dict[int, tuple[int, int]] = {}
 
     # --- while an output is performed ------------------------------------------
 
@@ -163,8 +165,16 @@ class Invariants:
             nodes = holders & members.voters
             enough = len(nodes) >= max(1, min(members.replication_factor, len(members.voters)))
             require(enough, "S11", f"entry {index} is on {nodes}, beside the device")
-            if self._world.arbiter is not None and self._world.arbiter.has_seen(members.device_uid, index, term):
-                holders.add(device_key(members.device_uid))
+        if members.way == EPISODE:
+            # The vote counts in the moment of the commit, and may be gone in the next one.
+            if self._looked.get(host.node) == (term, index):
+                return
+            self._looked[host.node] = term, index
+            if host.qraft._me.standing.by_episode(holders):
+                holders.add(EPISODE_KEY)
+        arbiter = self._world.arbiter
+        if members.way == MEMORY and arbiter is not None and arbiter.has_seen(members.device_uid, index, term):
+            holders.add(device_key(members.device_uid))
         configuration = Configuration((Electorate.of(members),))
         require(configuration.commits(holders), "S11", f"entry {index} is on {holders} of {members.voters}")
 

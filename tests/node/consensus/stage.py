@@ -34,6 +34,7 @@ class Prompt(QRaft):
             whole.send += output.send
             whole.committed += output.committed
             whole.reads += output.reads
+            whole.synced += output.synced
             whole.log += output.log
         return whole
 

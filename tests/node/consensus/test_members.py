@@ -104,7 +104,7 @@ def test_version_that_counts_nodes_decodes_what_it_knows() -> None:
         (Members((other(1, votes=1001),)), "1001 votes, not 0 to 1000"),
         (Members((other(1, votes=0), other(2, votes=0))), "no voter has a vote"),
         (Members((other(1),), tie=2), "the tie-breaker is node 2"),
-        (Members((other(1), other(2)), device=1, way="formula", device_uid=9), "1 votes (way 'formula'"),
+        (Members((other(1), other(2)), device=1, way="other", device_uid=9), "1 votes (way 'other'"),
         (Members((other(1), other(2)), device=1, device_uid=9), "1 votes (way ''"),
         (Members((other(1), other(2)), device=1, way="memory"), "the device has uid 0"),
         (Members((other(1), other(2)), device=2, way="memory", device_uid=9), "the device has 2 votes and the nodes"),

@@ -16,7 +16,8 @@ from random import Random
 from consensus.arbiter import Arbiter, questions
 from consensus.invariants import Invariants, Violated
 from consensus.memory import Memory, copied
-from qluster.consensus.members import Member, Members
+from consensus.stock import Stock
+from qluster.consensus.members import MEMORY, Member, Members
 from qluster.consensus.messages import AnyMessage, decode, encode
 from qluster.consensus.output import Output
 from qluster.consensus.qraft import QRaft
@@ -105,8 +106,10 @@ class World:
         settings: Settings = FAST,
         founded: bool = False,
         witness: bool = False,
+        stock: str = "",
     ) -> None:
-        """``witness``: there is an arbiter that remembers; leaders put it into the list."""
+        """``witness``: there is an arbiter that remembers; leaders put it into the list. ``stock``: there is one that
+        does not, with this algorithm."""
         self.random = Random(seed)
         self.faults = faults or Faults()
         self.settings = settings
@@ -126,7 +129,8 @@ class World:
         self._order = 0
         self._timers: dict[int, float] = {}
         self._ticket = 0
-        self.arbiter = self.make_arbiter(self, seed) if witness else None
+        self.stock = Stock(self, seed, stock, nodes) if stock else None
+        self.arbiter: Arbiter | Stock | None = self.make_arbiter(self, seed) if witness else self.stock
         first = Members(tuple(member(node) for node in range(1, nodes + 1)), *self._rule(), configured=nodes)
         for node in range(1, nodes + 1):
             entries = [Entry(1, 1, "members", first.encode())]
@@ -268,6 +272,8 @@ class World:
             host.qraft.saved(number, host.clock(self.now))
             self.perform(host)
             return
+        if self.stock is not None:
+            self.stock.synced(host, output)
         self.checks.after(host, output)
         self._maybe_compact(host)
         self._set_timer(host)
@@ -315,7 +321,7 @@ class World:
 
     def _ask(self, host: Host, asked: list[DeviceQuestion]) -> None:
         for question in asked if self.arbiter is not None else ():
-            assert self.arbiter is not None
+            assert isinstance(self.arbiter, Arbiter), "who remembers nothing is not asked"
             self.arbiter.asked(host, question)
 
     def _send(self, host: Host, messages: list[tuple[int | None, AnyMessage]]) -> None:
@@ -426,9 +432,9 @@ class World:
             action(host.qraft, host.clock(self.now))
         self.perform(host)
 
-    def device(self, host: Host, uid: int, votes: int | None = None) -> None:
-        """A leader is asked to count this memory."""
-        self._try(host, lambda qraft, now: qraft.device(uid, votes, now))
+    def device(self, host: Host, uid: int, votes: int | None = None, way: str = MEMORY) -> None:
+        """A leader is asked to count this memory, or a device that has none."""
+        self._try(host, lambda qraft, now: qraft.device(uid, votes, now, way))
 
     # --- the end --------------------------------------------------------------------
 

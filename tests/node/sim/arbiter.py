@@ -6,11 +6,12 @@ seeds stay what they are. A founding has a memory of its own. What a node says i
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from random import Random
 from typing import TYPE_CHECKING
 
 from consensus.arbiter import answer
+from qluster.consensus.members import Members
 from qluster.consensus.membership import usual_votes
 from qluster.events import DeviceAnswered, DeviceClosed, DeviceOpened, DeviceQuestion, DeviceShown, DeviceWord
 from qluster.node import Node
@@ -20,6 +21,7 @@ from sim.electing import Electing
 
 if TYPE_CHECKING:
     from sim.host import Host
+    from sim.stock import Stock
     from sim.world import World
 
 WITNESSED = range(200_000, 300_000)
@@ -72,6 +74,10 @@ class Arbiter:
         """Whether the memory with this uid has kept that a leader of this term, or of a later one, has this entry."""
         last_term, newest = self._seen.get((founding, uid), (0, 0))
         return last_term > term or (last_term == term and newest >= index)
+
+    def holds(self, node: Node, members: Members, holders: Collection[int], index: int, term: int) -> bool:
+        """Whether it has seen this entry, by the memory that the list names."""
+        return self.has_seen(node.cluster, members.device_uid, index, term)
 
     def right_list(self, node: Node) -> str:
         """Why the list of this leader does not count it as it should, "" when it does."""
@@ -227,7 +233,7 @@ class Arbiter:
 # --- strikes -------------------------------------------------------------------------------------
 
 
-def _arbiter(world: World) -> Arbiter:
+def _arbiter(world: World) -> Arbiter | Stock:
     assert world.arbiter is not None
     return world.arbiter
 

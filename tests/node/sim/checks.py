@@ -191,7 +191,7 @@ class Checks:
         }
         members = qraft.members if qraft.members_index <= index else node.settled
         arbiter = self._world.arbiter
-        if arbiter is not None and arbiter.has_seen(node.cluster, members.device_uid, index, entry.term):
+        if arbiter is not None and arbiter.holds(node, members, holders, index, entry.term):
             holders.add(DEVICE)
         if not enough(members, holders):
             raise Violated(f"S11: entry {index} is called committed, and only {sorted(holders)} have it")

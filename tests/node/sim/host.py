@@ -21,6 +21,7 @@ from qluster.transport.seal import Key
 from sim.database import SimDatabase
 from sim.disk import SimDisk
 from sim.jobs import Jobs
+from sim.stock import Stock
 
 if TYPE_CHECKING:
     from sim.world import World
@@ -258,6 +259,8 @@ class Host:
         for answer in effects.answer:
             world.clients.answered(self, answer)
         world.checks.after_turn(self, node)
+        if effects.device and isinstance(world.arbiter, Stock):
+            world.arbiter.ordered(self, node, effects.device)
         if effects.save:
             self.unsaved.append(effects)
         if effects.leave is not None:

@@ -15,6 +15,7 @@ from sim.arbiter import DEVICE, WITNESSED, sizes
 from sim.checks import converged
 from sim.electing import ELECTING, electing_of
 from sim.hanging import LATER
+from sim.stock import STOCKED, algorithm_of
 from sim.strikes import STRIKES, end_pause, repair_host
 from sim.world import BEGINNING, Faults, Violated, World
 
@@ -45,11 +46,13 @@ def run(seed: int, quorum: str = "") -> Result:
     """Run one seed; ``fault`` is "" when nothing was violated. ``quorum``: the section of that name, for a world that
     has no agents, no arbiter and no list that counts otherwise."""
     witness = seed in WITNESSED and not quorum
-    electing = None if quorum else sizes(seed) if witness else electing_of(seed)
+    stock = algorithm_of(seed) if seed in STOCKED and not quorum else ""
+    electing = None if quorum else sizes(seed) if witness or stock else electing_of(seed)
     size = electing.databases if electing is not None else _size(seed)
     world = World(
         seed, databases=size, synchronous=_synchronous(seed), electing=electing,
         fencing="" if electing is not None or quorum else _fencing(seed), witness=witness, quorum=quorum,
+        stock=stock,
     )  # fmt: skip
     fault = ""
     with _compaction(seed):

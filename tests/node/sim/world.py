@@ -25,6 +25,7 @@ from sim.electing import Electing
 from sim.host import Host
 from sim.network import Network
 from sim.outside import Outside
+from sim.stock import Stock, told_of
 from sim.votes import VoteChecks
 
 BEGINNING = 1000.0
@@ -132,18 +133,18 @@ class World:
     def __init__(
         self, seed: int, databases: int = 3, pools: int = 1, synchronous: str = "off", *, outside: bool = False,
         electing: Electing | None = None,
-        fencing: str = "", witness: bool = False, quorum: str = "",
+        fencing: str = "", witness: bool = False, quorum: str = "", stock: str = "",
     ) -> None:  # fmt: skip
         """``outside``: the cluster is founded to follow an installation outside; ``electing``: how it counts;
         ``fencing``: what happens when it fails, where there are agents; ``witness``: an arbiter remembers; ``quorum``:
-        the section of that name, "" where votequorum counts nothing."""
+        the section of that name, "" where votequorum counts nothing; ``stock``: the algorithm of an arbiter that
+        remembers nothing."""
         self.seed = seed
         self.random = Random(seed)
         self.now = BEGINNING
         self.faults = Faults()
         self.synchronous, self.fencing = synchronous, fencing
         self.electing = electing
-        self.arbiter = Arbiter(self) if witness else None
         self.story: list[str] = []
         self.steps = 0
         self.injected: dict[str, int] = {}
@@ -156,6 +157,7 @@ class World:
         self._lost: list[SimDisk] = []
         self._order = itertools.count()
         self._queue: list[tuple[float, int, Callable[[], None]]] = []
+        self.arbiter: Arbiter | Stock | None = Arbiter(self) if witness else Stock(self, stock) if stock else None
         self.outside = Outside(self) if outside else None
         self.hosts: dict[str, Host] = {}
         for number in range(1, databases + pools + 1):
@@ -166,6 +168,7 @@ class World:
                 votes=electing.votes[number - 1] if electing and not pool else 1, fencing=fencing,
                 databases=databases if fencing else 0, quorum=quorum,
             )  # fmt: skip
+            config = told_of(config, stock) if stock and not pool else config
             disk = SimDisk(self.random.getrandbits(63))
             self.hosts[config.ip] = Host(self, f"host{number}", config, disk, None if pool else SimDatabase())
         self._senders: dict[tuple[str, int], dict[str, tuple[float, Replica]]] = {}
