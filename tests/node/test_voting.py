@@ -75,6 +75,9 @@ class Remembered:
             if (number, kept.uid) == (founding, uid)
         )
 
+    def holds(self, node: Node, members: Members, holders: object, index: int, term: int) -> bool:
+        return self.has_seen(node.cluster, members.device_uid, index, term)
+
     def right_list(self, node: Node) -> str:
         return ""
 
@@ -90,7 +93,8 @@ class Remembered:
 class Asking:
     """A simulated cluster whose nodes ask an arbiter for its vote, by its own protocol."""
 
-    def __init__(self, seed: int, *, remembers: bool = True, tie_breaker: str = "lowest") -> None:
+    def __init__(self, seed: int, *, remembers: bool = True, tie_breaker: str = "lowest",
+                 algorithm: str = "ffsplit") -> None:  # fmt: skip
         self.world = World(seed, databases=2, synchronous="quorum", quorum="provider: votequorum")
         memories = Memories({}, Random(seed), 0.0) if remembers else None
         self.stage = Stage(Settings(tls=TlsSupported.UNSUPPORTED), memories)
@@ -99,7 +103,7 @@ class Asking:
         self.up = True
         self.connections: dict[str, Host] = {}
         for host in self.databases:
-            device = msgspec.structs.replace(DEVICE, tie_breaker=tie_breaker)
+            device = msgspec.structs.replace(DEVICE, tie_breaker=tie_breaker, algorithm=algorithm)
             host.config = host.proper = msgspec.structs.replace(host.proper, device=device)
             self._give_hands(host)
         for host in self.world.hosts.values():
@@ -254,7 +258,7 @@ def test_the_only_one_whose_log_the_memory_accepts_may_stand_where_the_algorithm
 
 
 def test_a_device_that_the_list_does_not_count_is_shown_and_counts_for_nothing() -> None:
-    asking = Asking(4, remembers=False)
+    asking = Asking(4, remembers=False, algorithm="test")
     asking.until(lambda: all("Qdevice" in shown["Flags"] for shown in both_shown(asking)))
     asking.until(lambda: all(shown["nodes"] == "1 A,V,NMW, 1 A,V,NMW" for shown in both_shown(asking)))
     for shown in both_shown(asking):
