@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 from math import inf
 from random import Random
+from typing import Any
 
 from qluster import serving
 from qluster.applying import Applying
@@ -54,6 +55,7 @@ from qluster.events import (
     WallClockRead,
 )
 from qluster.fencing import Fences
+from qluster.forcing import Forcing
 from qluster.governing import Governing
 from qluster.health import health
 from qluster.hearing import CLUSTER, CONSENSUS, RING, Hearing
@@ -128,6 +130,7 @@ class Node:
         self.applying = Applying(self)
         self.governing = Governing(self)
         self.fences = Fences(self)
+        self.forcing = Forcing(self)
         self.hosting = Hosting(self)
         self.configuring = Configuring(self)
         self.consulting = Consulting(config.device, config.cluster.name, random)
@@ -207,7 +210,7 @@ class Node:
             case JobEnded():
                 hands = (
                     self.keeper.ended, self.pointing.ended, self.configuring.ended, self.governing.handing.ended,
-                    self.hosting.ended, self.fences.ended,
+                    self.hosting.ended, self.fences.ended, self.forcing.ended,
                 )  # fmt: skip
                 if not any(ended(event, now) for ended in hands):
                     self.applying.fetched(event, now)
@@ -302,12 +305,12 @@ class Node:
         self._leaving = True
         self._effects.leave = Leave("stopped", clean=True)
 
-    def leave(self, message: str, *, rejoin: bool = False, clean: bool = False, founding: int = 0) -> None:
-        """End the daemon, or (``rejoin``) begin again as a new node."""
+    def leave(self, message: str, **how: Any) -> None:
+        """End the daemon, or (``rejoin``) begin again as a new node; ``how`` are the fields of :class:`Leave`."""
         if self._leaving:
             return
         self._leaving = True
-        leave = Leave(message, rejoin, clean, founding)
+        leave = Leave(message, **how)
         if not self._held(leave):
             self._effects.leave = leave
 
@@ -438,13 +441,14 @@ class Node:
             self.entering.introduce(self.qraft, now)
             self._stood = self._standing(self.qraft, now)
         self.consulting.step(self.me, self.settled.voters, now)
+        self.forcing.step(now)
         self.hosting.step(now)
         self.fences.step(now)
         self._stirred, self._whole_since = False, now
         self._whole_at = min(
             self.keeper.wake_at(now), self.hosting.pool_wake_at, self.reports.wake_at if self.qraft else inf,
             self.governing.wake_at, self.entering.hello_at, self.consulting.wake_at, self.fences.wake_at,
-            self.voting.wake_at,
+            self.voting.wake_at, self.forcing.wake_at,
         )  # fmt: skip
 
     def _agree(self, qraft: QRaft, now: float) -> None:

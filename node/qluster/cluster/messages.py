@@ -65,6 +65,8 @@ class Present(Struct, frozen=True, tag="present", array_like=True):
     cluster: Number
     node: Number
     leader: Count
+    lineage: Annotated[tuple[Count, ...], Meta(max_length=64)] = ()
+    """Foundings that this one goes on from by force: their nodes may join it with the databases that they have."""
 
 
 class Welcome(Struct, frozen=True, tag="welcome", array_like=True):

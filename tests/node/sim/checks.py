@@ -64,6 +64,8 @@ class Checks:
         self._invited[host.name] = host.disk.invited and not founding
         self._checked.pop(host.name, None)
         if host.node is not None and host.node.qraft is not None:
+            # Who starts with an identity founds nothing, also where an operator forced a quorum here.
+            self._numbers.setdefault((host.node.cluster, host.node.me), host.node.uid)
             self.remembers(host, host.node)
 
     def remembers(self, host: Host, node: Node) -> None:

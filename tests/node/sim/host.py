@@ -209,7 +209,8 @@ class Host:
         world.tell(f"{self.name} leaves: {leave.message}")
         self._down(held=True, spared=self.untied and not leave.rejoin)
         if leave.rejoin:
-            self.disk.set_aside(world.random.getrandbits(63), joins=not leave.founding)
+            self.disk.set_aside(
+                world.random.getrandbits(63), joins=not leave.founding, refound=leave.refound)
             self.start(leave.founding)
             return
         self.left = "" if leave.clean else leave.message

@@ -1,0 +1,210 @@
+"""A quorum that an operator forces: what holds when he was right, and what when he was not."""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import pytest
+from qluster.clients import Done, FailoverRequested, ForceQuorumRequested, Outcome, Refused
+
+from sim.checks import Violated, converged
+from sim.clients import Outcomes
+from sim.host import Host
+from sim.world import World
+
+
+def founded(seed: int = 1, databases: int = 3, pools: int = 0, synchronous: str = "off") -> tuple[World, Host]:
+    """A cluster that serves, and the host of its primary."""
+    world = World(seed, databases=databases, pools=pools, synchronous=synchronous)
+    world.clients = Outcomes(world)
+    for host in world.hosts.values():
+        host.start()
+    assert world.run(60.0, lambda: not converged(world)), converged(world)
+    primary = world.primary()
+    assert primary is not None
+    world.clients.write_always()
+    world.run(2.0)
+    return world, primary
+
+
+def others(world: World, host: Host) -> list[Host]:
+    return [one for one in world.hosts.values() if one is not host and one.database is not None]
+
+
+def force(
+    world: World, host: Host, *off: Host, name: str = "sim", nodes: tuple[int, ...] | None = None, check: bool = False
+) -> Outcome:
+    """What an operator is told who forces a quorum there and says that these are off."""
+    ticket = world.clients.ticket() + 10**6
+    host.give(ForceQuorumRequested(ticket, "", name, nodes, tuple(one.ip for one in off), check))
+    assert isinstance(world.clients, Outcomes)
+    told = world.clients.told
+    assert world.run(5.0, lambda: ticket in told, every=0.01)
+    return told[ticket]
+
+
+def settle(world: World, seconds: float = 60.0) -> None:
+    assert world.run(seconds, lambda: not converged(world)), converged(world)
+
+
+@pytest.mark.parametrize("synchronous", ["off", "quorum"])
+@pytest.mark.parametrize("seed", range(3))
+def test_last_node_goes_on_and_those_who_come_back_follow_it(seed: int, synchronous: str) -> None:
+    world, primary = founded(seed, synchronous=synchronous)
+    gone = others(world, primary)
+    assert primary.node is not None
+    before, number = primary.node.cluster, primary.node.me
+    for host in gone:
+        host.crash(held=True, power=True)
+    world.run(8.0)
+    assert world.primary() is None
+    assert isinstance(force(world, primary, *gone), Done)
+    assert world.run(20.0, lambda: world.primary() is primary), primary.node.status(primary.clock()).own.message
+    assert primary.node is not None and primary.node.cluster > before and primary.node.me == number
+    [forced] = primary.node.state.forced
+    assert (forced.former, forced.node) == (before, number) and {ip for _, ip in forced.left_out} == {
+        host.ip for host in gone}
+    world.run(3.0)
+    for host in gone:
+        host.start()
+    settle(world)
+    assert world.primary() is primary
+    assert all(host.node is not None and host.node.cluster == primary.node.cluster for host in gone)
+    world.clients.at_the_end()
+
+
+def test_replica_that_is_left_goes_on_where_nothing_was_guaranteed() -> None:
+    world, primary = founded()
+    last, *gone = others(world, primary)
+    for host in (*gone, primary):
+        host.crash(held=True, power=True)
+    world.run(8.0)
+    assert isinstance(force(world, last, *gone, primary), Done)
+    assert world.run(20.0, lambda: world.primary() is last)
+    world.run(2.0)
+    primary.start()
+    gone[0].start()
+    settle(world)
+    assert world.primary() is last
+    assert any(f"{primary.name} ended Rewind" in line for line in world.story), "it took back what only it had"
+
+
+def test_replica_that_may_lack_what_was_acknowledged_waits_for_an_operator_to_accept_that() -> None:
+    world, primary = founded(synchronous="quorum")
+    last, *gone = others(world, primary)
+    for host in (*gone, primary):
+        host.crash(held=True, power=True)
+    world.run(8.0)
+    assert isinstance(force(world, last, *gone, primary), Done)
+    assert world.run(20.0, lambda: world.leader() is last)
+    world.run(10.0)
+    assert world.primary() is None and last.node is not None
+    assert "nobody is known to have all that was acknowledged" in last.node.status(last.clock()).own.message
+    assert last.node.state.reign is not None
+    world.clients.ask(last, FailoverRequested(world.clients.ticket(), "", last.node.state.reign.number))
+    assert world.run(20.0, lambda: world.primary() is last)
+
+
+def test_nodes_that_are_counted_on_keep_their_numbers_and_the_best_database_takes_over() -> None:
+    world, primary = founded(databases=5, pools=1)
+    here, there, *gone = others(world, primary)
+    here.lag = 0.001
+    world.run(3.0)
+    for host in (*gone, primary):
+        host.crash(held=True, power=True)
+    here.lag = 1.0
+    world.run(8.0)
+    numbers = {host.name: host.node.me for host in (here, there) if host.node}
+    assert isinstance(force(world, here, *gone, primary), Done)
+    assert world.run(30.0, lambda: world.primary() is not None)
+    assert world.primary() is there, "it has more of what was written"
+    assert {host.name: host.node.me for host in (here, there) if host.node} == numbers
+    for host in (*gone, primary):
+        host.start()
+    settle(world)
+
+
+def test_what_contradicts_it_is_refused_and_all_of_it_is_said() -> None:
+    world, primary = founded()
+    last, gone = others(world, primary)
+    told = force(world, last, name="other")
+    assert isinstance(told, Refused)
+    assert "this cluster is called sim, not other" in told.reason and "leads: no quorum is missing" in told.reason
+    gone.crash(held=True, power=True)
+    primary.crash(held=True, power=True)
+    world.run(8.0)
+    told = force(world, last, gone)
+    assert isinstance(told, Refused) and f"say so with --confirm-off {primary.ip}" in told.reason
+    told = force(world, last, gone, primary, nodes=(9,))
+    assert isinstance(told, Refused) and "node 9 is no member that could vote" in told.reason
+    assert gone.node is None and last.node is not None
+    told = force(world, last, gone, primary, last)
+    assert isinstance(told, Refused) and f"{last.ip} is the address of no node that would be given up" in told.reason
+    checked = force(world, last, gone, primary, check=True)
+    assert isinstance(checked, Done) and checked.detail["against"] == []
+    founding = last.node.cluster
+    world.run(10.0)
+    assert last.node.cluster == founding, "a check changes nothing"
+    gone.start()
+    world.run(1.0)
+    told = force(world, last, gone, primary, nodes=(last.node.me,))
+    assert isinstance(told, Refused) and "enough to elect" in told.reason and "is heard" in told.reason
+
+
+def test_attempt_ends_when_somebody_who_was_given_up_is_heard() -> None:
+    world, primary = founded(databases=5)
+    last, *gone = others(world, primary)
+    for host in (*gone, primary):
+        host.crash(held=True, power=True)
+    world.run(8.0)
+    assert isinstance(force(world, last, *gone, primary), Done)
+    gone[0].start()
+    world.run(15.0)
+    assert last.node is not None and not last.node.state.forced and "was heard" in last.node.forcing.outcome
+    for host in (*gone[1:], primary):
+        host.start()
+    settle(world)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_majority_that_was_alive_all_the_while_gives_in_when_it_hears_of_it(seed: int) -> None:
+    """The operator was wrong: two databases take writes until the link is back. Then there is one history again."""
+    world, primary = founded(seed)
+    last, other = others(world, primary)
+    world.network.isolate(last)
+    world.run(6.0)
+    assert world.primary() is primary
+    assert isinstance(force(world, last, primary, other), Done)
+    with pytest.raises(Violated, match="D1|both say"):
+        world.run(30.0)
+    # Whoever is wrong about that has two primaries: nothing that the nodes know could have told.
+    world.checks.one_writer = lambda: None  # type: ignore[method-assign]
+    world.checks.one_claims_to_be_written_to = lambda host, node: None  # type: ignore[method-assign]
+    world.run(20.0)
+    assert last.writes and primary.writes
+    world.network.cut.clear()
+    world.disturbed()
+    assert world.run(5.0, lambda: not primary.writes), "the former founding ends as soon as it hears of the later one"
+    settle(world)
+    assert world.primary() is last
+    assert any(f"{primary.name} ended Rewind" in line for line in world.story), "it took back what only it had"
+
+
+def test_of_two_quorums_that_were_forced_the_later_one_goes_on() -> None:
+    world, primary = founded(databases=4)
+    first, *_ = others(world, primary)
+    half = [primary, others(world, primary)[1]]
+    rest = [first, others(world, primary)[2]]
+    world.network.split(half)
+    world.run(6.0)
+    world.checks.one_writer = lambda: None  # type: ignore[method-assign]
+    world.checks.one_claims_to_be_written_to = lambda host, node: None  # type: ignore[method-assign]
+    assert isinstance(force(world, primary, *rest), Done)
+    world.run(5.0)
+    assert isinstance(force(world, first, *half), Done)
+    world.run(40.0)
+    assert primary.writes and any(host.writes for host in rest)
+    world.network.cut.clear()
+    world.disturbed()
+    settle(world)
+    winner = world.primary()
+    assert winner in rest and winner is not None and winner.node is not None
+    assert len({host.node.cluster for host in world.hosts.values() if host.node}) == 1
