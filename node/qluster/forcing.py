@@ -1,6 +1,6 @@
 """Decides how this node goes on without the majority when an operator says so, and how it gives in to one that did.
 
-Must not know how a state directory is replaced. What may be forced, and with what log: ``cluster/force.py``.
+Must not know how a state directory is replaced. What may be forced, and with what log: ``force.py``.
 
 Between the order and the new founding: the hosts that are given up and not confirmed to be off are fenced; then a lease
 that the former leader may still have runs out, while nobody of them may be heard; then the database here stops. Until
@@ -14,8 +14,9 @@ from dataclasses import dataclass, field, replace
 from math import inf
 from typing import TYPE_CHECKING
 
+from qluster import force
 from qluster.clients import Busy, Done, ForceQuorumRequested, Outcome, Refused
-from qluster.cluster import commands, force
+from qluster.cluster import commands
 from qluster.consensus.members import Member
 from qluster.events import Address, AgentsEnded, Fence, Job, JobEnded, Refound
 
@@ -237,7 +238,7 @@ class Forcing:
             return False
         if force.succeeds(node.cluster, node.state.lineage, cluster, lineage):
             self._voided = f"joins founding {cluster}, which goes on by force from founding {node.cluster}"
-            log.error("founding-voided own=%d by=%d hint=an operator forced a quorum elsewhere; the database here stops "
+            log.error("founding-voided own=%d by=%d hint=an operator forced a quorum elsewhere; the database stops "
                       "and follows the one there", node.cluster, cluster)  # fmt: skip
             self._under_way, self.stops = None, True
             node.stir()

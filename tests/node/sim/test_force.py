@@ -173,7 +173,7 @@ def test_majority_that_was_alive_all_the_while_gives_in_when_it_hears_of_it(seed
     world.run(6.0)
     assert world.primary() is primary
     assert isinstance(force(world, last, primary, other), Done)
-    with pytest.raises(Violated, match="D1|both say"):
+    with pytest.raises(Violated, match=r"D1|both say"):
         world.run(30.0)
     # Whoever is wrong about that has two primaries: nothing that the nodes know could have told.
     world.checks.one_writer = lambda: None  # type: ignore[method-assign]
