@@ -75,7 +75,7 @@ class Forcing:
         faults, planned = force.against(view), force.plan(view)
         if self._voided:
             faults.append(self._voided)
-        detail = self._detail(planned, request, faults)
+        detail = self._detail(planned, request, faults, now)
         if request.check:
             return Done(0, detail)
         if self._under_way is not None:
@@ -86,7 +86,7 @@ class Forcing:
         return Done(0, {**detail, "begun": True})
 
     def _detail(
-        self, planned: force.Plan, request: ForceQuorumRequested, faults: list[str]
+        self, planned: force.Plan, request: ForceQuorumRequested, faults: list[str], now: float
     ) -> dict[str, object]:
         node = self._node
         fenced = {one.node for one in planned.to_fence(request.confirmed)}
@@ -94,10 +94,16 @@ class Forcing:
             "begun": False, "node": node.me, "founding": node.cluster, "against": faults,
             "counts_on": [one.node for one in planned.named],
             "gives_up": [
-                {"node": one.node, "ip": one.ip, "fenced": one.node in fenced} for one in planned.left_out
+                {"node": one.node, "ip": one.ip, "fenced": one.node in fenced, "heard_ago": self._heard_ago(one, now)}
+                for one in planned.left_out
             ],
             "seconds": node.config.cluster.node_timeout,
         }  # fmt: skip
+
+    def _heard_ago(self, member: Member, now: float) -> float | None:
+        """Seconds: what the others decided since then nobody knows here; None: it was not since the daemon started."""
+        heard = self._node.heard(member.node)
+        return None if heard is None else round(now - heard, 2)
 
     def _view(self, request: ForceQuorumRequested, now: float) -> force.View:
         node, qraft = self._node, self._node.qraft

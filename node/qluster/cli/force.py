@@ -17,6 +17,7 @@ from msgspec import Struct
 from qluster.api.shapes import Whole
 from qluster.cli.asking import Unanswered, ask_here
 from qluster.cli.exits import EXIT_DONE, EXIT_TROUBLE
+from qluster.cli.show import span_text
 from qluster.config import Config
 
 LOOK_PAUSE = 0.5
@@ -29,6 +30,7 @@ class _GivenUp(Struct):
     node: int
     ip: str
     fenced: bool
+    heard_ago: float | None
 
 
 class _Detail(Struct):
@@ -71,7 +73,8 @@ def lines(detail: _Detail) -> Iterator[str]:
     yield f"counted on  {kept}"
     for one in detail.gives_up:
         how = "its host is fenced first" if one.fenced else "you say that its host is off"
-        yield f"given up    node {one.node} ({one.ip}): {how}"
+        heard = "not since the daemon started" if one.heard_ago is None else f"{span_text(one.heard_ago)} ago"
+        yield f"given up    node {one.node} ({one.ip}), heard {heard}: {how}"
     yield f"waited      {detail.seconds:g} s at least, until leases of the former majority have run out"
     for fault in detail.against:
         yield f"AGAINST IT  {fault}"

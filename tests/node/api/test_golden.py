@@ -60,7 +60,10 @@ FORCED = clients.Done(43, {"successor": 2, "known_loss_bytes": 0, "worst_loss_by
 FENCED = clients.Done(45, {"node": 1, "ordered": True})
 QUORUM_FORCED = clients.Done(0, {
     "begun": True, "node": 3, "founding": 1_790_000_000, "against": [], "counts_on": [4],
-    "gives_up": [{"node": 1, "ip": "10.0.0.1", "fenced": False}, {"node": 2, "ip": "10.0.0.2", "fenced": False}],
+    "gives_up": [
+        {"node": 1, "ip": "10.0.0.1", "fenced": False, "heard_ago": 81.25},
+        {"node": 2, "ip": "10.0.0.2", "fenced": True, "heard_ago": None},
+    ],
     "seconds": 30.0,
 })  # fmt: skip
 PAUSED = clients.Done(43, {"paused": True, "changed": True})

@@ -2,13 +2,21 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import os
+
 import pytest
 from qluster.clients import Done, FailoverRequested, ForceQuorumRequested, Outcome, Refused
 
 from sim.checks import Violated, converged
 from sim.clients import Outcomes
+from sim.forced import play
 from sim.host import Host
+from sim.planted_force import DIRECTED, PLANTS
 from sim.world import World
+
+FULL = os.environ.get("QLUSTER_FULL_TESTS") == "1"
+SEEDS = range(400 if FULL else 12)
+PLANTED_MAX = 40
 
 
 def founded(seed: int = 1, databases: int = 3, pools: int = 0, synchronous: str = "off") -> tuple[World, Host]:
@@ -208,3 +216,50 @@ def test_of_two_quorums_that_were_forced_the_later_one_goes_on() -> None:
     winner = world.primary()
     assert winner in rest and winner is not None and winner.node is not None
     assert len({host.node.cluster for host in world.hosts.values() if host.node}) == 1
+
+
+def beside_a_lease(seed: int) -> bool:
+    """The former majority loses itself in the moment of the order: its leader's lease still runs."""
+    world, primary = founded(seed)
+    last, other = others(world, primary)
+    world.network.isolate(last)
+    world.run(5.0 + seed * 0.07)
+    world.network.isolate(other)
+    try:
+        assert isinstance(force(world, last, primary, other), Done)
+        world.run(10.0)
+    except Violated as violated:
+        return "D1" in str(violated) or "both say" in str(violated)
+    assert world.primary() is last
+    return False
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_lease_of_the_former_majority_runs_out_first(seed: int) -> None:
+    assert not beside_a_lease(seed)
+
+
+@pytest.mark.parametrize("sentence", DIRECTED)
+def test_lease_that_is_not_waited_for_is_seen(sentence: str) -> None:
+    with DIRECTED[sentence]():
+        assert any(map(beside_a_lease, range(8)))
+
+
+@pytest.mark.parametrize("first", SEEDS[::4], ids=str)
+def test_clusters_stay_sound_over_a_forced_quorum(first: int) -> None:
+    served = sum(play(seed).injected.get("served after a forced quorum", 0) for seed in range(first, first + 4))
+    assert served, "somebody serves before the others are back"
+
+
+def unsound(seed: int) -> bool:
+    try:
+        play(seed)
+    except AssertionError:
+        return True
+    return False
+
+
+@pytest.mark.parametrize("sentence", PLANTS)
+def test_planted_fault_is_found(sentence: str) -> None:
+    with PLANTS[sentence]():
+        assert any(map(unsound, range(PLANTED_MAX))), f"{PLANTED_MAX} plays did not show: {sentence}"
