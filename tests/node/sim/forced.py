@@ -61,11 +61,17 @@ def lose_majority(world: World, random: Random) -> tuple[list[Host], list[Host]]
     random.shuffle(hosts)
     keep = random.randint(1, max(1, (len(hosts) - 1) // 2))
     left, gone = hosts[:keep], hosts[keep:]
+    if random.random() < 0.5:
+        for host in left:
+            host.lag = 0.02
+        world.run(1.0)
     for host in gone:
         if host.node is not None:
             host.crash(held=True, power=True)
         host.held = True
         world.run(random.choice([0.0, 0.05, 0.5]))
+    for host in left:
+        host.lag = 1.0
     return left, gone
 
 
@@ -90,7 +96,8 @@ def forces(world: World, random: Random, left: list[Host], gone: list[Host]) -> 
 
 def done(host: Host, before: int) -> bool:
     identity = host.disk.identity
-    return identity is not None and identity.cluster > before
+    forced = host.node is not None and bool(host.node.state.forced)
+    return forced or (identity is not None and identity.cluster > before)
 
 
 def nothing_is_lost(world: World, promised: tuple[int, int] | None) -> None:
