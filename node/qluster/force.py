@@ -21,11 +21,14 @@ from msgspec.structs import replace
 
 from qluster.cluster.commands import Forced, decode, encode
 from qluster.cluster.pause import Pause
-from qluster.cluster.state import State
+from qluster.cluster.state import Setting, State
 from qluster.cluster.state import decode as decode_state
 from qluster.cluster.state import encode as encode_state
 from qluster.consensus.members import MEMBERS_MAX, Member, Members
 from qluster.events import Entry, Identity, Refound, Snapshot
+
+EXPECTED_VOTES = "quorum.expected_votes"
+"""The setting that says how many votes votequorum expects at least; 0: those of the list of members."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,6 +174,10 @@ def refound(state: State, members: Members, term: int, last: tuple[int, int], bo
     """What this node's directory holds from then on; ``state`` is that of :func:`carried`, ``last`` (index, term)."""
     # Who ran without a lease is this node itself, whose database was stopped, or was given up.
     state.pause = Pause()
+    expected = state.settings.get(EXPECTED_VOTES)
+    if expected is not None:
+        # It counted those who are given up, and would keep who is left from ever standing.
+        state.settings[EXPECTED_VOTES] = Setting("0", expected.founded)
     state.note_members([member.node for member in members])
     index, last_term = last
     assert state.applied == index, (state.applied, index)

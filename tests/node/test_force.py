@@ -8,7 +8,7 @@ import pytest
 from qluster import force
 from qluster.cluster import commands
 from qluster.cluster.commands import Forced, Paused, Reign, SettingsChanged
-from qluster.cluster.state import State
+from qluster.cluster.state import Setting, State
 from qluster.cluster.state import decode as decode_state
 from qluster.consensus.members import MEMBERS_MAX, Member, Members
 from qluster.events import Entry
@@ -82,19 +82,20 @@ def command(index: int, body: commands.Body, key: str = "") -> Entry:
 
 
 def test_whole_log_is_carried_over_also_what_is_not_known_to_be_committed() -> None:
-    state = State(name="main")
+    state = State(name="main", settings={"quorum.expected_votes": Setting("5", "3")})
     state.apply(command(1, Reign(1, 2, 3, 1, 0, 77)))
     state.apply(command(2, Paused("works")))
     tail = [command(3, SettingsChanged({"cluster.node-timeout": "9s"}), "key-1"),
             Entry(4, 4, "members", Members((member(1), member(12))).encode()), Entry(5, 4, "noop", b"")]  # fmt: skip
     after = force.carried(state, tail)
-    assert after.values() == {"cluster.node-timeout": "9s"} and after.keys == {"key-1": 3}
+    assert after.values()["cluster.node-timeout"] == "9s" and after.keys == {"key-1": 3}
     assert (after.applied, after.highest_node, state.applied) == (5, 12, 2), "a copy"
     body = Forced(2000, 1000, 1, 5, 4, 1, ((2, "10.0.0.2"),), (), (), 1.8e9)
     begun = force.refound(after, Members((member(1),)), 6, (5, 4), body, 101)
     assert begun.snapshot is not None and (begun.snapshot.index, begun.snapshot.term, begun.term) == (5, 4, 6)
     kept = decode_state(begun.snapshot.state)
-    assert kept.values() == {"cluster.node-timeout": "9s"} and kept.reign is not None
+    assert kept.values() == {"quorum.expected_votes": "0", "cluster.node-timeout": "9s"} and kept.reign is not None
+    assert kept.settings["quorum.expected_votes"].founded == "3", "what the files say is still taken"
     assert not kept.pause.active and not kept.pause.loose, "whom a pause let run is given up, or was stopped here"
     assert kept.highest_node == 12, "numbers are never given twice"
     assert begun.entries == (Entry(6, 6, "command", commands.encode(body)),)

@@ -31,9 +31,10 @@ def hosts() -> Iterator[Hosts]:
 
 
 def command(hosts: Hosts, number: int, *words: str) -> tuple[int, str]:
-    """The command line on a host."""
+    """The command line on a host, also on one that is cut off."""
     done = subprocess.run(
-        [sys.executable, "-m", "qluster", *words, "--config", str(hosts.place(number) / "config.yaml")],
+        ["ip", "netns", "exec", hosts.namespace(number), sys.executable, "-m", "qluster", *words, "--config",
+         str(hosts.place(number) / "config.yaml")],
         env={**os.environ, "PYTHONPATH": str(NODE)}, capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     return done.returncode, done.stdout + done.stderr
@@ -88,3 +89,30 @@ def test_replica_that_was_cut_off_goes_on_and_the_others_take_back_what_only_the
     code, said = command(hosts, last, "status")
     assert code == 0 and "forced: an operator forced the quorum on node" in said, said
     print(said)
+
+
+@pytest.mark.skipif(os.environ.get("QLUSTER_FULL_TESTS") != "1", reason="half a minute: QLUSTER_FULL_TESTS=1")
+def test_majority_that_was_alive_stops_its_primary_as_soon_as_it_hears_of_the_later_founding(hosts: Hosts) -> None:
+    """The operator was wrong: there are two primaries as long as the cut lasts, and one history after it."""
+    [primary] = hosts.writable()
+    last, other = [number for number in (1, 2, 3) if number != primary]
+    with Ledger(hosts) as ledger:
+        ledger.wait_for_rows(primary)
+        wait_for("a whole cluster", hosts.whole, 60)
+        hosts.cut(last)
+        off = ["--confirm-off", hosts.ip(primary), "--confirm-off", hosts.ip(other)]
+        words = ["force-quorum", "--name", "trial", *off]
+        wait_for("silence", lambda: command(hosts, last, *words, "--check")[0] == 0, 30)
+        code, said = command(hosts, last, *words)
+        assert code == 0, said
+        wait_for("two primaries", lambda: "may be written to" in said or (
+            '"may_write":true' in command(hosts, last, "status", "--json")[1].replace(" ", "")), 60)
+        assert hosts.writable() == [primary], "nobody hears the other one from here"
+        server = hosts.postmaster(primary)
+        hosts.mend(last)
+        wait_for("the end of the former primary", lambda: hosts.postmaster(primary) != server, 10)
+        wait_for("a whole cluster", lambda: hosts.whole() and hosts.writable() == [last], 120)
+    wait_for("what was taken back is known", lambda: (
+        hosts.map(last)["cluster"]["reign"]["left_bytes"] or 0) > 0, 30)  # type: ignore[index]
+    kept = asyncio.run(rows(ledger, last))
+    wait_for("the same rows", lambda: all(asyncio.run(rows(ledger, number)) == kept for number in (primary, other)))

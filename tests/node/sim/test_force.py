@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
-from qluster.clients import Done, FailoverRequested, ForceQuorumRequested, Outcome, Refused
+from qluster.clients import Done, FailoverRequested, ForceQuorumRequested, Outcome, PauseRequested, Refused
 
 from sim.checks import Violated, converged
 from sim.clients import Outcomes
@@ -263,3 +263,91 @@ def unsound(seed: int) -> bool:
 def test_planted_fault_is_found(sentence: str) -> None:
     with PLANTS[sentence]():
         assert any(map(unsound, range(PLANTED_MAX))), f"{PLANTED_MAX} plays did not show: {sentence}"
+
+
+def alone(world: World, last: Host) -> list[Host]:
+    """All other hosts with databases lose their power."""
+    gone = others(world, last)
+    for host in gone:
+        host.crash(held=True, power=True)
+    world.run(8.0)
+    assert world.primary() in (None, last)
+    return gone
+
+
+@pytest.mark.parametrize("of_primary", [True, False], ids=["primary", "replica"])
+def test_pause_ends_with_the_founding_that_was_paused(of_primary: bool) -> None:
+    world, primary = founded()
+    leader = world.leader()
+    assert leader is not None
+    world.clients.ask(leader, PauseRequested(world.clients.ticket(), "", "works"))
+    world.run(3.0)
+    last = primary if of_primary else others(world, primary)[0]
+    gone = alone(world, last)
+    assert primary.writes == of_primary, "in a pause the primary goes on without a lease"
+    assert isinstance(force(world, last, *gone), Done)
+    assert world.run(30.0, lambda: bool(last.node is not None and last.node.state.forced and last.writes))
+    assert last.node is not None and not last.node.state.pause.active and world.primary() is last
+    for host in gone:
+        host.start()
+    settle(world)
+
+
+def test_cluster_with_an_arbiter_goes_on_without_it_and_counts_it_again_when_it_is_back() -> None:
+    world = World(3, databases=2, pools=0, witness=True)
+    world.clients = Outcomes(world)
+    for host in world.hosts.values():
+        host.start()
+    assert world.run(60.0, lambda: not converged(world)), converged(world)
+    primary = world.primary()
+    assert primary is not None and world.arbiter is not None
+    world.arbiter.crash(lost=True, down=60.0)
+    gone = alone(world, primary)
+    assert isinstance(force(world, primary, *gone), Done)
+    assert world.run(20.0, lambda: world.primary() is primary)
+    assert primary.node is not None and not primary.node.settled.way
+    gone[0].start()
+    settle(world, 120.0)
+    assert primary.node.settled.way == "memory"
+
+
+@pytest.mark.parametrize("more", [", wait_for_all: true", ", expected_votes: 3", ", last_man_standing: true"])
+def test_what_votequorum_expected_in_the_former_founding_holds_nobody_up(more: str) -> None:
+    world = World(1, databases=3, pools=0, quorum=f"provider: votequorum{more}")
+    world.clients = Outcomes(world)
+    for host in world.hosts.values():
+        host.start()
+    assert world.run(60.0, lambda: not converged(world)), converged(world)
+    primary = world.primary()
+    assert primary is not None
+    gone = alone(world, primary)
+    assert isinstance(force(world, primary, *gone), Done)
+    assert world.run(30.0, lambda: world.primary() is primary), primary.node and primary.node.voting.veto
+    assert primary.node is not None
+    assert world.run(10.0, lambda: primary.node is not None and not primary.node.voting.veto), primary.node.voting.veto
+    for host in gone:
+        host.start()
+    settle(world)
+
+
+def test_standby_cluster_goes_on_following_the_installation_outside() -> None:
+    world = World(1, databases=3, pools=0, outside=True)
+    world.clients = Outcomes(world)
+    for host in world.hosts.values():
+        host.start()
+
+    def follows(hosts: list[Host]) -> bool:
+        return all(host.database is not None and host.database.running and host.node is not None
+                   and host.node.state.reign is not None and host.node.status(host.clock()).cluster.standby is not None
+                   and host.node.status(host.clock()).cluster.standby.streaming for host in hosts)  # type: ignore[union-attr]
+
+    everybody = list(world.hosts.values())
+    assert world.run(90.0, lambda: follows(everybody))
+    last = everybody[1]
+    gone = alone(world, last)
+    assert isinstance(force(world, last, *gone), Done)
+    assert world.run(60.0, lambda: world.leader() is last and follows([last]))
+    assert not last.writes
+    for host in gone:
+        host.start()
+    assert world.run(90.0, lambda: follows(everybody))
