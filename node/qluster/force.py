@@ -179,6 +179,8 @@ def refound(state: State, members: Members, term: int, last: tuple[int, int], bo
         # It counted those who are given up, and would keep who is left from ever standing.
         state.settings[EXPECTED_VOTES] = Setting("0", expected.founded)
     state.note_members([member.node for member in members])
+    # Known from the first moment: who is asked for it before it has led would say that this is another cluster.
+    state.note_forced(body)
     index, last_term = last
     assert state.applied == index, (state.applied, index)
     return Refound(

@@ -92,13 +92,13 @@ TELLING: tuple[telling.Message, ...] = (
         votes=3, counting=telling.COUNTING,
     ),
     telling.Present(FOUNDING, 2, 1),
-    telling.Present(FOUNDING, 2, 1, (FOUNDING - 60, FOUNDING - 5)),
     telling.Welcome(FOUNDING, 1, 0xAAAA_0004, 4),
     telling.Refusal(FOUNDING, 1, 0xAAAA_0004, "the cluster is full"),
     telling.Report(FOUNDING, 2, "0.1.0", "5f0c", "", 3, False, DATABASE, PoolStatus(target="10.0.0.1:5432", reign=3)),
     telling.PositionQuery(FOUNDING, 1, 7),
     telling.Leaving(FOUNDING, 2),
     telling.PositionReply(FOUNDING, 2, 7, SYSTEM_ID, 2, 4096, True, "", 3, (2, 8192)),
+    telling.Present(FOUNDING, 2, 1, (FOUNDING - 60, FOUNDING - 5)),
 )
 
 RINGING: tuple[ringing.Message, ...] = (

@@ -97,6 +97,7 @@ def test_whole_log_is_carried_over_also_what_is_not_known_to_be_committed() -> N
     assert kept.values() == {"quorum.expected_votes": "0", "cluster.node-timeout": "9s"} and kept.reign is not None
     assert kept.settings["quorum.expected_votes"].founded == "3", "what the files say is still taken"
     assert not kept.pause.active and not kept.pause.loose, "whom a pause let run is given up, or was stopped here"
+    assert kept.lineage == (1000,), "whoever asks before it leads is told so"
     assert kept.highest_node == 12, "numbers are never given twice"
     assert begun.entries == (Entry(6, 6, "command", commands.encode(body)),)
 

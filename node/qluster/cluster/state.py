@@ -220,6 +220,11 @@ class State(Struct):
         self.down = [node for node in self.down if node in nodes]
         self.fencings = self.fencings.among(nodes)
 
+    def note_forced(self, forced: Forced) -> None:
+        """This founding goes on from another one: so it began, and so its first entry says."""
+        if forced not in self.forced:
+            self.forced = (*self.forced, forced)[-FORCED_MAX:]
+
     def _remember(self, command: commands.Command, index: int) -> None:
         self.keys[command.key] = index
         if command.fingerprint:
@@ -257,7 +262,7 @@ class State(Struct):
             case FencingBegun() | FencingEnded() | FencingConfirmed():
                 self.fencings = self.fencings.after(body, index, self.reign)
             case Forced():
-                self.forced = (*self.forced, body)[-FORCED_MAX:]
+                self.note_forced(body)
         return None
 
     def _rule(self, body: Reign | Guaranteed | LossAccepted | LossMeasured) -> Refused | None:

@@ -63,6 +63,9 @@ def test_log_says_from_where_the_founding_came_until_a_reign_has_begun_in_it() -
     state.apply(Entry(2, 9, "command", commands.encode(following)))
     assert not state.forced_open and state.lineage == (1000,)
     assert decode(encode(state)) == state
-    for index in range(3, FORCED_MAX + 10):
-        state.apply(Entry(index, 9, "command", commands.encode(FORCED)))
+    state.apply(Entry(3, 9, "command", commands.encode(FORCED)))
+    assert state.lineage == (1000,), "a founding begins once"
+    for index in range(4, FORCED_MAX + 10):
+        again = with_fields(FORCED, founding=2000 + index, former=1999 + index)
+        state.apply(Entry(index, 9, "command", commands.encode(again)))
     assert len(state.forced) == FORCED_MAX

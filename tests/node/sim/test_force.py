@@ -351,3 +351,48 @@ def test_standby_cluster_goes_on_following_the_installation_outside() -> None:
     for host in gone:
         host.start()
     assert world.run(90.0, lambda: follows(everybody))
+
+
+def fenced(seed: int = 1) -> tuple[World, Host, list[Host]]:
+    """A cluster with fence agents, of which one replica is cut off: the others go on."""
+    world = World(seed, databases=3, pools=0, fencing="lease")
+    world.clients = Outcomes(world)
+    for host in world.hosts.values():
+        host.start()
+    assert world.run(60.0, lambda: not converged(world)), converged(world)
+    primary = world.primary()
+    assert primary is not None
+    world.clients.write_always()
+    last, *_ = others(world, primary)
+    world.network.isolate(last)
+    world.run(6.0)
+    return world, last, others(world, last)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_majority_that_nobody_has_seen_off_is_fenced_before(seed: int) -> None:
+    world, last, majority = fenced(seed)
+    assert world.primary() in majority
+    checked = force(world, last, check=True)
+    assert isinstance(checked, Done) and all(one["fenced"] for one in checked.detail["gives_up"])  # type: ignore[attr-defined]
+    assert world.primary() in majority, "a check shoots nobody"
+    assert isinstance(force(world, last), Done)
+    assert world.run(30.0, lambda: world.primary() is last), "one database writes at any time: the checks look"
+    assert all(host.off_at is not None for host in majority) and last.node is not None
+    assert len(last.node.state.forced[-1].fenced) == 2
+    world.network.cut.clear()
+    for host in majority:
+        host.switch_on()
+    settle(world)
+
+
+def test_attempt_ends_when_a_host_cannot_be_fenced_and_names_what_to_do() -> None:
+    world, last, majority = fenced()
+    majority[0].unfenceable = True
+    assert isinstance(force(world, last), Done)
+    world.run(15.0)
+    assert last.node is not None and not last.node.state.forced
+    assert f"say so with --confirm-off {majority[0].ip}" in last.node.forcing.outcome
+    assert "quorum was not forced" in last.node.status(last.clock()).cluster.forcing
+    assert majority[1].off_at is not None, "what was fenced stays off"
+    assert isinstance(force(world, last, majority[0]), Done), "his word is asked for where no agent succeeds"
