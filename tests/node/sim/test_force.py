@@ -15,7 +15,7 @@ from sim.planted_force import DIRECTED, PLANTS
 from sim.world import World
 
 FULL = os.environ.get("QLUSTER_FULL_TESTS") == "1"
-SEEDS = range(400 if FULL else 12)
+SEEDS = range(400 if FULL else 8)
 PLANTED_MAX = 40
 
 
