@@ -125,6 +125,8 @@ def run_all(waiting: list[Stage], side_by_side: int = 2) -> None:
 def main(names: list[str]) -> int:
     """Run the named stages, or all."""
     LOGS.mkdir(parents=True, exist_ok=True)
+    for number in (signal.SIGQUIT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)  # a shell that starts this in the background has every child ignore them
     chosen = [stage for stage in stages() if not names or stage.name in names]
     known = {stage.name for stage in chosen}
     for stage in chosen:

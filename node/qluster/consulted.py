@@ -16,7 +16,7 @@ class DeviceStatus(Struct, frozen=True, kw_only=True):
     port: int
     algorithm: str
     way: str
-    """How its vote may count: by episode, by formula, or not at all (empty)."""
+    """How its vote may count: by memory, by episode, by formula, or not at all (empty)."""
     state: str
     """How far the connection is, in a few words."""
     connected: bool
@@ -41,7 +41,7 @@ class DeviceStatus(Struct, frozen=True, kw_only=True):
     """What broke the episode, empty while it is unbroken."""
     counts: bool
     reason: str
-    """Why its vote does not count."""
+    """Why its vote does not count, empty where it does."""
 
 
 class VotingDevice(Struct, frozen=True, kw_only=True):

@@ -3,17 +3,19 @@
 Must not know sockets or the log. Whoever forms rings calls :meth:`membership` and :meth:`quorum`, and takes what
 votequorum is to hear with :meth:`polls`; who knows that this node is in sync calls :meth:`in_sync`.
 
-The vote counts for nothing yet: no election, no commit and no lease looks here.
+An arbiter that remembers (way 1 of D6) is asked for its vote by the consensus, whose questions pass through here. What
+it says of a membership counts for nothing yet: no election, no commit and no lease looks at that.
 """
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from math import inf
 from random import Random
 
 from qluster.config import Device
 from qluster.consulted import DeviceStatus
+from qluster.events import DeviceQuestion, DeviceWord
 from qluster.qdevice.client import Client
 from qluster.qdevice.counting import WAYS
 from qluster.qdevice.orders import Happening, Order, Poll
@@ -22,7 +24,9 @@ from qluster.qnet.names import NodeState
 from qluster.qnet.tlv import RingId
 from qluster.votes.information import Ring, State
 
+MEMORY = "memory"
 NOT_COUNTED = "this version asks the arbiter and shows its vote, but elects and commits without it"
+UNLISTED = "the list of members does not count it yet: a leader that has a connection to it puts it there"
 NO_VOTER = "this node has no vote in its cluster"
 
 
@@ -31,6 +35,8 @@ class Consulting:
 
     def __init__(self, device: Device | None, cluster_name: str, random: Random) -> None:
         self._device = device
+        self.asks = device is not None
+        """Whether this node is told of an arbiter."""
         self._cluster_name = cluster_name
         self._random = random
         self._client: Client | None = None
@@ -38,17 +44,19 @@ class Consulting:
         """Numbers that connections and checks of a former client had."""
         self._ring: tuple[Ring, tuple[int, ...]] | None = None
         self._quorum: tuple[bool, tuple[tuple[int, NodeState], ...]] | None = None
+        self._words: list[DeviceWord] = []
+        """Of a former client."""
         self._polls: list[Poll] = []
         self._orders: list[Order] = []
 
     # --- what the node knows -----------------------------------------------------
 
-    def step(self, me: int, voters: Collection[int], now: float) -> None:
-        """Who this node is, and who votes with it; and so late it is."""
+    def step(self, me: int, voters: Collection[int], founding: int, now: float) -> None:
+        """Who this node is, who votes with it, and in which cluster; and so late it is."""
         if self._device is None:
             return
         if me in voters and self._client is None:
-            self._begin(self._device, me, now)
+            self._begin(self._device, me, founding, now)
         elif me not in voters and self._client is not None:
             self._end(now)
         if self._client is not None:
@@ -76,6 +84,13 @@ class Consulting:
         if self._client is not None:
             self._client.in_sync(RingId(*ring), asked_at, now)
 
+    def ask(self, questions: Iterable[DeviceQuestion], now: float) -> None:
+        """For the arbiter's memory: lost where none is open."""
+        if self._client is not None:
+            for question in questions:
+                self._client.ask(question, now)
+            self._gather()
+
     def handle(self, what: Happening, now: float) -> None:
         """Something happened to the connection, or a check ended."""
         if self._client is not None:
@@ -94,15 +109,23 @@ class Consulting:
         polls, self._polls = self._polls, []
         return polls
 
+    def words(self) -> list[DeviceWord]:
+        """What the memory said since the last call."""
+        words, self._words = self._words, []
+        return words + (self._client.memory.take() if self._client is not None else [])
+
     @property
     def wake_at(self) -> float:
         """When :meth:`step` has something to do."""
+        if self._words or (self._client is not None and self._client.memory.waiting):
+            return -inf
         return self._client.wake_at if self._client is not None else inf
 
     # --- what there is to see ------------------------------------------------------
 
-    def status(self, now: float) -> DeviceStatus | None:
-        """None where no device is configured."""
+    def status(self, now: float, fault: str | None) -> DeviceStatus | None:
+        """None where no device is configured. ``fault``: why the memory that the list of members counts does not count
+        for this node, None where the list counts none."""
         if self._device is None:
             return None
         device, client = self._device, self._client
@@ -110,7 +133,7 @@ class Consulting:
         conversation = client.conversation if client is not None else None
         return DeviceStatus(
             model=device.model, host=device.host, port=device.port, algorithm=device.algorithm,
-            way=WAYS[client.settings.algorithm] if client is not None else "",
+            way=self._way(fault),
             state=client.state if client is not None else NO_VOTER,
             connected=client is not None and client.known,
             tls=conversation is not None and conversation.tls,
@@ -123,14 +146,29 @@ class Consulting:
             heuristics=client.checks.result.name.lower() if client is not None else "undefined",
             heuristics_error=client.checks.fault if client is not None else "",
             episode=client.episode.reason if client is not None else "",
-            counts=False,
-            reason=(client.reason if client is not None else NO_VOTER) or NOT_COUNTED,
+            counts=fault == "", reason=self._reason(fault),
         )  # fmt: skip
+
+    def _way(self, fault: str | None) -> str:
+        client = self._client
+        if fault is not None or (client is not None and client.memory.uid):
+            return MEMORY
+        return WAYS[client.settings.algorithm] if client is not None else ""
+
+    def _reason(self, fault: str | None) -> str:
+        client = self._client
+        if client is None:
+            return NO_VOTER
+        if fault is not None:
+            return fault
+        if client.memory.uid:
+            return UNLISTED
+        return client.memory.fault or client.reason or NOT_COUNTED
 
     # --- inside ----------------------------------------------------------------------
 
-    def _begin(self, device: Device, me: int, now: float) -> None:
-        settings = settings_of(device, self._cluster_name, me)
+    def _begin(self, device: Device, me: int, founding: int, now: float) -> None:
+        settings = settings_of(device, self._cluster_name, me, founding)
         self._client = Client(settings, Random(self._random.random()), self._numbers)
         if self._ring is not None:
             self._client.membership(RingId(*self._ring[0]), self._ring[1], now)
@@ -140,6 +178,7 @@ class Consulting:
     def _end(self, now: float) -> None:
         assert self._client is not None
         self._client.stop(now)
+        self._words += self._client.memory.take()
         self._gather()
         self._numbers, self._client = self._client.numbers, None
 

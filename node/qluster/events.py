@@ -298,7 +298,8 @@ class Effects:
     start: list[Job] = field(default_factory=list)
     answer: list[Answer] = field(default_factory=list)
     memory: list[DeviceQuestion] = field(default_factory=list)
-    """For the memory that the link here has open; lost where there is none. Each may be asked again."""
+    """For the memory that the link here has open; lost where there is none. Each may be asked again. ``device`` has
+    them already as what is to be said to the arbiter."""
     leave: Leave | None = None
     wake_at: float = inf
     """When the node wants :class:`TimePassed` at the latest."""

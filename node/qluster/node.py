@@ -13,7 +13,7 @@ from math import inf
 from random import Random
 from typing import Any
 
-from qluster import serving
+from qluster import serving, witnessing
 from qluster.applying import Applying
 from qluster.clients import ValueReadRequested, ValueWriteRequested
 from qluster.cluster import messages
@@ -208,10 +208,8 @@ class Node:
             case WallClockRead(wall):
                 self._wall_ahead = wall - now
             case JobEnded():
-                hands = (
-                    self.keeper.ended, self.pointing.ended, self.configuring.ended, self.governing.handing.ended,
-                    self.hosting.ended, self.fences.ended, self.forcing.ended,
-                )  # fmt: skip
+                hands = (self.keeper.ended, self.pointing.ended, self.configuring.ended, self.governing.handing.ended,
+                         self.hosting.ended, self.fences.ended, self.forcing.ended)  # fmt: skip
                 if not any(ended(event, now) for ended in hands):
                     self.applying.fetched(event, now)
             case StopRequested():
@@ -219,6 +217,7 @@ class Node:
                 self.governing.stop(now)
             case DeviceHeard(what):
                 self.consulting.handle(what, now)  # type: ignore[arg-type]
+                witnessing.hear(self, now)
             case TimePassed():
                 pass
             case _:
@@ -230,6 +229,9 @@ class Node:
         self.settled_at = now
         if not self._settled_already(now):
             self._settle(now)
+        if effects.memory:
+            self.consulting.ask(effects.memory, now)
+            effects.device += self.consulting.take()
         effects.alive_until = self.hosting.alive_until(now)
         effects.untied = self.hosting.untied
         effects.wake_at = min(self._due_at, self.link.wake_at)
@@ -428,10 +430,8 @@ class Node:
 
     def _standing(self, qraft: QRaft, now: float) -> tuple[object, ...]:
         """What any other part looks at in consensus: while it stays, they would decide the same."""
-        return (
-            qraft.role, qraft.term, qraft.leader, qraft.ready, qraft.lease_until > now, qraft.members_index,
-            qraft.removed, qraft.transferring,
-        )  # fmt: skip
+        return (qraft.role, qraft.term, qraft.leader, qraft.ready, qraft.lease_until > now, qraft.members_index,
+                qraft.removed, qraft.transferring)  # fmt: skip
 
     def _settle_wholly(self, now: float) -> None:
         if self.qraft is None:
@@ -440,7 +440,9 @@ class Node:
             self._agree(self.qraft, now)
             self.entering.introduce(self.qraft, now)
             self._stood = self._standing(self.qraft, now)
-        self.consulting.step(self.me, self.settled.voters, now)
+        self.consulting.step(self.me, self.settled.voters, self.cluster, now)
+        if witnessing.hear(self, now) and self.qraft is not None:
+            self._agree(self.qraft, now)
         self.forcing.step(now)
         self.hosting.step(now)
         self.fences.step(now)

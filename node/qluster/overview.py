@@ -19,7 +19,7 @@ from qluster.cluster.pause import Pause
 from qluster.cluster.switchover import Switching
 from qluster.config import Config, shared
 from qluster.config.addresses import place_text
-from qluster.consensus.members import Member, Members
+from qluster.consensus.members import MEMORY, Member, Members
 from qluster.consensus.remarks import remarks, resting, tie_in_force, total_votes
 from qluster.consensus.settings import Settings
 from qluster.consulted import VotingDevice
@@ -153,7 +153,7 @@ def _own(node: Node, now: float) -> OwnStatus:
         stopping=node.stopping,
         message=_message(node),
         counters={**node.link.counters, **node.counters},
-        device=node.consulting.status(now),
+        device=node.consulting.status(now, _fault_of_memory(node, now)),
     )
 
 
@@ -238,6 +238,12 @@ def _miscounting(node: Node, members: Members) -> list[str]:
         f"node {number} has a version that counts nodes, where votes are counted: stop it, and install this version; "
         "it may elect or commit by another rule" for number in found
     ]  # fmt: skip
+
+
+def _fault_of_memory(node: Node, now: float) -> str | None:
+    """Why the memory of the list does not count for this node; None where the list has none."""
+    listed = node.qraft is not None and node.qraft.members.way == MEMORY
+    return node.qraft.device_fault(now) if node.qraft is not None and listed else None
 
 
 def _device(node: Node, members: Members, now: float) -> VotingDevice | None:

@@ -34,6 +34,8 @@ log = logging.getLogger("qluster.voting")
 ROUNDS_MAX = 16
 """Rounds of telling after one event: a ring causes a membership, that a word, and none of these a further one."""
 
+UNCOUNTED = "quorum.provider is none"
+
 CHANGES_KEPT = 16
 """Gains and losses of quorum that are shown: what an operator looks for is among the last."""
 
@@ -136,7 +138,7 @@ class Voting:
     @property
     def view(self) -> View | None:
         """The votes at this moment; None while none are counted."""
-        if self._votequorum is None or self._rings is None or self._rings.ring == NO_RING:
+        if self._votequorum is None or self._rings is None or self._unseen(self._rings):
             return None
         return self._votequorum.view()
 
@@ -144,7 +146,7 @@ class Voting:
 
     def step(self, now: float) -> None:
         """Do what is due."""
-        options = options_of(self._node.config.quorum, self._members)
+        options = options_of(self._node.config.quorum if self._forbids else Quorum(), self._members)
         reason = self._why_not(options, now)
         if reason:
             if self._rings is not None:
@@ -158,7 +160,7 @@ class Voting:
         rings.tick(now)
         votequorum.tick(now)
         self._pass_on(rings, votequorum, now)
-        self.reason = "" if rings.ring != NO_RING else "it is not known yet which nodes hear each other"
+        self.reason = self._unseen(rings)
         self._judge(votequorum)
         self._consult(votequorum, now)
 
@@ -166,8 +168,8 @@ class Voting:
         node = self._node
         if self._left:
             return "the node is stopping"
-        if node.config.quorum.provider == "none":
-            return "quorum.provider is none"
+        if not self._forbids and node.config.device is None:
+            return UNCOUNTED
         if node.me not in self._members.voters:
             return f"node {node.me} does not vote"
         for other in sorted(self._members.voters - {node.me}):
@@ -176,6 +178,18 @@ class Voting:
                 return f"node {other} has a version that counts no votes. Bring all nodes to the same version."
         found = faults(options)
         return found[0].sentence("quorum") if found else ""
+
+    @property
+    def _forbids(self) -> bool:
+        """Whether votequorum has a say here. An arbiter is asked for a ring and what counts as quorate in it, and
+        needs both without that, too."""
+        return self._node.config.quorum.provider == "votequorum"
+
+    def _unseen(self, rings: Rings) -> str:
+        """Why there are no votes to see; "" when there are."""
+        if not self._forbids:
+            return UNCOUNTED
+        return "it is not known yet which nodes hear each other" if rings.ring == NO_RING else ""
 
     def _running(self, options: Options, now: float) -> tuple[Rings, Votequorum]:
         node = self._node
@@ -201,7 +215,8 @@ class Voting:
     def _judge(self, votequorum: Votequorum) -> None:
         """Only what was worked out forbids; waiting for all does from the start on."""
         waits = votequorum.why is Why.WAITING
-        veto = votequorum.reason if waits or (votequorum.settled and not votequorum.quorate) else ""
+        no = waits or (votequorum.settled and not votequorum.quorate)
+        veto = votequorum.reason if no and self._forbids else ""
         if bool(veto) != bool(self._veto):
             log.info("candidacy-forbidden reason=%s" if veto else "candidacy-allowed%s", veto)
         self._veto = veto
@@ -249,6 +264,8 @@ class Voting:
         node.tell_ring(Telling(node.cluster, node.me, information, change), now)
 
     def _note(self, event: QuorumChanged, now: float) -> None:
+        if not self._forbids:
+            return
         if event.quorate:
             log.info("quorum-gained ring=%s why=%s reason=%s", event.ring, event.why, event.reason)
         else:

@@ -1,17 +1,18 @@
-"""Decides when a leader puts an arbiter that remembers into the list of members, or another in its place.
+"""Decides when a leader puts an arbiter that remembers into the list of members, another in its place, or none.
 
 Must not know the arbiter's protocol, nor who connects to it: the link of this node says which memory it has open.
 A memory that lost what it knew comes back with another uid. It counts again when a list names that uid, which those
-who hold the log must commit without the former one.
+who hold the log must commit without the former one. It leaves the list when no node asks an arbiter any more.
 """
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
 import logging
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from qluster.consensus.members import MEMORY
+from qluster.consensus.members import MEMORY, Members
+from qluster.consensus.membership import last_votes, usual_votes
 from qluster.consensus.refusals import Refusal
 
 if TYPE_CHECKING:
@@ -20,13 +21,32 @@ if TYPE_CHECKING:
 log = logging.getLogger("qluster.witnessing")
 
 
+def hear(node: Node, now: float) -> bool:
+    """What the memory said goes to the consensus; whether it said anything."""
+    words = node.consulting.words()
+    for word in words:
+        if node.qraft is not None:
+            node.qraft.hear_device(word, now)
+    return bool(words)
+
+
+class Wish(NamedTuple):
+    """A memory and its votes; without a uid no device."""
+
+    uid: int
+    votes: int
+
+
+NOTHING = Wish(0, 0)
+
+
 class Witnessing:
     """The leader's duty for the device."""
 
     def __init__(self, node: Node) -> None:
         self._node = node
-        self._uid = 0
-        """Of the memory that is to be put into the list; 0: of none."""
+        self._wish: Wish | None = None
+        """What the list should say and does not."""
         self._at = inf
         """When that is tried."""
         self._refused = ""
@@ -38,31 +58,43 @@ class Witnessing:
 
     def rest(self) -> None:
         """This node does not lead."""
-        self._uid, self._at, self._refused = 0, inf, ""
+        self._wish, self._at, self._refused = None, inf, ""
 
     def step(self, now: float) -> bool:
-        """True when the list was changed. Seam: votes that the configuration gives it are told to QRaft here."""
+        """True when the list was changed."""
         node = self._node
         assert node.qraft is not None
-        wanted, settings = self._wanted(), node.qraft.settings
-        if wanted != self._uid:
+        wish, settings = self._wanted(node.qraft.members, node.qraft.device_uid), node.qraft.settings
+        if wish != self._wish:
             # Somebody who is only passing, or a link that was just lost, is no reason to change the list.
-            self._uid, self._at, self._refused = wanted, now + settings.heartbeat_interval if wanted else inf, ""
-        if now < self._at:
+            pause = settings.heartbeat_interval if wish is None or wish.uid else settings.node_timeout
+            self._wish, self._at, self._refused = wish, now + pause if wish is not None else inf, ""
+        if wish is None or now < self._at:
             return False
         self._at = now + settings.heartbeat_interval
         try:
-            node.qraft.device(wanted, None, now)
+            node.qraft.device(wish.uid, wish.votes, now)
         except Refusal as refusal:
             if refusal.reason != self._refused:
-                log.info("device-not-counted uid=%016x reason=%s", wanted, refusal.reason)
+                log.info("device-unchanged uid=%016x votes=%d reason=%s", wish.uid, wish.votes, refusal.reason)
             self._refused = refusal.reason
             return False
         return True
 
-    def _wanted(self) -> int:
-        """The memory to be put into the list; 0 when that is right."""
-        qraft = self._node.qraft
-        assert qraft is not None
-        listed = qraft.members.device_uid if qraft.members.way == MEMORY else 0
-        return qraft.device_uid if qraft.device_uid != listed else 0
+    def _wanted(self, members: Members, uid: int) -> Wish | None:
+        """What is to be put into the list; None when that is right."""
+        listed = Wish(members.device_uid, members.device) if members.way == MEMORY else NOTHING
+        device = self._node.config.device
+        if uid:
+            last = device is not None and device.algorithm == "lms"
+            wish = Wish(uid, last_votes(members) if last else usual_votes(members))
+            return wish if wish != listed else None
+        return NOTHING if listed != NOTHING and self._nobody_asks(members) else None
+
+    def _nobody_asks(self, members: Members) -> bool:
+        """Every voter says that it asks no arbiter; one that is silent may ask its own when it is back."""
+        node = self._node
+        if node.consulting.asks:
+            return False
+        reports = [node.reports.last(voter) for voter in members.voters - {node.me}]
+        return all(report is not None and not report.asks for report in reports)

@@ -12,6 +12,8 @@ from qluster.consulting import NO_VOTER, NOT_COUNTED, Consulting
 from qluster.events import DeviceHeard, Effects, Event, Saved, SaveEnded, TimePassed
 from qluster.node import Node
 from qluster.qdevice.orders import Came, Check, Checked, Close, Ended, Open, Opened, Poll, Say
+from qluster.qnet.memories import Memories
+from qluster.qnet.memory import Kept
 from qluster.qnet.names import TlsSupported
 from qluster.qnet.settings import Settings
 from qluster.qnet.tlv import RingId
@@ -32,12 +34,16 @@ def configured(section: str = "tls: off") -> Config:
 class Lone:
     """A node that has founded its cluster, beside an arbiter."""
 
-    def __init__(self, section: str = "tls: off", settings: Settings | None = None) -> None:
+    def __init__(self, section: str = "tls: off", settings: Settings | None = None, rings: bool = False,
+                 memories: Memories | None = None) -> None:  # fmt: skip
+        """``rings``: the node finds its own; else the test says what they are."""
         config = configured(section)
-        self.stage = Stage(settings or Settings(tls=TlsSupported.UNSUPPORTED))
+        self.stage = Stage(settings or Settings(tls=TlsSupported.UNSUPPORTED), memories)
         link = Link(config.cluster.name, 5, 1, [KEY], LinkSettings(), Random(1), 50.0)
         self.now = 50.0
         self.node = Node(config, Saved(5, 1), link, random=Random(2), wall=1.8e9, now=50.0)
+        if not rings:
+            self.node.voting.step = lambda now: None  # type: ignore[method-assign]
         self.attempt = 0
         self.checks: list[int] = []
         self.opened: list[int] = []
@@ -110,10 +116,10 @@ def lone() -> Lone:
 
 def test_without_a_section_nothing_is_asked_and_nothing_shown() -> None:
     consulting = Consulting(None, "qlab", Random(1))
-    consulting.step(1, {1}, 0.0)
+    consulting.step(1, {1}, 5, 0.0)
     consulting.membership(RING, {1}, 0.0)
     consulting.handle(Checked(1), 0.0)
-    assert consulting.take() == [] and consulting.status(0.0) is None and consulting.wake_at == float("inf")
+    assert consulting.take() == [] and consulting.status(0.0, None) is None and consulting.wake_at == float("inf")
 
 
 def test_it_asks_from_the_first_ring_on_and_shows_what_it_is_told(lone: Lone) -> None:
@@ -129,6 +135,21 @@ def test_it_asks_from_the_first_ring_on_and_shows_what_it_is_told(lone: Lone) ->
     assert lone.node.consulting.polls() == [Poll(RingId(1, 8), True)]
     lone.node.consulting.in_sync(RING, lone.now, lone.now)
     assert lone.shown.reason == NOT_COUNTED and lone.shown.episode == ""
+
+
+def test_its_own_rings_are_asked_for_although_votequorum_counts_nothing() -> None:
+    lone = Lone(rings=True)
+    assert lone.node.config.quorum.provider == "none"
+    lone.lead()
+    lone.live(5.0)
+    shown = lone.shown
+    assert (shown.state, shown.answer, shown.vote) == ("connected", "ack", "ack")
+    [client] = lone.stage.arbiter.clients
+    assert [node.node_id for node in client.config] == [1]
+    assert str(shown.ring).startswith("1.") and shown.ring == shown.vote_ring
+    voting = lone.node.voting
+    assert (voting.view, voting.veto, voting.reason) == (None, "", "quorum.provider is none"), "it forbids nothing"
+    assert not voting.changes
 
 
 def test_the_arbiter_hears_of_ring_and_quorum(lone: Lone) -> None:
@@ -161,7 +182,7 @@ def test_who_has_no_vote_any_more_does_not_ask(lone: Lone) -> None:
     lone.node.consulting.membership(RING, {1}, lone.now)
     lone.live(0.5)
     before = lone.attempt
-    lone.node.consulting.step(1, set(), lone.now)
+    lone.node.consulting.step(1, set(), 5, lone.now)
     assert [type(order) for order in lone.node.consulting.take()] == [Close]
     assert lone.shown.reason == NO_VOTER
     lone.stage.close(f"c{before}")
@@ -191,3 +212,68 @@ def test_no_election_and_no_commit_looks_at_the_vote(lone: Lone) -> None:
     ours, theirs = lone.node.status(lone.now).cluster, without.node.status(without.now).cluster
     assert (ours.voters, ours.quorum, ours.quorate) == (theirs.voters, theirs.quorum, theirs.quorate)
     assert lone.shown.counts is False
+
+
+def remembering(seed: int = 7) -> Memories:
+    return Memories({}, Random(seed), 0.0)
+
+
+def members(lone: Lone):  # type: ignore[no-untyped-def]
+    assert lone.node.qraft is not None
+    return lone.node.qraft.members
+
+
+def test_an_arbiter_that_remembers_is_put_into_the_list_and_one_that_lost_its_memory_in_its_place() -> None:
+    lone = Lone(rings=True, memories=remembering())
+    lone.lead()
+    lone.live(5.0)
+    [(key, kept)] = list(lone.stage.memories)
+    assert key == (b"sim", lone.node.cluster), "one for this founding"
+    assert (members(lone).way, members(lone).device_uid, members(lone).device) == ("memory", kept.uid, 0)
+    assert (lone.shown.way, lone.shown.counts) == ("memory", False) and "cannot be halved" in lone.shown.reason
+    lone.arbiter_is_there = False
+    lone.stage.close(f"c{lone.attempt}")
+    lone.perform_all(lone.hear(Ended(lone.attempt, "the arbiter went away")))
+    lone.live(1.0)
+    assert lone.node.qraft is not None and lone.node.qraft.device_uid == 0
+    assert members(lone).device_uid == kept.uid, "it may come back"
+    lone.stage, lone.arbiter_is_there = Stage(Settings(tls=TlsSupported.UNSUPPORTED), remembering(8)), True
+    lone.live(60.0)
+    [(_, other)] = list(lone.stage.memories)
+    assert other.uid != kept.uid and members(lone).device_uid == other.uid
+
+
+def test_the_list_has_no_device_any_more_when_no_node_asks_one() -> None:
+    lone = Lone(rings=True, memories=remembering())
+    lone.lead()
+    lone.live(5.0)
+    assert members(lone).way == "memory"
+    lone.hear(Ended(lone.attempt, "the arbiter went away"))
+    lone.arbiter_is_there = False
+    lone.live(5.0)
+    assert members(lone).way == "memory", "its file still names one"
+    lone.node.consulting.asks = False
+    lone.live(5.0)
+    assert (members(lone).way, members(lone).device_uid) == ("", 0)
+
+
+def test_an_arbiter_is_not_asked_to_remember_for_the_algorithm_test() -> None:
+    lone = Lone("tls: off, algorithm: test", rings=True, memories=remembering())
+    lone.lead()
+    lone.live(5.0)
+    assert lone.shown.connected and not list(lone.stage.memories) and members(lone).way == ""
+
+
+def test_an_arbiter_without_memories_is_asked_for_none() -> None:
+    lone = Lone(rings=True)
+    lone.lead()
+    lone.live(5.0)
+    assert lone.shown.connected and members(lone).way == "" and lone.shown.way == "episode"
+
+
+def test_a_full_arbiter_says_so() -> None:
+    memories = Memories({(b"sim", number): Kept(number) for number in range(1, 17)}, Random(1), 0.0)
+    lone = Lone(rings=True, memories=memories)
+    lone.lead()
+    lone.live(5.0)
+    assert lone.shown.connected and not lone.shown.counts and "no room for another memory" in lone.shown.reason

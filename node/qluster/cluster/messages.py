@@ -113,6 +113,8 @@ class Report(Struct, frozen=True, tag="report", array_like=True):
     """For how many hosts it has fence agents, and for how many of them they do not work; None: an older version."""
     rings: bool = False
     """The node's version knows of rings."""
+    asks: bool = False
+    """The node is told of an arbiter by its file, and asks it."""
 
 
 class Leaving(Struct, frozen=True, tag="leaving", array_like=True):

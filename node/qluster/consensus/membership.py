@@ -229,6 +229,11 @@ def usual_votes(members: Members) -> int:
     return 1 if votes > 1 and votes % 2 == 0 else 0
 
 
+def last_votes(members: Members) -> int:
+    """What a device has that lets the last voter go on, whichever that is (`lms`)."""
+    return max(0, sum(member.votes for member in members if member.voter) - 1)
+
+
 def with_device(members: Members, uid: int, votes: int | None) -> Members:
     """With the memory of this uid (0: with no device) and so many votes; None: as many as usual."""
     if not uid:

@@ -14,11 +14,13 @@ from collections.abc import Sequence
 from math import inf
 from random import Random
 
+from qluster.events import DeviceQuestion
 from qluster.qdevice.backoff import Backoff
 from qluster.qdevice.checks import Checks, Reason
-from qluster.qdevice.conversation import Conversation, Numbers, Stage, Word
+from qluster.qdevice.conversation import Conversation, Numbers, OfMemory, Stage, Word
 from qluster.qdevice.counting import why_not
 from qluster.qdevice.episode import Episode, Held
+from qluster.qdevice.memory import MemoryLink
 from qluster.qdevice.orders import (
     Checked,
     Close,
@@ -60,6 +62,7 @@ class Client:
         self.episode = Episode()
         self.checks = Checks(settings, first)
         self.voting = Voting(settings.algorithm, settings.poll_interval)
+        self.memory = MemoryLink(settings.founding)
         self.conversation: Conversation | None = None
         self.fault: Fault | None = None
         """Why the last connection ended; None: there was none, or the present one is of use."""
@@ -128,6 +131,12 @@ class Client:
     def in_sync(self, ring: RingId, asked_at: float, now: float) -> None:
         """This node has all that the other side has, as :meth:`Episode.in_sync` means it."""
         self.episode = self.episode.in_sync(ring, asked_at, self.held)
+
+    def ask(self, question: DeviceQuestion, now: float) -> None:
+        """For the arbiter's memory."""
+        if self.conversation is not None:
+            self.memory.ask(self.conversation, question)
+            self._go_on(now)
 
     def stop(self, now: float) -> None:
         """The node stops: the arbiter sees it go at once."""
@@ -255,9 +264,13 @@ class Client:
         if isinstance(word, InitReply):
             self._orders += self.voting.waiting()
             self._tell("arbiter-connected", tls="on" if conversation.tls else "off")
+            self.memory.joined(conversation)
             self._orders += self.checks.begin(Reason.CONNECT, now)
             if not self.checks.enabled:
                 self._say_lists(conversation)
+            return
+        if isinstance(word, OfMemory):
+            self._of_memory(word)
             return
         if isinstance(word, VoteInfo):
             conversation.answer(VoteInfoReply(seq=word.seq))
@@ -266,6 +279,13 @@ class Client:
             self._backoff.succeeded()
         assert word.vote is not None and word.ring_id is not None, "looked at before"
         self._vote(word.vote, word.ring_id, now)
+
+    def _of_memory(self, word: OfMemory) -> None:
+        former = self.memory.uid, self.memory.fault
+        self.memory.heard(word)
+        if (self.memory.uid, self.memory.fault) != former:
+            fault = self.memory.fault
+            self._tell("arbiter-memory", loud=bool(fault), uid=f"{self.memory.uid:016x}", reason=fault)
 
     def _vote(self, vote: Vote, ring: RingId, now: float) -> None:
         if vote is Vote.NACK:
@@ -307,6 +327,7 @@ class Client:
         self._forget_connection()
         if self.checks.running in (Reason.CONNECT, Reason.MEMBERSHIP):
             self._orders += self.checks.stop()
+        self.memory.lost()
         if joined:
             self._break(self.episode.lost())
         quorate = self._quorum is not None and self._quorum[0]

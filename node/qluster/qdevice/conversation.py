@@ -27,10 +27,10 @@ from qluster.qnet.messages import (
     ServerError,
     SetOptionReply,
     StartTls,
-    decode,
     encode,
 )
 from qluster.qnet.names import SUPPORTED_MESSAGES, SUPPORTED_OPTIONS, ErrorCode, Option, TlsSupported
+from qluster.qnet.own import OWN_KINDS, MemoryAnswer, MemoryOpened, MemoryShown, decode_any, parts_lacking
 from qluster.qnet.tlv import RingId
 
 REPLY_SIZE_MAX = 16_777_216
@@ -43,7 +43,10 @@ WORDS_MAX = 4096
 """Messages within one heartbeat: an arbiter speaks once for each change that one of its clients tells, and a node must
 not spend its time on one that runs wild."""
 
-Word = AskForVoteReply | HeuristicsChangeReply | InitReply | NodeListReply
+OfMemory = MemoryAnswer | MemoryOpened | MemoryShown
+"""What its memory says."""
+
+Word = AskForVoteReply | HeuristicsChangeReply | InitReply | NodeListReply | OfMemory
 """What the arbiter says that the client must know of. VOTE_INFO is an ASK_FOR_VOTE_REPLY without a question."""
 
 
@@ -79,6 +82,8 @@ class Conversation:
         self.tls = False
         self.options: tuple[int, ...] = ()
         """What the arbiter knows, once it has taken this node in."""
+        self.remembers = False
+        """It has memories, and this node asked for one."""
         self.joined_at: float | None = None
         self.echoed_at: float | None = None
         self.out: list[bytes | None] = []
@@ -89,7 +94,9 @@ class Conversation:
         self._request_max = SIZE_DEFAULT
         self._ring = RingId(0, 0)
         self._words = 0
-        """Messages since the last echo was asked for."""
+        """Messages since the last echo was asked for, but for answers of the memory, which are asked for."""
+        self._asked = 0
+        """Messages for the memory that are not answered."""
         self._echo = 0
         self._echo_open = False
         self.wake_at = now + settings.connecting
@@ -128,7 +135,7 @@ class Conversation:
                 self._skipped(frame)
                 break
             try:
-                message = decode(frame.kind, frame.body)
+                message = decode_any(frame.kind, frame.body)
             except MalformedMessage as error:
                 self._fail(f"the arbiter sent what cannot be read: {error}")
                 break
@@ -155,6 +162,7 @@ class Conversation:
 
     def say(self, kind: type[Message], **content: Any) -> None:
         """A message with the next number."""
+        self._asked += kind.type in OWN_KINDS
         self._say(kind(seq=self._numbers.next(), **content))
 
     def answer(self, message: Message) -> None:
@@ -201,6 +209,8 @@ class Conversation:
                 pass
             case NodeListReply() | AskForVoteReply() | HeuristicsChangeReply() if self.stage is Stage.JOINED:
                 return self._whole(message)
+            case MemoryOpened() | MemoryAnswer() | MemoryShown() if self._asked:
+                return self._of_memory(message)
             case _:
                 self._fail(f"the arbiter sent {message.type.name} while this node was {self.stage.value}", True)
         return None
@@ -208,6 +218,14 @@ class Conversation:
     def _whole(self, message: NodeListReply | AskForVoteReply | HeuristicsChangeReply) -> Word | None:
         if message.vote is None or message.ring_id is None or message.seq is None:
             self._fail(f"the arbiter sent {message.type.name} without vote, ring or number")
+            return None
+        return message
+
+    def _of_memory(self, message: OfMemory) -> Word | None:
+        self._asked, self._words = self._asked - 1, self._words - 1
+        lacking = parts_lacking(message)
+        if lacking:
+            self._fail(f"the arbiter sent {message.type.name} without {', '.join(lacking)}", True)
             return None
         return message
 
@@ -233,7 +251,7 @@ class Conversation:
         settings = self._settings
         self.say(
             Init,
-            supported_messages=SUPPORTED_MESSAGES,
+            supported_messages=(*SUPPORTED_MESSAGES, *OWN_KINDS) if settings.founding else SUPPORTED_MESSAGES,
             supported_options=SUPPORTED_OPTIONS,
             node_id=settings.node,
             decision_algorithm=settings.algorithm,
@@ -254,6 +272,9 @@ class Conversation:
             self._framer.limit = min(message.server_maximum_reply_size or SIZE_DEFAULT, WORD_MAX)
             self._request_max = message.server_maximum_request_size or SIZE_DEFAULT
             self.options = message.supported_options or ()
+            self.remembers = self._settings.founding > 0 and set(OWN_KINDS) <= set(message.supported_messages or ())
+            if self.remembers:
+                self._framer.know(OWN_KINDS)
             self.stage, self.joined_at = Stage.JOINED, now
             self.wake_at = now + self._settings.heartbeat
             return message

@@ -46,6 +46,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """None: half the timeout; the same for the two after it: half the sync timeout, three times the timeout."""
     heuristics_sync_timeout: float | None = None
     heuristics_interval: float | None = None
+    founding: int = 0
+    """Of the consensus whose memory is asked for; 0: of none."""
 
     @property
     def heartbeat(self) -> float:
@@ -78,8 +80,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return 3 * self.timeout if self.heuristics_interval is None else self.heuristics_interval
 
 
-def settings_of(device: Device, cluster_name: str, node: int) -> Settings:
-    """The settings of a node whose configuration has this section."""
+def settings_of(device: Device, cluster_name: str, node: int, founding: int = 0) -> Settings:
+    """The settings of a node whose configuration has this section. What `test` says is worth nothing."""
     checks = device.heuristics
     mode = checks.mode if checks is not None and checks.exec else "off"
     return Settings(
@@ -97,6 +99,7 @@ def settings_of(device: Device, cluster_name: str, node: int) -> Settings:
         heuristics_timeout=checks.timeout if checks is not None else None,
         heuristics_sync_timeout=checks.sync_timeout if checks is not None else None,
         heuristics_interval=checks.interval if checks is not None else None,
+        founding=0 if device.algorithm == "test" else founding,
     )
 
 

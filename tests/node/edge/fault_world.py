@@ -122,15 +122,14 @@ class Hosts(Site):
 
     def _build(self) -> None:
         out = ["ip", "-n", self.outside]
-        numbers = range(1, self.hosts + 1)
-        for name in (self.outside, *map(self.namespace, numbers)):
+        for name in (self.outside, *map(self.namespace, self.numbers)):
             run("ip", "netns", "add", name)
             self._namespaces.append(name)
             run("ip", "-n", name, "link", "set", "lo", "up")
         run(*out, "link", "add", "br0", "type", "bridge", "mcast_snooping", "0")
         run(*out, "addr", "add", f"{self.net}.254/24", "dev", "br0")
         run(*out, "link", "set", "br0", "up")
-        for number in numbers:
+        for number in self.numbers:
             host = ["ip", "-n", self.namespace(number)]
             cable = ["type", "veth", "peer", "name", "eth0", "netns", self.namespace(number)]
             run(*out, "link", "add", f"v{number}", *cable)
@@ -155,6 +154,22 @@ class Hosts(Site):
                 rules += [f"add rule inet cut {hook} {but} accept"] if but else []
                 rules.append(f"add rule inet cut {hook} {direction} eth0 drop")
         self.inside(number, "nft", "; ".join(rules))
+
+    def divide(self, number: int, other: int) -> None:
+        """Cut the cable between two hosts, and no other."""
+        for one, from_whom in ((number, other), (other, number)):
+            self.mend(one)
+            drop = f"add rule inet cut input ip saddr {self.ip(from_whom)} drop"
+            chain = "add chain inet cut input { type filter hook input priority 0; policy accept; }"
+            self.inside(one, "nft", f"add table inet cut; {chain}; {drop}")
+
+    def power_off(self, number: int) -> None:
+        """End every process of a host at once."""
+        while pids := run("ip", "netns", "pids", self.namespace(number)).split():
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(int(pid), signal.SIGKILL)
+            self.daemons[number].wait(10)
 
     def mend(self, number: int) -> None:
         """Take every cut of a host back."""
@@ -226,7 +241,12 @@ class Hosts(Site):
 
     def writable(self) -> list[int]:
         """The hosts that say that a client may write to them."""
-        return [number for number in (1, 2, 3) if self.own(number).get("may_write")]
+        return [number for number in self.numbers if self.own(number).get("may_write")]
+
+    @property
+    def numbers(self) -> range:
+        """Of all hosts."""
+        return range(1, self.hosts + 1)
 
     def own(self, number: int) -> dict[str, object]:
         """What a node says of itself."""
@@ -242,12 +262,11 @@ class Hosts(Site):
         databases = [node["database"] for node in self.map(number).get("nodes", []) if node["database"]]  # type: ignore[attr-defined]
         return {one["timeline"] for one in databases}
 
-    def whole(self, numbers: Iterable[int] = (1, 2, 3)) -> bool:
+    def whole(self, numbers: Iterable[int] | None = None) -> bool:
         """One primary and replicas that stream, and have written WAL of its timeline: not yet when they just began."""
+        wanted = ["primary"] + ["replica streaming"] * (self.hosts - 1)
         return all(
-            self.roles(number) == ["primary", "replica streaming", "replica streaming"]
-            and len(self.timelines(number)) == 1
-            for number in numbers
+            self.roles(number) == wanted and len(self.timelines(number)) == 1 for number in numbers or self.numbers
         )
 
     def guarantee(self, number: int) -> dict[str, object] | None:
@@ -325,7 +344,7 @@ class Ledger:
         ), 2)  # fmt: skip
 
     async def _write(self) -> None:
-        await asyncio.gather(*(self._write_to(number) for number in (1, 2, 3)))
+        await asyncio.gather(*(self._write_to(number) for number in self.hosts.numbers))
 
     async def _write_to(self, number: int) -> None:
         connection: asyncpg.Connection | None = None

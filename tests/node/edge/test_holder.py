@@ -15,9 +15,11 @@ from edge.daemon_world import wait_for
 from qluster.edge.postgres import holder as holding
 from qluster.edge.process import start_ticks
 
-# Stands for the daemon: starts what it is given by a holder, says both numbers, does what it is told, and works on.
+# Stands for a daemon that a shell started in the background: starts what it is given by a holder, says both numbers,
+# does what it is told, and works on.
 DAEMON = """
 import os, signal, subprocess, sys
+signal.signal(signal.SIGQUIT, signal.SIG_IGN)
 reading, writing = os.pipe()
 words = [sys.argv[2] or str(os.getpid()), str(writing), *sys.argv[3:]]
 holder = subprocess.Popen([sys.executable, "-I", "-S", sys.argv[1], *words], pass_fds=(writing,))

@@ -12,9 +12,10 @@ from edge.daemon_world import wait_for
 from qluster.edge.postgres import tied
 from qluster.edge.process import start_ticks
 
-# Stands for the daemon: starts what it is given, says its number, and works on.
+# Stands for a daemon that a shell started in the background: starts what it is given, says its number, and works on.
 DAEMON = """
-import os, subprocess, sys, time
+import os, signal, subprocess, sys, time
+signal.signal(signal.SIGQUIT, signal.SIG_IGN)
 child = subprocess.Popen([sys.executable, "-I", "-S", sys.argv[1], sys.argv[2] or str(os.getpid()), *sys.argv[3:]])
 print(child.pid, flush=True)
 time.sleep(60)

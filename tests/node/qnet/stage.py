@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 
 from qluster.qnet.arbiter import Arbiter
-from qluster.qnet.memories import Key
+from qluster.qnet.memories import Key, Memories
 from qluster.qnet.memory import Kept
 from qluster.qnet.messages import Init, Message, NodeList, Preinit, SetOption, VoteInfo, VoteInfoReply, decode, encode
 from qluster.qnet.names import (
@@ -26,8 +26,9 @@ from qnet.shorthand import LOWEST, nodes, ring
 class Stage:
     """Drives one arbiter. ``got`` collects the messages of each client until ``take`` is called for it."""
 
-    def __init__(self, settings: Settings | None = None) -> None:
-        self.arbiter = Arbiter(settings or Settings())
+    def __init__(self, settings: Settings | None = None, memories: Memories | None = None) -> None:
+        self.memories = memories if memories is not None else ()
+        self.arbiter = Arbiter(settings or Settings(), memories)
         self.now = 0.0
         self.numbers: dict[str, int] = {}
         self.names: dict[int, str] = {}

@@ -160,6 +160,7 @@ class Host:
         world.tell(f"{self.name} starts (uid {saved.uid % 10000}, boot {saved.boot})")
         self.up_since = world.now
         if world.arbiter is not None and self.database is not None:
+            self.node.consulting.asks = True
             world.arbiter.connect(self)
         world.checks.started(self, founding)
         self.turn()

@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 
 import pytest
+from config.test_device_section import config as device_config
+from msgspec.structs import replace
 
 from sim.arbiter import WITNESSED
 from sim.checks import converged
@@ -80,6 +82,41 @@ def test_memory_that_was_lost_is_replaced_while_both_are_there() -> None:
     assert world.arbiter.uid(primary.node.cluster) not in (0, before)
     primary.crash(held=True, power=True)
     assert serves(world)
+
+
+def test_of_three_the_last_goes_on_with_lms() -> None:
+    world = World(5, databases=3, witness=True)
+    for host in world.hosts.values():
+        host.config = replace(host.config, device=device_config("algorithm: lms").device)
+        host.start()
+    assert world.run(60.0, lambda: device_votes(world) == 2 and world.primary() is not None)
+    for _ in range(2):
+        primary = world.primary()
+        assert primary is not None
+        world.clients.write_always()
+        primary.crash(held=True, power=True)
+        assert serves(world)
+    [last] = [host for host in world.hosts.values() if host.node is not None and host.database is not None]
+    assert world.primary() is last
+
+
+def device_votes(world: World) -> int:
+    leader = world.leader()
+    return leader.node.settled.device if leader is not None and leader.node is not None else 0
+
+
+def test_list_lets_the_arbiter_go_when_no_node_is_told_of_one() -> None:
+    world, _ = founded(3)
+    assert world.arbiter is not None
+    world.arbiter.crash(down=1000.0)
+    world.run(10.0)
+    leader = world.leader()
+    assert leader is not None and leader.node is not None and leader.node.settled.way == "memory"
+    for host in list(world.hosts.values()):
+        if host.node is not None:
+            host.node.consulting.asks = False
+    assert world.run(20.0, lambda: all(
+        host.node is not None and host.node.settled.way == "" for host in world.hosts.values()))  # fmt: skip
 
 
 PROMISES = [sentence for sentence in PLANTS if "promise" in sentence]

@@ -79,6 +79,7 @@ def _become_server(tie: Tie, holder: int, words: list[str]) -> None:
     """Does not come back: a stop without checkpoint is what the kernel sends it at the holder's end."""
     try:
         if tie.to(holder, signal.SIGQUIT):
+            signal.signal(signal.SIGQUIT, signal.SIG_DFL)  # who started the daemon may have had it ignored
             os.execv(words[0], words)
     finally:
         os._exit(1)

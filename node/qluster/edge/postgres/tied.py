@@ -36,6 +36,7 @@ def main(arguments: list[str]) -> int:
         return 1
     if fault:
         print(f"qluster: the server is not tied to the daemon ({fault}); the guard watches alone", file=sys.stderr)
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)  # who started the daemon may have had it ignored
     os.execv(program, arguments[1:])
 
 

@@ -1,0 +1,97 @@
+"""One node's way to the arbiter's memory: opened over each connection, asked, shown to, and what it says.
+
+Must not know what its vote decides. Only an arbiter that listed the messages of ``qnet/own.py`` is spoken to; a
+corosync-qnetd never does. What is asked and not answered is lost with the connection: who asked asks again.
+"""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from qluster.events import (
+    AskDevice,
+    Asked,
+    DeviceAnswered,
+    DeviceClosed,
+    DeviceOpened,
+    DeviceQuestion,
+    DeviceShown,
+    DeviceWord,
+)
+from qluster.qdevice.conversation import Conversation
+from qluster.qnet.messages import Message
+from qluster.qnet.names import Refusal, Stage
+from qluster.qnet.own import MemoryAnswer, MemoryAsk, MemoryOpen, MemoryOpened, MemoryShow, MemoryShown
+
+REFUSALS = {
+    Refusal.FULL: "the arbiter has no room for another memory: it keeps 16 for one name of a cluster, one for each "
+    "founding, and 4096 in all",
+    Refusal.NOT_OPEN: "the arbiter says that no memory is open",
+}
+
+
+class MemoryLink:
+    """The memory of one founding (0: this node speaks with none)."""
+
+    def __init__(self, founding: int) -> None:
+        self.founding = founding
+        self.uid = 0
+        """Of the memory that is open; 0: none."""
+        self.fault = ""
+        """Why the last one was not opened."""
+        self._words: list[DeviceWord] = []
+
+    def take(self) -> list[DeviceWord]:
+        """What it said since the last call."""
+        words, self._words = self._words, []
+        return words
+
+    @property
+    def waiting(self) -> bool:
+        """Whether it said something that was not taken."""
+        return bool(self._words)
+
+    def joined(self, conversation: Conversation) -> None:
+        """The arbiter has taken this node in: open the memory, if it has one."""
+        self.fault = ""
+        if conversation.remembers:
+            conversation.say(MemoryOpen, founding=self.founding)
+
+    def lost(self) -> None:
+        """There is no connection any more."""
+        if self.uid:
+            self._words.append(DeviceClosed())
+        self.uid = 0
+
+    def ask(self, conversation: Conversation, question: DeviceQuestion) -> None:
+        """Pass a question on; nobody hears one while no memory is open."""
+        if not self.uid:
+            return
+        if isinstance(question, AskDevice):
+            conversation.say(
+                MemoryAsk, stage=Stage(question.stage), term=question.term, candidate=question.candidate,
+                last_term=question.last_term, index=question.last_index,
+            )  # fmt: skip
+        else:
+            conversation.say(
+                MemoryShow, term=question.term, leader=question.leader, index=question.index, round=question.round,
+                promise=question.promise,
+            )  # fmt: skip
+
+    def heard(self, message: Message) -> None:
+        """One of its answers, which is whole."""
+        match message:
+            case MemoryOpened(uid=uid, refusal=refusal):
+                assert uid is not None and refusal is not None
+                self.lost()
+                if refusal is Refusal.NONE and uid:
+                    self.uid = uid
+                    self._words.append(DeviceOpened(uid))
+                else:
+                    self.fault = REFUSALS.get(refusal, f"the arbiter opens no memory: {refusal.name.lower()}")
+            case MemoryAnswer(stage=stage, term=term, asked=asked, granted=granted) if self.uid:
+                assert stage is not None and term is not None and asked is not None and granted is not None
+                self._words.append(DeviceAnswered(self.uid, Asked(stage), term, asked, granted))
+            case MemoryShown(term=term, index=index, round=number, refusal=refusal) if self.uid:
+                assert term is not None and index is not None and number is not None
+                self._words.append(DeviceShown(self.uid, term, index, number, refusal is Refusal.NONE))
+            case _:
+                pass  # of a memory that is not open: nobody waits for it
