@@ -64,6 +64,7 @@ from qluster.hosting import Hosting
 from qluster.joining import Joining
 from qluster.keeper import Keeper
 from qluster.overview import overview
+from qluster.pairing import Pairing
 from qluster.pointing import Pointing
 from qluster.reporting import Reports
 from qluster.requests import Requests
@@ -131,6 +132,7 @@ class Node:
         self.governing = Governing(self)
         self.fences = Fences(self)
         self.forcing = Forcing(self)
+        self.pairing = Pairing(self)
         self.hosting = Hosting(self)
         self.configuring = Configuring(self)
         self.consulting = Consulting(config.device, config.cluster.name, random)
@@ -146,10 +148,8 @@ class Node:
         """Why nothing new is taken on here: the disk is full; "" while there is space."""
         self.settled_at = now
         """When it last settled what had come in."""
-        self._leaving = False
-        self._effects = Effects()
-        self._holding = Holding()
-        self._numbers = 0
+        self._leaving, self._numbers = False, 0
+        self._effects, self._holding = Effects(), Holding()
         self._begin_settling(now)
         self.identity: Identity | None = None
         self.qraft: QRaft | None = None
@@ -209,7 +209,7 @@ class Node:
                 self._wall_ahead = wall - now
             case JobEnded():
                 hands = (self.keeper.ended, self.pointing.ended, self.configuring.ended, self.governing.handing.ended,
-                         self.hosting.ended, self.fences.ended, self.forcing.ended)  # fmt: skip
+                         self.hosting.ended, self.fences.ended, self.forcing.ended, self.pairing.ended)  # fmt: skip
                 if not any(ended(event, now) for ended in hands):
                     self.applying.fetched(event, now)
             case StopRequested():
@@ -444,14 +444,14 @@ class Node:
         if witnessing.hear(self, now) and self.qraft is not None:
             self._agree(self.qraft, now)
         self.forcing.step(now)
+        self.pairing.step(now)
         self.hosting.step(now)
         self.fences.step(now)
         self._stirred, self._whole_since = False, now
         self._whole_at = min(
             self.keeper.wake_at(now), self.hosting.pool_wake_at, self.reports.wake_at if self.qraft else inf,
             self.governing.wake_at, self.entering.hello_at, self.consulting.wake_at, self.fences.wake_at,
-            self.voting.wake_at, self.forcing.wake_at,
-        )  # fmt: skip
+            self.voting.wake_at, self.forcing.wake_at, self.pairing.wake_at)  # fmt: skip
 
     def _agree(self, qraft: QRaft, now: float) -> None:
         qraft.short = bool(self.short)

@@ -75,6 +75,7 @@ def consensus_settings(config: Config, pause: Pause = Pause()) -> Settings:  # n
         tie_breaker=cluster.auto_tie_breaker,
         last_man_standing=cluster.last_man_standing and not pause.active and not pause.loose,
         last_man_standing_window=cluster.last_man_standing_window,
+        two_node=cluster.two_node == "fencing" and not pause.active and not pause.loose,
     )
 
 
@@ -165,8 +166,8 @@ def _message(node: Node) -> str:
         return node.message
     if node.untaken:
         return node.untaken
-    if node.keeper.fault:
-        return node.keeper.fault
+    if node.pairing.reason or node.keeper.fault:
+        return node.pairing.reason or node.keeper.fault
     if node.state.pause.loose not in (0, node.me) and not node.state.pause.active:
         return pausing.waits_for(node.state.pause.loose)
     if node.qraft.role == "leader":
@@ -215,7 +216,10 @@ def _cluster(node: Node, now: float) -> ClusterStatus:
         votes=votes,
         tie_breaker=tie_in_force(members),
         resting=tuple(resting(members)),
-        remarks=(*remarks(members, node.config.cluster.auto_tie_breaker), *_miscounting(node, members)),
+        remarks=(
+            *remarks(members, node.config.cluster.auto_tie_breaker), *_miscounting(node, members),
+            *node.pairing.remarks,
+        ),
         device=_device(node, members, now),
         forced=tuple(_forced(one) for one in node.state.forced[-FORCED_SHOWN:]),
         forcing=node.forcing.status,

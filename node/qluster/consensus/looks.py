@@ -118,6 +118,15 @@ class Looks:
         return self._me.membership.previous
 
     @property
+    def claimable(self) -> int:
+        """The other one of two, without whom this node may go on once that one's host is off; 0: nobody."""
+        return self._me.claimable
+
+    def off(self, node: int) -> bool:
+        """Whether the host of that node is known to be off: it was fenced, and not heard since."""
+        return self._me.off(node)
+
+    @property
     def promised_until(self) -> float:
         """Until when it votes for nobody but who led."""
         return self._me.promised_until

@@ -10,7 +10,7 @@ from math import inf
 
 from msgspec.structs import replace
 
-from qluster.consensus.electorate import Electorate
+from qluster.consensus.claim import as_two
 from qluster.consensus.lease import Rounds
 from qluster.consensus.members import NODE_MAX, Members
 from qluster.consensus.membership import (
@@ -27,6 +27,7 @@ from qluster.consensus.progress import Progress
 from qluster.consensus.refusals import ChangeRefused, NotLeading, Overloaded, TooLarge, TransferRefused
 from qluster.consensus.replication import Replication
 from qluster.consensus.settings import UNCOMMITTED_BYTES_MAX, UNCOMMITTED_ENTRIES_MAX
+from qluster.consensus.silence import Silence
 from qluster.consensus.transfer import Step, Transfer
 from qluster.consensus.witness import Witness
 from qluster.events import DeviceShown
@@ -58,6 +59,11 @@ class Office:
         self._refused = ""
         self._rule_differs_since = inf
         """Since when the settings ask for another commit rule than the list of members has."""
+        self._claimed = next(iter(me.claimed.intersection(granted)), 0)
+        """The other one of two, whose host is off: what is to be committed counts its copy."""
+        if self._claimed:
+            me.append("members", as_two(me.membership.latest.rested({self._claimed}), wanted=True).encode())
+            me.say("claims", term=me.term, without=self._claimed)
         self._follow_membership()
         self._opening_index = me.append_noop().index
         me.say("leads", term=me.term, opening=self._opening_index)
@@ -139,11 +145,12 @@ class Office:
         return fault_of_version(self._me.membership.latest, members, self._me.counting | {self._me.node})
 
     def _with_tie_breaker(self, members: Members) -> Members:
-        """With the voter that the settings name; where a version would not know it, with the one of before."""
-        wanted = replace(members, tie=tie_breaker(members, self._me.settings.tie_breaker))
+        """With what breaks ties by the settings; where a version would not know it, with the one of before."""
+        settings = self._me.settings
+        wanted = as_two(replace(members, tie=tie_breaker(members, settings.tie_breaker)), wanted=settings.two_node)
         if self._fault_of_version(wanted):
             before = self._me.membership.latest.tie
-            return replace(members, tie=before if before in members.voters else 0)
+            return replace(members, tie=before if before in members.voters else 0, two_node=False)
         return wanted
 
     def rest(self, node: int, now: float) -> None:
@@ -209,6 +216,8 @@ class Office:
 
     def show(self, node: int, now: float) -> None:
         """Somebody does not hear its leader: answer it alone, or say that it is no member."""
+        if self._me.membership.latest.two_node and self._me.journal.last_index == self._me.commit_index:
+            self._me.append_noop()  # it may have started anew: with what is committed now it has an unbroken episode
         if self.replication.peer(node) is not None:
             self.replication.probe(node, now)
         else:
@@ -226,6 +235,8 @@ class Office:
     def cast(self, now: float) -> None:
         """Send what is due to all."""
         self.replication.cast(now)
+        if self._claims(self._claimed):  # nobody is there who could lead beside this one
+            self.rounds.answer(self._claimed, self.rounds.newest.number)
         self.witness.step(now)
         self._confirm_reads()
 
@@ -254,7 +265,12 @@ class Office:
 
     def _match(self, voter: int) -> int:
         """Up to where a voter has this leader's log, and the device has seen it."""
+        if self._claims(voter):
+            return self._me.journal.last_index
         return self.replication.match(voter) if voter <= NODE_MAX else self.witness.match(voter)
+
+    def _claims(self, voter: int) -> bool:
+        return voter > 0 and voter == self._claimed and self._me.off(voter)
 
     def _confirm_reads(self) -> None:
         if self.ready:
@@ -268,7 +284,7 @@ class Office:
         for node in gone:
             self._departing[node] = now + me.settings.node_timeout
         self._follow_membership()
-        if me.membership.quorums_changed:
+        if me.membership.quorums_changed or me.membership.latest.two_node:
             # From here on nobody who has this entry needs a quorum of the former list, after a restart either.
             me.append_noop()
         if me.node not in me.membership.latest.voters:
@@ -406,8 +422,8 @@ class Office:
         if settings.last_man_standing:
             return self._without_the_lost(now)
         if settings.autoremove_enabled and now >= self._removed_at + settings.remove_interval:
-            unreachable = self._unreachable(settings.remove_interval, now)
-            if unreachable and self._newly_silent(settings.remove_interval, now):
+            unreachable = self._silence(now).unreachable(settings.remove_interval)
+            if unreachable and self._silence(now).is_new(settings.remove_interval):
                 return None  # somebody restarts: with both gone at once a quorum could be lost for good
             removal = next_removal(latest, settings.autoremove_minimum, unreachable)
             return latest.without(removal.node) if removal else None
@@ -423,8 +439,8 @@ class Office:
         window = me.settings.last_man_standing_window
         if now < self._removed_at + window or not me.configuration.commits(self._me.alive(now)):
             return None
-        lost = self._unreachable(window, now)
-        if not lost or self._newly_silent(window, now):
+        lost = self._silence(now).unreachable(window)
+        if not lost or self._silence(now).is_new(window):
             return None
         return latest.rested(lost)
 
@@ -464,33 +480,10 @@ class Office:
             if peer.node not in stopping and not self._stands_against(latest.promoted(peer.node), alive)
         }
 
+    def _silence(self, now: float) -> Silence:
+        return Silence(self._me, self.replication.peers, self._began_at, now)
+
     def _stands_against(self, wanted: Members, alive: set[int]) -> str:
         """Why this list would be refused now."""
         wanted = self._with_tie_breaker(with_usual_votes(self._me.membership.latest, wanted))
         return self._fault_of_version(wanted) or fault_of_change(self._me.membership.latest, wanted, alive)
-
-    def _unreachable(self, interval: float, now: float) -> set[int]:
-        """Nodes that this leader did not hear for this long, and a quorum of voters neither."""
-        me = self._me
-        electorate = Electorate.of(me.membership.latest)
-        limit = now - interval
-        gone = {
-            node
-            for node in electorate.voters - {me.node}
-            if max(me.heard.get(node, -inf), self._began_at) <= limit
-        }
-        return {node for node in gone if self._confirmed_silent(node, electorate, now)}
-
-    def _newly_silent(self, interval: float, now: float) -> bool:
-        """Whether a voter has fallen silent that may be back before this is over."""
-        me = self._me
-        heard = [max(me.heard.get(node, -inf), self._began_at) for node in me.membership.latest.voters - {me.node}]
-        settings = me.settings
-        return any(now - interval < at <= now - settings.node_timeout for at in heard)
-
-    def _confirmed_silent(self, node: int, electorate: Electorate, now: float) -> bool:
-        alive = self._me.alive(now)
-        witnesses = {self._me.node} | {
-            peer.node for peer in self.replication.peers if peer.node in alive and node in peer.silent
-        }
-        return electorate.elects(witnesses) and electorate.keeps(witnesses)
