@@ -184,10 +184,11 @@ def _end(system: System, hosts: DatabaseHosts) -> None:
 
 
 def _made(run: Run, hosts: DatabaseHosts, kind: tuple[str, str], name: str) -> System:
+    databases = Cell("kill", *kind).databases
     site = DatabaseSite(run.folder / name, len(hosts.numbers), CALM, NET, hosts.interface, hosts.entering, hosts)
     if name == "qluster":
-        return DatabaseQluster(site, run.source, run.database, *kind)
-    return Patroni(site, run.etcd, run.database, *kind)
+        return DatabaseQluster(site, databases, run.source, run.database, *kind)
+    return Patroni(site, databases, run.etcd, run.database, *kind)
 
 
 def _keep(run: Run, sample: dict[str, Any], results: dict[str, Any], file: Path) -> None:

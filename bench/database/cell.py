@@ -21,8 +21,9 @@ FAULTS = {
 """Fault → what is done to the host that has the primary."""
 REPLICATION = ("quorum", "off")
 """quorum: one of two replicas confirms a transaction before it is acknowledged; off: nobody does."""
-SETTINGS = ("default", "fast", "equal")
-"""Each system's own time-outs; the shortest that are reasonable; Patroni's shortest for both."""
+SETTINGS = ("default", "fast", "equal", "pair")
+"""Each system's own time-outs; the shortest that are reasonable; Patroni's shortest for both; the first again, with two
+databases and a third host that only votes."""
 SYSTEMS = ("qluster", "patroni")
 
 
@@ -39,6 +40,11 @@ class Cell:
         return f"{self.fault}-{self.replication}-{self.setting}"
 
     @property
+    def databases(self) -> int:
+        """How many hosts have one."""
+        return 2 if self.setting == "pair" else 3
+
+    @property
     def kind(self) -> tuple[str, str]:
         """Cells of one kind share a cluster."""
         return self.replication, self.setting
@@ -49,7 +55,7 @@ def all_cells() -> list[Cell]:
 
     Who is content with asynchronous replication does not ask for the shortest time-outs: it has the default ones.
     """
-    kinds = [("quorum", setting) for setting in ("fast", "default", "equal")] + [("off", "default")]
+    kinds = [("quorum", setting) for setting in ("fast", "default", "equal", "pair")] + [("off", "default")]
     return [Cell(fault, *kind) for kind in kinds for fault in FAULTS]
 
 

@@ -93,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
 def _run(chosen: argparse.Namespace, timeout: str, hosts: DatabaseHosts, folder: Path) -> Seen:
     hosts.wipe()
     site = DatabaseSite(folder / "qluster", len(hosts.numbers), CALM, NET, hosts.interface, hosts.entering, hosts)
-    system = DatabaseQluster(site, chosen.source.resolve(), programs.database(), "quorum", "fast")
+    system = DatabaseQluster(site, site.nodes, chosen.source.resolve(), programs.database(), "quorum", "fast")
     system.adjust(times_of(timeout))
     try:
         system.start()

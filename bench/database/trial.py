@@ -72,13 +72,13 @@ async def look(reached: Target) -> dict[int, Seen]:
     return {number: seen for number, seen in zip(reached.addresses, found, strict=True) if seen is not None}
 
 
-def primary_of(found: dict[int, Seen], replication: str) -> int:
+def primary_of(found: dict[int, Seen], replication: str, databases: int = 3) -> int:
     """The primary of a cluster that is whole, 0 when it is not."""
     primaries = [number for number, seen in found.items() if not seen.standby]
-    if len(found) != 3 or len(primaries) != 1:
+    if len(found) != databases or len(primaries) != 1:
         return 0
-    seen = found[primaries[0]]
-    enough = seen.streaming == 2 and (replication == "off" or seen.confirming == 2)
+    seen, replicas = found[primaries[0]], databases - 1
+    enough = seen.streaming == replicas and (replication == "off" or seen.confirming == replicas)
     return primaries[0] if enough else 0
 
 
@@ -88,7 +88,7 @@ def wait_whole(system: System, replication: str, limit: float = WHOLE_SECONDS) -
     while True:
         system.restart_ended(0)
         found = asyncio.run(look(reached))
-        if primary := primary_of(found, replication):
+        if primary := primary_of(found, replication, system.site.nodes):
             return primary
         if time.monotonic() > end:
             raise NotWhole(f"not whole within {limit:g} s: {found}")
@@ -120,7 +120,7 @@ def run(cell: Cell, system: System, hosts: DatabaseHosts, seed: int) -> dict[str
     """Strike once; the figures."""
     random, table = Random(f"{cell.name} {seed}"), f"trial_{time.monotonic_ns()}"
     primary = wait_whole(system, cell.replication)
-    replica = random.choice([number for number in hosts.numbers if number != primary])
+    replica = random.choice([number for number in system.site.numbers if number != primary])
     asyncio.run(client.create(target(system.site), primary, table))
     with _writing(system, table, hosts.folder / "ledger") as ledger:
         _wait("clients write", lambda: ledger.refresh() and len(ledger.lines) >= BEFORE, 30)

@@ -267,7 +267,7 @@ class Leading:
             guarantees=scene.state.guarantees, databases=databases_of(scene), standbys=_standbys(facts, scene),
             position=facts.position, waitable=waited_for(scene),
             told=(facts.terms.standbys, facts.terms.needed) if facts.terms is not None and settled else None,
-            seen_at=seen_at, patience=scene.node_timeout,
+            seen_at=seen_at, patience=scene.node_timeout, silent=databases_of(scene) - (scene.alive & scene.answering),
         ))  # fmt: skip
         if changed is None:
             return None

@@ -63,6 +63,12 @@ def test_cluster_is_whole_with_one_primary_and_all_replicas(
     assert primary_of(found, replication) == primary
 
 
+def test_pair_is_whole_with_one_replica() -> None:
+    found = {1: Seen(False, 1, 1), 2: Seen(True, 0, 0)}
+    assert primary_of(found, "quorum", 2) == 1 and primary_of(found, "quorum") == 0
+    assert {one.databases for one in cell.all_cells() if one.setting == "pair"} == {2}
+
+
 def test_ledger_reads_whole_lines_only(tmp_path: Path) -> None:
     path, rows = tmp_path / "ledger", acknowledged((1.5, 1), (2.5, 3))
     path.write_text(line(rows[0]) + line(rows[1])[:5])
@@ -74,7 +80,7 @@ def test_ledger_reads_whole_lines_only(tmp_path: Path) -> None:
 
 def test_names_of_cells_differ_and_choose_themselves() -> None:
     cells = cell.all_cells()
-    assert len({one.name for one in cells}) == len(cells) == 8 * 4
+    assert len({one.name for one in cells}) == len(cells) == 8 * 5
     assert all(cell.choose([one.name], cells) == [one] for one in cells)
     assert cell.choose(["nonsense-*"], cells) == []
 

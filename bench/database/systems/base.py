@@ -30,10 +30,11 @@ RESTART_SECONDS = 1.0
 
 
 class System(Protocol):
-    """A cluster of three."""
+    """A cluster of three hosts."""
 
     name: str
     site: DatabaseSite
+    """Its nodes are the hosts that have a database."""
 
     def start(self) -> None:
         """Until a client can write."""

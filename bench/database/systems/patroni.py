@@ -24,20 +24,21 @@ REST_PORT = 8008
 FOUND_SECONDS = 120.0
 TIMES = {
     "default": {"ttl": 30, "loop_wait": 10, "retry_timeout": 10},
+    "pair": {"ttl": 30, "loop_wait": 10, "retry_timeout": 10},
     # The least that it takes; with 0 for the primary's start it fails over instead of waiting for a crash recovery.
     "fast": {"ttl": 20, "loop_wait": 1, "retry_timeout": 3, "primary_start_timeout": 0},
 }
 
 
 class Patroni:
-    """Three members of etcd, three Patronis, three databases."""
+    """Three members of etcd, and a Patroni with its database on each host that has one."""
 
     name = "patroni"
 
-    def __init__(self, site: DatabaseSite, etcd: Program, programs: tuple[str, str], replication: str,
+    def __init__(self, site: DatabaseSite, databases: int, etcd: Program, programs: tuple[str, str], replication: str,
                  setting: str) -> None:
-        self.site = replace(site, timers=CALM)
-        self._etcd = Etcd(self.site, etcd)
+        self._etcd = Etcd(replace(site, timers=CALM), etcd)
+        self.site = replace(site, timers=CALM, nodes=databases)
         self._programs = programs
         self._replication, self._setting = replication, setting
         self.servers: dict[int, Server] = {}
@@ -90,7 +91,7 @@ class Patroni:
             "scope": "bench", "name": f"n{number}",
             "restapi": {"listen": f"{ip}:{REST_PORT}", "connect_address": f"{ip}:{REST_PORT}"},
             "etcd3": {
-                "hosts": [f"{site.ip(other)}:{CLIENT_PORT}" for other in site.numbers], "protocol": "https",
+                "hosts": [f"{site.ip(other)}:{CLIENT_PORT}" for other in self._etcd.site.numbers], "protocol": "https",
                 "cacert": str(site.folder / "ca.crt"),
             },
             "bootstrap": {

@@ -6,14 +6,16 @@ Must not know what is measured.
 from __future__ import annotations
 
 import json
+import sys
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
 
 import yaml
 
 from bench.database.hosts import CLIENT, DatabaseSite
 from bench.database.systems import base
-from bench.processes import wait_for
+from bench.processes import Server, wait_for
 from bench.programs import ROOT
 from bench.site import OPERATE_TOKEN
 from bench.systems import qluster
@@ -22,6 +24,7 @@ DEFAULTS = ROOT / "roles" / "node" / "defaults" / "main.yml"
 TIMES = ("node_timeout", "heartbeat_interval", "pre_voting_timeout", "leader_voting_timeout",
          "replication_retry_interval")
 FOUND_SECONDS = 90.0
+ARBITER_PORT = 5403
 
 
 def _times(timeout: str, heartbeat: str, stage: str, retry: str) -> dict[str, str]:
@@ -33,7 +36,7 @@ def _times(timeout: str, heartbeat: str, stage: str, retry: str) -> dict[str, st
 
 def times(setting: str) -> dict[str, str]:
     """Configuration key below ``cluster`` → duration."""
-    if setting == "default":
+    if setting in ("default", "pair"):
         defaults = yaml.safe_load(DEFAULTS.read_text())
         return {name.replace("_", "-"): str(defaults[f"node_cluster_{name}"]) for name in TIMES}
     if setting == "equal":
@@ -42,13 +45,15 @@ def times(setting: str) -> dict[str, str]:
 
 
 class DatabaseQluster(qluster.Qluster):
-    """Daemons on hosts of their own, each with a database."""
+    """Daemons on hosts of their own, each with a database; where a host is left, it has the arbiter."""
 
     site: DatabaseSite
 
-    def __init__(self, site: DatabaseSite, source: Path, programs: tuple[str, str], replication: str,
+    def __init__(self, site: DatabaseSite, databases: int, source: Path, programs: tuple[str, str], replication: str,
                  setting: str) -> None:
-        super().__init__(site, source)
+        super().__init__(replace(site, nodes=databases), source)
+        self._arbiter_site = site if databases < site.nodes else None
+        self._arbiter: Server | None = None
         self._programs = programs
         self._cluster = {**times(setting), "synchronous": replication}
         self._watched: dict[int, base.Watched] = {}
@@ -60,8 +65,26 @@ class DatabaseQluster(qluster.Qluster):
     def start(self) -> None:
         """Found it; complete when all vote."""
         super().start()
+        if self._arbiter_site is not None:
+            self._arbiter = self._launch_arbiter(self._arbiter_site)
+            wait_for("an arbiter that counts", self._arbitrated, [self._arbiter], FOUND_SECONDS)
         self._watched = {number: base.Watched(server) for number, server in self.servers.items()}
         wait_for("a database", self.primary, list(self.servers.values()), FOUND_SECONDS)
+
+    def _launch_arbiter(self, site: DatabaseSite) -> Server:
+        place = site.place(site.nodes)
+        (place / "memory").mkdir(parents=True)
+        config = {
+            "port": ARBITER_PORT, "socket-file": str(place / "q.sock"), "tls": {"mode": "off"},
+            "memory-dir": str(place / "memory"),
+        }  # fmt: skip
+        (place / "qnetd.yaml").write_text(json.dumps(config))
+        words = [*site.prefix(site.nodes), sys.executable, "-m", "qluster.qnetd", "--config", str(place / "qnetd.yaml")]
+        return Server(words, place / "log", qluster.environment(self._source))
+
+    def _arbitrated(self) -> bool:
+        devices = [(self.map(number).get("own") or {}).get("device") or {} for number in self.site.numbers]
+        return all(device.get("counts") for device in devices)
 
     def primary(self) -> int:
         """The node that says that a client may write to it."""
@@ -83,6 +106,9 @@ class DatabaseQluster(qluster.Qluster):
         cluster = found["cluster"]
         assert isinstance(cluster, dict), "a section"
         cluster.update(self._cluster)
+        if self._arbiter_site is not None:
+            arbiter = self._arbiter_site.ip(self._arbiter_site.nodes)
+            found["device"] = {"host": arbiter, "port": ARBITER_PORT, "tls": "off"}
         refused = ("wal_log_hints", "recovery_init_sync_method")  # the daemon's own affair: it sets both as all have it
         found["database"] = {
             "bin-dir": self._programs[0], "library-dir": self._programs[1], "data-dir": str(self.data(number)),
@@ -120,6 +146,12 @@ class DatabaseQluster(qluster.Qluster):
         )  # fmt: skip
         with urllib.request.urlopen(asked, timeout=60, context=self._context) as answer:
             json.load(answer)
+
+    def stop(self) -> None:
+        """End everything and remove the state."""
+        if self._arbiter is not None:
+            self._arbiter.end()
+        super().stop()
 
     def stated(self) -> dict[str, int]:
         """The newest reign."""

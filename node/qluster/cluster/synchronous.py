@@ -189,6 +189,9 @@ class Scene:
     """When the server was looked at, which said this; inf: just now."""
     patience: float
     """Seconds without streaming after which a standby is waited for no longer."""
+    silent: frozenset[int] = frozenset()
+    """Nodes that have not been heard for so long already, or have answered nothing since this one leads: who never
+    streamed in this reign gets no time to begin."""
 
 
 @dataclass(slots=True)
@@ -220,7 +223,7 @@ class Synchrony:
         if scene.guarantees[-1].primary != scene.me:
             return (*scene.guarantees, self._target(scene, ()))
         last = scene.guarantees[-1]
-        for node in last.standbys:
+        for node in set(last.standbys) - scene.silent:
             self._streamed_at.setdefault(node, scene.now)
         if self._last != last or scene.told != waits_for(last):
             # The same standbys may be waited for again after a while in which they were not.

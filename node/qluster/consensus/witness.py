@@ -64,11 +64,10 @@ class Witness:
 
     @property
     def _pause(self) -> float:
-        """Until what is not answered is shown again: who has been silent for long is asked as often as all are."""
-        me, settings = self._me, self._me.settings
-        silent = me.device_owes_since <= me.now - settings.node_timeout
-        retry = settings.replication_retry_interval
-        return max(retry, settings.heartbeat_interval) if silent else retry
+        """Until what is not answered is shown again. A connection loses nothing while it stands, so that is for who
+        does not answer at all. Whoever is heard and hears nothing would go on asking for promises, and have the others
+        wait for these after it has left its office."""
+        return self._me.settings.node_timeout
 
     def step(self, now: float) -> None:
         """Show what is due; one at a time."""

@@ -230,6 +230,7 @@ class Cluster:
     obeys: Guarantee | None = None
     """What all of its processes have read: they do within RELOAD_SECONDS."""
     told_at: float = 0.0
+    silent: frozenset[int] = frozenset()
     proposed: tuple[Guarantee, ...] | None = None
     acknowledged: int = 0
 
@@ -244,7 +245,7 @@ class Cluster:
                 now=self.now, mode=self.mode, strict=self.strict, me=1, reign=1,
                 guarantees=self.guarantees, databases=self.databases,
                 standbys=standbys, told=waits_for(self.told), position=self.written, patience=PATIENCE,
-                seen_at=self.now if self.seen_at is None else self.seen_at,
+                seen_at=self.now if self.seen_at is None else self.seen_at, silent=self.silent,
             )
         )  # fmt: skip
 
@@ -284,6 +285,25 @@ def test_standbys_are_let_in_when_they_stream_and_taken_out_when_they_are_away_t
     cluster.streaming = set()
     none = Guarantee(1, 1, (), 0)
     assert cluster.follow() == [(one, none), (none,)]
+
+
+@pytest.mark.parametrize("dead", [True, False])
+def test_of_those_a_reign_begins_with_only_who_was_heard_gets_time_to_stream(dead: bool) -> None:
+    begun, none = Guarantee(1, 1, (2,), 1), Guarantee(1, 1, (), 0)
+    cluster = Cluster(guarantees=(begun,), told=begun, databases=frozenset({1, 2}))
+    cluster.silent = frozenset({2} if dead else set())
+    assert cluster.step() == ((begun, none) if dead else None)
+    cluster.now += PATIENCE
+    assert cluster.step() == (begun, none)
+
+
+def test_standby_that_streamed_in_this_reign_keeps_its_time_though_it_is_silent() -> None:
+    cluster = Cluster(streaming={2}, positions={2: 10}, databases=frozenset({1, 2}))
+    cluster.follow()
+    assert cluster.guarantees == (Guarantee(1, 1, (2,), 1),)
+    cluster.streaming, cluster.silent = set(), frozenset({2})
+    cluster.now += PATIENCE / 4
+    assert cluster.step() is None
 
 
 def test_what_was_seen_before_all_processes_had_read_the_new_standbys_settles_nothing() -> None:

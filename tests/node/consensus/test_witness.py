@@ -203,15 +203,30 @@ def test_what_is_not_durable_is_not_shown() -> None:
     assert [one.index for one in shows(qraft.take())] == [4]
 
 
-def test_one_is_shown_at_a_time_and_again_until_it_is_answered() -> None:
+def test_one_is_shown_at_a_time_and_again_when_it_has_not_answered_for_long() -> None:
+    """Who is heard and hears nothing must not have promises renewed until it leaves its office."""
+    qraft, output = leading(FOUR)
+    [first] = shows(output)
+    now, again = STARTED, []
+    while not again:
+        for node in (2, 3, 4):
+            confirm(qraft, node, qraft.last_index, newest_round(output), now)
+        now += SETTINGS.heartbeat_interval / 2
+        qraft.propose("command", b"x", now)
+        qraft.tick(now)
+        output = qraft.take()
+        again = shows(output)
+    assert STARTED + SETTINGS.node_timeout <= now < STARTED + SETTINGS.node_timeout + SETTINGS.heartbeat_interval
+    assert len(again) == 1 and again[0].round > first.round
+
+
+def test_what_was_shown_over_a_lost_connection_is_shown_again_over_the_next() -> None:
     qraft, output = leading()
-    first = shows(output)
-    assert len(first) == 1
-    qraft.propose("command", b"x", STARTED)
-    assert shows(qraft.take()) == []
-    qraft.tick(STARTED + SETTINGS.replication_retry_interval)
-    again = shows(qraft.take())
-    assert len(again) == 1 and again[0].index == qraft.last_index
+    assert len(shows(output)) == 1
+    qraft.hear_device(DeviceClosed(), STARTED)
+    open_link(qraft, now=STARTED)
+    [again] = shows(qraft.take())
+    assert again.index == qraft.last_index
 
 
 def test_entry_is_not_shown_while_the_voters_commit_without_it() -> None:

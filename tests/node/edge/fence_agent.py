@@ -56,7 +56,9 @@ def main() -> int:
 
 def _ask(state: Path, action: str) -> int:
     """Somebody else switches: the wish is a file beside the state."""
-    state.with_suffix(".wanted").write_text(action, encoding="ascii")
+    begun = state.with_suffix(".begun")
+    begun.write_text(action, encoding="ascii")
+    begun.replace(state.with_suffix(".wanted"))  # never seen half written
     for _ in range(1000):
         if state.read_text(encoding="ascii") == action:
             return 0
