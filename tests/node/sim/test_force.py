@@ -15,8 +15,10 @@ from sim.planted_force import DIRECTED, PLANTS
 from sim.world import World
 
 FULL = os.environ.get("QLUSTER_FULL_TESTS") == "1"
-SEEDS = range(400 if FULL else 8)
-PLANTED_MAX = 40
+SEEDS = range(400 if FULL else 4)
+PLANTED_MAX = 16
+FOUND_FROM = {"guarantees-forgotten": 4}
+"""Where the first play is known that shows it, plays begin there: before it they cost time alone."""
 
 
 def founded(seed: int = 1, databases: int = 3, pools: int = 0, synchronous: str = "off") -> tuple[World, Host]:
@@ -262,7 +264,8 @@ def unsound(seed: int) -> bool:
 @pytest.mark.parametrize("sentence", PLANTS)
 def test_planted_fault_is_found(sentence: str) -> None:
     with PLANTS[sentence]():
-        assert any(map(unsound, range(PLANTED_MAX))), f"{PLANTED_MAX} plays did not show: {sentence}"
+        plays = range(FOUND_FROM.get(sentence.partition(":")[0], 0), PLANTED_MAX)
+        assert any(map(unsound, plays)), f"{len(plays)} plays did not show: {sentence}"
 
 
 def alone(world: World, last: Host) -> list[Host]:

@@ -16,8 +16,10 @@ from sim.planted_pairs import PLANTS
 from sim.world import World
 
 FULL = os.environ.get("QLUSTER_FULL_TESTS") == "1"
-SEEDS = range(400 if FULL else 8)
+SEEDS = range(400 if FULL else 4)
 PLANTED_MAX = 12
+FOUND_FROM = {"seen-is-synced": 5}
+"""Where the first play is known that shows it, plays begin there: before it they cost time alone."""
 
 
 def both(world: World) -> tuple[Host, Host]:
@@ -119,4 +121,5 @@ def unsound(seed: int) -> bool:
 @pytest.mark.parametrize("sentence", PLANTS)
 def test_planted_fault_is_found(sentence: str) -> None:
     with PLANTS[sentence]():
-        assert any(map(unsound, range(PLANTED_MAX))), f"{PLANTED_MAX} plays did not show: {sentence}"
+        plays = range(FOUND_FROM.get(sentence.partition(":")[0], 0), PLANTED_MAX)
+        assert any(map(unsound, plays)), f"{len(plays)} plays did not show: {sentence}"
