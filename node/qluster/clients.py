@@ -207,6 +207,21 @@ class RestartCancelRequested:
     by: str
 
 
+@dataclass(frozen=True, slots=True)
+class ForceQuorumRequested:
+    """Go on without the majority of the cluster, whose name the operator writes; ``check``: only say what would be.
+
+    ``nodes`` are counted on (None: all that are heard); the hosts at the addresses ``confirmed`` are off.
+    """
+
+    ticket: int
+    key: str
+    name: str
+    nodes: tuple[int, ...] | None
+    confirmed: tuple[str, ...]
+    check: bool
+
+
 ClientRequest = (
     ReadRequested
     | ValueReadRequested
@@ -227,6 +242,7 @@ ClientRequest = (
     | DatabaseRestartRequested
     | RestartCancelRequested
     | FenceRequested
+    | ForceQuorumRequested
 )
 
 

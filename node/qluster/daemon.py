@@ -331,7 +331,7 @@ class Daemon:
         self._answer_waiting()
         if self._node is not None and self._node.stopping:
             self._turns.put(StopRequested())
-        self._disk.set_aside(leave.message, joins=not leave.founding)
+        self._disk.set_aside(leave.message, joins=not leave.founding, refound=leave.refound)
         saved = await open_state(self._disk, self._waits_for_space)
         self._node = self._make_node(saved, leave.founding)
         self._look.set()

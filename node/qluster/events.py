@@ -215,18 +215,33 @@ class CancelJob:
 
 
 @dataclass(frozen=True, slots=True)
+class Refound:
+    """What a state directory holds in the place of what it held: all of it, or what was there before.
+
+    The uid stays and the starts are counted on. Without ``identity`` this node joins the cluster that it names by
+    its uid; with it, it goes on from this log.
+    """
+
+    identity: Identity | None = None
+    term: int = 0
+    snapshot: Snapshot | None = None
+    entries: tuple[Entry, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Leave:
     """End the daemon: this node cannot go on. ``message`` is what the operator reads.
 
     With ``rejoin`` the daemon sets its state aside and begins again as a new node,
     which founds a cluster at once when ``founding`` is its number;
-    with ``clean`` it was asked to stop and has.
+    with ``clean`` it was asked to stop and has. ``refound`` is what the state that it begins with holds.
     """
 
     message: str
     rejoin: bool = False
     clean: bool = False
     founding: int = 0
+    refound: Refound | None = None
 
 
 @dataclass(frozen=True, slots=True)

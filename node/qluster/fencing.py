@@ -202,9 +202,11 @@ class Fences:
             return Seen(wall=node.wall(now))
         member = node.settled.get(reign.node)
         host = section.hosts.get(member.ip) if section is not None and member is not None else None
-        left = node.qraft.left(reign.node) >= reign.term
+        left = f"node {reign.node} gave up its office" if node.qraft.left(reign.node) >= reign.term else ""
+        if node.qraft.off(reign.node):
+            left = left or f"the host of node {reign.node} was fenced before this one was elected"
         seen = Seen(
-            left=f"node {reign.node} gave up its office" if left else "",
+            left=left,
             lease=node.qraft.lease_until > now, configured=host is not None, known=self.all_know(),
             heard_at=node.heard(reign.node), shot=self.shots.get(reign.node), wall=node.wall(now),
         )  # fmt: skip

@@ -247,7 +247,8 @@ class Governing:
             report=node.reports.last, own_database=node.keeper.status() if node.config.database is not None else None,
             given_up=node.state.reign is not None and self.handing.given_up(node.state.reign.number),
             found_at=(recovered, facts.position or 0) if facts and recovered else (1, 0),
-            withheld=pausing.withheld(node.state, node.me), served=facts.last_reign if facts is not None else 0,
+            withheld=pausing.withheld(node.state, node.me) or node.forcing.withheld(now),
+            served=facts.last_reign if facts is not None else 0,
             seen=node.fences.seen(now),
         )  # fmt: skip
 

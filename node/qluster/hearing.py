@@ -46,12 +46,12 @@ class Hearing:
             node.counters["messages_malformed"] += 1
             return True
         if isinstance(message, messages.Hello):
-            self._hello(message, now)
+            self._hello(message, received.source, now)
         elif node.qraft is None:
             self._outside(message, now)
         elif message.cluster != node.cluster:
             node.counters["messages_foreign"] += 1
-            self._foreign(message.cluster, now)
+            self._foreign(message.cluster, _lineage(message), received.source, now)
         elif self._genuine(message.node, received.uid):
             self._note_source(message.node, received.source)
             if consensus:
@@ -77,22 +77,24 @@ class Hearing:
         member = qraft.members.get(number) if qraft else None
         return member is None or member.uid == uid
 
-    def _hello(self, hello: messages.Hello, now: float) -> None:
+    def _hello(self, hello: messages.Hello, source: Address, now: float) -> None:
         node = self._node
         if node.qraft is None:
             return
         if hello.cluster > node.cluster:
-            self._foreign(hello.cluster, now)
+            self._foreign(hello.cluster, None, source, now)
             return
         if node.me in node.qraft.members.voters:
             member = next((member for member in node.settled if member.uid == hello.uid), None)
             if member is not None:
                 node.qraft.counts(member.node, hello.counting >= messages.COUNTING)
             # Cluster 0: it has none, or gives up the one it had. A member does that too when add_node was taken away.
-            if member is None or not hello.cluster:
-                present = messages.Present(node.cluster, node.me, node.qraft.leader or 0)
+            # One of a former founding asks whether this one goes on from it, and is no newcomer before it has left it.
+            if member is None or hello.cluster != node.cluster:
+                present = messages.Present(node.cluster, node.me, node.qraft.leader or 0, node.state.lineage)
                 node.tell(present, (hello.ip, hello.udp_port), now)
-            node.governing.hello(hello)
+            if hello.cluster in (0, node.cluster):
+                node.governing.hello(hello)
 
     def _outside(self, message: object, now: float) -> None:
         """Before this node belongs to a cluster only answers to its hello count."""
@@ -106,15 +108,23 @@ class Hearing:
             case messages.Refusal(_, _, uid, reason):
                 asking.refusal(uid, reason)
 
-    def _foreign(self, cluster: int, now: float) -> None:
+    def _foreign(self, cluster: int, lineage: tuple[int, ...] | None, source: Address, now: float) -> None:
+        """A member of another founding speaks; ``lineage`` is that of its founding, None where it does not say."""
         node = self._node
         led = node.qraft is not None and node.qraft.leader is not None and node.qraft.quorate(now)
         outcome = joining.meets_later_founding(node.cluster, cluster, node.directory, led=led)
-        if isinstance(outcome, joining.GiveUp):
-            node.leave(outcome.message)
-        elif outcome:
+        if outcome is not True:
+            known = cluster > node.cluster and node.forcing.meets(cluster, lineage, source, now)
+            if known and isinstance(outcome, joining.GiveUp) and not node.forcing.stops:
+                node.leave(outcome.message)
+        else:
             log.warning("founded-anew founding=%d own=%d this node sets its log aside and joins", cluster, node.cluster)
             node.leave(f"joins founding {cluster}", rejoin=True)
+
+
+def _lineage(message: object) -> tuple[int, ...] | None:
+    """From which foundings the sender's goes on by force; None where the message does not say."""
+    return message.lineage if isinstance(message, messages.Present) else None
 
 
 def _decoded(text: bytes) -> AnyMessage | messages.Message | ringing.Message:

@@ -87,12 +87,13 @@ class Hosting:
             and reign.node == node.me
             and reign.term == qraft.term
             and not node.governing.handing.given_up(reign.number)
+            and not node.forcing.stops
         )
 
     def may_write(self, now: float) -> bool:
         """True on exactly the node that a client may write to."""
         node, qraft = self._node, self._node.qraft
-        if qraft is None or not node.keeper.writable:
+        if qraft is None or not node.keeper.writable or node.forcing.stops:
             return False
         # In a pause no lease is asked for: nobody else can reign meanwhile.
         return node.state.pause.of(node.me) or (self.reigns() and qraft.lease_until > now)
@@ -100,7 +101,7 @@ class Hosting:
     def alive_until(self, now: float) -> float:
         """Until when the database here may go on: ``inf`` when it is no primary, ``-inf`` when it must not be one."""
         node = self._node
-        if not node.keeper.primary_possible or node.state.pause.of(node.me):
+        if not node.keeper.primary_possible or (node.state.pause.of(node.me) and not node.forcing.stops):
             return inf
         return node.qraft.lease_until if node.qraft is not None and self.reigns() else -inf
 
@@ -108,7 +109,7 @@ class Hosting:
     def untied(self) -> bool:
         """The daemon may end without ending the database: the pause is on this node's disk."""
         pause = self._node.state.pause
-        return pause.active and self._node.applying.kept(pause.since)
+        return pause.active and not self._node.forcing.stops and self._node.applying.kept(pause.since)
 
     def bound(self, now: float) -> int:
         """Index of the resume since which no primary runs here without a lease; 0: nobody waits to hear it.
@@ -177,7 +178,7 @@ class Hosting:
     def wanted(self, now: float) -> Wanted:
         """What the log wants of the database here."""
         node, qraft, reign = self._node, self._node.qraft, self._node.state.reign
-        if qraft is None or qraft.removed or (node.stopping and not self.untied):
+        if qraft is None or qraft.removed or node.forcing.stops or (node.stopping and not self.untied):
             return Wanted("stopped")
         terms = self.terms()
         if reign is None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 from math import inf
 from random import Random
+from typing import Any
 
 from qluster import serving, witnessing
 from qluster.applying import Applying
@@ -54,6 +55,7 @@ from qluster.events import (
     WallClockRead,
 )
 from qluster.fencing import Fences
+from qluster.forcing import Forcing
 from qluster.governing import Governing
 from qluster.health import health
 from qluster.hearing import CLUSTER, CONSENSUS, RING, Hearing
@@ -62,6 +64,7 @@ from qluster.hosting import Hosting
 from qluster.joining import Joining
 from qluster.keeper import Keeper
 from qluster.overview import overview
+from qluster.pairing import Pairing
 from qluster.pointing import Pointing
 from qluster.reporting import Reports
 from qluster.requests import Requests
@@ -127,6 +130,8 @@ class Node:
         self.applying = Applying(self)
         self.governing = Governing(self)
         self.fences = Fences(self)
+        self.forcing = Forcing(self)
+        self.pairing = Pairing(self)
         self.hosting = Hosting(self)
         self.configuring = Configuring(self)
         self.consulting = Consulting(config.device, config.cluster.name, random)
@@ -142,10 +147,8 @@ class Node:
         """Why nothing new is taken on here: the disk is full; "" while there is space."""
         self.settled_at = now
         """When it last settled what had come in."""
-        self._leaving = False
-        self._effects = Effects()
-        self._holding = Holding()
-        self._numbers = 0
+        self._leaving, self._numbers = False, 0
+        self._effects, self._holding = Effects(), Holding()
         self._begin_settling(now)
         self.identity: Identity | None = None
         self.qraft: QRaft | None = None
@@ -204,10 +207,8 @@ class Node:
             case WallClockRead(wall):
                 self._wall_ahead = wall - now
             case JobEnded():
-                hands = (
-                    self.keeper.ended, self.pointing.ended, self.configuring.ended, self.governing.handing.ended,
-                    self.hosting.ended, self.fences.ended,
-                )  # fmt: skip
+                hands = (self.keeper.ended, self.pointing.ended, self.configuring.ended, self.governing.handing.ended,
+                         self.hosting.ended, self.fences.ended, self.forcing.ended, self.pairing.ended)  # fmt: skip
                 if not any(ended(event, now) for ended in hands):
                     self.applying.fetched(event, now)
             case StopRequested():
@@ -304,12 +305,12 @@ class Node:
         self._leaving = True
         self._effects.leave = Leave("stopped", clean=True)
 
-    def leave(self, message: str, *, rejoin: bool = False, clean: bool = False, founding: int = 0) -> None:
-        """End the daemon, or (``rejoin``) begin again as a new node."""
+    def leave(self, message: str, **how: Any) -> None:
+        """End the daemon, or (``rejoin``) begin again as a new node; ``how`` are the fields of :class:`Leave`."""
         if self._leaving:
             return
         self._leaving = True
-        leave = Leave(message, rejoin, clean, founding)
+        leave = Leave(message, **how)
         if not self._held(leave):
             self._effects.leave = leave
 
@@ -427,10 +428,8 @@ class Node:
 
     def _standing(self, qraft: QRaft, now: float) -> tuple[object, ...]:
         """What any other part looks at in consensus: while it stays, they would decide the same."""
-        return (
-            qraft.role, qraft.term, qraft.leader, qraft.ready, qraft.lease_until > now, qraft.members_index,
-            qraft.removed, qraft.transferring,
-        )  # fmt: skip
+        return (qraft.role, qraft.term, qraft.leader, qraft.ready, qraft.lease_until > now, qraft.members_index,
+                qraft.removed, qraft.transferring)  # fmt: skip
 
     def _settle_wholly(self, now: float) -> None:
         if self.qraft is None:
@@ -443,14 +442,15 @@ class Node:
         self.voting.consulted(now)
         if witnessing.hear(self, now) and self.qraft is not None:
             self._agree(self.qraft, now)
+        self.forcing.step(now)
+        self.pairing.step(now)
         self.hosting.step(now)
         self.fences.step(now)
         self._stirred, self._whole_since = False, now
         self._whole_at = min(
             self.keeper.wake_at(now), self.hosting.pool_wake_at, self.reports.wake_at if self.qraft else inf,
             self.governing.wake_at, self.entering.hello_at, self.consulting.wake_at, self.fences.wake_at,
-            self.voting.wake_at,
-        )  # fmt: skip
+            self.voting.wake_at, self.forcing.wake_at, self.pairing.wake_at)  # fmt: skip
 
     def _agree(self, qraft: QRaft, now: float) -> None:
         qraft.short = bool(self.short)

@@ -13,7 +13,7 @@ from msgspec import to_builtins
 from msgspec.structs import asdict
 
 from qluster import __version__, pausing
-from qluster.cluster.commands import Guarantee
+from qluster.cluster.commands import Forced, Guarantee
 from qluster.cluster.messages import COUNTING
 from qluster.cluster.pause import Pause
 from qluster.cluster.switchover import Switching
@@ -24,6 +24,7 @@ from qluster.consensus.remarks import remarks, resting, tie_in_force, total_vote
 from qluster.consensus.settings import Settings
 from qluster.consulted import VotingDevice
 from qluster.fenced import FencedStatus, FencingStatus
+from qluster.forced import ForcedStatus, LostNode
 from qluster.health import health, lag_of
 from qluster.quorum import majority
 from qluster.status import (
@@ -48,6 +49,9 @@ if TYPE_CHECKING:
     from qluster.node import Node
 
 
+FORCED_SHOWN = 8
+"""So many forced quorums are told of: nobody looks further back, and the log has them."""
+
 COMMIT_NOTICE = 0.002
 """Seconds: under load the next entries carry the word within less, and an idle cluster has the time."""
 
@@ -71,6 +75,7 @@ def consensus_settings(config: Config, pause: Pause = Pause()) -> Settings:  # n
         tie_breaker=cluster.auto_tie_breaker,
         last_man_standing=cluster.last_man_standing and not pause.active and not pause.loose,
         last_man_standing_window=cluster.last_man_standing_window,
+        two_node=cluster.two_node == "fencing" and not pause.active and not pause.loose,
     )
 
 
@@ -161,8 +166,8 @@ def _message(node: Node) -> str:
         return node.message
     if node.untaken:
         return node.untaken
-    if node.keeper.fault:
-        return node.keeper.fault
+    if node.pairing.reason or node.keeper.fault:
+        return node.pairing.reason or node.keeper.fault
     if node.state.pause.loose not in (0, node.me) and not node.state.pause.active:
         return pausing.waits_for(node.state.pause.loose)
     if node.qraft.role == "leader":
@@ -211,9 +216,22 @@ def _cluster(node: Node, now: float) -> ClusterStatus:
         votes=votes,
         tie_breaker=tie_in_force(members),
         resting=tuple(resting(members)),
-        remarks=(*remarks(members, node.config.cluster.auto_tie_breaker), *_miscounting(node, members)),
+        remarks=(
+            *remarks(members, node.config.cluster.auto_tie_breaker), *_miscounting(node, members),
+            *node.pairing.remarks,
+        ),
         device=_device(node, members, now),
+        forced=tuple(_forced(one) for one in node.state.forced[-FORCED_SHOWN:]),
+        forcing=node.forcing.status,
     )
+
+
+def _forced(forced: Forced) -> ForcedStatus:
+    return ForcedStatus(
+        founding=forced.founding, former=forced.former, node=forced.node, index=forced.index, term=forced.term,
+        counted_on=forced.named, given_up=tuple(LostNode(node=number, ip=ip) for number, ip in forced.left_out),
+        fenced=forced.fenced, at=forced.at,
+    )  # fmt: skip
 
 
 def _miscounting(node: Node, members: Members) -> list[str]:

@@ -22,6 +22,7 @@ from qluster.clients import (
     FailoverRequested,
     FailoverShown,
     FenceRequested,
+    ForceQuorumRequested,
     LeaderChangeRequested,
     NodeAddRequested,
     NodeDownRequested,
@@ -114,8 +115,8 @@ def _gate(node: Node, request: ClientRequest) -> Outcome | None:
         return Busy("it is stopping")
     if node.requests.full:
         return Busy("too many requests are under way")
-    if isinstance(request, ReadRequested | ValueReadRequested | ValuesListRequested):
-        return None
+    if isinstance(request, ReadRequested | ValueReadRequested | ValuesListRequested | ForceQuorumRequested):
+        return None  # the node that is asked looks itself what it may answer
     if node.qraft.role != "leader":
         return _elsewhere(node)
     if isinstance(request, FailoverShown):
@@ -141,6 +142,8 @@ def _take(node: Node, request: ClientRequest, now: float) -> Outcome | None:
             return _change_leader(node, request, now)
         case FailoverRequested():
             return _accept_loss(node, request, now)
+        case ForceQuorumRequested():
+            return node.forcing.asked(request, now)
         case FenceRequested():
             fence = fencing_asked(node, request, now)
             return _propose(node, request, fence[0], now, fence[1]) if isinstance(fence, tuple) else fence

@@ -10,6 +10,7 @@ from msgspec import Struct, field
 
 from qluster.consulted import DeviceStatus, VotingDevice
 from qluster.fenced import FencingStatus
+from qluster.forced import ForcedStatus
 from qluster.voted import VotesStatus
 
 
@@ -279,6 +280,10 @@ class ClusterStatus(Struct, frozen=True, kw_only=True):
     """What is easily overlooked in how the votes are distributed."""
     device: VotingDevice | None = None
     """None: the list of members names none."""
+    forced: tuple[ForcedStatus, ...] = ()
+    """How often an operator forced a quorum, and how this founding came from the ones before it; the newest last."""
+    forcing: str = ""
+    """What this node is doing to force a quorum, or why it did not come to that, or that it gives in to one."""
 
 
 class OwnStatus(Struct, frozen=True, kw_only=True):

@@ -51,6 +51,7 @@ COMMANDS: tuple[commands.Body, ...] = (
     commands.FencingBegun(1, 4, 2, 7, 1e9),
     commands.FencingEnded(1, 50, True, "fence_ipmilan: switched off", 1e9),
     commands.FencingConfirmed(1, 4, 1e9),
+    commands.Forced(1_800_000_002, FOUNDING, 2, 50, 7, 3, ((1, "10.0.0.1"), (3, "10.0.0.3")), (4,), (3,), 1.8e9),
     commands.ValueWritten("backup.last:host", b"\0\xff value", 0),
     commands.SwitchoverPlanned(2, 1_900_000_000.0, 5.0),
     commands.SwitchoverBegun(2, 3, 5.0, 0, 1_800_000_000.0),
@@ -99,6 +100,7 @@ TELLING: tuple[telling.Message, ...] = (
     telling.PositionQuery(FOUNDING, 1, 7),
     telling.Leaving(FOUNDING, 2),
     telling.PositionReply(FOUNDING, 2, 7, SYSTEM_ID, 2, 4096, True, "", 3, (2, 8192)),
+    telling.Present(FOUNDING, 2, 1, (FOUNDING - 60, FOUNDING - 5)),
 )
 
 RINGING: tuple[ringing.Message, ...] = (

@@ -18,8 +18,10 @@ from qluster.api.operation import Operation
 from qluster.api.operations import OPERATIONS
 from qluster.api.parameters import (
     HOST_PATTERN,
+    HOSTS_PATTERN,
     KEY_PATTERN,
     NAME_PATTERN,
+    NUMBERS_PATTERN,
     PARAMETER_KEY,
     SETTING_KEY,
     SETTING_LENGTH_MAX,
@@ -184,6 +186,10 @@ def _parameter_schema(parameter: Parameter) -> dict[str, Any]:
             schema = {"type": "string", "enum": list(parameter.choices)}
         case "address":
             schema = {"type": "string", "pattern": HOST_PATTERN}
+        case "addresses":
+            schema = {"type": "string", "pattern": HOSTS_PATTERN}
+        case "numbers":
+            schema = {"type": "string", "pattern": NUMBERS_PATTERN}
         case "lag":
             schema = {"type": "string", "pattern": LAG_PATTERN}
         case "name":

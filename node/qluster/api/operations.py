@@ -60,6 +60,14 @@ def _change_leader(ticket: int, key: str, values: Values, body: object) -> clien
     )  # fmt: skip
 
 
+def _force_quorum(ticket: int, key: str, values: Values, body: object) -> clients.ClientRequest:
+    nodes, confirmed = values["nodes"], values["confirm-off"]
+    return clients.ForceQuorumRequested(
+        ticket, key, text(values, "name"), None if nodes is None else tuple(map(int, text(values, "nodes").split(","))),
+        () if confirmed is None else tuple(text(values, "confirm-off").split(",")), values["check"] == "true",
+    )  # fmt: skip
+
+
 def _node_down(down: bool) -> Ask:
     return lambda ticket, key, values, _: clients.NodeDownRequested(ticket, key, number(values, "node"), down)
 
@@ -297,6 +305,22 @@ OPERATIONS: tuple[Operation, ...] = (
             "it any longer. If it is not, its database may go on beside the new primary",
             choices=("off",),
         ),
+    ),
+    change(
+        "force_quorum",
+        "POST",
+        "/force-quorum",
+        "Let this node go on from its log as a cluster without the majority, which is lost for good; its nodes join it "
+        "when they come back. The answer says that it has begun; GET /status says how it went",
+        _force_quorum,
+        Parameter("name", "query", "name", "The cluster's name, as a proof that it is meant", required=True),
+        Parameter("nodes", "query", "numbers", "Nodes that are counted on beside this one, as 1,4; without it all that "
+                  "are heard"),
+        Parameter("confirm-off", "query", "addresses", "Addresses of the hosts that you have seen off, as "
+                  "10.0.0.1,10.0.0.2. If one is not, its database may go on beside the new primary, and what it takes "
+                  "is lost"),
+        Parameter("check", "query", "choice", "true: nothing is done; the answer says what would be, and what stands "
+                  "against it", choices=("false", "true"), default="false"),
     ),
     change(
         "add_node",

@@ -48,12 +48,19 @@ _HOST_6 = (
 )
 """In 2000::/3 and fc00::/7, which is where other hosts can be reached."""
 HOST_PATTERN = rf"^({_HOST_4}|{_HOST_6})$"
+HOSTS_PATTERN = rf"^({_HOST_4}|{_HOST_6})(,({_HOST_4}|{_HOST_6})){{0,63}}$"
 """An address that one host can have: IPv4 in its usual writing (no 0.x, no multicast or beyond), or IPv6."""
 PARAMETER_KEY = r"^[a-z_][a-z0-9_]*(\.[a-z_][a-z0-9_]*)?$"
 """A parameter of the database, of an extension with its prefix; upper and lower case are the same to it."""
 SETTING_KEY = r"^[a-z][a-z0-9]*([._-][a-z0-9]+)*$"
 
 KEY_PATTERN = rf"^[A-Za-z0-9._:-]{{1,{KEY_LENGTH_MAX}}}$"
+
+LIST_MAX = 64
+"""Most members of a list in one parameter: as many as a cluster has members."""
+
+NUMBERS_PATTERN = rf"^[1-9][0-9]{{0,9}}(,[1-9][0-9]{{0,9}}){{0,{LIST_MAX - 1}}}$"
+"""Numbers of nodes, separated by commas."""
 
 NAME_PATTERN = rf"^[A-Za-z0-9._:-]{{1,{NAME_LENGTH_MAX}}}$"
 
@@ -65,6 +72,7 @@ TEXT_PATTERN = rf"^[ -~\u00a0-\ud7ff]{{0,{TEXT_LENGTH_MAX}}}$"
 _TEXT = re.compile(TEXT_PATTERN[1:-1])
 _NAME = re.compile(NAME_PATTERN[1:-1])
 _KEY = re.compile(KEY_PATTERN[1:-1])
+_NUMBERS = re.compile(NUMBERS_PATTERN[1:-1])
 _HOST = re.compile(HOST_PATTERN[1:-1])
 _SETTING_TEXT = re.compile(SETTING_TEXT[1:-1])
 _SETTING_KEY = re.compile(SETTING_KEY[1:-1])
@@ -76,7 +84,7 @@ _DIGITS = re.compile(r"[0-9]{1,19}")
 class Parameter:
     """A parameter of an operation: where it stands and what it may be.
 
-    ``kind`` is one of integer, choice, address, key, name, text, time, lag.
+    ``kind`` is one of integer, choice, address, key, name, text, time, lag, numbers, addresses.
     """
 
     name: str
@@ -213,6 +221,12 @@ def _value(parameter: Parameter, text: str) -> Value:
             return read_lag(text)
         case "text":
             return text if _TEXT.fullmatch(text) else None
+        case "numbers":
+            least = _NUMBERS.fullmatch(text) and all(int(one) <= NODE_MAX for one in text.split(","))
+            return text if least else None
+        case "addresses":
+            few = text.count(",") < LIST_MAX and all(map(_HOST.fullmatch, text.split(",")))
+            return ",".join(str(ip_address(one)) for one in text.split(",")) if few else None
     raise AssertionError(f"parameter {parameter.name} is of no known kind: {parameter.kind}")
 
 
@@ -224,6 +238,10 @@ def _wanted(parameter: Parameter) -> str:
             return "one of " + ", ".join(parameter.choices)
         case "address":
             return "the IPv4 address of one host, such as 10.0.0.4, or its IPv6 address, such as fd00::4"
+        case "numbers":
+            return f"numbers of at most {LIST_MAX} nodes, separated by commas, such as 1,4"
+        case "addresses":
+            return f"addresses of at most {LIST_MAX} hosts, separated by commas, such as 10.0.0.4,10.0.0.5"
         case "lag":
             return f"bytes such as 1048576 or 10MiB, or a time of {LAG_SECONDS_LEAST}s or more such as 30s"
         case "text":

@@ -15,6 +15,7 @@ from typing import Any
 from msgspec import Struct, field
 
 from qluster.consulted import VotingDevice
+from qluster.forced import ForcedStatus
 from qluster.status import (
     BackupsStatus,
     ClusterStatus,
@@ -149,11 +150,18 @@ class SwitchoverAnswer(Struct, frozen=True, kw_only=True):
     last: EndedAnswer | None
 
 
+class ForcedAnswer(ForcedStatus, frozen=True, kw_only=True):
+    """A founding that went on by force from the one before it; when, by the clock of the node that did."""
+
+    at: str  # type: ignore[assignment]
+
+
 class ClusterAnswer(ClusterStatus, frozen=True, kw_only=True):
     """The cluster as this node sees it."""
 
     reign: ReignAnswer | None
     switchover: SwitchoverAnswer  # type: ignore[assignment]
+    forced: tuple[ForcedAnswer, ...] = ()
 
 
 class Whole(Struct, frozen=True, kw_only=True):

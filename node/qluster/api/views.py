@@ -16,6 +16,7 @@ from qluster.api.shapes import (
     DatabaseAnswer,
     DatabaseSettingsAnswer,
     EndedAnswer,
+    ForcedAnswer,
     LeaderAnswer,
     MemberAddress,
     NodeAddress,
@@ -71,7 +72,8 @@ def whole(status: Status) -> Whole:
     return Whole(
         own=_own(status.own),
         cluster=_extended(
-            ClusterAnswer, status.cluster, reign=_reign(reign), switchover=switchover(status.cluster.switchover)
+            ClusterAnswer, status.cluster, reign=_reign(reign), switchover=switchover(status.cluster.switchover),
+            forced=tuple(_extended(ForcedAnswer, one, at=text_of(one.at)) for one in status.cluster.forced),
         ),
         nodes=[_node(status, each) for each in status.nodes],
         settings=status.settings,

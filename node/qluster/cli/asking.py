@@ -24,13 +24,22 @@ class Unanswered(Exception):
 
 def ask_leader(config: Config, method: str, path: str) -> HttpAnswer:
     """The leader's answer of code 200; raises :class:`Unanswered` with the reason for any other."""
+    return _answer(config, method, path, elsewhere=True)
+
+
+def ask_here(config: Config, method: str, path: str) -> HttpAnswer:
+    """The same of the node on this host, whoever leads."""
+    return _answer(config, method, path, elsewhere=False)
+
+
+def _answer(config: Config, method: str, path: str, *, elsewhere: bool) -> HttpAnswer:
     file = config.api.read_token_file if method == "GET" else config.api.operate_token_file
     try:
         token = Path(file).read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise Unanswered(f"{file} cannot be read ({error}). Run this as the user of the service.") from None
     try:
-        answer = asyncio.run(_ask(config, method, path, token))
+        answer = asyncio.run(_ask(config, method, path, token, elsewhere=elsewhere))
     except ClientError as error:
         raise Unanswered(str(error)) from None
     if answer.code != 200:
@@ -38,10 +47,10 @@ def ask_leader(config: Config, method: str, path: str) -> HttpAnswer:
     return answer
 
 
-async def _ask(config: Config, method: str, path: str, token: str) -> HttpAnswer:
+async def _ask(config: Config, method: str, path: str, token: str, *, elsewhere: bool) -> HttpAnswer:
     place = (config.ip, config.api_port)
     answer = await ask(place, method, path, ca_file=config.api.ca_file, token=token, timeout=ASK_SECONDS)
-    leader = answer.document().get("leader") if answer.code == ELSEWHERE else None
+    leader = answer.document().get("leader") if answer.code == ELSEWHERE and elsewhere else None
     if not isinstance(leader, dict):
         return answer
     place = (str(leader["ip"]), int(leader["api_port"]))

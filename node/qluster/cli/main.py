@@ -79,10 +79,8 @@ def _run(chosen: argparse.Namespace, program: str) -> int:
         from qluster.cli.databases import show_or_change
 
         return show_or_change(config, chosen)
-    if chosen.command == "fence":
-        from qluster.cli.fence import fence
-
-        return fence(config, chosen)
+    if chosen.command in ("fence", "force-quorum"):
+        return _mind_lost_hosts(config, chosen)
     if chosen.command in ("pause", "resume"):
         from qluster.cli.pause import pause, resume
 
@@ -167,6 +165,16 @@ def _check_network(config: Config, chosen: argparse.Namespace) -> int:
         return check_network(config, chosen.seconds, chosen.host, chosen.json)
     except Unusable as unusable:
         raise Refused(EXIT_TROUBLE, str(unusable)) from None
+
+
+def _mind_lost_hosts(config: Config, chosen: argparse.Namespace) -> int:
+    if chosen.command == "fence":
+        from qluster.cli.fence import fence
+
+        return fence(config, chosen)
+    from qluster.cli.force import force_quorum
+
+    return force_quorum(config, chosen)
 
 
 def _mind_backups(config: Config, chosen: argparse.Namespace) -> int:

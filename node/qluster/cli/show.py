@@ -208,6 +208,16 @@ def _troubles(database: DatabaseAnswer | None) -> Iterator[str]:
         yield database.room_error
 
 
+def _remarks_on_force(cluster: ClusterAnswer) -> Iterator[str]:
+    if cluster.forcing:
+        yield f"here: {cluster.forcing}"
+    if cluster.forced:
+        last = cluster.forced[-1]
+        lost = ", ".join(f"node {one.node} ({one.ip})" for one in last.given_up) or "nobody"
+        yield (f"forced: an operator forced the quorum on node {last.node} at {last.at}, without {lost}; founding "
+               f"{last.former} is void, and its nodes join this one when they are back")  # fmt: skip
+
+
 def _remarks_on_votes(cluster: ClusterAnswer) -> Iterator[str]:
     yield from (f"votes: {remark}" for remark in cluster.remarks)
     if (device := cluster.device) is not None and device.votes and not device.counts:
@@ -221,6 +231,7 @@ def _remarks(whole: Whole) -> Iterator[str]:
         yield f"here: {whole.own.message}"
     if whole.own.device is not None and whole.own.device.reason:
         yield f"arbiter: its vote does not count: {whole.own.device.reason}"
+    yield from _remarks_on_force(whole.cluster)
     yield from _remarks_on_votes(whole.cluster)
     if (restart := whole.cluster.database_restart) is not None and restart.state != "done":
         yield _restart_text(restart)

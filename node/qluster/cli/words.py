@@ -70,6 +70,17 @@ def _add_cluster_commands(commands: Commands) -> None:
                         help="order of the nodes: by address, by number (so it is without this) or by name, which is "
                              "the address")
 
+    force = _command(commands, "force-quorum",
+                     "let the node on this host go on without the majority, which is lost for good")
+    force.add_argument("--name", metavar="CLUSTER", required=True, help="the cluster's name, as a proof of meaning it")
+    force.add_argument("--nodes", metavar="N", type=_node, nargs="+",
+                       help="nodes that you count on beside this one; without it all that it hears")
+    force.add_argument("--confirm-off", metavar="ADDRESS", action="append", default=[],
+                       help="you have seen that this host is off; once for each that is given up and that fence agents "
+                            "here do not switch off. If it is not, its database may go on beside the new primary, and "
+                            "what it takes is lost")
+    force.add_argument("--check", action="store_true", help="do nothing: say what would be, and what stands against it")
+
     failover = _command(commands, "failover", "show who would take over from the primary, and what could be lost")
     failover.add_argument("--json", action="store_true", help="print the leader's answer as it is")
     failover.add_argument("--reign", metavar="N", type=int, help="the reign that is to end, as this command shows it")

@@ -197,6 +197,26 @@ class FencingConfirmed(Struct, frozen=True, tag="fencing-confirmed", array_like=
     at: float
 
 
+class Forced(Struct, frozen=True, tag="forced", array_like=True):
+    """Founding ``former`` ended without a majority: ``node`` went on from its log as founding ``founding``.
+
+    That log ended with entry ``index`` of term ``term``; ``reign`` was the number of the reign in force (0: none).
+    ``left_out`` are the nodes that an operator gave up, with their addresses, ``named`` those he counted on beside
+    ``node``, ``fenced`` those of the former whose hosts were switched off by agents. ``at`` is seconds since 1970.
+    """
+
+    founding: int
+    former: int
+    node: int
+    index: int
+    term: int
+    reign: int
+    left_out: tuple[tuple[int, str], ...]
+    named: tuple[int, ...]
+    fenced: tuple[int, ...]
+    at: float
+
+
 class Bound(Struct, frozen=True, tag="bound", array_like=True):
     """The node whose primary ran without a lease is known to be bound by one again, since the entry ``since``."""
 
@@ -225,6 +245,7 @@ Body = (
     | FencingBegun
     | FencingEnded
     | FencingConfirmed
+    | Forced
 )
 
 

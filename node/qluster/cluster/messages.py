@@ -29,7 +29,7 @@ Text = Annotated[str, Meta(max_length=1000)]
 
 COUNTING = 3
 """What this version understands of a list of members: 0 counts nodes, 1 votes and a tie-breaker, 2 an arbiter's memory,
-3 an arbiter without one.
+3 an arbiter without one, and that one of two may go on once the other one's host is off.
 
 A list that says more than a voter understands would be counted by two rules: the leader writes none.
 """
@@ -66,6 +66,8 @@ class Present(Struct, frozen=True, tag="present", array_like=True):
     cluster: Number
     node: Number
     leader: Count
+    lineage: Annotated[tuple[Count, ...], Meta(max_length=64)] = ()
+    """Foundings that this one goes on from by force: their nodes may join it with the databases that they have."""
 
 
 class Welcome(Struct, frozen=True, tag="welcome", array_like=True):

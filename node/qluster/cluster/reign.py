@@ -40,6 +40,10 @@ since a node that cannot be elected three times will not be the fourth time eith
 OFFERS_PAUSE = 10.0
 """Seconds after which it is offered again all the same, where nobody else can take over: it may have been slow."""
 
+REIGNS_SKIPPED = 1000
+"""Numbers that the first reign after a forced quorum leaves out: the nodes that were given up may have begun reigns
+that nobody here has heard of, and what served in one of those must not be taken for something of this one."""
+
 DEAF_SHARE = 8
 """Part of the patience for nodes that are heard and have answered this leader nothing at all yet: a former leader
 that hears nobody is no use, and those who hear answer the new one as soon as their disk has its first entry."""
@@ -101,6 +105,8 @@ class View:
     """Nothing is written here: whoever reigns follows an installation outside, and promotes nothing."""
     unserved: bool = False
     """The reign in force is this node's, who followed another primary and has not served since."""
+    forced: bool = False
+    """Quorum was forced since the reign in force: others may have reigned after it, of whom nobody here knows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +183,7 @@ class Succession:
         if binds and reign.node == view.me and reign.term == view.term and not view.given_up:
             return Wait("this node reigns")
         onward = None
-        if binds and reign.node == view.me and view.intact:
+        if binds and reign.node == view.me and view.intact and not view.forced:
             onward = Begin(_next(view, reign, reign.timeline, reign.position, _standbys_before(view)))
             if not view.unserved or view.guarantees or view.mode != "off":
                 return onward
@@ -299,11 +305,16 @@ def _of_newest_line(able: list[PositionReply], reigns: tuple[Reign, ...]) -> lis
     answered has no row that could still be lost: the one before it counts.
     """
     for place in range(len(reigns) - 1, -1, -1):
-        begins_line = place == 0 or reigns[place - 1].node != reigns[place].node
+        begins_line = place == 0 or not _goes_on(reigns[place - 1], reigns[place])
         holders = [one for one in able if _has_something_of(one, reigns[place])] if begins_line else []
         if holders:
             return holders
     return able
+
+
+def _goes_on(before: Reign, reign: Reign) -> bool:
+    """Whether nobody else can have reigned between these two; a gap in the numbers is a forced quorum."""
+    return before.node == reign.node and before.number + 1 == reign.number
 
 
 def _has_something_of(answer: PositionReply, reign: Reign) -> bool:
@@ -318,10 +329,13 @@ def _next(view: View, reign: Reign, timeline: int, position: int, standbys: tupl
         branch = timeline
     elif reign.standby:
         branch = timeline + BRANCHES + 1  # outside, the next ones belong to others
+    elif view.forced:
+        branch = max(timeline, _begun_by(reign)) + BRANCHES + 1  # the next ones may be those of who was given up
     else:
         branch = _branch(timeline, _begun_by(reign))
+    number = reign.number + (REIGNS_SKIPPED if view.forced else 1)
     return Reign(
-        reign.number + 1, view.me, view.term, timeline, position, reign.system_id, 0, guaranteed, needed, 0,
+        number, view.me, view.term, timeline, position, reign.system_id, 0, guaranteed, needed, 0,
         branch=branch, standby=view.standby,
     )  # fmt: skip
 

@@ -18,6 +18,7 @@ from qluster.cluster.commands import (
     FencingBegun,
     FencingConfirmed,
     FencingEnded,
+    Forced,
     Founded,
     Guarantee,
     Guaranteed,
@@ -66,6 +67,11 @@ SYNCHRONOUS = "cluster.synchronous"
 """The setting with which an operator gives up what is guaranteed, at once and for all nodes: ``off``."""
 
 
+FORCED_MAX = 64
+"""Foundings before this one that are remembered: so many times a quorum was forced. Nodes of older ones are not known
+any more when they come back, and an operator must empty them."""
+
+
 STANDBY_OF = "cluster.standby-of"
 """The setting that names databases outside: while it stands, no reign holds a primary."""
 
@@ -106,6 +112,19 @@ class State(Struct):
     pause: Pause = field(default_factory=Pause)
     fencings: Fencings = Fencings()
     """Whose host was fenced, when, by whom and with what outcome."""
+    forced: tuple[Forced, ...] = ()
+    """How this founding came from the ones before it, oldest first; empty: it came from none."""
+
+    @property
+    def lineage(self) -> tuple[int, ...]:
+        """The foundings whose logs this one voids and goes on from."""
+        return tuple(one.former for one in self.forced)
+
+    @property
+    def forced_open(self) -> bool:
+        """Quorum was forced, and no reign has begun since."""
+        reign = self.reign.number if self.reign is not None else 0
+        return bool(self.forced) and reign <= self.forced[-1].reign
 
     @property
     def reign(self) -> Reign | None:
@@ -114,10 +133,13 @@ class State(Struct):
 
     @property
     def reigned_since(self) -> int:
-        """First of the unbroken row of reigns of the node that reigns; 0 where none has begun."""
+        """First of the unbroken row of reigns of the node that reigns; 0 where none has begun.
+
+        A gap in the numbers breaks it: quorum was forced there, and others may have reigned meanwhile.
+        """
         since = 0
         for reign in reversed(self.reigns):
-            if reign.node != self.reigns[-1].node:
+            if reign.node != self.reigns[-1].node or (since and reign.number != since - 1):
                 break
             since = reign.number
         return since
@@ -198,6 +220,11 @@ class State(Struct):
         self.down = [node for node in self.down if node in nodes]
         self.fencings = self.fencings.among(nodes)
 
+    def note_forced(self, forced: Forced) -> None:
+        """This founding goes on from another one: so it began, and so its first entry says."""
+        if forced not in self.forced:
+            self.forced = (*self.forced, forced)[-FORCED_MAX:]
+
     def _remember(self, command: commands.Command, index: int) -> None:
         self.keys[command.key] = index
         if command.fingerprint:
@@ -234,6 +261,8 @@ class State(Struct):
                 self.pause = self.pause.after(body, index, self.reign)
             case FencingBegun() | FencingEnded() | FencingConfirmed():
                 self.fencings = self.fencings.after(body, index, self.reign)
+            case Forced():
+                self.note_forced(body)
         return None
 
     def _rule(self, body: Reign | Guaranteed | LossAccepted | LossMeasured) -> Refused | None:

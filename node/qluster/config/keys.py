@@ -174,6 +174,10 @@ _CLUSTER = (
            "With `last-man-standing`: how long a node must be unreachable before it is not counted."),
     Key("cluster.allow-downscale", Flag(), "false",
         "Whether a node that is stopped in order is not counted until it is back.", Change.LIVE),
+    Key("cluster.two-node", Choice(("off", "fencing")), "off",
+        "Whether one of two nodes goes on alone: `fencing` once fence agents have switched off the other one's host. "
+        "It has no effect where there are more voters, other votes, a tie-breaker or an arbiter with votes.",
+        Change.LIVE),
     Key("cluster.synchronous", Choice(get_args(Synchronous)), "off",
         "For whom a transaction waits before the database acknowledges it: nobody, so many replicas that with the "
         "primary they are a majority, or every replica that streams.", Change.LIVE),

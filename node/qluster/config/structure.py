@@ -75,6 +75,7 @@ class Cluster(Struct, rename="kebab", frozen=True, kw_only=True, forbid_unknown_
     last_man_standing: bool
     last_man_standing_window: float
     allow_downscale: bool
+    two_node: Literal["off", "fencing"]
     synchronous: Synchronous
     synchronous_strict: bool
     maximum_lag: int

@@ -65,6 +65,11 @@ class Election:
         length = self._me.settings.pre_voting_timeout
         self._rest(now + length / 8 + self._jitter(length / 2))
 
+    def claim(self, now: float) -> None:
+        """The other one of two is off: nothing is to be waited for."""
+        if self._me.role in (FOLLOWER, PRE_CANDIDATE) and self._me.claimed:
+            self._rest(now)
+
     def hurry(self, now: float) -> None:
         """Nobody leads for certain: begin soon, and not all at once."""
         self._rest(now + self._jitter(self._me.settings.pre_voting_timeout / 8))
@@ -146,7 +151,7 @@ class Election:
             self._count(now)
 
     def _begin_stage(self, now: float, length: float, override: bool) -> None:
-        self._granted, self._refused, self._override = {self._me.node}, set(), override
+        self._granted, self._refused, self._override = {self._me.node} | self._me.claimed, set(), override
         self._rings = {}
         self.at = now + length
         self._count(now)

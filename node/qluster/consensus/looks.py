@@ -18,7 +18,7 @@ from qluster.consensus.participant import Participant
 from qluster.consensus.settings import Settings
 from qluster.consensus.standing import Standing
 from qluster.consensus.witness import fault_of_device
-from qluster.events import Snapshot
+from qluster.events import Entry, Snapshot
 
 
 class Looks:
@@ -105,6 +105,34 @@ class Looks:
     def last_index(self) -> int:
         """Index of the newest entry."""
         return self._me.journal.last_index
+
+    @property
+    def last_term(self) -> int:
+        """Its term."""
+        return self._me.journal.last_term
+
+    def entries_after(self, index: int) -> list[Entry]:
+        """The entries after this index, committed or not; it must be within the journal."""
+        return self._me.journal.between(index, self.last_index)
+
+    @property
+    def former_members(self) -> Members:
+        """The list before :attr:`members`, as far as the journal reaches; empty where it does not."""
+        return self._me.membership.previous
+
+    @property
+    def claimable(self) -> int:
+        """The other one of two, without whom this node may go on once that one's host is off; 0: nobody."""
+        return self._me.claimable
+
+    def off(self, node: int) -> bool:
+        """Whether the host of that node is known to be off: it was fenced, and not heard since."""
+        return self._me.off(node)
+
+    @property
+    def promised_until(self) -> float:
+        """Until when it votes for nobody but who led."""
+        return self._me.promised_until
 
     @property
     def snapshot(self) -> Snapshot | None:

@@ -71,7 +71,7 @@ class Members(msgspec.Struct, frozen=True, array_like=True):
     way: str = ""
     """How they are counted: "memory", "episode", "formula", or "" where there is no device."""
     two_node: bool = False
-    """Whether one of two may go on alone; this version lets none."""
+    """Whether one of the two voters may go on alone, once the other one's host is switched off: see ``claim.py``."""
     device_uid: int = 0
     """Which memory it is: one that was lost comes back with another uid, and counts when a list says so."""
 
@@ -165,13 +165,25 @@ class Members(msgspec.Struct, frozen=True, array_like=True):
             return "no voter has a vote"
         if self.tie and self.tie not in self.voters:
             return f"the tie-breaker is node {self.tie}, which does not vote"
-        ways = "", MEMORY, EPISODE, FORMULA
-        if self.two_node or self.way not in ways or (not self.way and (self.device or self.device_uid)):
+        if self.two_node:
+            return self._fault_of_two()
+        if self.way not in ("", MEMORY, EPISODE, FORMULA) or (not self.way and (self.device or self.device_uid)):
             return (
-                f"a device with {self.device} votes (way {self.way!r}, two_node {self.two_node}) is not known to this "
-                "version: install the version of the other nodes"
+                f"a device with {self.device} votes (way {self.way!r}) is not known to this version: install the "
+                "version of the other nodes"
             )
         return self._fault_of_device() if self.way else ""
+
+    def _fault_of_two(self) -> str:
+        """Each entry must be with both: else one of them could go on without what the other one has confirmed."""
+        votes = [member.votes for member in self.all if member.voter]
+        if votes != [1, 1] or self.tie or self.device or not self.quorum_replication:
+            return (
+                f"two_node is for two voters with one vote each that both confirm: here are {len(votes)} with {votes} "
+                f"votes, the tie-breaker {self.tie}, a device with {self.device} votes, quorum-replication "
+                f"{self.quorum_replication}"
+            )
+        return ""
 
     def _fault_of_device(self) -> str:
         votes = sum(member.votes for member in self.all if member.voter)

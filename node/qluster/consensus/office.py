@@ -11,6 +11,7 @@ from math import inf
 from msgspec.structs import replace
 
 from qluster.consensus.arbitration import Ringed
+from qluster.consensus.claim import as_two
 from qluster.consensus.electorate import EPISODE_KEY
 from qluster.consensus.lease import Rounds
 from qluster.consensus.members import NODE_MAX, Members
@@ -18,7 +19,6 @@ from qluster.consensus.membership import (
     fault_of_change,
     fault_of_version,
     next_promotion,
-    next_removal,
     tie_breaker,
     with_usual_votes,
 )
@@ -54,7 +54,6 @@ class Office:
         self.transfer: Transfer | None = None
         self.ended = ""
         """Why the office ends, "" while it goes on."""
-        self._began_at = now
         self._held_until = -inf
         self._removed_at = now
         self._silence = Silence(me, self.replication, now)
@@ -65,6 +64,11 @@ class Office:
         self._refused = ""
         self._rule_differs_since = inf
         """Since when the settings ask for another commit rule than the list of members has."""
+        self._claimed = next(iter(me.claimed.intersection(granted)), 0)
+        """The other one of two, whose host is off: what is to be committed counts its copy."""
+        if self._claimed:
+            me.append("members", as_two(me.membership.latest.rested({self._claimed}), wanted=True).encode())
+            me.say("claims", term=me.term, without=self._claimed)
         self._follow_membership()
         self._opening_index = me.append_noop().index
         me.say("leads", term=me.term, opening=self._opening_index)
@@ -151,11 +155,12 @@ class Office:
         return fault_of_version(self._me.membership.latest, members, self._me.counting | {self._me.node})
 
     def _with_tie_breaker(self, members: Members) -> Members:
-        """With the voter that the settings name; where a version would not know it, with the one of before."""
-        wanted = replace(members, tie=tie_breaker(members, self._me.settings.tie_breaker))
+        """With what breaks ties by the settings; where a version would not know it, with the one of before."""
+        settings = self._me.settings
+        wanted = as_two(replace(members, tie=tie_breaker(members, settings.tie_breaker)), wanted=settings.two_node)
         if self._fault_of_version(wanted):
             before = self._me.membership.latest.tie
-            return replace(members, tie=before if before in members.voters else 0)
+            return replace(members, tie=before if before in members.voters else 0, two_node=False)
         return wanted
 
     def rest(self, node: int, now: float) -> None:
@@ -235,6 +240,8 @@ class Office:
 
     def show(self, node: int, now: float) -> None:
         """Somebody does not hear its leader: answer it alone, or say that it is no member."""
+        if self._me.membership.latest.two_node and self._me.journal.last_index == self._me.commit_index:
+            self._me.append_noop()  # it may have started anew: with what is committed now it has an unbroken episode
         if self.replication.peer(node) is not None:
             self.replication.probe(node, now)
         else:
@@ -252,6 +259,8 @@ class Office:
     def cast(self, now: float) -> None:
         """Send what is due to all."""
         self.replication.cast(now)
+        if self._claims(self._claimed):  # nobody is there who could lead beside this one
+            self.rounds.answer(self._claimed, self.rounds.newest.number)
         self.witness.step(now)
         self._confirm_reads()
 
@@ -283,7 +292,12 @@ class Office:
         """Up to where a voter has this leader's log, and the device has seen it, or all have it that it stands for."""
         if voter == EPISODE_KEY:
             return self.ringed.match()
+        if self._claims(voter):
+            return self._me.journal.last_index
         return self.replication.match(voter) if voter <= NODE_MAX else self.witness.match(voter)
+
+    def _claims(self, voter: int) -> bool:
+        return voter > 0 and voter == self._claimed and self._me.off(voter)
 
     def _confirm_reads(self) -> None:
         if self.ready:
@@ -297,7 +311,7 @@ class Office:
         for node in gone:
             self._departing[node] = now + me.settings.node_timeout
         self._follow_membership()
-        if me.membership.quorums_changed:
+        if me.membership.quorums_changed or me.membership.latest.two_node:
             # From here on nobody who has this entry needs a quorum of the former list, after a restart either.
             me.append_noop()
         if me.node not in me.membership.latest.voters:
@@ -432,32 +446,9 @@ class Office:
         tied = self._with_tie_breaker(latest)
         if tied != latest and not fault_of_change(latest, tied, self._me.alive(now)):
             return tied
-        if settings.last_man_standing:
-            return self._without_the_lost(now)
-        if settings.autoremove_enabled and now >= self._removed_at + settings.remove_interval:
-            unreachable = self._silence.unreachable(settings.remove_interval, now)
-            if unreachable and self._silence.fresh(settings.remove_interval, now):
-                return None  # somebody restarts: with both gone at once a quorum could be lost for good
-            removal = next_removal(latest, settings.autoremove_minimum, unreachable)
-            return latest.without(removal.node) if removal else None
-        return None
+        return self._silence.list_without_the_lost(self._removed_at, now)
 
-    def _without_the_lost(self, now: float) -> Members | None:
-        """Voters that are lost are listeners until they are back: what is left decides by itself (last man standing).
-
-        The list counts like any other when it is committed by the voters of before and by those of after it, so
-        no two parts can both go on. A second change waits a whole window, as does one after somebody fell silent.
-        """
-        me, latest = self._me, self._me.membership.latest
-        window = me.settings.last_man_standing_window
-        if now < self._removed_at + window or not me.configuration.commits(self._me.alive(now)):
-            return None
-        lost = self._silence.unreachable(window, now)
-        if not lost or self._silence.fresh(window, now):
-            return None
-        return latest.rested(lost)
-
-    # --- listeners and the lost ----------------------------------------------
+    # --- listeners ----------------------------------------------
 
     @property
     def _steady_time(self) -> float:

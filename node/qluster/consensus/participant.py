@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from math import inf
 from random import Random
 
+from qluster.consensus.claim import Claim, other_of
 from qluster.consensus.electorate import EPISODE_KEY, FORMULA_KEY
 from qluster.consensus.journal import JournalDamaged, opened
 from qluster.consensus.members import MalformedMembers, Members
@@ -89,6 +90,7 @@ class Participant:
         self.heard: dict[int, float] = {}
         self.counting: set[int] = set()
         """Nodes that have said that their version counts votes."""
+        self.claim = Claim(self.journal.last_index)
         self.veto = ""
         """Why this node must not stand in an election, "" when it may. It grants its vote and leads all the same:
         what somebody else calculates may forbid, and never makes anything easier."""
@@ -174,6 +176,22 @@ class Participant:
         if FORMULA_KEY in listed and self.standing.by_formula and self.configuration.slot(self.node):
             found.add(FORMULA_KEY)
         return found
+
+    @property
+    def claimable(self) -> int:
+        """The other one of two, without whom this node may go on once that one's host is off; 0: nobody."""
+        latest, index = self.membership.latest, self.membership.index
+        return other_of(latest, self.node) if self.claim.unbroken(latest, index, self.commit_index) else 0
+
+    def off(self, node: int) -> bool:
+        """Whether the host of that node is known to be off."""
+        return self.claim.off(node, self.heard.get(node))
+
+    @property
+    def claimed(self) -> set[int]:
+        """Whose vote and copy count as given."""
+        other = self.claimable
+        return {other} if other and self.off(other) else set()
 
     def alive(self, now: float) -> set[int]:
         """This node, all that it heard within node-timeout, and the device whose vote counts here, if that answers."""
@@ -289,6 +307,7 @@ class Participant:
             self._save_snapshot(snapshot, reset=True)
         self.commit_to(max(self.commit_index, snapshot.index))
         self.applied_index = self.timeout_index = snapshot.index
+        self.claim.taken_over(snapshot.index)
         self._output.restored = snapshot
 
     # --- what is wanted done --------------------------------------------------

@@ -316,6 +316,13 @@ class QRaft(Looks):
         elif self._office is not None:
             self._office.device_shown(answer, now)
 
+    def fenced(self, node: int, ordered_at: float, now: float) -> None:
+        """The host of a node is off for certain, by a fencing that was ordered then."""
+        self._me.now = now
+        self._me.claim.fenced(node, ordered_at)
+        self._election.claim(now)
+        self.tick(now)
+
     def counts(self, node: int, votes: bool) -> None:
         """A node said whether its version counts votes."""
         counting = self._me.counting

@@ -85,6 +85,8 @@ class Settings:
     """off, lowest, highest, or numbers of nodes."""
     last_man_standing: bool = False
     last_man_standing_window: float = 60.0
+    two_node: bool = False
+    """Whether one of two may go on alone, once the other one's host is switched off."""
 
     def __post_init__(self) -> None:
         assert 0 < self.heartbeat_interval < self.node_timeout, "a leader must be heard within node-timeout"

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 from qluster.consulted import DeviceStatus
+from qluster.forced import ForcedStatus, LostNode
 from qluster.status import (
     BackupEntry,
     BackupsStatus,
@@ -224,6 +225,16 @@ def paused(own: int = 1) -> Status:
     nodes = [replace(each, database=stopped) if each.node == 3 else each for each in whole.nodes]
     pause = PauseStatus(active=True, reason="a new disk", node=1, since=42)
     return replace(whole, cluster=replace(whole.cluster, pause=pause), nodes=nodes)
+
+
+def forced(own: int = 3) -> Status:
+    """The quorum was forced on node 3, which counted on node 4."""
+    whole = healthy(own)
+    one = ForcedStatus(
+        founding=1_790_000_067, former=1_790_000_000, node=3, index=41, term=6, counted_on=(4,),
+        given_up=(LostNode(node=1, ip="10.0.0.1"), LostNode(node=2, ip="10.0.0.2")), fenced=(2,), at=1_790_000_065.25,
+    )  # fmt: skip
+    return replace(whole, cluster=replace(whole.cluster, cluster=one.founding, forced=(one,)))
 
 
 def with_arbiter(own: int = 1) -> Status:

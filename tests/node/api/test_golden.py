@@ -58,6 +58,14 @@ FAILOVER = clients.Done(43, {
 })
 FORCED = clients.Done(43, {"successor": 2, "known_loss_bytes": 0, "worst_loss_bytes": 16777216})
 FENCED = clients.Done(45, {"node": 1, "ordered": True})
+QUORUM_FORCED = clients.Done(0, {
+    "begun": True, "node": 3, "founding": 1_790_000_000, "against": [], "counts_on": [4],
+    "gives_up": [
+        {"node": 1, "ip": "10.0.0.1", "fenced": False, "heard_ago": 81.25},
+        {"node": 2, "ip": "10.0.0.2", "fenced": True, "heard_ago": None},
+    ],
+    "seconds": 30.0,
+})  # fmt: skip
 PAUSED = clients.Done(43, {"paused": True, "changed": True})
 RESUMED = clients.Done(44, {"paused": False, "changed": True, "waits_for": None})
 CHANGE = b'{"cluster.node-timeout": "20s"}'
@@ -92,6 +100,9 @@ ROUTES = {
     "failover": (request("GET", "/failover"), sample.healthy(), FAILOVER),
     "force_failover": (request("POST", "/failover?reign=3&accept=data-loss"), sample.healthy(), FORCED),
     "fence": (request("POST", "/fence?node=1&ip=10.0.0.1"), sample.healthy(), FENCED),
+    "force_quorum": (
+        request("POST", "/force-quorum?name=qluster&confirm-off=10.0.0.1,10.0.0.2"), sample.leaderless(), QUORUM_FORCED
+    ),
     "pause": (request("POST", "/pause?reason=a new switch"), sample.healthy(), PAUSED),
     "resume": (request("POST", "/resume?abandon=2"), sample.healthy(), RESUMED),
     "add_node": (request("POST", "/node?ip=10.0.0.5&role=node"), sample.healthy(), DONE),
@@ -110,6 +121,7 @@ SEEN_FROM_ELSEWHERE = {
     "status_listener": (request("GET", "/status"), sample.healthy(4), None),
     "status_arbiter": (request("GET", "/status"), sample.with_arbiter(), None),
     "status_paused": (request("GET", "/status"), sample.paused(), None),
+    "status_forced": (request("GET", "/status"), sample.forced(), None),
     "status_standby": (request("GET", "/status"), sample.standby_cluster(), None),
     "replication_standby": (request("GET", "/replication"), sample.standby_cluster(2), None),
     "status_leaderless": (request("GET", "/status"), sample.leaderless(), None),

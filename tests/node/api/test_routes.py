@@ -181,7 +181,7 @@ def test_node_without_a_cluster_says_so(operation) -> None:
     needed = {
         "add_node": (("ip", "10.0.0.9"),), "change_leader": (("node", "2"),),
         "force_failover": (("reign", "1"), ("accept", "data-loss")),
-        "fence": (("node", "3"), ("ip", "10.0.0.3")),
+        "fence": (("node", "3"), ("ip", "10.0.0.3")), "force_quorum": (("name", "sim"),),
     }  # fmt: skip
     query = needed.get(operation.name, ())
     body, headers = (b'{"a": 1}', {"content-type": "application/json"}) if operation.body in JSON_BODIES else (b"", {})

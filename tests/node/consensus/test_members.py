@@ -110,7 +110,8 @@ def test_version_that_counts_nodes_decodes_what_it_knows() -> None:
         (Members((other(1), other(2)), device=2, way="memory", device_uid=9), "the device has 2 votes and the nodes"),
         (Members((other(1), other(2)), device=-1, way="memory", device_uid=9), "the device has -1 votes"),
         (Members((other(1), other(2)), tie=1, device=1, way="memory", device_uid=9), "one of them breaks ties"),
-        (Members((other(1), other(2)), two_node=True), "two_node True"),
+        (Members((other(1),), two_node=True), "two_node is for two voters"),
+        (Members((other(1), other(2)), two_node=True, tie=1), "two_node is for two voters"),
     ],
 )
 def test_list_that_cannot_be_counted_is_refused(members: Members, word: str) -> None:

@@ -64,6 +64,8 @@ class Checks:
         self._invited[host.name] = host.disk.invited and not founding
         self._checked.pop(host.name, None)
         if host.node is not None and host.node.qraft is not None:
+            # Who starts with an identity founds nothing, also where an operator forced a quorum here.
+            self._numbers.setdefault((host.node.cluster, host.node.me), host.node.uid)
             self.remembers(host, host.node)
 
     def remembers(self, host: Host, node: Node) -> None:
@@ -95,7 +97,7 @@ class Checks:
     def identity_is_unique(self, host: Host, node: Node) -> None:
         """S15: a node's number belongs to one uid for ever; who has ``add_node`` never founds."""
         key = (node.cluster, node.me)
-        if key not in self._numbers and node.me == 1:
+        if node.me == 1 and not any(cluster == node.cluster for cluster, _ in self._numbers):
             self.founds_rightly(host, node)
         if self._numbers.setdefault(key, node.uid) != node.uid:
             raise Violated(f"S15: {host.name} is node {node.me} with another uid than the one before")

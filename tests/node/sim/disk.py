@@ -9,7 +9,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from qluster.events import Entry, Identity, Save, Saved, SaveEntries, SaveIdentity, SaveRing, SaveSnapshot, SaveVote
+from qluster.events import (
+    Entry,
+    Identity,
+    Refound,
+    Save,
+    Saved,
+    SaveEntries,
+    SaveIdentity,
+    SaveRing,
+    SaveSnapshot,
+    SaveVote,
+)
 
 
 class SimDisk:
@@ -103,10 +114,15 @@ class SimDisk:
         """Term, vote, and the newest index."""
         return self._saved.term, self._saved.vote, self.last[1]
 
-    def set_aside(self, uid: int, *, joins: bool = False) -> None:
+    def set_aside(self, uid: int, *, joins: bool = False, refound: Refound | None = None) -> None:
         """Put the state away; the file ``add_node`` stays, or is there from now on."""
-        self._saved = Saved(uid, 0)
+        before, self._saved = self._saved, Saved(uid, 0)
         self.invited |= joins
+        if refound is not None:
+            self._saved = Saved(
+                before.uid, before.boot, identity=refound.identity, term=refound.term, snapshot=refound.snapshot,
+                entries=list(refound.entries), ring=before.ring,
+            )  # fmt: skip
 
     def lose(self, uid: int) -> None:
         """Everything is gone, ``add_node`` too."""

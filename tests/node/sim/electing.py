@@ -38,6 +38,7 @@ class Electing:
     last_man_standing: bool = False
     allow_downscale: bool = False
     factor: int = 0
+    two_node: bool = False
 
     @property
     def text(self) -> str:
@@ -46,8 +47,8 @@ class Electing:
         return (
             f"  auto-tie-breaker: \"{self.tie}\"\n  last-man-standing: {flags[self.last_man_standing]}\n"
             f"  last-man-standing-window: {WINDOW}\n  allow-downscale: {flags[self.allow_downscale]}\n"
-            f"  replication-factor: {self.factor}\n"
-        ) if self.tie != "off" or self.last_man_standing or self.allow_downscale or self.factor else ""
+            f"  replication-factor: {self.factor}\n" + ("  two-node: fencing\n" if self.two_node else "")
+        ) if any((self.tie != "off", self.last_man_standing, self.allow_downscale, self.factor, self.two_node)) else ""
 
 
 def electing_of(seed: int) -> Electing | None:

@@ -139,13 +139,13 @@ class Host:
 
     # --- starting and ending -------------------------------------------------------
 
-    def start(self, founding: int = 0) -> None:
-        """Start the daemon."""
+    def start(self, founding: int = 0, *, again: bool = False) -> None:
+        """Start the daemon, or (``again``) its node anew in the same process."""
         world = self.world
         assert self.node is None, f"{self.name} runs already"
         self.held, self.left, self.off_at = False, "", None
         saved = self.disk.load()
-        if self.database is not None and not was_paused(saved):
+        if self.database is not None and not was_paused(saved) and not again:
             self.database.kill()
         if self.database is not None and self.database.running:
             self.database.adopted = True
@@ -209,10 +209,12 @@ class Host:
     def _leave(self, leave: Leave) -> None:
         world = self.world
         world.tell(f"{self.name} leaves: {leave.message}")
-        self._down(held=True, spared=self.untied and not leave.rejoin)
+        # Who begins again goes on with the server that runs here, and sees it at its first look.
+        self._down(held=True, spared=self.untied or leave.rejoin)
         if leave.rejoin:
-            self.disk.set_aside(world.random.getrandbits(63), joins=not leave.founding)
-            self.start(leave.founding)
+            self.disk.set_aside(
+                world.random.getrandbits(63), joins=not leave.founding, refound=leave.refound)
+            self.start(leave.founding, again=True)
             return
         self.left = "" if leave.clean else leave.message
 

@@ -17,9 +17,9 @@ from qluster import quorum
 from qluster.consensus.electorate import Electorate
 from qluster.consensus.members import Members
 from qluster.consensus.membership import NOBODY, Configuration, Membership
-from qluster.consensus.office import Office
 from qluster.consensus.participant import Participant
 from qluster.consensus.qraft import QRaft
+from qluster.consensus.silence import Silence
 from qluster.entering import Entering
 
 from sim.electing import VOTES_FROM
@@ -141,7 +141,7 @@ def _shrink_in_memory() -> Iterator[None]:
     sound = QRaft.tick
     with ExitStack() as stack:
         stack.enter_context(patch.object(QRaft, "tick", tick))
-        stack.enter_context(patch.object(Office, "_without_the_lost", lambda self, now: None))
+        stack.enter_context(patch.object(Silence, "_last_standing", lambda self, changed_at, now: None))
         stack.enter_context(_each_by_itself(opinion))
         yield
 
@@ -155,13 +155,13 @@ def _shrink_by_new_rule() -> Iterator[None]:
             return _configuration(Electorate.of(self.latest))
         return sound(self, commit_index)
 
-    def lost(self: Office, now: float) -> Members | None:
+    def lost(self: Silence, changed_at: float, now: float) -> Members | None:
         me, latest = self._me, self._me.membership.latest
         limit = now - HASTY_SECONDS
         gone = {node for node in latest.voters - {me.node} if max(me.heard.get(node, 0.0), self._began_at) <= limit}
         return latest.rested(gone) if gone else None
 
-    with patch.object(Membership, "configuration", configuration), patch.object(Office, "_without_the_lost", lost):
+    with patch.object(Membership, "configuration", configuration), patch.object(Silence, "_last_standing", lost):
         yield
 
 

@@ -4,6 +4,7 @@
     reserve         space that is given up when the disk is full
     add_node        this node belongs to a cluster, or is to join one
     current/        node.json, ring.json, log/, snapshot/
+    current.next/   what takes its place, while that is being made: see refounding.py
     old.1/ ...      states that were set aside, the newest few
 
 ``current`` appears by one rename and goes by one rename, so it is there whole or not at all.
@@ -23,10 +24,20 @@ from typing import TypeGuard
 
 import msgspec
 
-from qluster.events import Save, Saved, SaveEntries, SaveIdentity, SaveRing, SaveSnapshot, SaveVote, Snapshot
+from qluster.events import (
+    Refound,
+    Save,
+    Saved,
+    SaveEntries,
+    SaveIdentity,
+    SaveRing,
+    SaveSnapshot,
+    SaveVote,
+    Snapshot,
+)
 
 from .. import clock
-from . import identity, rings, snapshots
+from . import identity, refounding, rings, snapshots
 from .files import NO_SPACE, flush_directory, make_directory, remove_temporary, replace_file
 from .identity import NodeFile
 from .log import SEGMENT_SIZE, Log
@@ -52,6 +63,7 @@ class Disk:
         self._cluster_name = cluster_name
         self._root = state_dir
         self._current = os.path.join(state_dir, "current")
+        self._next = os.path.join(state_dir, "current.next")
         self._log_dir = os.path.join(self._current, "log")
         self._snapshot_dir = os.path.join(self._current, "snapshot")
         self._segment_size = segment_size
@@ -79,6 +91,7 @@ class Disk:
         self._refuse_after_failure()
         try:
             self._lock_directory()
+            refounding.settle(self._next, self._current)
             if not os.path.isdir(self._current):
                 self._make_current()
             return self._load_with_reserve()
@@ -319,8 +332,8 @@ class Disk:
 
     # --- end ------------------------------------------------------------------
 
-    def set_aside(self, reason: str, *, joins: bool = False) -> str:
-        """Put the whole state away, with the reason in it; ``load`` then begins an empty one.
+    def set_aside(self, reason: str, *, joins: bool = False, refound: Refound | None = None) -> str:
+        """Put the whole state away, with the reason in it; ``load`` then begins an empty one, or with ``refound``.
 
         The file ``add_node`` stays, and is written with ``joins``: who knows that there is a cluster never
         founds another one, also when it finds nobody after its next start. Returns where the old state lies.
@@ -334,10 +347,15 @@ class Disk:
                 raise StateRefused(f"{self._root}: holds no state that could be set aside.")
             if joins and not os.path.exists(self._add_node):
                 replace_file(self._add_node, [JOINS])
+            if refound is not None:
+                refounding.write(self._next, self._current, refound)
             numbers = self._old_numbers()
             target = os.path.join(self._root, f"old.{numbers[-1] + 1 if numbers else 1}")
             self._write_reason(reason)
             os.rename(self._current, target)
+            if refound is not None:
+                flush_directory(self._root)
+                os.rename(self._next, self._current)
         except OSError as error:
             raise self._trouble(error) from error
         flush_directory(self._root)

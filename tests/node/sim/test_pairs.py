@@ -1,0 +1,125 @@
+"""Two nodes that go on alone by fencing: either survives the other, and they never go on side by side.
+
+`QLUSTER_FULL_TESTS=1` plays many more.
+"""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from sim.checks import Violated
+from sim.host import Host
+from sim.pairs import begin, boots_cut_off, founded, missing, play
+from sim.planted_pairs import PLANTS
+from sim.world import World
+
+FULL = os.environ.get("QLUSTER_FULL_TESTS") == "1"
+SEEDS = range(400 if FULL else 4)
+PLANTED_MAX = 12
+FOUND_FROM = {"seen-is-synced": 5}
+"""Where the first play is known that shows it, plays begin there: before it they cost time alone."""
+
+
+def both(world: World) -> tuple[Host, Host]:
+    """The host of the primary, and the other one."""
+    primary = world.primary()
+    [other] = [host for host in world.hosts.values() if host is not primary and host.database is not None]
+    assert primary is not None
+    return primary, other
+
+
+def serves(world: World, host: Host, seconds: float = 30.0) -> bool:
+    if not world.run(seconds, lambda: world.primary() is host):
+        return False
+    before = world.clients.acknowledged
+    world.run(2.0)
+    return world.clients.acknowledged > before
+
+
+@pytest.mark.parametrize("synchronous", ["off", "quorum"])
+@pytest.mark.parametrize("of_primary", [True, False], ids=["primary", "replica"])
+def test_either_survives_the_other_and_both_are_back_in_the_end(of_primary: bool, synchronous: str) -> None:
+    world = founded(1, synchronous=synchronous)
+    primary, other = both(world)
+    dead, survivor = (primary, other) if of_primary else (other, primary)
+    dead.unfenceable = False
+    dead.crash(held=True, power=True)
+    assert serves(world, survivor)
+    assert survivor.node is not None and dead.last_off_at > 0, "it was shot before"
+    begin(dead)
+    assert world.run(90.0, lambda: not missing(world)), missing(world)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_of_two_that_are_cut_from_each_other_who_led_shoots_and_goes_on(seed: int) -> None:
+    world = founded(seed)
+    primary, other = both(world)
+    world.network.isolate(other)
+    assert world.run(20.0, lambda: other.last_off_at > 0)
+    assert serves(world, primary) and primary.last_off_at < 0
+    world.network.cut.clear()
+    world.disturbed()
+    begin(other)
+    assert world.run(90.0, lambda: not missing(world)), missing(world)
+
+
+def test_nobody_goes_on_where_the_agents_fail_and_the_status_says_why() -> None:
+    world = founded(2)
+    primary, other = both(world)
+    primary.unfenceable = other.unfenceable = True
+    world.network.isolate(other)
+    world.run(30.0)
+    assert world.primary() is None
+    for host in (primary, other):
+        assert host.node is not None
+        assert "could not be fenced: no route to the device" in host.node.status(host.clock()).own.message
+    world.network.cut.clear()
+    world.disturbed()
+    assert world.run(60.0, lambda: not missing(world)), missing(world)
+
+
+def test_who_has_started_anew_waits_for_the_other_and_shoots_nobody() -> None:
+    world = founded(3)
+    primary, other = both(world)
+    for host in (primary, other):
+        host.crash(held=True, power=True)
+    begin(other)
+    world.run(40.0)
+    assert world.primary() is None and primary.last_off_at < 0
+    begin(primary)
+    assert world.run(60.0, lambda: not missing(world)), missing(world)
+
+
+@pytest.mark.parametrize("seen", [False, True], ids=["at once", "when it was just seen"])
+def test_who_was_switched_off_and_is_cut_off_again_does_not_shoot_back(seen: bool) -> None:
+    world = founded(4)
+    primary, other = both(world)
+    boots_cut_off(world, primary, seen=seen)
+    assert world.primary() is other and other.last_off_at < 0
+    world.network.cut.clear()
+    world.disturbed()
+    begin(primary)
+    assert world.run(90.0, lambda: not missing(world)), missing(world)
+
+
+@pytest.mark.parametrize("first", SEEDS[::4], ids=str)
+def test_clusters_of_two_stay_sound_and_become_well(first: int) -> None:
+    shots = sum("begins Fence" in line for seed in range(first, first + 4) for line in play(seed).story)
+    assert shots, "somebody went on alone"
+
+
+def unsound(seed: int) -> bool:
+    try:
+        play(seed)
+    except (AssertionError, Violated):
+        return True
+    return False
+
+
+@pytest.mark.parametrize("sentence", PLANTS)
+def test_planted_fault_is_found(sentence: str) -> None:
+    with PLANTS[sentence]():
+        plays = range(FOUND_FROM.get(sentence.partition(":")[0], 0), PLANTED_MAX)
+        assert any(map(unsound, plays)), f"{len(plays)} plays did not show: {sentence}"
