@@ -241,12 +241,17 @@ class Hosts(Site):
 
     def writable(self) -> list[int]:
         """The hosts that say that a client may write to them."""
-        return [number for number in self.numbers if self.own(number).get("may_write")]
+        return [number for number in self.databases if self.own(number).get("may_write")]
 
     @property
     def numbers(self) -> range:
         """Of all hosts."""
         return range(1, self.hosts + 1)
+
+    @property
+    def databases(self) -> range:
+        """Of the hosts of one cluster with a database: others come behind them."""
+        return range(1, min(self.hosts, 3) + 1)
 
     def own(self, number: int) -> dict[str, object]:
         """What a node says of itself."""
@@ -264,9 +269,9 @@ class Hosts(Site):
 
     def whole(self, numbers: Iterable[int] | None = None) -> bool:
         """One primary and replicas that stream, and have written WAL of its timeline: not yet when they just began."""
-        wanted = ["primary"] + ["replica streaming"] * (self.hosts - 1)
+        wanted = ["primary"] + ["replica streaming"] * (len(self.databases) - 1)
         return all(
-            self.roles(number) == wanted and len(self.timelines(number)) == 1 for number in numbers or self.numbers
+            self.roles(number) == wanted and len(self.timelines(number)) == 1 for number in numbers or self.databases
         )
 
     def guarantee(self, number: int) -> dict[str, object] | None:
@@ -344,7 +349,7 @@ class Ledger:
         ), 2)  # fmt: skip
 
     async def _write(self) -> None:
-        await asyncio.gather(*(self._write_to(number) for number in self.hosts.numbers))
+        await asyncio.gather(*(self._write_to(number) for number in self.hosts.databases))
 
     async def _write_to(self, number: int) -> None:
         connection: asyncpg.Connection | None = None
