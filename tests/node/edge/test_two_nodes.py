@@ -1,64 +1,175 @@
-"""Two real nodes with fence agents: the primary's host stands still with all that runs there; the other goes on alone.
+"""Two hosts and an arbiter that remembers: either may go, the cable between them may go, and the arbiter may go.
 
-`QLUSTER_FULL_TESTS=1` runs it; the simulator plays the same in every run.
+The arbiter is the daemon of ours, where the clients are.
 """
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
 
 import pytest
-from edge.daemon_world import wait_for
-from edge.fault_world import Hosts, Ledger, obstacle
-from edge.test_fenced_cluster import Switches
+from edge.fault_world import Hosts, Ledger, obstacle, wait_for
+from edge.qnetd_world import Running, running
 
-pytestmark = pytest.mark.skipif(
-    os.environ.get("QLUSTER_FULL_TESTS") != "1", reason="half a minute: QLUSTER_FULL_TESTS=1")
-
-
-class Pair(Hosts):
-    """Two hosts."""
-
-    def whole(self, numbers: object = (1, 2)) -> bool:
-        """Both databases, and either node could go on without the other."""
-        maps = [self.map(number) for number in (1, 2)]
-        return all(
-            found and found["cluster"]["voters"] == 2 and not found["cluster"]["remarks"]  # type: ignore[index]
-            for found in maps
-        ) and all(self.roles(number) == ["primary", "replica streaming"] for number in (1, 2))
+LONG = pytest.mark.skipif(not os.environ.get("QLUSTER_FULL_TESTS"), reason="ten seconds or more: QLUSTER_FULL_TESTS=1")
+PORT = 5403
+SILENCE = 12.0
+"""Seconds in which a lone node without an arbiter must acknowledge nothing: twice what a failover takes here."""
 
 
-@pytest.fixture
-def world() -> Iterator[tuple[Pair, Switches]]:
+class Arbiter:
+    """The daemon, which can be ended and started again with what it kept, or without."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._stack = ExitStack()
+        self.daemon: Running | None = None
+        self._lives = 0
+
+    def start(self, memory: str = "memory") -> None:
+        folder = self._folder / f"life{self._lives}"
+        folder.mkdir()
+        (self._folder / memory).mkdir(exist_ok=True)
+        self._lives += 1
+        more: dict[str, Any] = {"memory-dir": str(self._folder / memory)}
+        self.daemon = self._stack.enter_context(running(folder, PORT, **more))
+
+    def kill(self) -> None:
+        assert self.daemon is not None
+        self.daemon.child.kill()
+        self.daemon.child.wait()
+
+    def close(self) -> None:
+        self._stack.close()
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[tuple[Hosts, Arbiter]]:
     if reason := obstacle():
         pytest.skip(reason)
-    hosts = Pair(2)
-    switches = Switches(hosts)
+    hosts = Hosts(2)
+    (hosts.root / "arbiter").mkdir()
+    arbiter = Arbiter(hosts.root / "arbiter")
     try:
-        for number in (1, 2):
-            hosts.prepare(
-                number, fencing=switches.section(number), cluster__two_node="fencing", cluster__synchronous="quorum")
+        arbiter.start()
+        device = {"host": f"{hosts.net}.254", "port": PORT, "tls": "off", "timeout": "3s"}
+        for number in hosts.numbers:
+            hosts.prepare(number, device=device, cluster__synchronous="quorum")
             hosts.start(number)
-        wait_for("two nodes", hosts.whole, 60)
-        yield hosts, switches
+        wait_for("a whole cluster", lambda: well(hosts), 60)
+        yield hosts, arbiter
     finally:
-        switches.close()
+        arbiter.close()
         hosts.end()
 
 
-def test_replica_goes_on_alone_once_the_primary_is_off_and_has_every_row(world: tuple[Pair, Switches]) -> None:
-    hosts, switches = world
+def device(hosts: Hosts, number: int) -> dict[str, Any]:
+    return hosts.own(number).get("device") or {}  # type: ignore[return-value]
+
+
+def counted(hosts: Hosts) -> dict[str, Any]:
+    """The device of the list of members."""
+    return (hosts.map(1).get("cluster") or {}).get("device") or {}  # type: ignore[attr-defined, no-any-return]
+
+
+def well(hosts: Hosts) -> bool:
+    """Both stream, transactions wait for the replica, and both may count on the arbiter."""
+    counts = [device(hosts, number).get("counts") for number in hosts.numbers]
+    return hosts.whole() and hosts.covered(1) and counts == [True, True]
+
+
+def in_order(hosts: Hosts, ledger: Ledger, changes: int) -> None:
+    """Never two that acknowledge, and nothing of what was acknowledged is missing."""
+    assert len(ledger.changes()) == changes, ledger.changes()
     [primary] = hosts.writable()
-    other = 3 - primary
-    with Ledger(hosts) as ledger:
+    assert not ledger.missing(primary)
+
+
+def test_list_counts_the_arbiter_by_its_memory(world: tuple[Hosts, Arbiter]) -> None:
+    hosts, _ = world
+    assert (counted(hosts)["votes"], counted(hosts)["way"], counted(hosts)["reason"]) == (1, "memory", "")
+    assert {device(hosts, number)["way"] for number in hosts.numbers} == {"memory"}
+
+
+def test_writes_go_on_when_the_primary_loses_its_power_and_when_the_replica_does(
+    world: tuple[Hosts, Arbiter],
+) -> None:
+    hosts, _ = world
+    wait_for("a whole cluster", lambda: well(hosts), 60)
+    [primary] = hosts.writable()
+    with Ledger(hosts, "power") as ledger:
         ledger.wait_for_rows(primary)
-        hosts.freeze(*switches.pids(primary))
-        wait_for("another primary", lambda: ledger.last_by_others(primary), 60)
+        hosts.power_off(primary)
+        wait_for("the other one as primary", lambda: ledger.last_by_others(primary), 40)
+        hosts.start(primary)
+        wait_for("a whole cluster again", lambda: well(hosts), 60)
+        print(f"primary lost its power: no row was acknowledged for {ledger.gap():.2f} s")
+        hosts.power_off(primary)  # which is the replica now
+        ledger.wait_for_rows(3 - primary)
+        ledger.wait_for_rows(3 - primary)
+        hosts.start(primary)
+        wait_for("a whole cluster again", lambda: well(hosts), 60)
+    in_order(hosts, ledger, 1)
+
+
+def test_one_half_goes_on_when_the_cable_between_them_is_cut(world: tuple[Hosts, Arbiter]) -> None:
+    hosts, _ = world
+    wait_for("a whole cluster", lambda: well(hosts), 60)
+    with Ledger(hosts, "cable") as ledger:
         ledger.wait_for_rows()
-        wait_for("both again", hosts.whole, 120)
-    print(f"no row was acknowledged for {ledger.gap():.2f} s")
-    assert switches.cuts == [primary], "one shot, at nobody else"
-    assert len(ledger.changes()) == 1, ledger.changes()
-    assert hosts.writable() == [other]
-    assert "claims" in hosts.log(other) and not ledger.missing(other)
+        hosts.divide(1, 2)
+        ended = time.monotonic() + 8
+        while time.monotonic() < ended:
+            ledger.wait_for_rows()
+        for number in hosts.numbers:
+            hosts.mend(number)
+        wait_for("a whole cluster again", lambda: well(hosts), 60)
+    assert len(ledger.changes()) <= 1, ledger.changes()
+    in_order(hosts, ledger, len(ledger.changes()))
+
+
+@LONG
+def test_both_go_on_without_the_arbiter_and_one_alone_does_not(world: tuple[Hosts, Arbiter]) -> None:
+    hosts, arbiter = world
+    wait_for("a whole cluster", lambda: well(hosts), 60)
+    uid = counted(hosts)["uid"]
+    [primary] = hosts.writable()
+    with Ledger(hosts, "lone") as ledger:
+        ledger.wait_for_rows()
+        arbiter.kill()
+        wait_for("both to notice", lambda: all(not device(hosts, one)["counts"] for one in hosts.numbers), 20)
+        ledger.wait_for_rows(primary)
+        hosts.power_off(primary)
+        began, seen = time.monotonic(), len(ledger.acknowledged)
+        while time.monotonic() < began + SILENCE:
+            assert len(ledger.acknowledged) == seen, "one of two without the arbiter's word"
+            time.sleep(0.1)
+        arbiter.start()
+        wait_for("the other one as primary", lambda: ledger.last_by_others(primary), 40)
+        hosts.start(primary)
+        wait_for("a whole cluster again", lambda: well(hosts), 60)
+    assert counted(hosts)["uid"] == uid, "it remembers"
+    in_order(hosts, ledger, 1)
+
+
+@LONG
+def test_an_arbiter_that_lost_its_memory_counts_again_when_both_agreed_on_it(world: tuple[Hosts, Arbiter]) -> None:
+    hosts, arbiter = world
+    wait_for("a whole cluster", lambda: well(hosts), 60)
+    uid = counted(hosts)["uid"]
+    arbiter.kill()
+    arbiter.start("empty")
+    wait_for("another memory in the list", lambda: counted(hosts).get("uid") not in (uid, None) and well(hosts), 40)
+    [primary] = hosts.writable()
+    with Ledger(hosts, "forgot") as ledger:
+        ledger.wait_for_rows(primary)
+        hosts.power_off(primary)
+        wait_for("the other one as primary", lambda: ledger.last_by_others(primary), 40)
+        hosts.start(primary)
+        wait_for("a whole cluster again", lambda: well(hosts), 60)
+    in_order(hosts, ledger, 1)

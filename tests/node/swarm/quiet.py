@@ -29,6 +29,7 @@ from qluster.consensus.office import STEADY_ANSWERS
 from qluster.consensus.output import Output
 from qluster.consensus.qraft import QRaft
 from qluster.consensus.settings import Settings
+from qluster.consensus.standing import Standing
 from qluster.events import Snapshot
 
 LONG_AGO = 65.0
@@ -42,7 +43,7 @@ GRAIN = 1 / 65536
 DURATIONS = {"promise", "limit"}
 """Fields that are lengths of time, not moments."""
 
-BY_IDENTITY = (Settings, Members, Snapshot, Message, Configuration)
+BY_IDENTITY = (Settings, Members, Snapshot, Message, Configuration, Standing)
 """Immutable, or exchanged as a whole when they change."""
 
 SATURATED = {"steady_answers": STEADY_ANSWERS}
