@@ -145,6 +145,8 @@ class Keeper:
             self.looked_at = now - facts.took
         if facts.receiver == "streaming" and facts.upstream in _places(self.wanted):
             self.streamed_at = now
+        if self._job is None and facts.receiver == "streaming" and facts.upstream in _final_places(self.wanted):
+            self._failures.streams()
         unknown = facts.stray and facts.in_recovery is None and facts.system_id == self.wanted.system_id
         if facts.in_recovery is False or unknown:
             # Also one that nobody ordered: somebody promoted it, or started it, by hand.
@@ -305,6 +307,11 @@ def _places(wanted: Wanted) -> list[str]:
     if wanted.kind != "follow":
         return []
     return [f"{address[0]}:{address[1]}" for address in (wanted.upstream, wanted.via) if address is not None]
+
+
+def _final_places(wanted: Wanted) -> list[str]:
+    """Whom it is to stream from in the end: where a replica takes the primary's place, that one alone."""
+    return _places(wanted)[1:] if wanted.kind == "follow" and wanted.via is not None else _places(wanted)
 
 
 def _purpose(wanted: Wanted) -> tuple[object, ...]:

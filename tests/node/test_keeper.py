@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from qluster.database.facts import Facts
 from qluster.database.failures import DELAY_MOST
-from qluster.database.orders import Adjust, Clone, Detach, Follow, Promote, StartPrimary, StartStandby
+from qluster.database.orders import Adjust, Clone, Detach, Follow, Promote, Rewind, StartPrimary, StartStandby
 from qluster.database.plan import Wanted
 from qluster.events import CancelJob, Job, JobEnded
 from qluster.keeper import Keeper
@@ -192,3 +192,54 @@ def test_standby_that_waits_for_a_dead_upstream_does_not_hold_up_the_question_fo
     job = one.step(FOLLOW, 1, 0.0)
     assert job is not None and isinstance(job.order, Follow)
     assert one.step(DETACHED, 2, 0.1) == Job(2, CancelJob(1))
+
+
+FOLLOWS = replace(STANDBY, upstream="10.0.0.1:5432", receiver="streaming")
+
+
+def fails(one: Keeper, wanted: Wanted, number: int, now: float, why: str, *, passing: bool = False) -> Job:
+    """The order that comes next; it fails."""
+    job = one.step(wanted, number, now)
+    assert job is not None
+    one.ended(JobEnded(number, passing or None, why), now)
+    return job
+
+
+def test_word_that_wal_is_of_another_way_ends_when_the_database_streams_after_its_rewind() -> None:
+    """The look that found it is followed by a rewind and a start: no order to follow ever succeeds after it."""
+    one = keeper(STANDBY)
+    assert isinstance(fails(one, FOLLOW, 1, 0.0, "has WAL that the upstream does not have", passing=True).order, Follow)
+    one.look(replace(STANDBY, standing="diverged"), 1.0)
+    assert "has WAL that the upstream does not have" in one.fault
+    job = one.step(FOLLOW, 2, 1.0)
+    assert job is not None and isinstance(job.order, Rewind)
+    one.ended(JobEnded(2, 4096), 2.0)
+    one.look(replace(STANDBY, server="stopped", in_recovery=None), 2.1)
+    job = one.step(FOLLOW, 3, 2.1)
+    assert job is not None and isinstance(job.order, StartStandby)
+    one.ended(JobEnded(3), 3.0)
+    one.look(FOLLOWS, 3.1)
+    assert (one.fault, one.state, one.status().error) == ("", "idle", "")
+
+
+def test_word_that_it_does_not_stream_yet_ends_when_it_streams() -> None:
+    one = keeper(STANDBY)
+    fails(one, FOLLOW, 1, 0.0, "the standby does not stream from 10.0.0.1:5432 yet", passing=True)
+    one.look(replace(FOLLOWS, receiver="waiting"), 0.5)
+    assert "does not stream" in one.fault
+    one.look(FOLLOWS, 1.0)
+    assert one.fault == ""
+
+
+def test_why_it_does_not_follow_the_replica_in_the_primarys_place_stays_while_it_follows_the_primary() -> None:
+    through = replace(FOLLOW, via=OTHER)
+    one = keeper(FOLLOWS, through)
+    one.ended(JobEnded(1), 0.0)
+    adjusted = replace(FOLLOWS, terms=through.terms)
+    one.look(adjusted, 0.1)
+    assert isinstance(fails(one, through, 2, 0.1, "10.0.0.2 does not answer", passing=True).order, Follow)
+    one.look(adjusted, 0.2)
+    assert one.fault == "10.0.0.2 does not answer"
+    assert one.step(through, 3, 0.11) is None, "and the next attempt waits its time"
+    one.look(replace(adjusted, upstream="10.0.0.2:5432"), 0.3)
+    assert one.fault == ""

@@ -21,6 +21,7 @@ from qluster.database.orders import (
     Restart,
     Rewind,
     RewindOutside,
+    StartStandby,
     StopFast,
     StopImmediate,
 )
@@ -44,6 +45,8 @@ ENDLESS: frozenset[type] = frozenset(
 """Never given up: a server that should stop must stop, and the others lose nothing by another attempt."""
 ASIDE: frozenset[type] = frozenset({KeepSlots})
 """What concerns other nodes: the database here is none the worse when it fails."""
+TO_STREAM: frozenset[type] = frozenset({Follow, FollowOutside, StartStandby, Restart, Rewind, RewindOutside})
+"""What a standby is told so that it streams: when it does, it came to that, by whichever of them."""
 
 
 @dataclass(slots=True)
@@ -82,6 +85,14 @@ class Failures:
             self.copied, self.rewound = True, False
         if isinstance(order, (Rewind, RewindOutside)):
             self.rewound = True
+
+    def streams(self) -> None:
+        """The standby streams from whom it should: what had failed on the way there stands no more.
+
+        A look that found WAL of another way is followed by a rewind and a start, and by no second order to follow.
+        """
+        for kind in TO_STREAM:
+            self._counts.pop(kind, None)
 
     def forget(self) -> None:
         """Something else is wanted now, or an operator asks for another attempt."""
