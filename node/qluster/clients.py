@@ -220,6 +220,8 @@ class ForceQuorumRequested:
     nodes: tuple[int, ...] | None
     confirmed: tuple[str, ...]
     check: bool
+    by: str = ""
+    """Who asks, for the history."""
 
 
 ClientRequest = (

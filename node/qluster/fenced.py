@@ -38,3 +38,6 @@ class FencingStatus(Struct, frozen=True, kw_only=True):
     well: bool | None = None
     said: str = ""
     last: FencedStatus | None = None
+    left_off: str = ""
+    """Its host was fenced from the node that is asked, was to be switched on again, and that failed: what the agents
+    said. "" where that is not so, or the node was heard since."""

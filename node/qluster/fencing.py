@@ -64,6 +64,8 @@ class Fences:
         """The last shot at each node."""
         self.checked: dict[str, Checked] = {}
         """What came of the last look at the agents of each host."""
+        self._left_off: dict[str, tuple[float, str]] = {}
+        """Address of a host that could not be switched on again → when, and what its agents said."""
         self._firing: dict[int, int] = {}
         """Job → node."""
         self._reviving: dict[int, str] = {}
@@ -100,8 +102,7 @@ class Fences:
             return True
         revived = self._reviving.pop(event.number, None)
         if revived is not None:
-            level = logging.INFO if outcome.success else logging.ERROR
-            log.log(level, "fenced-host-on ip=%s success=%s said=%s", revived, outcome.success, outcome.said)
+            self.revived(revived, outcome, now)
             return True
         if self._checking is None or self._checking[0] != event.number:
             return False
@@ -113,6 +114,19 @@ class Fences:
         elif outcome.success and before is not None and not before.well:
             log.info("fence-agents-work ip=%s", ip)
         return True
+
+    def revived(self, ip: str, outcome: AgentsEnded, now: float) -> None:
+        """A host that was fenced was switched on again, or that failed."""
+        level = logging.INFO if outcome.success else logging.ERROR
+        log.log(level, "fenced-host-on ip=%s success=%s said=%s", ip, outcome.success, outcome.said)
+        self._left_off.pop(ip, None)
+        if not outcome.success:
+            self._left_off[ip] = now, outcome.said[:SAID_MAX]
+
+    def left_off(self, ip: str, heard_at: float | None) -> str:
+        """Why a host that was fenced from here is off still; "" where it is not, or was heard since."""
+        at, said = self._left_off.get(ip, (inf, ""))
+        return said if at < inf and (heard_at is None or heard_at <= at) else ""
 
     def _end(self, target: int, outcome: AgentsEnded, now: float) -> None:
         shot = self.shots[target]

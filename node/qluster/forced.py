@@ -32,3 +32,9 @@ class ForcedStatus(Struct, frozen=True, kw_only=True):
     """Those of them whose hosts agents switched off; an operator saw the others off."""
     at: float
     """Seconds since 1970."""
+    by: str = ""
+    """Who asked for it, by his own word; "" when he did not say."""
+    outside: tuple[LostNode, ...] = ()
+    """Those given up who are no members yet: whoever starts one of them sees it join, with a new number."""
+    awaited: tuple[int, ...] = ()
+    """Those counted on who are back and do not vote yet, or not back."""

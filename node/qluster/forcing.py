@@ -62,6 +62,8 @@ class Forcing:
         """Why this node gives up its founding, "" while it does not."""
         self._asked_at = -inf
         self._named_since: float | None = None
+        self._gave_up: tuple[Member, ...] = ()
+        """By the last attempt that came to nothing."""
         self.outcome = ""
         """How the last attempt came to nothing; "" when none did."""
         self.stops = False
@@ -144,9 +146,20 @@ class Forcing:
             return False
         found = event.result if isinstance(event.result, AgentsEnded) else AgentsEnded(False, event.error or "")
         log.warning("fenced node=%d success=%s said=%s", target, found.success, found.said)
-        if self._under_way is not None:
+        if self._under_way is not None and target in self._under_way.shots:
             self._under_way.shots[target] = Shot(now, found.success, found.said)
+        elif found.success:  # the attempt had ended meanwhile
+            self._note_left_off([one for one in self._gave_up if one.node == target])
         return True
+
+    def _note_left_off(self, off: list[Member]) -> None:
+        """Hosts are off for an attempt that came to nothing: nobody but an operator switches them on again."""
+        if off:
+            hosts = ", ".join(f"node {one.node} ({one.ip})" for one in off)
+            again = " ".join(f"--confirm-off {one.ip}" for one in off)
+            self.outcome += (f". Switched off for it, and still off: {hosts}. Switch on again what you do not give up; "
+                             f"else force the quorum with {again}")  # fmt: skip
+            log.error("fenced-for-nothing hosts=%s hint=switch them on again", hosts)
 
     # --- what is done -----------------------------------------------------------------------
 
@@ -186,7 +199,12 @@ class Forcing:
 
     def _abandon(self, why: str) -> None:
         log.error("quorum-not-forced reason=%s", why)
-        self._under_way, self.outcome, self.stops = None, why, False
+        under_way, self._under_way, self.outcome, self.stops = self._under_way, None, why, False
+        if under_way is not None:
+            self._gave_up = under_way.left_out
+            self._note_left_off([
+                one for one in self._gave_up if one.node in under_way.shots and under_way.shots[one.node].success
+            ])  # fmt: skip
 
     def _ready_at(self, under_way: UnderWay) -> float:
         """When no lease is left that those who are given up may have held when it was ordered."""
@@ -216,7 +234,7 @@ class Forcing:
             founding=force.founding_number(node.cluster, wall, node.me), former=node.cluster, node=node.me,
             index=qraft.last_index, term=qraft.last_term, reign=state.reign.number if state.reign else 0,
             left_out=tuple((one.node, one.ip) for one in under_way.left_out), named=under_way.named,
-            fenced=tuple(sorted(under_way.shots)), at=wall,
+            fenced=tuple(sorted(under_way.shots)), at=wall, by=under_way.request.by,
         )  # fmt: skip
         members = force.members_after(planned, own, qraft.members)
         last = qraft.last_index, qraft.last_term
@@ -300,3 +318,4 @@ class Forcing:
         if any(shot.ended_at is None for shot in self._under_way.shots.values()):
             return "quorum is being forced: hosts are being fenced"
         return "quorum is being forced: leases run out, and the database here stops"
+

@@ -117,13 +117,20 @@ class Governing:
                 if self._leading is not None and self._votes(message.node):
                     self._leading.position(message)
 
+    @property
+    def _downscales(self) -> bool:
+        """Whether who stops is not counted until it is back. Of two of which one may go on alone the other one would
+        be shot for its silence: what both have committed needs no shot."""
+        qraft = self._node.qraft
+        return self._node.config.cluster.allow_downscale or (qraft is not None and qraft.members.two_node)
+
     def _let_rest(self, number: int, now: float) -> None:
         """A voter that stops is not counted until it is back, where that is wanted.
 
         First there is a primary: the one that stops may be its predecessor, and has its say in who takes over.
         """
         node = self._node
-        if node.qraft is None or node.qraft.role != "leader" or not node.config.cluster.allow_downscale:
+        if node.qraft is None or node.qraft.role != "leader" or not self._downscales:
             return
         if node.config.database is not None and not node.hosting.reigns():
             return
@@ -395,7 +402,7 @@ class Governing:
         """Whether this node, which stops, is still counted and should not be: it asks the leader, for a while."""
         node = self._node
         assert node.qraft is not None
-        wanted = node.config.cluster.allow_downscale and not node.state.pause.active
+        wanted = self._downscales and not node.state.pause.active
         counted = node.me in node.settled.voters and len(node.settled.voters) > 1
         if not (wanted and counted and now < self._stop_at + STOP_PATIENCE):
             return False

@@ -221,16 +221,20 @@ def _cluster(node: Node, now: float) -> ClusterStatus:
             *node.pairing.remarks,
         ),
         device=_device(node, members, now),
-        forced=tuple(_forced(one) for one in node.state.forced[-FORCED_SHOWN:]),
+        forced=tuple(_forced(one, members) for one in node.state.forced[-FORCED_SHOWN:]),
         forcing=node.forcing.status,
+        two_node=node.pairing.status(now),
     )
 
 
-def _forced(forced: Forced) -> ForcedStatus:
+def _forced(forced: Forced, members: Members) -> ForcedStatus:
+    here = {member.ip for member in members}
     return ForcedStatus(
         founding=forced.founding, former=forced.former, node=forced.node, index=forced.index, term=forced.term,
         counted_on=forced.named, given_up=tuple(LostNode(node=number, ip=ip) for number, ip in forced.left_out),
-        fenced=forced.fenced, at=forced.at,
+        fenced=forced.fenced, at=forced.at, by=forced.by,
+        outside=tuple(LostNode(node=number, ip=ip) for number, ip in forced.left_out if ip not in here),
+        awaited=tuple(one.node for one in members if one.node in forced.named and not one.voter),
     )  # fmt: skip
 
 
@@ -335,11 +339,12 @@ def _fencing(node: Node, member: Member, now: float) -> FencingStatus:
         success=fenced.success, said=fenced.said, asked=fenced.asked,
     )  # fmt: skip
     host = section.hosts.get(member.ip) if section is not None else None
+    left_off = node.fences.left_off(member.ip, node.heard(member.node))
     if host is None:
-        return FencingStatus(last=last)
+        return FencingStatus(last=last, left_off=left_off)
     checked = node.fences.checked.get(member.ip)
     return FencingStatus(
         action=host.action, agents=tuple("+".join(device.agent for device in level) for level in host.levels),
         checked_ago=None if checked is None else now - checked.at, well=None if checked is None else checked.well,
-        said=checked.said if checked is not None else "", last=last,
+        said=checked.said if checked is not None else "", last=last, left_off=left_off,
     )  # fmt: skip

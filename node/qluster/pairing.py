@@ -3,7 +3,8 @@
 Must not know how an agent is run, nor what makes a claim sound: that is ``consensus/claim.py``.
 
 Each shot follows a silence of node-timeout; who led shoots first, the other one later: else each would shoot the other.
-A shot that fails, hangs or says nothing certain proves nothing, and the cluster stands still until there is contact.
+A shot that fails, hangs or says nothing certain proves nothing. After the last attempt of a silence nothing is tried
+any more: the cluster stands still until there is contact, or somebody acts, and the status says what is to be done.
 """
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
@@ -14,9 +15,12 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from qluster.consensus.claim import other_of
+from qluster.consensus.remarks import resting
 from qluster.events import AgentsEnded, Fence, Job, JobEnded, PowerOn
+from qluster.paired import ShotStatus, TwoNodeStatus
 
 if TYPE_CHECKING:
+    from qluster.consensus.members import Member
     from qluster.consensus.qraft import QRaft
     from qluster.node import Node
 
@@ -39,6 +43,17 @@ class Silence:
     said: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """What came of the last shot."""
+
+    node: int
+    ip: str
+    success: bool
+    said: str
+    at: float
+
+
 class Pairing:
     """One of two nodes, and its shots at the other one."""
 
@@ -49,9 +64,11 @@ class Pairing:
         """Number, node, and when it was ordered."""
         self._revive: tuple[str, int] | None = None
         """Address and level of a host that is to be switched on again."""
-        self._reviving = 0
+        self._reviving: tuple[int, str] | None = None
+        """Number of the job, and the address of the host that is switched on by it."""
         self._led = False
         self._at = inf
+        self._last: Ended | None = None
         self.reason = ""
         """Why this node does not go on alone yet, "" where nothing is to be said."""
 
@@ -81,8 +98,11 @@ class Pairing:
     def step(self, now: float) -> None:
         """Shoot when it is time."""
         node, qraft = self._node, self._node.qraft
-        self._at, self.reason = inf, ""
-        if qraft is None or node.stopping or node.state.pause.active or self._job is not None:
+        self._at = inf
+        if self._job is not None:
+            return  # the word of before stands until that has ended
+        self.reason = ""
+        if qraft is None or node.stopping or node.state.pause.active:
             return
         if qraft.role == "leader":
             self._led = True
@@ -91,6 +111,7 @@ class Pairing:
         other = qraft.claimable
         if not other or qraft.leader not in (None, node.me) or qraft.off(other):
             self._led = self._led and qraft.leader is None
+            self.reason = self._barred(qraft, now)
             return
         heard_at = max(node.heard(other) or node.started, node.started)
         if self._silence is None or heard_at > self._silence.heard_at:
@@ -102,16 +123,24 @@ class Pairing:
         section, member = node.file.fencing, node.settled.get(other)
         host = section.hosts.get(member.ip) if section is not None and member is not None else None
         if section is None or host is None or member is None:
-            self.reason = f"node {other} is silent, and no fence agent is configured for its host on this one"
+            where = f" ({member.ip})" if member is not None else ""
+            self.reason = "" if node.alive(other, now) else (
+                f"node {other}{where} is silent, and no fence agent is configured for its host on this one. "
+                f"{self._remedy(member)}"
+            )
             return
         if silence.shots >= section.attempts:
             self.reason = (
-                f"node {other} is silent and could not be fenced: {silence.said}. Bring it back, or force the quorum"
+                f"node {other} ({member.ip}) is silent and could not be fenced: {silence.said}. No shot is left after "
+                f"{silence.shots}, and nobody serves. {self._remedy(member)}"
             )
             return
         first = silence.heard_at + node.config.cluster.node_timeout + host.delay + (0 if silence.led else SECOND_DELAY)
         self._at = max(first, silence.ended_at + section.retry_pause)
-        self.reason = f"node {other} is silent, and is fenced before this one goes on alone"
+        if not node.alive(other, now):
+            self.reason = f"node {other} ({member.ip}) is silent, and is fenced before this one goes on alone" + (
+                f"; shot {silence.shots} of {section.attempts} failed: {silence.said}" if silence.shots else ""
+            )
         if now < self._at:
             return
         self._at, silence.shots = inf, silence.shots + 1
@@ -120,10 +149,35 @@ class Pairing:
         log.warning("fences node=%d ip=%s hint=it is silent, and one of two goes on alone", other, member.ip)
         node.start(job)
 
+    def _barred(self, qraft: QRaft, now: float) -> str:
+        """Why this node must not go on without the other one, who is silent; "" where it may, or need not."""
+        node, other = self._node, other_of(qraft.members, self._node.me)
+        if not qraft.members.two_node or not other or qraft.claimable or qraft.leader is not None:
+            return ""
+        member = node.settled.get(other)
+        if member is None or node.alive(other, now) or now < node.started + node.config.cluster.node_timeout:
+            return ""
+        return (
+            f"node {other} ({member.ip}) is silent, and may have gone on alone before: since this node started, both "
+            f"have confirmed nothing, so it neither shoots nor goes on. {self._remedy(member)}"
+        )
+
+    def _remedy(self, member: Member | None) -> str:
+        """What an operator is to do where no shot helps."""
+        if member is None:
+            return ""
+        name = self._node.state.name or self._node.config.cluster.name
+        return (
+            f"Start it (its host may be off), or mend the link. If it is lost for good, switch its host off, see that "
+            f"it is off, and run here: qluster force-quorum --name {name} --confirm-off {member.ip}"
+        )
+
     def ended(self, event: JobEnded, now: float) -> bool:
         """Take the end of a job; False when it was not one of these."""
-        if event.number == self._reviving:
-            self._reviving = 0
+        if self._reviving is not None and event.number == self._reviving[0]:
+            (_, ip), self._reviving = self._reviving, None
+            found = event.result if isinstance(event.result, AgentsEnded) else AgentsEnded(False, event.error or "")
+            self._node.fences.revived(ip, found, now)
             return True
         if self._job is None or event.number != self._job[0]:
             return False
@@ -133,6 +187,7 @@ class Pairing:
         if self._silence is not None:
             self._silence.ended_at, self._silence.said = now, found.said
         node, member = self._node, self._node.settled.get(other)
+        self._last = Ended(other, member.ip if member is not None else "", found.success, found.said, now)
         if found.success and node.qraft is not None and member is not None:
             self._revive = member.ip, found.level
             node.qraft.fenced(other, ordered_at, now)
@@ -146,5 +201,43 @@ class Pairing:
         section = self._node.file.fencing
         if section is not None and ip in section.hosts and section.hosts[ip].action == "reboot":
             job = Job(self._node.job_number(), PowerOn(ip, level))
-            self._reviving = job.number
+            self._reviving = job.number, ip
             self._node.start(job)
+
+    # --- what there is to see ------------------------------------------------------------------
+
+    def status(self, now: float) -> TwoNodeStatus | None:
+        """How far this node is with going on alone; None where nobody wants that."""
+        node, qraft = self._node, self._node.qraft
+        if qraft is None or (node.config.cluster.two_node == "off" and not qraft.members.two_node):
+            return None
+        other, silence, last = other_of(qraft.members, node.me), self._silence, self._last
+        heard = node.heard(other) if other else None
+        member = node.settled.get(other)
+        claim = self._claim(qraft, other, now)
+        counted = silence if silence is not None and claim in ("waits", "fencing", "failed", "fenced") else None
+        section = node.file.fencing
+        return TwoNodeStatus(
+            in_force=qraft.members.two_node, other=other or None,
+            able=bool(qraft.claimable) and member is not None and node.fences.configured(member.ip),
+            claim=claim, reason=self.reason or "; ".join(self.remarks),
+            heard_ago=None if heard is None else now - heard,
+            shots=counted.shots if counted is not None else 0, attempts=section.attempts if section is not None else 0,
+            next_in=max(0.0, self._at - now) if self._at < inf and claim == "waits" else None,
+            last=None if last is None else ShotStatus(
+                node=last.node, ip=last.ip, success=last.success, said=last.said, ago=now - last.at),
+        )  # fmt: skip
+
+    def _claim(self, qraft: QRaft, other: int, now: float) -> str:
+        """How far it is, in one word of :class:`TwoNodeStatus`."""
+        if self._job is not None:
+            return "fencing"
+        if not other:
+            return "alone" if qraft.members.voters == {self._node.me} and resting(qraft.members) else "none"
+        if qraft.off(other):
+            return "fenced"
+        if self._node.alive(other, now) or qraft.leader not in (None, self._node.me):
+            return "none"
+        if not qraft.claimable:
+            return "barred"
+        return "waits" if self._at < inf else "failed" if self.reason else "none"

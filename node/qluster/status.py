@@ -1,6 +1,5 @@
-"""What a node knows of itself and its cluster, as plain values.
+"""What a node knows of itself and its cluster, as plain values; ``node.py`` fills, ``api/views.py`` shows it.
 
-Filled by ``node.py``, turned into JSON by ``api/views.py``; nothing here decides anything.
 Times are seconds (durations or ages; dates only where an operator gave one); positions and sizes are bytes.
 """
 # SPDX-License-Identifier: GPL-3.0-or-later
@@ -11,6 +10,7 @@ from msgspec import Struct, field
 from qluster.consulted import DeviceStatus, VotingDevice
 from qluster.fenced import FencingStatus
 from qluster.forced import ForcedStatus
+from qluster.paired import TwoNodeStatus
 from qluster.voted import VotesStatus
 
 
@@ -284,6 +284,8 @@ class ClusterStatus(Struct, frozen=True, kw_only=True):
     """How often an operator forced a quorum, and how this founding came from the ones before it; the newest last."""
     forcing: str = ""
     """What this node is doing to force a quorum, or why it did not come to that, or that it gives in to one."""
+    two_node: TwoNodeStatus | None = None
+    """How far one of two is with going on alone; None: cluster.two-node is off."""
 
 
 class OwnStatus(Struct, frozen=True, kw_only=True):

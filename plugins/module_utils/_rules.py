@@ -150,7 +150,7 @@ def _leader(view, wanted):
     if wanted == "none":
         return _said(view, lambda answer: answer["leader"], lambda found: found is None)
     if wanted == "known":
-        return _said(view, lambda answer: answer["leader"], lambda found: found is not None)
+        return _said(view, _known_leader, lambda found: found == "as wanted")
 
     def misnamed(answer):
         """Whom this node names, if it is not the wanted."""
@@ -159,6 +159,14 @@ def _leader(view, wanted):
         return "as wanted" if right else spoken(rows, answer["leader"])
 
     return _said(view, misnamed, lambda found: found == "as wanted")
+
+
+def _known_leader(answer):
+    """That a leader is known; where one of two cannot go on without the other, what must be done."""
+    if answer["leader"] is not None:
+        return "as wanted"
+    reason = (answer["map"]["cluster"].get("two_node") or {}).get("reason")
+    return f"none: {reason}" if reason else "none"
 
 
 def _arbiter(view, wanted):

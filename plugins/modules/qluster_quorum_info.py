@@ -41,6 +41,13 @@ EXAMPLES = r"""
     that: votes.quorum.total_votes > votes.quorum.quorum
     fail_msg: "{{ votes.quorum.total_votes }} votes are here and {{ votes.quorum.quorum }} are needed"
 
+- name: Stop where one of two nodes could not go on without the other just now
+  ansible.builtin.assert:
+    that: item.quorum.two_node.able
+    fail_msg: "node {{ item.quorum.node }}: {{ item.quorum.two_node.reason }}"
+  loop: "{{ votes.answers }}"
+  loop_control: {label: "{{ item.url }}"}
+
 - name: Say who hears whom
   ansible.builtin.debug:
     msg: "ring {{ item.ring }}: nodes {{ item.nodes | join(', ') }}, {{ 'quorate' if item.quorate else 'not quorate' }}"
@@ -108,8 +115,25 @@ quorum:
         - The votes by votequorum's rules, with ring, nodes, flags, device, and the last gains and losses of quorum.
         - Where its C(counted) is false, its C(reason) says why there are none.
       type: dict
+    two_node:
+      description:
+        - How far the node is with going on without the other one of two, null where C(cluster.two-node) is off.
+        - C(in_force) says whether either may, C(able) whether this one could now, and C(claim) how far it is - V(none),
+          V(waits) for a shot, V(fencing), V(fenced), V(alone), V(failed) when somebody must act, V(barred) when it must
+          not. C(reason) says what to do, and C(last) what came of the last shot.
+      type: dict
+    forced:
+      description:
+        - How often an operator forced a quorum, the newest last, with when (C(at)), on which node, C(by) whom, and the
+          nodes that are C(outside) until they join again.
+      type: list
+      elements: dict
+    forcing:
+      description: What the node is doing to force a quorum, or why that came to nothing, empty for nothing.
+      type: str
   sample: {quorate: true, can_commit: true, expected_votes: 3, total_votes: 3, quorum: 2, term: 3, leader: 1,
-           tie_breaker: null, resting: [], remarks: [], device: null, node: 1, binds: list, differs: ""}
+           tie_breaker: null, resting: [], remarks: [], device: null, node: 1, binds: list, differs: "",
+           two_node: null, forced: [], forcing: ""}
 reported_by:
   description: URL of the node that RV(quorum) comes from.
   returned: success

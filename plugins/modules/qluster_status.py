@@ -244,7 +244,10 @@ looks:
   type: int
   sample: 7
 cluster:
-  description: The cluster as the best informed node sees it, null when no answering node has joined one.
+  description:
+    - The cluster as the best informed node sees it, null when no answering node has joined one.
+    - C(two_node) says how far one of two is with going on alone, C(forced) when an operator forced a quorum and who is
+      outside since then, as in RV(qhb.qluster.qluster_quorum_info#module:quorum).
   returned: always
   type: dict
   sample: {name: main, cluster: 1, term: 3, leader: 1, quorate: true, can_commit: true, voters: 3, quorum: 2}

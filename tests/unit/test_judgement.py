@@ -252,6 +252,12 @@ def test_only_the_node_that_differs_is_named(cluster):
     assert cluster.found(leader="known", quorate=True) == {("none", "3"), (False, "3")}
 
 
+def test_one_of_two_without_a_leader_says_what_is_to_be_done(cluster):
+    said = "node 2 (10.0.0.2) is silent and could not be fenced: no route. Start it"
+    cluster.maps[3]["cluster"].update(leader=None, two_node={"claim": "failed", "reason": said})
+    assert cluster.found(leader="known") == {(f"none: {said}", "3")}
+
+
 def test_node_outside_meets_nothing_that_nodes_say(cluster):
     cluster.outside = {5: "waits for a welcome"}
     unmet = cluster.judged(name="main", leader="known", quorate=True, members=4, voters=3)

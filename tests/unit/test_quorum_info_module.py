@@ -68,3 +68,12 @@ def test_no_usable_answer_is_a_failure_with_the_reason(votes, node, said):
     one = node({"/quorum": said})
     result = votes(one)
     assert result["failed"] and one.url in result["msg"] and result["unreached"][0]["reason"]
+
+
+def test_one_of_two_and_a_forced_quorum_are_given_as_the_node_says_them(votes, node):
+    said = golden("quorum_pair")
+    result = votes(node({"/quorum": Says(200, said)}))
+    assert result["quorum"]["two_node"] == said["two_node"] and said["two_node"]["claim"] == "failed"
+    result = votes(node({"/quorum": Says(200, golden("quorum_forced"))}))
+    [forced] = result["quorum"]["forced"]
+    assert (forced["by"], [one["ip"] for one in forced["outside"]]) == ("anna", ["10.0.0.2"])

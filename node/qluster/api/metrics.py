@@ -15,10 +15,12 @@ from prometheus_client.registry import Collector
 
 from qluster.api import views
 from qluster.api.probes import ROUTES, No
-from qluster.status import Health, Status
+from qluster.status import ClusterStatus, Health, Status
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 ROLES = ("joining", "listener", "follower", "pre-candidate", "candidate", "leader")
+CLAIMS = ("none", "waits", "fencing", "fenced", "alone", "failed", "barred")
+"""Words of ``TwoNodeStatus.claim``."""
 
 
 def exposition(status: Status) -> bytes:
@@ -35,6 +37,7 @@ class _Collector(Collector):
     def collect(self) -> Iterator[Metric]:
         yield from _own(self._status)
         yield from _cluster(self._status)
+        yield from _alone(self._status.cluster)
         yield from _nodes(self._status)
         yield from _databases(self._status)
         yield from _backups(self._status)
@@ -109,6 +112,23 @@ def _cluster(status: Status) -> Iterator[Metric]:
                 "reign_bound_bytes", "Most acknowledged WAL that the last change of primary can have lost.",
                 cluster.reign.bound_bytes,
             )  # fmt: skip
+
+
+def _alone(cluster: ClusterStatus) -> Iterator[Metric]:
+    """Going on without the majority: one of two by fencing, or by force."""
+    pair = cluster.two_node
+    if pair is not None:
+        yield from _gauge("two_node_in_force", "1 while one of two may go on alone by fencing.", pair.in_force)
+        yield from _gauge("two_node_able", "1 when this node could do so now.", pair.able)
+        claim = GaugeMetricFamily("qluster_two_node_claim", "1 for how far it is with that.", labels=["state"])
+        for name in CLAIMS:
+            claim.add_metric([name], pair.claim == name)
+        yield claim
+    yield from _gauge("forced_quorums", "How often an operator forced a quorum, by this log.", len(cluster.forced))
+    if cluster.forced:
+        last = cluster.forced[-1]
+        yield from _gauge("forced_quorum_timestamp_seconds", "When the last one was, since 1970.", last.at)
+        yield from _gauge("forced_quorum_outside", "Nodes given up by it that are no members yet.", len(last.outside))
 
 
 def _nodes(status: Status) -> Iterator[Metric]:

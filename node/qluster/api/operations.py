@@ -65,6 +65,7 @@ def _force_quorum(ticket: int, key: str, values: Values, body: object) -> client
     return clients.ForceQuorumRequested(
         ticket, key, text(values, "name"), None if nodes is None else tuple(map(int, text(values, "nodes").split(","))),
         () if confirmed is None else tuple(text(values, "confirm-off").split(",")), values["check"] == "true",
+        str(values["by"] or ""),
     )  # fmt: skip
 
 
@@ -122,7 +123,8 @@ OPERATIONS: tuple[Operation, ...] = (
         views.start_information,
     ),
     shown(
-        "/quorum", "Who votes, who is heard, whether that is enough; the same by votequorum's rules",
+        "/quorum", "Who votes, who is heard, whether that is enough; the same by votequorum's rules; two-node fencing, "
+        "forced quorums",
         shapes.QuorumAnswer, views.quorum,
     ),
     shown(
@@ -321,6 +323,7 @@ OPERATIONS: tuple[Operation, ...] = (
                   "is lost"),
         Parameter("check", "query", "choice", "true: nothing is done; the answer says what would be, and what stands "
                   "against it", choices=("false", "true"), default="false"),
+        _BY,
     ),
     change(
         "add_node",

@@ -16,6 +16,7 @@ from msgspec import Struct, field
 
 from qluster.consulted import VotingDevice
 from qluster.forced import ForcedStatus
+from qluster.paired import TwoNodeStatus
 from qluster.status import (
     BackupsStatus,
     ClusterStatus,
@@ -281,6 +282,12 @@ class QuorumAnswer(Struct, frozen=True, kw_only=True):
     differs: str
     """Where the votes by votequorum's rules say otherwise than the list; empty where they do not."""
     votequorum: VotequorumAnswer
+    two_node: TwoNodeStatus | None = None
+    """How far one of two is with going on alone (cluster.two-node: fencing); null: that is off."""
+    forced: tuple[ForcedAnswer, ...] = ()
+    """How often an operator forced a quorum, the newest last, and who is outside since then."""
+    forcing: str = ""
+    """What this node is doing to force one, or why it came to nothing; empty: nothing."""
 
 
 class ReplicationNode(Struct, frozen=True, kw_only=True):

@@ -37,6 +37,7 @@ from qluster.api.shapes import (
 from qluster.api.times import text_of
 from qluster.consulted import VotingDevice
 from qluster.fenced import FencingStatus
+from qluster.paired import TwoNodeStatus
 from qluster.status import (
     BackupsStatus,
     DatabaseStatus,
@@ -73,7 +74,7 @@ def whole(status: Status) -> Whole:
         own=_own(status.own),
         cluster=_extended(
             ClusterAnswer, status.cluster, reign=_reign(reign), switchover=switchover(status.cluster.switchover),
-            forced=tuple(_extended(ForcedAnswer, one, at=text_of(one.at)) for one in status.cluster.forced),
+            forced=_forced(status), two_node=_two_node(status),
         ),
         nodes=[_node(status, each) for each in status.nodes],
         settings=status.settings,
@@ -184,6 +185,24 @@ def quorum(status: Status) -> QuorumAnswer:
         binds="list",
         differs=_differs(status),
         votequorum=_votequorum(status.votes),
+        two_node=_two_node(status),
+        forced=_forced(status),
+        forcing=status.cluster.forcing,
+    )
+
+
+def _forced(status: Status) -> tuple[ForcedAnswer, ...]:
+    """The forced quorums, with their dates as text."""
+    return tuple(_extended(ForcedAnswer, one, at=text_of(one.at)) for one in status.cluster.forced)
+
+
+def _two_node(status: Status) -> TwoNodeStatus | None:
+    found = status.cluster.two_node
+    if found is None:
+        return None
+    last = msgspec.structs.replace(found.last, ago=round(found.last.ago, _DECIMALS)) if found.last is not None else None
+    return msgspec.structs.replace(
+        found, heard_ago=duration(found.heard_ago), next_in=duration(found.next_in), last=last
     )
 
 

@@ -6,8 +6,11 @@ It must not know what is asked, nor print.
 from __future__ import annotations
 
 import asyncio
+import os
+import re
 from pathlib import Path
 
+from qluster.api.parameters import KEY_LENGTH_MAX
 from qluster.config import Config
 from qluster.edge.client import ClientError, HttpAnswer, ask
 
@@ -18,8 +21,17 @@ ELSEWHERE = 417
 """The code of a node that does not lead."""
 
 
+_OTHER = re.compile(r"[^A-Za-z0-9._:-]")
+
+
 class Unanswered(Exception):
     """There is no answer to go on with; the sentence says why, and what to do."""
+
+
+def user() -> str:
+    """Who runs the command, for the history."""
+    name = os.environ.get("SUDO_USER") or os.environ.get("LOGNAME") or os.environ.get("USER") or "command-line"
+    return _OTHER.sub("-", name)[:KEY_LENGTH_MAX]
 
 
 def ask_leader(config: Config, method: str, path: str) -> HttpAnswer:

@@ -6,8 +6,6 @@ It must not decide anything: it asks the node on this host, which names the lead
 from __future__ import annotations
 
 import asyncio
-import os
-import re
 import sys
 import uuid
 from argparse import Namespace
@@ -16,16 +14,14 @@ from pathlib import Path
 
 import msgspec
 
-from qluster.api.parameters import KEY_LENGTH_MAX
 from qluster.api.shapes import DatabaseSettingsAnswer
-from qluster.cli.asking import refusal
+from qluster.cli.asking import refusal, user
 from qluster.cli.exits import EXIT_DONE, EXIT_TROUBLE, EXIT_USAGE
 from qluster.cli.show import table
 from qluster.config import Config
 from qluster.edge.client import ClientError, HttpAnswer, ask
 from qluster.status import ChangeStatus, RestartStatus
 
-_OTHER = re.compile(r"[^A-Za-z0-9._:-]")
 """What may not stand in the name of who wants a change."""
 
 CHANGES_SHOWN = 5
@@ -87,7 +83,7 @@ def _request(
     changes: dict[str, str | None], chosen: Namespace
 ) -> tuple[str, str, dict[str, str], dict[str, str | None] | None]:
     """Method, path, query and body."""
-    query = {"by": _user()}
+    query = {"by": user()}
     if chosen.cancel_restart:
         return "DELETE", "/db-restart", query, None
     query["primary"] = "in-place" if chosen.in_place else "switchover"
@@ -97,11 +93,6 @@ def _request(
     if chosen.cas is not None:
         query["cas"] = str(chosen.cas)
     return "POST", "/db-config", query, changes
-
-
-def _user() -> str:
-    name = os.environ.get("SUDO_USER") or os.environ.get("LOGNAME") or os.environ.get("USER") or "command-line"
-    return _OTHER.sub("-", name)[:KEY_LENGTH_MAX]
 
 
 def _ask(

@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Struct
 
 from qluster.api.shapes import Whole
-from qluster.cli.asking import Unanswered, ask_here
+from qluster.cli.asking import Unanswered, ask_here, user
 from qluster.cli.exits import EXIT_DONE, EXIT_TROUBLE
 from qluster.cli.show import span_text
 from qluster.config import Config
@@ -48,7 +48,7 @@ class _Answer(Struct):
 
 def force_quorum(config: Config, chosen: argparse.Namespace) -> int:
     """Do what was asked; the exit code."""
-    asked = {"name": chosen.name, "check": "true" if chosen.check else "false"}
+    asked = {"name": chosen.name, "check": "true" if chosen.check else "false", "by": user()}
     if chosen.nodes:
         asked["nodes"] = ",".join(map(str, chosen.nodes))
     if chosen.confirm_off:

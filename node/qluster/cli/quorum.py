@@ -17,9 +17,10 @@ import msgspec
 from qluster.api.shapes import QuorumAnswer
 from qluster.cli.asking import refusal
 from qluster.cli.exits import EXIT_TROUBLE
-from qluster.cli.show import ASK_SECONDS
+from qluster.cli.show import ASK_SECONDS, span_text
 from qluster.config import Config
 from qluster.edge.client import ClientError, ask
+from qluster.paired import TwoNodeStatus
 from qluster.voted import DeviceFlagsStatus
 from qluster.votes import display
 from qluster.votes.information import NO_RING, Flag, Ring, State
@@ -71,7 +72,58 @@ def text(found: QuorumAnswer, date: str, style: display.Style, *, only_nodes: bo
     names = {one.node: one.name for one in found.votequorum.nodes} | {one.node: one.ip for one in found.members}
     if only_nodes:
         return display.nodes(view, names, style)
-    return display.status(view, names, date, style) + "".join(f"\n{line}\n" for line in _remarks(found))
+    sections = "".join(f"\n{display.section(title, rows)}" for title, rows in _alone(found) if rows)
+    return display.status(view, names, date, style) + sections + "".join(f"\n{line}\n" for line in _remarks(found))
+
+
+Rows = tuple[tuple[str, str], ...]
+
+
+def _alone(found: QuorumAnswer) -> Iterator[tuple[str, Rows]]:
+    """Sections for going on without the majority, where there is something to say."""
+    yield "Two-node information", tuple(_two_node(found.two_node, found)) if found.two_node is not None else ()
+    yield "Forced quorum information", tuple(_forced(found))
+
+
+CLAIMS = {
+    "none": "none", "waits": "waits for the next shot", "fencing": "the other host is being switched off",
+    "fenced": "the other host is off, this node is about to go on", "alone": "this node went on alone",
+    "failed": "FAILED, somebody must act", "barred": "NOT ALLOWED here",
+}  # fmt: skip
+"""How ``claim`` of an answer is printed."""
+
+
+def _two_node(pair: TwoNodeStatus, found: QuorumAnswer) -> Iterator[tuple[str, str]]:
+    yield "Fencing", "in force" if pair.in_force else "not in force"
+    if pair.other is not None:
+        heard = "not since the start" if pair.heard_ago is None else f"{pair.heard_ago:.2f} s ago"
+        names = {one.node: one.ip for one in found.members}
+        yield "Other node", f"{pair.other} ({names.get(pair.other, 'no member')}), heard {heard}"
+        yield "Could go on", "Yes" if pair.able else "No"
+    yield "Claim", CLAIMS.get(pair.claim, pair.claim)
+    if pair.shots:
+        due = f", the next in {pair.next_in:.2f} s" if pair.next_in is not None else ""
+        yield "Shots", f"{pair.shots} of {pair.attempts}{due}"
+    if pair.last is not None:
+        outcome = "switched off" if pair.last.success else "NOT switched off"
+        yield "Last shot", (f"node {pair.last.node} ({pair.last.ip}), {span_text(pair.last.ago)} ago: {outcome}"
+                            f"{': ' if pair.last.said else ''}{pair.last.said}")  # fmt: skip
+    if pair.reason:
+        yield "Reason", pair.reason
+
+
+def _forced(found: QuorumAnswer) -> Iterator[tuple[str, str]]:
+    if found.forcing:
+        yield "Forcing", found.forcing
+    if not found.forced:
+        return
+    last = found.forced[-1]
+    yield "Forced", f"{last.at} on node {last.node}{f' by {last.by}' if last.by else ''}"
+    yield "Founding", f"{last.founding}, after {last.former}"
+    yield "Given up", ", ".join(f"node {one.node} ({one.ip})" for one in last.given_up) or "nobody"
+    yield "Outside", ", ".join(f"{one.ip}" for one in last.outside) or "nobody: all are members again"
+    if last.awaited:
+        yield "Not voting yet", ", ".join(f"node {number}" for number in last.awaited)
 
 
 def _remarks(found: QuorumAnswer) -> Iterator[str]:
@@ -126,5 +178,12 @@ def _view_of_list(found: QuorumAnswer) -> View:
         node=found.node, ring=NO_RING, nodes=nodes, quorate=found.quorate, settled=True,
         why=Why.VOTES if found.quorate else Why.TOO_FEW, reason="", expected=found.expected_votes,
         highest_expected=found.expected_votes, total=found.total_votes, quorum=found.quorum,
-        flags=("Quorate",) if found.quorate else (), device_name="", device_votes=0, device_casts=False,
+        flags=_flags_of_list(found), device_name="", device_votes=0, device_casts=False,
     )  # fmt: skip
+
+
+def _flags_of_list(found: QuorumAnswer) -> tuple[str, ...]:
+    """Words of corosync's tool for what the list of members has."""
+    pair, device = found.two_node, found.device is not None
+    marks = (("2Node", pair is not None and pair.in_force), ("Quorate", found.quorate), ("Qdevice", device))
+    return tuple(word for word, marked in marks if marked)

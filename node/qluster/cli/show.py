@@ -20,6 +20,7 @@ from qluster.config.addresses import place_text
 from qluster.consulted import DeviceStatus
 from qluster.edge.client import ClientError, ask
 from qluster.fenced import FencingStatus
+from qluster.paired import TwoNodeStatus
 from qluster.status import GuaranteeStatus, PauseStatus, ReignStatus, RestartStatus, StandbyStatus
 
 ASK_SECONDS = 5.0
@@ -95,6 +96,8 @@ def _summary(whole: Whole) -> Iterator[tuple[str, str]]:
     lease = f", lease {own.lease_left:.2f} s" if own.lease_left is not None else ""
     stopping = ", stopping" if own.stopping else ""
     yield "here", f"{name}, {own.consensus_role}{lease}, version {own.version}, up {span_text(own.uptime)}{stopping}"
+    if (pair := cluster.two_node) is not None:
+        yield "two-node", _two_node(pair)
     if own.device is not None:
         yield "arbiter", _device(own.device)
 
@@ -104,6 +107,17 @@ def _device(device: DeviceStatus) -> str:
     said = f", says {device.answer} to the membership {device.ring}" if device.answer is not None else ""
     state = "connected" if device.connected else device.state
     return f"{device.algorithm} at {place_text(device.host, device.port)}, {state}{said}"
+
+
+def _two_node(pair: TwoNodeStatus) -> str:
+    """How far one of two is with going on alone, in words; why stands below the table."""
+    if pair.claim not in ("none", "alone"):
+        shots = f", {pair.shots} of {pair.attempts} shots" if pair.shots else ""
+        return f"node {pair.other} is silent, claim: {pair.claim}{shots}"
+    if pair.claim == "alone":
+        return "went on alone, until the other one has the whole log again"
+    able = "could" if pair.able else "could NOT"
+    return f"in force, this node {able} go on without node {pair.other}" if pair.in_force else "not in force"
 
 
 def _standby(standby: StandbyStatus) -> str:
@@ -214,8 +228,11 @@ def _remarks_on_force(cluster: ClusterAnswer) -> Iterator[str]:
     if cluster.forced:
         last = cluster.forced[-1]
         lost = ", ".join(f"node {one.node} ({one.ip})" for one in last.given_up) or "nobody"
-        yield (f"forced: an operator forced the quorum on node {last.node} at {last.at}, without {lost}; founding "
+        who = f"an operator ({last.by})" if last.by else "an operator"
+        yield (f"forced: {who} forced the quorum on node {last.node} at {last.at}, without {lost}; founding "
                f"{last.former} is void, and its nodes join this one when they are back")  # fmt: skip
+        if last.outside:
+            yield f"forced: not back since then: {', '.join(one.ip for one in last.outside)}"
 
 
 def _remarks_on_votes(cluster: ClusterAnswer) -> Iterator[str]:
@@ -268,6 +285,8 @@ def _fencing_text(fencing: FencingStatus) -> Iterator[str]:
     """What is wrong with how a node can be fenced, and what came of the last time."""
     if fencing.well is False:
         yield f"could not be fenced from here: {fencing.said}"
+    if fencing.left_off:
+        yield f"its host was fenced and could not be switched on again, do that by hand: {fencing.left_off}"
     last = fencing.last
     if last is None:
         return

@@ -202,7 +202,8 @@ class Forced(Struct, frozen=True, tag="forced", array_like=True):
 
     That log ended with entry ``index`` of term ``term``; ``reign`` was the number of the reign in force (0: none).
     ``left_out`` are the nodes that an operator gave up, with their addresses, ``named`` those he counted on beside
-    ``node``, ``fenced`` those of the former whose hosts were switched off by agents. ``at`` is seconds since 1970.
+    ``node``, ``fenced`` those of the former whose hosts were switched off by agents. ``at`` is seconds since 1970,
+    ``by`` who asked for it ("" in entries of older versions).
     """
 
     founding: int
@@ -215,6 +216,7 @@ class Forced(Struct, frozen=True, tag="forced", array_like=True):
     named: tuple[int, ...]
     fenced: tuple[int, ...]
     at: float
+    by: str = ""
 
 
 class Bound(Struct, frozen=True, tag="bound", array_like=True):

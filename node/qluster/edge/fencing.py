@@ -97,8 +97,15 @@ class FenceAgents:
     async def _off(self, level: Sequence[FenceDevice]) -> None:
         able = [await self._able(device) for device in level]
         self._need_witness(able)
+        done: list[str] = []
         for device in level:
-            await self._must(device, "off")
+            try:
+                await self._must(device, "off")
+            except AgentFailed as failure:
+                # Of two power supplies one may be off now, and its host with it: nobody switches that on again.
+                before = f"; before that {', '.join(done)} had switched off its part, see what is on" if done else ""
+                raise AgentFailed(f"{failure}{before}") from None
+            done.append(device.agent)
         for device, abilities in zip(level, able, strict=True):
             if "status" in abilities.actions and await self._status(device) != OFF:
                 raise AgentFailed(f"{device.agent} says that it switched the host off, and then that it is on")

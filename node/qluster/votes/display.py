@@ -52,7 +52,7 @@ def status(view: View, names: Mapping[int, str], date: str, style: Style = PLAIN
         ("Total votes", str(view.total)), ("Quorum", f"{view.quorum} {' ' if view.quorate else 'Activity blocked'}"),
         ("Flags", "".join(f"{word} " for word in view.flags)),
     )
-    return (_section("Quorum information", general) + "\n" + _section("Votequorum information", votes)
+    return (section("Quorum information", general) + "\n" + section("Votequorum information", votes)
             + nodes(view, names, style))
 
 
@@ -125,8 +125,9 @@ def _title(text: str) -> list[str]:
     return [text, "-" * len(text)]
 
 
-def _section(title: str, rows: tuple[tuple[str, str], ...]) -> str:
-    return "\n".join([*_title(title), *(f"{label + ':':<{LABEL}}{value}" for label, value in rows)]) + "\n"
+def section(title: str, rows: tuple[tuple[str, str], ...]) -> str:
+    """A title with its line, and rows of a label and a text; a label that is too wide keeps one blank."""
+    return "\n".join([*_title(title), *(f"{label + ':':<{LABEL - 1}} {value}" for label, value in rows)]) + "\n"
 
 
 def _cell(text: str) -> str:

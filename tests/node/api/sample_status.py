@@ -6,6 +6,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 from qluster.consulted import DeviceStatus
 from qluster.forced import ForcedStatus, LostNode
+from qluster.paired import ShotStatus, TwoNodeStatus
 from qluster.status import (
     BackupEntry,
     BackupsStatus,
@@ -233,8 +234,26 @@ def forced(own: int = 3) -> Status:
     one = ForcedStatus(
         founding=1_790_000_067, former=1_790_000_000, node=3, index=41, term=6, counted_on=(4,),
         given_up=(LostNode(node=1, ip="10.0.0.1"), LostNode(node=2, ip="10.0.0.2")), fenced=(2,), at=1_790_000_065.25,
+        by="anna", outside=(LostNode(node=2, ip="10.0.0.2"),), awaited=(4,),
     )  # fmt: skip
     return replace(whole, cluster=replace(whole.cluster, cluster=one.founding, forced=(one,)))
+
+
+def pair(**more: object) -> Status:
+    """Of two nodes with fencing, node 1, whose shots at node 2 have failed."""
+    whole = healthy(1)
+    said = "level 1: fence_ipmilan off: no route to the device (exit code 1)"
+    two = TwoNodeStatus(
+        in_force=True, other=2, able=True, claim="failed", heard_ago=81.2345, shots=2, attempts=2, next_in=None,
+        reason=f"node 2 (10.0.0.2) is silent and could not be fenced: {said}. No shot is left after 2, and nobody "
+        "serves. Start it (its host may be off)",
+        last=ShotStatus(node=2, ip="10.0.0.2", success=False, said=said, ago=40.4321),
+    )  # fmt: skip
+    cluster = replace(whole.cluster, leader=None, quorate=False, can_commit=False, voters=2, votes=2,
+                      two_node=replace(two, **more))  # fmt: skip
+    nodes = [node(1, leader=False), node(2, alive=False, heard_ago=81.2345)]
+    uncounted = VotesStatus(counted=False, reason="quorum.provider is none")
+    return replace(whole, cluster=cluster, nodes=nodes, votes=uncounted)
 
 
 def with_arbiter(own: int = 1) -> Status:

@@ -140,3 +140,19 @@ def test_metrics_show_each_database_and_counter() -> None:
     assert 'qluster_events_total{event="elections"} 1.0' in text
     assert 'qluster_database_pending_parameters{ip="10.0.0.2",node="2"} 0.0' in text
     assert "qluster_database_parameters_version 40.0" in text and "qluster_databases_restarting 0.0" in text
+
+
+def test_metrics_of_two_nodes_are_there_where_that_is_configured() -> None:
+    text = exposition(sample.pair()).decode()
+    assert "qluster_two_node_in_force 1.0" in text and "qluster_two_node_able 1.0" in text
+    claims = [line for line in text.splitlines() if line.startswith("qluster_two_node_claim{")]
+    assert [line for line in claims if line.endswith(" 1.0")] == ['qluster_two_node_claim{state="failed"} 1.0']
+    assert "qluster_two_node" not in exposition(sample.healthy()).decode()
+
+
+def test_metrics_say_when_a_quorum_was_forced_and_how_many_are_outside() -> None:
+    text = exposition(sample.forced()).decode()
+    assert "qluster_forced_quorums 1.0" in text and "qluster_forced_quorum_outside 1.0" in text
+    assert "qluster_forced_quorum_timestamp_seconds 1.79000006525e+09" in text
+    plain = exposition(sample.healthy()).decode()
+    assert "qluster_forced_quorums 0.0" in plain and "qluster_forced_quorum_outside" not in plain

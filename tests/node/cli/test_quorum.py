@@ -104,3 +104,40 @@ def test_silent_node_of_the_list_is_no_member_and_not_quorate_ends_with_2() -> N
     found = views.quorum(replace(sample.leaderless(), votes=None))
     assert len(view_of(found).members) == 2
     assert display.exit_code(view_of(found)) == (0 if found.quorate else 2)
+
+
+def test_one_of_two_that_could_not_fence_the_other_says_so_in_a_section_of_its_own() -> None:
+    shown = text(views.quorum(sample.pair()), DATE, Style(provider=LIST_PROVIDER))
+    assert "Flags:            2Node \n" in shown and "Quorum:           2 Activity blocked\n" in shown
+    _, _, section = shown.partition("Two-node information\n")
+    assert section.splitlines()[:9] == [
+        "--------------------",
+        "Fencing:          in force",
+        "Other node:       2 (10.0.0.2), heard 81.23 s ago",
+        "Could go on:      Yes",
+        "Claim:            FAILED, somebody must act",
+        "Shots:            2 of 2",
+        "Last shot:        node 2 (10.0.0.2), 40.43 s ago: NOT switched off: level 1: fence_ipmilan off: no route to "
+        "the device (exit code 1)",
+        "Reason:           node 2 (10.0.0.2) is silent and could not be fenced: level 1: fence_ipmilan off: no route "
+        "to the device (exit code 1). No shot is left after 2, and nobody serves. Start it (its host may be off)",
+        "",
+    ]
+
+
+def test_next_shot_is_told_of() -> None:
+    shown = text(views.quorum(sample.pair(claim="waits", shots=1, next_in=4.5)), DATE, Style())
+    assert "Claim:            waits for the next shot\nShots:            1 of 2, the next in 4.50 s\n" in shown
+
+
+def test_forced_quorum_is_shown_with_when_by_whom_and_who_is_outside() -> None:
+    shown = text(views.quorum(sample.forced()), DATE, Style())
+    _, _, section = shown.partition("Forced quorum information\n")
+    assert section.splitlines()[1:] == [
+        "Forced:           2026-09-21T14:14:25Z on node 3 by anna",
+        "Founding:         1790000067, after 1790000000",
+        "Given up:         node 1 (10.0.0.1), node 2 (10.0.0.2)",
+        "Outside:          10.0.0.2",
+        "Not voting yet:   node 4",
+    ]
+    assert "Forced quorum" not in text(answer(), DATE, Style())

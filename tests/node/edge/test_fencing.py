@@ -91,6 +91,12 @@ async def test_all_agents_of_a_level_must_succeed(bench: Bench) -> None:
     assert not ended.success and "fence_other" in ended.said
 
 
+async def test_what_of_a_level_was_switched_off_before_it_failed_is_named(bench: Bench) -> None:
+    """Nobody switches it on again: with one power supply left the host may run, or not."""
+    ended = await bench.agents((bench.device(), bench.device("fence_other", temper="fail-off"))).off(IP)
+    assert not ended.success and "fence_test had switched off its part, see what is on" in ended.said
+
+
 @pytest.mark.parametrize(
     ("name", "words"),
     [("fence_absent", "Install the package"), ("fence_fabric", "network or storage"), ("fence_none", "no XML"),

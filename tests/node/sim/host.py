@@ -63,6 +63,8 @@ class Host:
         """Since when its power is off; None: it is on."""
         self.unfenceable = False
         """No agent reaches the device that its power comes from."""
+        self.unrevivable = False
+        """Agents cannot switch it on again."""
         self.lied_at = -inf
         """When an agent last said that it was switched off, and it was not."""
         self.last_off_at = -inf

@@ -159,6 +159,8 @@ class Jobs:
                     raise Failed("no route to the device")
                 world.hosts[ip].switch_off()
             case PowerOn(ip):
+                if world.hosts[ip].unrevivable:
+                    raise Failed("its power supply does not answer")
                 world.hosts[ip].switch_on()
             case _:
                 self._order(order)  # type: ignore[arg-type]

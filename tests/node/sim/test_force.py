@@ -44,7 +44,7 @@ def force(
 ) -> Outcome:
     """What an operator is told who forces a quorum there and says that these are off."""
     ticket = world.clients.ticket() + 10**6
-    host.give(ForceQuorumRequested(ticket, "", name, nodes, tuple(one.ip for one in off), check))
+    host.give(ForceQuorumRequested(ticket, "", name, nodes, tuple(one.ip for one in off), check, "anna"))
     assert isinstance(world.clients, Outcomes)
     told = world.clients.told
     assert world.run(5.0, lambda: ticket in told, every=0.01)
@@ -72,10 +72,19 @@ def test_last_node_goes_on_and_those_who_come_back_follow_it(seed: int, synchron
     [forced] = primary.node.state.forced
     assert (forced.former, forced.node) == (before, number) and {ip for _, ip in forced.left_out} == {
         host.ip for host in gone}
+
+    def outside() -> set[str]:
+        assert primary.node is not None
+        [shown] = primary.node.status(primary.clock()).cluster.forced
+        assert shown.by == "anna"
+        return {one.ip for one in shown.outside}
+
+    assert outside() == {host.ip for host in gone}
     world.run(3.0)
     for host in gone:
         host.start()
     settle(world)
+    assert outside() == set()
     assert world.primary() is primary
     assert all(host.node is not None and host.node.cluster == primary.node.cluster for host in gone)
     world.clients.at_the_end()
@@ -398,4 +407,5 @@ def test_attempt_ends_when_a_host_cannot_be_fenced_and_names_what_to_do() -> Non
     assert f"say so with --confirm-off {majority[0].ip}" in last.node.forcing.outcome
     assert "quorum was not forced" in last.node.status(last.clock()).cluster.forcing
     assert majority[1].off_at is not None, "what was fenced stays off"
+    assert "still off" in last.node.forcing.outcome and f"({majority[1].ip})" in last.node.forcing.outcome
     assert isinstance(force(world, last, majority[0]), Done), "his word is asked for where no agent succeeds"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 
 import pytest
+from qluster.events import StopRequested
 
 from sim.checks import Violated
 from sim.host import Host
@@ -52,6 +53,42 @@ def test_either_survives_the_other_and_both_are_back_in_the_end(of_primary: bool
     assert world.run(90.0, lambda: not missing(world)), missing(world)
 
 
+def test_host_that_could_not_be_switched_on_again_is_named_until_it_is_back() -> None:
+    world = founded(5)
+    primary, other = both(world)
+    other.unrevivable = True
+    other.crash(held=True, power=True)
+    assert serves(world, primary) and primary.node is not None
+    world.run(5.0)
+
+    def seen() -> str:
+        assert primary.node is not None
+        nodes = primary.node.status(primary.clock()).nodes
+        return next(one.fencing.left_off for one in nodes if one.ip == other.config.ip)
+
+    assert seen() == "its power supply does not answer"
+    other.switch_on()
+    begin(other)
+    assert world.run(90.0, lambda: not missing(world)), missing(world)
+    assert seen() == ""
+
+
+@pytest.mark.parametrize("of_primary", [True, False], ids=["primary", "replica"])
+def test_who_is_stopped_in_order_says_goodbye_by_the_log_and_is_not_shot(of_primary: bool) -> None:
+    """No shot is needed for what both have committed: the list counts the other one no more, also without
+    allow-downscale."""
+    world = founded(6, synchronous="quorum")
+    primary, other = both(world)
+    stopped, left = (primary, other) if of_primary else (other, primary)
+    stopped.give(StopRequested())
+    assert world.run(20.0, lambda: stopped.node is None) and serves(world, left)
+    world.run(20.0)
+    assert stopped.last_off_at < 0 and not any("begins Fence" in line for line in world.story)
+    assert world.primary() is left and left.node is not None
+    begin(stopped)
+    assert world.run(90.0, lambda: not missing(world)), missing(world)
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_of_two_that_are_cut_from_each_other_who_led_shoots_and_goes_on(seed: int) -> None:
     world = founded(seed)
@@ -59,6 +96,9 @@ def test_of_two_that_are_cut_from_each_other_who_led_shoots_and_goes_on(seed: in
     world.network.isolate(other)
     assert world.run(20.0, lambda: other.last_off_at > 0)
     assert serves(world, primary) and primary.last_off_at < 0
+    assert primary.node is not None
+    pair = primary.node.status(primary.clock()).cluster.two_node
+    assert pair is not None and pair.claim == "alone" and pair.last is not None and pair.last.success
     world.network.cut.clear()
     world.disturbed()
     begin(other)
@@ -74,7 +114,13 @@ def test_nobody_goes_on_where_the_agents_fail_and_the_status_says_why() -> None:
     assert world.primary() is None
     for host in (primary, other):
         assert host.node is not None
-        assert "could not be fenced: no route to the device" in host.node.status(host.clock()).own.message
+        seen = host.node.status(host.clock())
+        assert "could not be fenced: no route to the device" in seen.own.message
+        pair = seen.cluster.two_node
+        assert pair is not None and (pair.claim, pair.shots, pair.attempts, pair.next_in) == ("failed", 3, 3, None)
+        assert pair.last is not None and not pair.last.success
+        [silent] = [one.config.ip for one in (primary, other) if one is not host]
+        assert f"qluster force-quorum --name sim --confirm-off {silent}" in pair.reason
     world.network.cut.clear()
     world.disturbed()
     assert world.run(60.0, lambda: not missing(world)), missing(world)
@@ -88,6 +134,10 @@ def test_who_has_started_anew_waits_for_the_other_and_shoots_nobody() -> None:
     begin(other)
     world.run(40.0)
     assert world.primary() is None and primary.last_off_at < 0
+    assert other.node is not None
+    pair = other.node.status(other.clock()).cluster.two_node
+    assert pair is not None and (pair.claim, pair.able) == ("barred", False)
+    assert "may have gone on alone before" in pair.reason and f"--confirm-off {primary.config.ip}" in pair.reason
     begin(primary)
     assert world.run(60.0, lambda: not missing(world)), missing(world)
 
