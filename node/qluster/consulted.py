@@ -50,7 +50,7 @@ class VotingDevice(Struct, frozen=True, kw_only=True):
     votes: int
     way: str
     uid: str
-    """Which memory it is, sixteen hexadecimal digits."""
+    """Which memory it is, or by episode which arbiter, sixteen hexadecimal digits."""
     counts: bool
     """Its word to this node counts now."""
     reason: str

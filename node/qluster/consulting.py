@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 from math import inf
 from random import Random
 
@@ -41,7 +42,8 @@ def standing_of(ring: Ring, members: Collection[int], client: Client | None) -> 
     held = client.held
     since = held.since if held is not None and held.ring == RingId(*ring) else inf
     way, unbroken = WAYS[client.settings.algorithm], client.episode.unbroken
-    return Standing((ring.node, ring.seq), frozenset(members), since, way, unbroken, client.reason)
+    found = Standing((ring.node, ring.seq), frozenset(members), since, way, unbroken, client.reason)
+    return replace(found, arbiter=client.settings.arbiter)
 
 
 class Consulting:

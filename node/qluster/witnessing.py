@@ -5,7 +5,8 @@ Must not know the arbiter's protocol, nor who connects to it: the link of this n
 A memory that lost what it knew comes back with another uid. It counts again when a list names that uid, which those
 who hold the log must commit without the former one. It leaves the list when no node asks an arbiter any more.
 An arbiter that keeps no memory is listed with the way in which its algorithm may be counted, and at most with the one
-vote that breaks a tie: by formula every vote more would take one copy more to commit, up to all of them.
+vote that breaks a tie: by formula every vote more would take one copy more to commit, up to all of them. By episode the
+list says which one it is: while nodes go over to another one after the other, each of the two would say yes to a half.
 """
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections.abc import Collection
 from math import inf
 from typing import TYPE_CHECKING, NamedTuple
 
-from qluster.consensus.members import MEMORY, Members
+from qluster.consensus.members import EPISODE, MEMORY, Members
 from qluster.consensus.membership import last_votes, usual_votes
 from qluster.consensus.refusals import Refusal
 from qluster.votes.information import Ring
@@ -45,7 +46,8 @@ def synced(node: Node, proofs: Collection[tuple[tuple[int, int], float]], now: f
 
 
 class Wish(NamedTuple):
-    """A memory, or a device that has none, with its votes and the way in which they count; without a way no device."""
+    """A memory, or a device that has none (uid: which arbiter, by episode), with its votes and the way in which they
+    count; without a way no device."""
 
     uid: int
     votes: int
@@ -104,9 +106,10 @@ class Witnessing:
             last = device is not None and device.algorithm == "lms"
             wish = Wish(uid, last_votes(members) if last else usual_votes(members), MEMORY)
             return wish if wish != listed else None
-        way = node.consulting.standing(*node.voting.ring).way
-        if way and node.consulting.forgetful:
-            wish = Wish(0, usual_votes(members), way)
+        standing = node.consulting.standing(*node.voting.ring)
+        if standing.way and node.consulting.forgetful:
+            which = standing.arbiter if standing.way == EPISODE else 0
+            wish = Wish(which, usual_votes(members), standing.way)
             return wish if wish != listed else None
         return NOTHING if listed != NOTHING and self._nobody_asks(members) else None
 

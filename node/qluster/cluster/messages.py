@@ -27,9 +27,9 @@ Seconds = Annotated[float, Meta(ge=0, le=1e9)]
 Text = Annotated[str, Meta(max_length=1000)]
 
 
-COUNTING = 3
+COUNTING = 4
 """What this version understands of a list of members: 0 counts nodes, 1 votes and a tie-breaker, 2 an arbiter's memory,
-3 an arbiter without one, and that one of two may go on once the other one's host is off.
+3 an arbiter without one, and that one of two may go on once the other one's host is off, 4 which arbiter that is.
 
 A list that says more than a voter understands would be counted by two rules: the leader writes none.
 """

@@ -20,7 +20,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import inf
 
-from qluster.consensus.electorate import EPISODE_KEY
+from qluster.consensus.electorate import by_episode
 from qluster.consensus.lease import NEVER, Round, Rounds
 from qluster.consensus.messages import NO_RING, Ring, SyncQuery, SyncReply
 from qluster.consensus.participant import FOLLOWER, Participant
@@ -49,18 +49,18 @@ class Ringed:
         self._own: tuple[Ask, float] | None = None
         """What must be answered so that this leader is in sync, and since when that is so."""
 
-    @property
-    def counts(self) -> bool:
-        """Whether the vote counts for this leader, beside whatever all of the ring have said."""
-        return EPISODE_KEY in self._me.devices(self._me.standing.members)
+    def counts(self, key: int) -> bool:
+        """Whether the vote of the device with this key counts for this leader, beside whatever all of the ring have
+        said."""
+        return key in self._me.devices(self._me.standing.members)
 
-    def match(self) -> int:
+    def match(self, key: int) -> int:
         """Up to where all of the ring have this leader's log; 0 where the vote does not count."""
-        return self._reached() if self.counts else 0
+        return self._reached() if self.counts(key) else 0
 
-    def rounds(self) -> list[Round]:
+    def rounds(self, key: int) -> list[Round]:
         """What each of the ring has answered; that nobody has where the vote does not count."""
-        return [self._round(node) for node in self._me.standing.members] if self.counts else [NEVER]
+        return [self._round(node) for node in self._me.standing.members] if self.counts(key) else [NEVER]
 
     def _reached(self) -> int:
         me = self._me
@@ -114,15 +114,15 @@ class Ringed:
 
     def _look(self, now: float) -> None:
         standing = self._me.standing
-        if not standing.broken or EPISODE_KEY not in self._me.configuration.devices:
+        if not standing.broken or not self._me.episodes:
             self._own = None
         elif self._own is None or self._own[1] < standing.since:
             self._own = self._ask(0), now
 
     def _number(self, node: int) -> float:
         """The newest round that a node answered in this ring; of a device with a memory nothing is known of rings."""
-        if node == EPISODE_KEY:
-            return min(one.number for one in self.rounds())
+        if by_episode(node):
+            return min(one.number for one in self.rounds(node))
         return self._round(node).number
 
 
@@ -142,7 +142,7 @@ class Syncing:
     def _wanted(self) -> bool:
         me = self._me
         follows = me.role == FOLLOWER and me.leader is not None
-        return follows and me.standing.broken and EPISODE_KEY in me.configuration.devices
+        return follows and me.standing.broken and bool(me.episodes)
 
     @property
     def wake_at(self) -> float:

@@ -14,9 +14,22 @@ from qluster import quorum
 from qluster.consensus.members import EPISODE, FORMULA, MEMORY, NODE_MAX, Members
 from qluster.quorum import Quorums
 
-EPISODE_KEY = -1
-FORMULA_KEY = -2
-"""Under which numbers a device without a memory stands there, by the way in which it counts."""
+FORMULA_KEY = -1
+"""Under which number a device that counts by formula stands there: any arbiter at all."""
+
+
+def episode_key(uid: int) -> int:
+    """Under which number a device stands there that counts by episode; by uid, which says what arbiter it is.
+
+    It holds only among those who ask one and the same: another one refuses nobody whom the first acknowledges. With
+    uid 0, as versions wrote it that did not tell them apart, it is whichever a node asks.
+    """
+    return -2 - uid
+
+
+def by_episode(key: int) -> bool:
+    """Whether this is the number of such a device."""
+    return key < FORMULA_KEY
 
 
 def device_key(uid: int) -> int:
@@ -47,7 +60,8 @@ class Electorate:
     def of(cls, members: Members) -> Electorate:
         """The electorate of this list, which must have voters."""
         weights = quorum.weights({member.node: member.votes for member in members if member.voter}, members.tie)
-        keys = {MEMORY: device_key(members.device_uid), EPISODE: EPISODE_KEY, FORMULA: FORMULA_KEY}
+        uid = members.device_uid
+        keys = {MEMORY: device_key(uid), EPISODE: episode_key(uid), FORMULA: FORMULA_KEY}
         device = (keys[members.way], members.device) if members.way and members.device else None
         total, rule = sum(weights.values()), (members.quorum_replication, members.replication_factor)
         needs = quorum.quorums(len(weights), total + (device[1] if device else 0), *rule)

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import inf
 
-from qluster.consensus.electorate import EPISODE_KEY
+from qluster.consensus.electorate import by_episode
 from qluster.consensus.membership import Configuration
 from qluster.consensus.settings import LEASE_FRACTION, READS_MAX
 
@@ -50,7 +50,7 @@ class Rounds:
         self._reached: dict[str, float] = {}
         """What a contact quorum has reached, until the next round, answer or change of members."""
         self._reached_by: Configuration | None = None
-        self.device: Callable[[], Sequence[Round]] = lambda: (NEVER,)
+        self.device: Callable[[int], Sequence[Round]] = lambda key: (NEVER,)
         """What those have answered who stand for a device that counts by episode: it promises nothing itself."""
 
     @property
@@ -113,7 +113,7 @@ class Rounds:
             self._reached_by = configuration
         if what not in self._reached:
             self._reached[what] = configuration.contacted(
-                lambda node: min(map(value, self.device())) if node == EPISODE_KEY else value(self.answered(node))
+                lambda node: min(map(value, self.device(node))) if by_episode(node) else value(self.answered(node))
             )
         return self._reached[what]
 

@@ -73,7 +73,8 @@ class Members(msgspec.Struct, frozen=True, array_like=True):
     two_node: bool = False
     """Whether one of the two voters may go on alone, once the other one's host is switched off: see ``claim.py``."""
     device_uid: int = 0
-    """Which memory it is: one that was lost comes back with another uid, and counts when a list says so."""
+    """Which memory it is: one that was lost comes back with another uid, and counts when a list says so. By episode
+    which arbiter it is; 0: the one that a node asks, as versions wrote it that did not tell them apart."""
 
     def __iter__(self) -> Iterator[Member]:
         return iter(self.all)
@@ -189,8 +190,10 @@ class Members(msgspec.Struct, frozen=True, array_like=True):
         votes = sum(member.votes for member in self.all if member.voter)
         if self.way == MEMORY and not 1 <= self.device_uid <= UID_MAX:
             return f"the device has uid {self.device_uid}, not one of 64 bits"
-        if self.way != MEMORY and self.device_uid:
-            return f"the device has uid {self.device_uid:016x}, and by way {self.way} none has a memory"
+        if self.way == FORMULA and self.device_uid:
+            return f"the device has uid {self.device_uid:016x}, and by formula any arbiter will do"
+        if not 0 <= self.device_uid <= UID_MAX:
+            return f"the device has uid {self.device_uid}, not one of 64 bits"
         if self.device and not 0 < self.device < votes:
             return (
                 f"the device has {self.device} votes and the nodes together {votes}: it must have fewer, or they could "

@@ -207,7 +207,8 @@ def fault_of_version(old: Members, new: Members, counting: Collection[int]) -> s
     if not new.counted:
         return ""
     before, after = ({member.node for member in members} for members in (old, new))
-    concerned = (after - before) | (new.voters - old.voters) if old.counted else before | after
+    told_apart = _told_apart(new) and not _told_apart(old)
+    concerned = (after - before) | (new.voters - old.voters) if old.counted and not told_apart else before | after
     unknowing = sorted(concerned.difference(counting))
     if not unknowing:
         return ""
@@ -215,6 +216,11 @@ def fault_of_version(old: Members, new: Members, counting: Collection[int]) -> s
         f"nodes {', '.join(map(str, unknowing))} have not said that their version counts votes: install this version "
         "on all nodes, and have them running, before votes or a tie-breaker are set"
     )
+
+
+def _told_apart(members: Members) -> bool:
+    """Whether the list says which arbiter counts by episode: the last thing that versions learned to count."""
+    return members.way == EPISODE and members.device_uid > 0
 
 
 def tie_breaker(members: Members, rule: str) -> int:
@@ -241,7 +247,7 @@ def last_votes(members: Members) -> int:
 def with_device(members: Members, uid: int, votes: int | None, way: str = MEMORY) -> Members:
     """With the memory of this uid, or a device that counts in another way, and so many votes; None: as many as usual.
 
-    With no device: uid 0 of memory.
+    With no device: uid 0 of memory. By episode the uid says which arbiter it is.
     """
     if way == MEMORY and not uid:
         return replace(members, way="", device=0, device_uid=0)

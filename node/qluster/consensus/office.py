@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from qluster.consensus.arbitration import Ringed
 from qluster.consensus.claim import as_two
-from qluster.consensus.electorate import EPISODE_KEY
+from qluster.consensus.electorate import by_episode
 from qluster.consensus.lease import Rounds
 from qluster.consensus.members import NODE_MAX, Members
 from qluster.consensus.membership import (
@@ -217,7 +217,7 @@ class Office:
         promised this node helps nobody else, and does not say that it is gone.
         """
         me = self._me
-        if self.ringed.counts:
+        if any(map(self.ringed.counts, me.episodes)):
             self._held_until = max(self._held_until, self.rounds.promised_until(me.configuration))
         me.standing = standing
         self.ringed.stand()
@@ -290,8 +290,8 @@ class Office:
 
     def _match(self, voter: int) -> int:
         """Up to where a voter has this leader's log, and the device has seen it, or all have it that it stands for."""
-        if voter == EPISODE_KEY:
-            return self.ringed.match()
+        if by_episode(voter):
+            return self.ringed.match(voter)
         if self._claims(voter):
             return self._me.journal.last_index
         return self.replication.match(voter) if voter <= NODE_MAX else self.witness.match(voter)

@@ -13,7 +13,7 @@ from math import inf
 from random import Random
 
 from qluster.consensus.claim import Claim, other_of
-from qluster.consensus.electorate import EPISODE_KEY, FORMULA_KEY
+from qluster.consensus.electorate import FORMULA_KEY, episode_key
 from qluster.consensus.journal import JournalDamaged, opened
 from qluster.consensus.members import MalformedMembers, Members
 from qluster.consensus.membership import Configuration, Membership
@@ -168,11 +168,17 @@ class Participant:
         """Whether what the link has open is the device of a list in force."""
         return self.device in self.configuration.devices
 
+    @property
+    def episodes(self) -> frozenset[int]:
+        """Keys of the devices by episode of the lists in force that are the arbiter which this node asks."""
+        return self.configuration.devices & {episode_key(0), episode_key(self.standing.arbiter)}
+
     def devices(self, present: Collection[int]) -> set[int]:
         """The devices without a memory that count for this node, beside these who have said so in its ring."""
-        listed, found = self.configuration.devices, set()
-        if EPISODE_KEY in listed and self.standing.by_episode({*present, self.node}):
-            found.add(EPISODE_KEY)
+        listed = self.configuration.devices
+        found: set[int] = set()
+        if self.standing.by_episode({*present, self.node}):
+            found |= self.episodes
         if FORMULA_KEY in listed and self.standing.by_formula and self.configuration.slot(self.node):
             found.add(FORMULA_KEY)
         return found

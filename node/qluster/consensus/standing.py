@@ -28,6 +28,8 @@ class Standing:
     """Since this node was last in sync it has not restarted, was not refused and did not lose its connection."""
     reason: str = "this node has no arbiter"
     """Why the vote does not count, "" when it may."""
+    arbiter: int = 0
+    """Which one it is: two nodes with the same number here ask the same one. 0: it is not known."""
 
     @property
     def acknowledged(self) -> bool:

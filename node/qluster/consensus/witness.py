@@ -15,7 +15,7 @@ from math import ceil, inf
 
 from qluster.consensus.electorate import device_key
 from qluster.consensus.lease import Rounds
-from qluster.consensus.members import FORMULA, MEMORY
+from qluster.consensus.members import FORMULA, MEMORY, Members
 from qluster.consensus.participant import Participant
 from qluster.consensus.settings import DEVICE_PROMISE_MAX
 from qluster.consensus.standing import Standing
@@ -136,7 +136,13 @@ class Witness:
             self._match[key] = max(self.match(key), answer.index)
 
 
-def _fault_by(way: str, standing: Standing) -> str:
+def _fault_by(members: Members, standing: Standing) -> str:
+    way = members.way
+    if members.device_uid not in (0, standing.arbiter) and standing.arbiter:
+        return (
+            f"the list counts the arbiter {members.device_uid:016x}, and this node asks {standing.arbiter:016x}: name "
+            "the same host and port, in the same words, on all nodes"
+        )
     if standing.reason:
         return standing.reason
     counts = standing.by_formula if way == FORMULA else standing.by_episode(standing.members)
@@ -154,7 +160,7 @@ def fault_of_device(me: Participant, now: float) -> str:
     if not members.device:
         return "it has no votes: those of the nodes cannot be halved"
     if members.way != MEMORY:
-        return _fault_by(members.way, me.standing)
+        return _fault_by(members, me.standing)
     if not me.device:
         return "this node has no connection to an arbiter that remembers this cluster"
     if me.device != device_key(members.device_uid):

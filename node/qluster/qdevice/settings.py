@@ -5,6 +5,7 @@ Must not know where the settings come from in detail: :func:`settings_of` is the
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+from hashlib import blake2b
 from typing import Literal
 
 import msgspec
@@ -48,6 +49,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     heuristics_interval: float | None = None
     founding: int = 0
     """Of the consensus whose memory is asked for; 0: of none."""
+    arbiter: int = 0
+    """Which arbiter it is, see :func:`arbiter_number`; 0: it is not known."""
 
     @property
     def heartbeat(self) -> float:
@@ -100,7 +103,18 @@ def settings_of(device: Device, cluster_name: str, node: int, founding: int = 0)
         heuristics_sync_timeout=checks.sync_timeout if checks is not None else None,
         heuristics_interval=checks.interval if checks is not None else None,
         founding=0 if device.algorithm == "test" else founding,
+        arbiter=arbiter_number(device.host, device.port, cluster_name),
     )
+
+
+def arbiter_number(host: str, port: int, cluster_name: str) -> int:
+    """The same for all who ask one arbiter for one cluster, 1 to 2^64 - 1; it says nothing of it by itself.
+
+    An arbiter of corosync's has no name of its own, so it goes by where it is: who writes its name and who writes its
+    address take each other's for another one. That is safe, and the reverse would not be.
+    """
+    place = f"{host.strip('[]').rstrip('.').lower()}\n{port}\n{cluster_name}"
+    return max(1, int.from_bytes(blake2b(place.encode(), digest_size=8).digest(), "big"))
 
 
 def tie_breaker_of(text: str) -> TieBreaker:

@@ -6,7 +6,7 @@ import pytest
 from config.test_parse import SMALLEST
 from qluster.config import Config, ConfigErrors, Heuristics, parse, with_changes
 from qluster.config.device import words_of_command
-from qluster.qdevice.settings import settings_of
+from qluster.qdevice.settings import arbiter_number, settings_of
 from qluster.qnet.names import DecisionAlgorithm, TieBreakerMode
 from qluster.qnet.tlv import TieBreaker
 
@@ -117,3 +117,14 @@ def test_a_change_of_the_clusters_settings_leaves_the_section_as_it_is(section: 
     after = with_changes(before, {"cluster.heartbeat-interval": "2s"})
     assert after.cluster.heartbeat_interval == 2.0 and after.device == before.device
     assert with_changes(parse(SMALLEST, "c"), {"cluster.heartbeat-interval": "2s"}).device is None
+
+
+def test_all_who_ask_one_arbiter_for_one_cluster_know_it_by_one_number() -> None:
+    """It stands in the list of members: all versions and hosts must find the same."""
+    one = arbiter_number("arbiter.example", 5403, "qlab")
+    assert one == 0x738EEF9F45F1086B
+    assert arbiter_number("Arbiter.Example.", 5403, "qlab") == one
+    assert arbiter_number("[2001:db8::1]", 5403, "qlab") == arbiter_number("2001:db8::1", 5403, "qlab")
+    others = {arbiter_number(*place) for place in [("arbiter", 5403, "qlab"), ("arbiter.example", 5404, "qlab"),
+                                                   ("arbiter.example", 5403, "qlab2")]}  # fmt: skip
+    assert len(others) == 3 and one not in others

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qluster.consensus.electorate import EPISODE_KEY, Electorate, device_key
+from qluster.consensus.electorate import Electorate, device_key, episode_key
 from qluster.consensus.members import EPISODE, MEMORY
 from qluster.consensus.membership import Configuration
 from qluster.consensus.messages import AppendReply, Message
@@ -171,7 +171,7 @@ class Invariants:
                 return
             self._looked[host.node] = term, index
             if host.qraft._me.standing.by_episode(holders):
-                holders.add(EPISODE_KEY)
+                holders.add(episode_key(members.device_uid))
         arbiter = self._world.arbiter
         if members.way == MEMORY and arbiter is not None and arbiter.has_seen(members.device_uid, index, term):
             holders.add(device_key(members.device_uid))

@@ -12,7 +12,7 @@ from planting import Plants
 from qluster import quorum
 from qluster.consensus.arbitration import Ringed
 from qluster.consensus.election import Election
-from qluster.consensus.electorate import EPISODE_KEY
+from qluster.consensus.electorate import by_episode
 from qluster.consensus.following import Following
 from qluster.consensus.lease import NEVER, Round
 from qluster.consensus.members import EPISODE
@@ -26,7 +26,7 @@ plant, method = PLANTS.plant, PLANTS.method
 
 
 def _own(self: Participant) -> bool:
-    return EPISODE_KEY in self.configuration.devices and self.standing.acknowledged
+    return bool(self.episodes) and self.standing.acknowledged
 
 
 @plant("episode: that an episode broke is forgotten")
@@ -37,13 +37,13 @@ def _unbroken() -> Iterator[None]:
 
 @plant("episode: it is not asked of a leader in office")
 def _in_office() -> Iterator[None]:
-    with patch.object(Ringed, "counts", property(lambda self: _own(self._me))):
+    with patch.object(Ringed, "counts", lambda self, key: _own(self._me)):
         yield
 
 
 method(
     "episode: the device is counted as a log holder", Ringed, "match",
-    lambda self: self._me.saved_index if self.counts else 0,
+    lambda self, key: self._me.saved_index if self.counts(key) else 0,
 )
 method(
     "episode: commit without a node of the membership", Ringed, "_reached",
@@ -56,8 +56,8 @@ method(
 
 @plant("episode: device-in-lease: it renews the lease in place of a node of the membership")
 def _lease() -> Iterator[None]:
-    def rounds(self: Ringed) -> list[Round]:
-        return [self._round(self._me.node)] if self.counts else [NEVER]
+    def rounds(self: Ringed, key: int) -> list[Round]:
+        return [self._round(self._me.node)] if self.counts(key) else [NEVER]
 
     with patch.object(Ringed, "rounds", rounds):
         yield
@@ -98,13 +98,22 @@ def _by_follower() -> Iterator[None]:
 
     def devices(self: Participant, present: Collection[int]) -> set[int]:
         found = sound(self, present)
-        if EPISODE_KEY in self.configuration.devices and any(
+        if self.episodes and any(
             others[node].standing.acknowledged and others[node].standing.unbroken for node in present
         ):
-            found.add(EPISODE_KEY)
+            found |= self.episodes
         return found
 
     with patch.object(Participant, "__init__", started), patch.object(Participant, "devices", devices):
+        yield
+
+
+@plant("episode: another-arbiter: whichever a node asks counts, whatever the list says")
+def _another() -> Iterator[None]:
+    def episodes(self: Participant) -> frozenset[int]:
+        return frozenset(filter(by_episode, self.configuration.devices))
+
+    with patch.object(Participant, "episodes", property(episodes)):
         yield
 
 

@@ -29,6 +29,8 @@ from wires import Wires
 if TYPE_CHECKING:
     from consensus.world import Host, World
 
+FIRST, SECOND = 11, 12
+"""Which arbiter it is, for the list of members."""
 SCALE = 20.0
 TIMEOUT = 1.0
 """Of the clients; the shortest that there is."""
@@ -56,6 +58,8 @@ class Seat:
     host: Host
     qraft: QRaft
     client: Client
+    elsewhere: bool = False
+    """It asks the second arbiter."""
     ring: Ring = NO_RING
     members: tuple[int, ...] = ()
     wake_at: float = inf
@@ -76,6 +80,11 @@ class Stock:
         """What leaders give it; None: as usual."""
         self.wires = Wires(world.at, lambda: world.now, self._delay, SCALE)
         self.wires.stalled = self._stalled
+        self.second = Wires(world.at, lambda: world.now, self._delay, SCALE)
+        """Another arbiter, which only :attr:`elsewhere` ask."""
+        self.second.stalled = self._stalled
+        self.elsewhere: set[int] = set()
+        """Nodes that ask the second one, from their next start on."""
         self.seats: dict[int, Seat] = {}
         self._seq = 8
         self._aimed = 0
@@ -103,8 +112,13 @@ class Stock:
             return
         if former is not None:
             self.wires.close(former)
-        settings = Settings(cluster_name="qlab", node=host.node, algorithm=self._algorithm, tls="off", timeout=TIMEOUT)
-        self.seats[host.node] = Seat(host, host.qraft, Client(settings, Random(self._random.random())))
+            self.second.close(former)
+        settings = Settings(
+            cluster_name="qlab", node=host.node, algorithm=self._algorithm, tls="off", timeout=TIMEOUT,
+            arbiter=SECOND if host.node in self.elsewhere else FIRST,
+        )  # fmt: skip
+        seat = Seat(host, host.qraft, Client(settings, Random(self._random.random())), host.node in self.elsewhere)
+        self.seats[host.node] = seat
         self._form_soon()
 
     def seat(self, host: Host) -> Seat | None:
@@ -178,13 +192,14 @@ class Stock:
     # --- connections ----------------------------------------------------------
 
     def _perform(self, seat: Seat, order: object) -> None:
+        wires = self.second if seat.elsewhere else self.wires
         match order:
             case Open(attempt):
-                self.wires.open(seat, seat.host.node, attempt, lambda what: self._hear(seat, what))
+                wires.open(seat, seat.host.node, attempt, lambda what: self._hear(seat, what))
             case Say(attempt, data):
-                self.wires.say(seat, attempt, data)
+                wires.say(seat, attempt, data)
             case Close(attempt):
-                self.wires.close(seat, attempt)
+                wires.close(seat, attempt)
             case _:
                 pass
 
@@ -297,9 +312,11 @@ class Stock:
     def see_to_list(self) -> None:
         """A leader puts it into the list."""
         host = self._world.leader()
-        if host is None or host.qraft is None or self.way == host.qraft.members.way:
+        if host is None or host.qraft is None:
             return
-        self._world.device(host, 0, self.votes, self.way)
+        uid = 0 if self.way == FORMULA else SECOND if host.node in self.elsewhere else FIRST
+        if (self.way, uid) != (host.qraft.members.way, host.qraft.members.device_uid):
+            self._world.device(host, uid, self.votes, self.way)
 
     def heal(self) -> None:
         """It is there, and everybody reaches it."""

@@ -11,7 +11,13 @@ from msgspec.structs import replace
 from qluster.consensus import messages as say
 from qluster.consensus.electorate import FORMULA_KEY, Electorate
 from qluster.consensus.members import EPISODE, FORMULA, SLOTS, Members
-from qluster.consensus.membership import fault_of_change, usual_votes, with_device, with_usual_votes
+from qluster.consensus.membership import (
+    fault_of_change,
+    fault_of_version,
+    usual_votes,
+    with_device,
+    with_usual_votes,
+)
 from qluster.consensus.qraft import QRaft
 from qluster.consensus.remarks import remarks
 from qluster.consensus.standing import Standing
@@ -25,9 +31,11 @@ def listed(way: str, *nodes: int, votes: int | None = None) -> Members:
     return with_usual_votes(plain, with_device(plain, 0, votes, way))
 
 
-def says(ring: tuple[int, int], *members: int, way: str = EPISODE, unbroken: bool = True) -> Standing:
+def says(
+    ring: tuple[int, int], *members: int, way: str = EPISODE, unbroken: bool = True, arbiter: int = 0
+) -> Standing:
     """An arbiter that acknowledges this ring."""
-    return Standing(ring, frozenset(members), NOW, way, unbroken, "")
+    return Standing(ring, frozenset(members), NOW, way, unbroken, "", arbiter)
 
 
 def node(members: Members, standing: Standing, me: int = 1, *terms: int) -> QRaft:
@@ -50,7 +58,8 @@ def late(qraft: QRaft) -> float:
 @pytest.mark.parametrize(
     ("members", "word"),
     [
-        (replace(voters(1, 2), way=EPISODE, device=1, device_uid=5), "none has a memory"),
+        (replace(voters(1, 2), way=FORMULA, device=1, device_uid=5), "any arbiter will do"),
+        (replace(voters(1, 2), way=EPISODE, device=1, device_uid=2**64), "not one of 64 bits"),
         (replace(voters(1, 2), way=EPISODE, device=2), "must have fewer"),
         (replace(voters(1, 2), way=FORMULA, device=1), "terms of its own"),
         (replace(voters(1, 2), way="wishful", device=1), "not known to this version"),
@@ -290,6 +299,34 @@ def test_leader_answers_nobody_who_is_in_another_ring() -> None:
         qraft.tick(at)
         qraft.receive(say.AppendReply(CLUSTER, 2, 2, stage.newest_round(qraft.take()), qraft.last_index, (), BOTH), at)
         assert not sent(qraft.take(), say.SyncReply)
+
+
+# --- which arbiter it is ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("asked", "counts"), [(5, True), (6, False), (0, False)])
+def test_by_episode_only_the_arbiter_counts_that_the_list_names(asked: int, counts: bool) -> None:
+    members = replace(listed(EPISODE, 1, 2), device_uid=5)
+    qraft = node(members, says(ALONE, 1, arbiter=asked))
+    late(qraft)
+    assert (qraft.role == "leader") == counts
+    fault = qraft.device_fault(NOW + 100)
+    assert ("name the same host and port" in fault) == (asked == 6)
+
+
+def test_list_of_a_version_that_did_not_tell_arbiters_apart_counts_any() -> None:
+    qraft = node(listed(EPISODE, 1, 2), says(ALONE, 1, arbiter=6))
+    late(qraft)
+    assert qraft.role == "leader"
+
+
+def test_lists_name_an_arbiter_only_when_all_tell_them_apart() -> None:
+    before, after = listed(EPISODE, 1, 2), replace(listed(EPISODE, 1, 2), device_uid=5)
+    assert "nodes 2 have not said" in fault_of_version(before, after, {1})
+    assert "nodes 2 have not said" in fault_of_version(voters(1, 2), after, {1})
+    assert not fault_of_version(before, after, {1, 2})
+    assert not fault_of_version(after, replace(after, device_uid=6), {1}), "who is there has said so before"
+    assert not fault_of_version(before, listed(EPISODE, 1, 2), {1})
 
 
 # --- what people are told ---------------------------------------------------------------------------

@@ -36,7 +36,8 @@ FINDERS = {"device-by-follower": "four-cut", "weighs in commits": "four-cut", "w
 
 LATE = "episode: late-sync: whatever a leader once said shows that a node is in sync"
 HALF = "episode: half-open: elected without a node of the membership"
-"""No chance shows these within minutes: each has a run of its own."""
+ANOTHER = "episode: another-arbiter: whichever a node asks counts, whatever the list says"
+"""Chance does not show these within minutes: each has a run of its own."""
 
 
 def run_world(kind: str, seed: int, algorithm: str) -> World:
@@ -63,7 +64,7 @@ def test_rules_hold_and_the_cluster_recovers(kind: str, algorithm: str) -> None:
     assert votes, "the arbiter never said yes"
 
 
-@pytest.mark.parametrize("fault", [fault for fault in PLANTS if fault not in (LATE, HALF)])
+@pytest.mark.parametrize("fault", [fault for fault in PLANTS if fault not in (LATE, HALF, ANOTHER)])
 def test_planted_fault_is_found(fault: str) -> None:
     algorithm = "ffsplit" if fault.startswith("episode") else "lms"
     nodes, faults = WORLDS[next((kind for word, kind in FINDERS.items() if word in fault), "two-cut")]
@@ -238,3 +239,53 @@ def test_vote_over_a_connection_that_is_dead_for_the_arbiter_alone_elects_nobody
             stack.enter_context(PLANTS[HALF]())
             stack.enter_context(pytest.raises(Violated, match="leader completeness"))
         half_open(world, leader)
+
+
+def two_arbiters(world: World, leader: Host) -> None:
+    """An arbiter is replaced by another one, node after node; in the midst of that the cable between the nodes is cut.
+    Each of the two arbiters sees one half alone, and says yes to it."""
+    [other] = (host for host in world.hosts.values() if host is not leader)
+    goes_over(world, other)
+    world.isolate(other.node)
+    for _ in range(8):
+        world.run(0.25, weather=False)
+        world.propose()
+
+
+def goes_over(world: World, host: Host) -> None:
+    """A host is restarted with a file that names the second arbiter."""
+    assert world.stock is not None
+    world.stock.elsewhere.add(host.node)
+    world.stop(host)
+    world.start(host)
+    world.run(1.0, weather=False)
+
+
+@pytest.mark.parametrize("planted", [False, True])
+def test_each_of_two_arbiters_elects_nobody_beside_the_other(planted: bool) -> None:
+    with ExitStack() as stack:
+        world, leader = whole(1, 2)
+        if planted:
+            stack.enter_context(PLANTS[ANOTHER]())
+            stack.enter_context(pytest.raises(Violated))
+        two_arbiters(world, leader)
+    if not planted:
+        assert leader.qraft is not None and leader.qraft.role == "leader", "the one that the list names counts"
+        world.heal()
+        assert goes_on(world)
+
+
+@pytest.mark.parametrize("nodes", [2, 4])
+def test_all_go_over_to_another_arbiter_one_after_the_other(nodes: int) -> None:
+    world, leader = whole(2, nodes)
+    for host in sorted(world.hosts.values(), key=lambda host: host is leader):
+        goes_over(world, host)
+        assert goes_on(world)
+    assert world.stock is not None
+    world.stock.see_to_list()
+    assert goes_on(world)
+    world.stock.wires.crash()
+    leader = world.leader() or leader
+    for _ in range(nodes // 2):
+        world.stop(next(one for one in world.hosts.values() if one is not leader and one.qraft is not None))
+    assert goes_on(world), "the new one counts"

@@ -65,6 +65,8 @@ class Stock:
         members = node.settled
         if node.qraft is None or members.way != self._way or members.device != usual_votes(members):
             return f"the list counts a device by {members.way or 'no way'} with {members.device} votes"
+        if members.device_uid != (node.qraft.standing.arbiter if self._way == EPISODE else 0):
+            return f"the list counts the device {members.device_uid:016x}, this node asks another one"
         return node.qraft.device_fault(node.settled_at) if members.device else ""
 
     # --- connections ----------------------------------------------------------
