@@ -307,7 +307,7 @@ class Leading:
             unseen=_unseen(scene, reign),
             wal_rate=scene.wal_rate(reign.node) if reign is not None else 0.0,
             unserved=_unserved(scene),
-            forced=scene.state.forced_open,
+            forced=scene.state.forced_since,
         )
 
     def _admit(self, hello: Hello, scene: Scene) -> Duty | None:

@@ -17,11 +17,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from math import inf
 
 from msgspec.structs import replace
 
-from qluster.cluster.commands import Guarantee, Reign, Yielded
+from qluster.cluster.commands import Forced, Guarantee, Reign, Yielded
 from qluster.cluster.messages import PositionReply
 from qluster.cluster.synchronous import needed_of, shortfall
 from qluster.config import Synchronous
@@ -41,8 +42,14 @@ OFFERS_PAUSE = 10.0
 """Seconds after which it is offered again all the same, where nobody else can take over: it may have been slow."""
 
 REIGNS_SKIPPED = 1000
-"""Numbers that the first reign after a forced quorum leaves out: the nodes that were given up may have begun reigns
-that nobody here has heard of, and what served in one of those must not be taken for something of this one."""
+"""Numbers that the first reign after a forced quorum leaves out for each second between the two foundings: the nodes
+that were given up may have begun reigns that nobody here has heard of, and what served in one of those must not be
+taken for something of this one. Where quorum was forced on two sides the later founding goes on, and has the higher
+numbers."""
+
+LANE = 16
+"""Timelines that are left to each node on which quorum may have been forced beside this one: so many reigns later they
+still have other numbers than those of this founding."""
 
 DEAF_SHARE = 8
 """Part of the patience for nodes that are heard and have answered this leader nothing at all yet: a former leader
@@ -105,8 +112,8 @@ class View:
     """Nothing is written here: whoever reigns follows an installation outside, and promotes nothing."""
     unserved: bool = False
     """The reign in force is this node's, who followed another primary and has not served since."""
-    forced: bool = False
-    """Quorum was forced since the reign in force: others may have reigned after it, of whom nobody here knows."""
+    forced: tuple[Forced, ...] = ()
+    """How quorum was forced since the reign in force: others may have reigned after it, of whom nobody here knows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,9 +311,10 @@ def _of_newest_line(able: list[PositionReply], reigns: tuple[Reign, ...]) -> lis
     that followed it past the promotion is on that timeline or a later one. A line that left no trace with anybody who
     answered has no row that could still be lost: the one before it counts.
     """
+    end = _lane_end(reigns)
     for place in range(len(reigns) - 1, -1, -1):
         begins_line = place == 0 or not _goes_on(reigns[place - 1], reigns[place])
-        holders = [one for one in able if _has_something_of(one, reigns[place])] if begins_line else []
+        holders = [one for one in able if _has_something_of(one, reigns[place], end)] if begins_line else []
         if holders:
             return holders
     return able
@@ -317,10 +325,19 @@ def _goes_on(before: Reign, reign: Reign) -> bool:
     return before.node == reign.node and before.number + 1 == reign.number
 
 
-def _has_something_of(answer: PositionReply, reign: Reign) -> bool:
+def _lane_end(reigns: tuple[Reign, ...]) -> float:
+    """From this timeline on numbers are those of another side on which quorum was forced as well."""
+    first = next((two for one, two in reversed(list(pairwise(reigns))) if one.number + 1 < two.number), None)
+    if first is None or first.standby or reigns[-1].standby:
+        return inf
+    end = _begun_by(first) + LANE
+    return end if _begun_by(reigns[-1]) < end else inf
+
+
+def _has_something_of(answer: PositionReply, reign: Reign, end: float) -> bool:
     if reign.number == 1:
         return True  # it began with the database itself: every standby was cloned from it
-    return answer.served >= reign.number if answer.served else answer.timeline >= _begun_by(reign)
+    return answer.served >= reign.number if answer.served else _begun_by(reign) <= answer.timeline < end
 
 
 def _next(view: View, reign: Reign, timeline: int, position: int, standbys: tuple[int, ...]) -> Reign:
@@ -330,14 +347,25 @@ def _next(view: View, reign: Reign, timeline: int, position: int, standbys: tupl
     elif reign.standby:
         branch = timeline + BRANCHES + 1  # outside, the next ones belong to others
     elif view.forced:
-        branch = max(timeline, _begun_by(reign)) + BRANCHES + 1  # the next ones may be those of who was given up
+        # The next ones may be those of who was given up, the ones after them of another side.
+        branch = max(timeline, _begun_by(reign)) + BRANCHES + 1 + _lane(view.forced[-1])
     else:
         branch = _branch(timeline, _begun_by(reign))
-    number = reign.number + (REIGNS_SKIPPED if view.forced else 1)
+    number = reign.number + (_skipped(view.forced) if view.forced else 1)
     return Reign(
         number, view.me, view.term, timeline, position, reign.system_id, 0, guaranteed, needed, 0,
         branch=branch, standby=view.standby,
     )  # fmt: skip
+
+
+def _skipped(forced: tuple[Forced, ...]) -> int:
+    return REIGNS_SKIPPED * max(1, forced[-1].founding - forced[0].former)
+
+
+def _lane(forced: Forced) -> int:
+    """Where the timelines of this side begin: two that were forced from one founding know the same nodes."""
+    nodes = sorted({forced.node, *forced.named, *(node for node, _ in forced.left_out)})
+    return LANE * nodes.index(forced.node)
 
 
 def _branch(timeline: int, last: int) -> int:

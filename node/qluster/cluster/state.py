@@ -123,8 +123,13 @@ class State(Struct):
     @property
     def forced_open(self) -> bool:
         """Quorum was forced, and no reign has begun since."""
+        return bool(self.forced_since)
+
+    @property
+    def forced_since(self) -> tuple[Forced, ...]:
+        """How quorum was forced since the reign in force, oldest first."""
         reign = self.reign.number if self.reign is not None else 0
-        return bool(self.forced) and reign <= self.forced[-1].reign
+        return tuple(one for one in self.forced if one.reign >= reign)
 
     @property
     def reign(self) -> Reign | None:

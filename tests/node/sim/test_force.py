@@ -221,6 +221,10 @@ def test_of_two_quorums_that_were_forced_the_later_one_goes_on() -> None:
     assert isinstance(force(world, first, *half), Done)
     world.run(40.0)
     assert primary.writes and any(host.writes for host in rest)
+    former, later = primary.node, rest[0].node
+    assert former is not None and former.state.reign is not None and later is not None and later.state.reign is not None
+    assert former.state.reign.number < later.state.reign.number
+    assert former.state.reign.branch != later.state.reign.branch, "of one number nobody could tell them apart"
     world.network.cut.clear()
     world.disturbed()
     settle(world)
