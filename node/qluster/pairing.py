@@ -85,7 +85,8 @@ class Pairing:
             return []
         if not qraft.members.two_node:
             return ["cluster.two-node has no effect: it is for two voters with one vote each that know it, without a "
-                    "tie-breaker or votes of an arbiter, with quorum-replication"]  # fmt: skip
+                    "tie-breaker or votes of an arbiter, with quorum-replication and a replication-factor below "
+                    "2"]  # fmt: skip
         other = other_of(qraft.members, node.me)
         member, found = qraft.members.get(other), []
         if member is not None and not node.fences.configured(member.ip):

@@ -176,7 +176,8 @@ _CLUSTER = (
         "Whether a node that is stopped in order is not counted until it is back.", Change.LIVE),
     Key("cluster.two-node", Choice(("off", "fencing")), "off",
         "Whether one of two nodes goes on alone: `fencing` once fence agents have switched off the other one's host. "
-        "It has no effect where there are more voters, other votes, a tie-breaker or an arbiter with votes.",
+        "It has no effect where there are more voters, other votes, a tie-breaker, an arbiter with votes, or a "
+        "`cluster.replication-factor` above 1.",
         Change.LIVE),
     Key("cluster.synchronous", Choice(get_args(Synchronous)), "off",
         "For whom a transaction waits before the database acknowledges it: nobody, so many replicas that with the "

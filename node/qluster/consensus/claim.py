@@ -60,8 +60,9 @@ def other_of(members: Members, node: int) -> int:
 def as_two(members: Members, *, wanted: bool) -> Members:
     """With the word that one of the two voters may go on without the other, where that is wanted and sound.
 
-    They are two equal ones, both of whom confirm each entry.
+    They are two equal ones, both of whom confirm each entry; and one copy is as many as are asked for.
     """
     votes = [member.votes for member in members if member.voter]
     sound = votes == [1, 1] and not members.device and not members.tie and members.quorum_replication
+    sound = sound and members.replication_factor < 2
     return replace(members, two_node=wanted and sound)

@@ -28,6 +28,8 @@ def test_list_of_two_equal_voters_may_say_so_and_no_other() -> None:
     for members in others:
         assert not as_two(members, wanted=True).two_node
         assert "two_node is for two voters" in replace(members, two_node=True).fault()
+    assert not as_two(replace(plain, replication_factor=2), wanted=True).two_node, "alone it would have one copy"
+    assert as_two(replace(plain, replication_factor=1), wanted=True).two_node
     listening = Members((member(1), member(2), member(3, voter=False)))
     assert as_two(listening, wanted=True).two_node, "who only listens decides nothing"
     assert Members.decode(TWO.encode()) == TWO
