@@ -224,6 +224,24 @@ class ForceQuorumRequested:
     """Who asks, for the history."""
 
 
+@dataclass(frozen=True, slots=True)
+class TaskRequested:
+    """Change something of tasks; ``what`` is one of ``tasks/asking.py``'s changes."""
+
+    ticket: int
+    key: str
+    what: Any
+
+
+@dataclass(frozen=True, slots=True)
+class TaskLooked:
+    """Look at tasks, at the given consistency; ``what`` is one of ``tasks/asking.py``'s looks."""
+
+    ticket: int
+    what: Any
+    consistency: str
+
+
 ClientRequest = (
     ReadRequested
     | ValueReadRequested
@@ -245,6 +263,8 @@ ClientRequest = (
     | RestartCancelRequested
     | FenceRequested
     | ForceQuorumRequested
+    | TaskRequested
+    | TaskLooked
 )
 
 

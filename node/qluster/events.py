@@ -310,6 +310,8 @@ class Effects:
 
     ``inf``: no limit, because the database here is no primary; ``-inf``: it may not go on at all.
     """
+    tasks: list[object] = field(default_factory=list)
+    """What the task runner of this host is to do, of ``tasks.runner.Order``."""
     device: list[object] = field(default_factory=list)
     """What the hands of the arbiter's client are to do, of ``qdevice.orders.Order``. Begun after all of the above: a
     confirmation that leaves may let the arbiter acknowledge others."""
@@ -376,6 +378,13 @@ class DeviceHeard:
 
 
 @dataclass(frozen=True, slots=True)
+class TasksHeard:
+    """The task runner of this host says something: one of ``tasks.runner.Happening``."""
+
+    what: object
+
+
+@dataclass(frozen=True, slots=True)
 class DeviceOpened:
     """The link of this node to an arbiter has a memory open, that of this founding."""
 
@@ -432,6 +441,7 @@ Event = (
     | FactsRead
     | JobEnded
     | DeviceHeard
+    | TasksHeard
     | DeviceWord
     | StopRequested
     | ClientRequest

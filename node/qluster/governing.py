@@ -109,6 +109,10 @@ class Governing:
                 self._node.reports.receive(message, now)
                 if self._node.qraft is not None:
                     self._node.qraft.counts(message.node, message.counting >= messages.COUNTING)
+            case messages.Working():
+                self._node.tasking.dispatching.receive(message, now)
+            case messages.Granted():
+                self._node.tasking.workload.granted(message)
             case messages.Leaving():
                 self._let_rest(message.node, now)
             case messages.PositionQuery():

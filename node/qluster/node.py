@@ -19,6 +19,7 @@ from qluster.clients import ValueReadRequested, ValueWriteRequested
 from qluster.cluster import messages
 from qluster.cluster.state import State
 from qluster.cluster.state import encode as encode_state
+from qluster.compacting import full
 from qluster.config import Config, shared_digest
 from qluster.configuring import Configuring
 from qluster.consensus.members import Members
@@ -51,6 +52,7 @@ from qluster.events import (
     Snapshot,
     SpaceChanged,
     StopRequested,
+    TasksHeard,
     TimePassed,
     WallClockRead,
 )
@@ -70,6 +72,7 @@ from qluster.reporting import Reports
 from qluster.requests import Requests
 from qluster.ring import messages as ringing
 from qluster.status import Health, Status
+from qluster.tasking import Tasking
 from qluster.transport.link import Link
 from qluster.voting import Voting
 
@@ -81,16 +84,6 @@ UNBOUND_ORDERS = (StopFast, StopImmediate)
 ROUNDS_MAX = 16
 """Rounds of settling after one event: each commit of a lone leader can cause the next proposal,
 and none of the chains that exist is longer than half of this."""
-
-COMPACT_ENTRIES = 1000
-"""Entries applied since the last snapshot before the next one is taken: so many stand in memory as well. With twice
-as many the cluster commits no more a second."""
-
-COMPACT_BYTES = 16 << 20
-"""Or their bytes: large entries fill memory and disk long before there are many."""
-
-COMPACT_RATIO = 1
-"""And their bytes are at least so many times those of the state: else a large state would be written all the time."""
 
 WHOLE_INTERVAL = 0.05
 """Seconds until all parts are asked again, while nothing but entries and their confirmations comes in."""
@@ -132,6 +125,7 @@ class Node:
         self.fences = Fences(self)
         self.forcing = Forcing(self)
         self.pairing = Pairing(self)
+        self.tasking = Tasking(self)
         self.hosting = Hosting(self)
         self.configuring = Configuring(self)
         self.consulting = Consulting(config.device, config.cluster.name, random)
@@ -216,6 +210,8 @@ class Node:
                 self.governing.stop(now)
             case DeviceHeard(what):
                 self.consulting.handle(what, now)  # type: ignore[arg-type]
+            case TasksHeard(what):
+                self.tasking.heard(what, now)
             case TimePassed():
                 pass
             case _:
@@ -400,6 +396,7 @@ class Node:
         effects.answer += self.requests.take(now)
         effects.send += self.link.due(now)
         effects.device += self.consulting.take()
+        effects.tasks += self.tasking.take()
         self._asked = False
         self._qraft_at = self.qraft.wake_at if self.qraft else inf
         self._due_at = min(self._qraft_at, self.requests.wake_at, self._whole_at)
@@ -421,7 +418,7 @@ class Node:
         if now >= self._qraft_at:
             qraft.tick(now)
         self._carry_out(qraft.take(), now)
-        if self._stirred or self._standing(qraft, now) != self._stood or self._full(qraft):
+        if self._stirred or self._standing(qraft, now) != self._stood or full(qraft, self.state.applied):
             return False
         self._whole_at = min(self._whole_at, self._whole_since + WHOLE_INTERVAL)
         return True
@@ -450,7 +447,7 @@ class Node:
         self._whole_at = min(
             self.keeper.wake_at(now), self.hosting.pool_wake_at, self.reports.wake_at if self.qraft else inf,
             self.governing.wake_at, self.entering.hello_at, self.consulting.wake_at, self.fences.wake_at,
-            self.voting.wake_at, self.forcing.wake_at, self.pairing.wake_at)  # fmt: skip
+            self.voting.wake_at, self.forcing.wake_at, self.pairing.wake_at, self.tasking.wake_at)  # fmt: skip
 
     def _agree(self, qraft: QRaft, now: float) -> None:
         qraft.short = bool(self.short)
@@ -459,23 +456,17 @@ class Node:
         qraft.tick(now)
         for _ in range(ROUNDS_MAX):
             moved = self._carry_out(qraft.take(), now)
-            if not self.governing.step(now) and not moved and not qraft.restless:
+            moved |= self.governing.step(now) | self.tasking.step(now)
+            if not moved and not qraft.restless:
                 break
         if not self.applying.checked and self.state.name and qraft.caught_up:
             self.applying.check_file()
         if qraft.removed and not self.stopping:
             self.leave(f"node {self.me} was removed from the cluster; set its state directory aside to join anew")
-        if self._full(qraft) or self.applying.to_be_kept > qraft.snapshot_index:
+        if full(qraft, self.state.applied) or self.applying.to_be_kept > qraft.snapshot_index:
             qraft.compact(self.state.applied, encode_state(self.state))
             self.counters["snapshots"] += 1
             self._carry_out(qraft.take(), now)
-
-    def _full(self, qraft: QRaft) -> bool:
-        """Whether a snapshot is due."""
-        entries, size = self.state.applied - qraft.snapshot_index, qraft.applied_bytes
-        if entries < COMPACT_ENTRIES and (size < COMPACT_BYTES or not entries):
-            return False
-        return size >= COMPACT_RATIO * len(qraft.snapshot.state if qraft.snapshot else b"")
 
     def _carry_out(self, output: Output, now: float) -> bool:
         self._effects.save += output.save

@@ -39,6 +39,8 @@ from qluster.clients import (
     RestartCancelRequested,
     ResumeRequested,
     SettingsChangeRequested,
+    TaskLooked,
+    TaskRequested,
     ValueFound,
     ValueReadRequested,
     ValuesListRequested,
@@ -72,11 +74,15 @@ Proposal = (
     | PauseRequested
     | ResumeRequested
     | FenceRequested
+    | TaskRequested
 )
 """Requests that become a command in the log."""
 
-Reading = ReadRequested | ValueReadRequested | ValuesListRequested | FailoverShown
+Reading = ReadRequested | ValueReadRequested | ValuesListRequested | FailoverShown | TaskLooked
 """Requests that change nothing."""
+
+SELF_JUDGED = (ReadRequested, ValueReadRequested, ValuesListRequested, TaskLooked, ForceQuorumRequested)
+"""Of these each node judges itself whether it may answer."""
 
 _encoder = msgspec.msgpack.Encoder(order="deterministic")
 
@@ -115,7 +121,7 @@ def _gate(node: Node, request: ClientRequest) -> Outcome | None:
         return Busy("it is stopping")
     if node.requests.full:
         return Busy("too many requests are under way")
-    if isinstance(request, ReadRequested | ValueReadRequested | ValuesListRequested | ForceQuorumRequested):
+    if isinstance(request, SELF_JUDGED):
         return None  # the node that is asked looks itself what it may answer
     if node.qraft.role != "leader":
         return _elsewhere(node)
@@ -132,7 +138,10 @@ def _take(node: Node, request: ClientRequest, now: float) -> Outcome | None:
     match request:
         case ValueWriteRequested(_, _, name, value, cas):
             return _propose(node, request, commands.ValueWritten(name, value, cas), now)
-        case ValueReadRequested() | ValuesListRequested() | ReadRequested() | FailoverShown():
+        case TaskRequested():
+            body = node.tasking.asked(request, now)
+            return body if isinstance(body, Outcome) else _propose(node, request, body, now)
+        case ValueReadRequested() | ValuesListRequested() | ReadRequested() | FailoverShown() | TaskLooked():
             return _take_reading(node, request, now)
         case DatabaseChangeRequested() | DatabaseRestartRequested() | RestartCancelRequested():
             return node.configuring.take(request, fingerprint(request), now)
@@ -184,6 +193,8 @@ def _take_reading(node: Node, request: Reading, now: float) -> Outcome | None:
             return _read(node, ticket, consistency, lambda: _value(node, name), now)
         case ValuesListRequested(ticket, prefix, after, consistency):
             return _read(node, ticket, consistency, lambda: _values(node, prefix, after), now)
+        case TaskLooked(ticket, _, consistency):
+            return _read(node, ticket, consistency, lambda: node.tasking.looked(request, now), now)
         case ReadRequested(ticket, consistency):
             return _read(node, ticket, consistency, lambda: Done(node.state.applied), now)
         case FailoverShown():

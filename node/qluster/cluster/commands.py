@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from qluster.cluster import database_settings
+from qluster.tasks import bodies
 
 
 class MalformedCommand(ValueError):
@@ -248,6 +249,7 @@ Body = (
     | FencingEnded
     | FencingConfirmed
     | Forced
+    | bodies.Body
 )
 
 

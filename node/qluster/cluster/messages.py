@@ -14,6 +14,7 @@ from msgspec import Meta, Struct
 
 from qluster.config.tags import VOTES_MAX, Tags
 from qluster.status import DatabaseStatus, PoolStatus
+from qluster.tasks.bodies import Word as TaskWord
 
 ROLES = ("node", "listener")
 """What a host may become."""
@@ -116,6 +117,8 @@ class Report(Struct, frozen=True, tag="report", array_like=True):
     """The node's version knows of rings."""
     asks: bool = False
     """The node is told of an arbiter by its file, and asks it."""
+    tasks: bool = False
+    """The node's version knows of tasks."""
 
 
 class Leaving(Struct, frozen=True, tag="leaving", array_like=True):
@@ -151,7 +154,35 @@ class PositionReply(Struct, frozen=True, tag="position", array_like=True):
     """Timeline and position up to which this node may have confirmed WAL before its directory was replaced."""
 
 
-Message = Hello | Present | Welcome | Refusal | Report | PositionQuery | PositionReply | Leaving
+class Working(Struct, frozen=True, tag="working", array_like=True):
+    """A node says what it does for tasks, and asks for leave to go on with them."""
+
+    cluster: Number
+    node: Number
+    sent: float
+    """By its monotonic clock: the leave counts from there."""
+    applied: Count
+    """Up to here it has read the log."""
+    slots: Count
+    resources: Annotated[dict[str, Count], Meta(max_length=256)]
+    labels: Annotated[dict[str, Text], Meta(max_length=256)]
+    fault: Text = ""
+    """Why it begins nothing; "" when it does."""
+    words: tuple[TaskWord, ...] = ()
+    """What became of its claims, said again until the log has it."""
+
+
+class Granted(Struct, frozen=True, tag="granted", array_like=True):
+    """The leader gives node ``to`` leave to go on with what it has."""
+
+    cluster: Number
+    node: Number
+    to: Number
+    sent: float
+    """That of its asking."""
+
+
+Message = Hello | Present | Welcome | Refusal | Report | PositionQuery | PositionReply | Leaving | Working | Granted
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)

@@ -44,6 +44,8 @@ from qluster.cluster.values import Values
 from qluster.config import silent_default
 from qluster.config.addresses import lists_peers
 from qluster.events import Entry
+from qluster.tasks import bodies
+from qluster.tasks.board import Board
 
 KEYS_MAX = 65_536
 """Idempotency keys remembered: a write is unconfirmed for ten seconds at most before its client repeats it, and
@@ -114,6 +116,9 @@ class State(Struct):
     """Whose host was fenced, when, by whom and with what outcome."""
     forced: tuple[Forced, ...] = ()
     """How this founding came from the ones before it, oldest first; empty: it came from none."""
+
+    tasks: Board = field(default_factory=Board)
+    """All tasks, with templates and schedules."""
 
     @property
     def lineage(self) -> tuple[int, ...]:
@@ -204,10 +209,14 @@ class State(Struct):
         before = self.happened(command.key, command.fingerprint)
         if before is not None:
             return before
-        refusal = self._perform(command.body, entry.index)
-        if command.key and not refusal:
+        body = command.body
+        if isinstance(body, bodies.Body):
+            outcome = self.tasks.apply(body, entry.index)
+        else:
+            outcome = self._perform(body, entry.index)
+        if command.key and not isinstance(outcome, Refused):
             self._remember(command, entry.index)
-        return refusal
+        return outcome
 
     def happened(self, key: str, fingerprint: bytes) -> Refused | Done | None:
         """Where the request with this idempotency key happened, or that another one did; None for a new key."""
@@ -217,13 +226,15 @@ class State(Struct):
         if fingerprint and self.fingerprints.get(index, fingerprint) != fingerprint:
             reason = f"entry {index} carried the key {key}"
             return Refused("Idempotency-Key", reason, "key-reused")
-        return Done(index, {"repeated": True})
+        tasks = self.tasks.batches.get(index)
+        return Done(index, {"repeated": True} | ({"tasks": list(tasks)} if tasks is not None else {}))
 
     def note_members(self, nodes: list[int]) -> None:
         """A membership entry was applied: the largest number ever given may have grown."""
         self.highest_node = max([self.highest_node, *nodes])
         self.down = [node for node in self.down if node in nodes]
         self.fencings = self.fencings.among(nodes)
+        self.tasks.note_members(nodes)
 
     def note_forced(self, forced: Forced) -> None:
         """This founding goes on from another one: so it began, and so its first entry says."""

@@ -11,7 +11,7 @@ from typing import get_args
 
 from .addresses import Group, Host, Places
 from .fencing import FencedHosts
-from .kinds import Choice, Duration, Flag, Kind, Networks, Path, Table, Text, Whole
+from .kinds import Choice, Duration, Flag, Items, Kind, Networks, Path, Table, Text, Whole
 from .structure import Synchronous
 from .tags import PRIORITY_MAX, VOTES_MAX
 
@@ -46,9 +46,9 @@ PROGRAMS = ("initdb", "pg_ctl", "postgres", "pg_basebackup", "pg_rewind", "pg_co
 
 SECTIONS = (
     "udp", "udp.socket", "cluster", "quorum", "api", "database", "backup", "pool", "device", "device.heuristics",
-    "fencing",
+    "fencing", "tasks",
 )  # fmt: skip
-OPTIONAL_SECTIONS = ("database", "backup", "pool", "device", "device.heuristics", "fencing")
+OPTIONAL_SECTIONS = ("database", "backup", "pool", "device", "device.heuristics", "fencing", "tasks")
 
 BUFFER_SIZE_MIN = 16 * 1024
 """A datagram of 1.5 kB is charged with 2.3 kB; fewer than seven of them make no useful buffer."""
@@ -452,7 +452,33 @@ _FENCING = (
         "Pause between two looks whether the agents reach their devices."),
 )
 
+_TASKS = (
+    Key("tasks.slots", Whole(0, 1000), "4",
+        "How many tasks run here at once, each taking one slot unless it says more."),
+    Key("tasks.resources",
+        Table("section: resource → amount", r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}", "a name for the resource",
+              r"[0-9]{1,9}", "a whole number"), "",
+        "What else tasks may ask for, and how much of it is here: names of the operator's choice."),
+    Key("tasks.labels",
+        Table("section: label → value", r"[A-Za-z0-9][A-Za-z0-9_./-]{0,62}", "a name for the label",
+              r"[A-Za-z0-9_./:-]{0,128}", "letters, digits, and . _ / : -"), "",
+        "What tasks may ask of a node: `disk: ssd`, `zone: a`. `node` and `ip` are there by themselves."),
+    Key("tasks.dir", Path(), None,
+        "Where output and working directories of tasks are; not given: `tasks` in `state-dir`.", optional=True),
+    Key("tasks.output-total", Whole(1, 10_000_000), "1024",
+        "MiB of output of tasks that are over that are kept here; the oldest goes."),
+    Key("tasks.commands",
+        Items("list of absolute paths", r"/[^\x00-\x1f\x7f]{0,1023}", "an absolute path; a directory ends with /"), "",
+        "Programs that a task may run here without a template: files, or with a `/` at the end whatever is in that "
+        "directory. Empty: none."),
+    Key("tasks.users", Items("list of users", r"[a-z_][a-z0-9_-]{0,31}[$]?", "a user's name"), "",
+        "Users as whom a task may run here beside the runner's own; `sudo` must let the runner."),
+    Key("tasks.sql-roles", Items("list of database roles", r"[^\x00-\x1f\x7f]{1,63}", "a role's name"), "",
+        "Roles as whom a task may run SQL without a template. Empty: none."),
+    Key("tasks.shell", Flag(), "false", "Whether a task without a template may have its command read by a shell."),
+)
+
 KEYS: tuple[Key, ...] = (
-    _NODE + _UDP + _CLUSTER + _QUORUM + _API + _DATABASE + _BACKUP + _POOL + _DEVICE + _FENCING
+    _NODE + _UDP + _CLUSTER + _QUORUM + _API + _DATABASE + _BACKUP + _POOL + _DEVICE + _FENCING + _TASKS
 )
 BY_PATH: dict[str, Key] = {key.path: key for key in KEYS}

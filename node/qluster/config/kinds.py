@@ -294,6 +294,33 @@ class Networks:
 
 
 @dataclass(frozen=True, slots=True)
+class Items:
+    """Texts of one kind, as a list."""
+
+    label: str
+    pattern: str
+    rule: str
+    count_max: int = 256
+
+    def read(self, value: Value) -> tuple[str, ...]:
+        if not isinstance(value, Sequence):
+            raise ValueError("is no list. Write one `- item` a line below it.")
+        if len(value.items) > self.count_max:
+            raise ValueError(f"has {len(value.items)} items, the limit is {self.count_max}.")
+        found: list[str] = []
+        for item in value.items:
+            text = scalar_text(item, "a list item")
+            if not re.fullmatch(self.pattern, text):
+                raise ValueError(f'"{shown(text)}" cannot stand here: use {self.rule}.')
+            found.append(text)
+        return tuple(found)
+
+    def text(self, value: object) -> str:
+        assert isinstance(value, tuple), value
+        return ",".join(value)
+
+
+@dataclass(frozen=True, slots=True)
 class Table:
     """Names with texts, such as parameters of the database."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from .keys import KEYS, Change, Key
-from .kinds import Networks, Table
+from .kinds import Items, Networks, Table
 from .rules import RULES
 
 EXAMPLE = """\
@@ -42,7 +42,7 @@ Unknown keys are refused.
 A key without a default must be given, in a section that is there; the sections `database` and `pool` are
 there only on hosts with a database or a pool, the section `backup` only where base backups are kept, the section
 `device` only on nodes that ask an arbiter, `device.heuristics` only where these have checks of their own, the section
-`fencing` only where fence agents are used.
+`fencing` only where fence agents are used, the section `tasks` only on hosts that run tasks.
 
 A duration is a number with a unit: `500ms`, `30s`, `1m`, `2h`; `1m30s` is allowed, a bare number is not.
 A number consists of digits only.
@@ -65,7 +65,7 @@ _TITLES = {
     "api": "The REST interface",
     "database": "The database", "backup": "Backups", "pool": "The connection pool",
     "device": "The arbiter",
-    "fencing": "Fencing",
+    "fencing": "Fencing", "tasks": "Tasks",
 }
 
 
@@ -100,6 +100,6 @@ def _default(key: Key) -> str:
         return "must be given"
     if isinstance(key.kind, Table) and key.kind.defaults:
         return "their usual names"
-    if isinstance(key.kind, Networks | Table) or not key.default:
+    if isinstance(key.kind, Networks | Items | Table) or not key.default:
         return "empty"
     return f"`{key.default}`"

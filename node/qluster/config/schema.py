@@ -12,7 +12,7 @@ from typing import Any
 
 from .document import ConfigErrors, Fault, Mapping, Scalar, Sequence, Value, read_document
 from .keys import Key
-from .kinds import Networks, Table, WrongItems
+from .kinds import Items, Networks, Table, WrongItems
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def default(key: Key) -> object:
     """The value of a key that is not given; None where it must be given or may be absent."""
     if isinstance(key.kind, Table):
         return dict(key.kind.defaults)
-    if isinstance(key.kind, Networks):
+    if isinstance(key.kind, Networks | Items):
         return ()
     return None if key.default is None else key.kind.read(Scalar(key.default))
 

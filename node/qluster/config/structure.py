@@ -268,6 +268,26 @@ class Fencing(Struct, rename="kebab", frozen=True, kw_only=True, forbid_unknown_
     monitor_interval: float = 300.0
 
 
+class Tasks(Struct, rename="kebab", frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What tasks this host runs."""
+
+    slots: int = 4
+    resources: dict[str, str] = {}
+    labels: dict[str, str] = {}
+    dir: str | None = None
+    output_total: int = 1024
+    """MiB."""
+    commands: tuple[str, ...] = ()
+    users: tuple[str, ...] = ()
+    sql_roles: tuple[str, ...] = ()
+    shell: bool = False
+
+    @property
+    def amounts(self) -> dict[str, int]:
+        """The resources as numbers."""
+        return {name: int(amount) for name, amount in self.resources.items()}
+
+
 class Config(Struct, rename="kebab", frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A whole configuration, checked."""
 
@@ -287,3 +307,4 @@ class Config(Struct, rename="kebab", frozen=True, kw_only=True, forbid_unknown_f
     backup: Backup | None = None
     device: Device | None = None
     fencing: Fencing | None = None
+    tasks: Tasks | None = None

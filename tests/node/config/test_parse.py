@@ -409,7 +409,7 @@ FENCING = """fencing:
 
 def test_every_key_is_in_the_structure() -> None:
     found = parse(SMALLEST + "database: {bin-dir: /usr/bin}\nbackup: {}\npool: {}\n"
-                  "device: {host: 192.0.2.99, heuristics: {}}\n" + FENCING, "test")
+                  "device: {host: 192.0.2.99, heuristics: {}}\ntasks: {}\n" + FENCING, "test")
     for path in BY_PATH:
         place: object = found
         for word in path.split("."):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from random import Random
 
 import qluster.consensus.journal
-import qluster.node
+import qluster.compacting
 
 from sim.arbiter import DEVICE, WITNESSED, sizes
 from sim.checks import converged
@@ -92,13 +92,13 @@ def _compaction(seed: int) -> Iterator[None]:
     if seed % 3:
         yield
         return
-    journal, node = qluster.consensus.journal, qluster.node
-    kept = node.COMPACT_ENTRIES, journal.TAIL_ENTRIES_MAX
-    node.COMPACT_ENTRIES, journal.TAIL_ENTRIES_MAX = 12, 4  # type: ignore[misc]
+    journal, compacting = qluster.consensus.journal, qluster.compacting
+    kept = compacting.COMPACT_ENTRIES, journal.TAIL_ENTRIES_MAX
+    compacting.COMPACT_ENTRIES, journal.TAIL_ENTRIES_MAX = 12, 4  # type: ignore[misc]
     try:
         yield
     finally:
-        node.COMPACT_ENTRIES, journal.TAIL_ENTRIES_MAX = kept  # type: ignore[misc]
+        compacting.COMPACT_ENTRIES, journal.TAIL_ENTRIES_MAX = kept  # type: ignore[misc]
 
 
 def _live(world: World) -> None:

@@ -1,0 +1,102 @@
+"""Decides what a request about tasks becomes: an entry of the log, or a refusal that says why.
+
+Must not know HTTP. Whether a host runs such a thing is decided once more by its own task runner, from its own file:
+what is refused here is refused early, for who asks to hear of it.
+"""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qluster.clients import Busy, Done, Outcome, Refused
+from qluster.tasks import asking, routing
+from qluster.tasks.bodies import (
+    Body,
+    NodeDrained,
+    ScheduleWritten,
+    Submission,
+    TaskCancelled,
+    TasksSubmitted,
+    TemplateWritten,
+)
+from qluster.tasks.checking import faults, schedule_faults, template_faults
+
+if TYPE_CHECKING:
+    from qluster.node import Node
+
+BATCH_MAX = 1000
+"""Tasks of one request; their bytes must fit into one entry of the log as well."""
+
+
+def take(node: Node, what: asking.Change, now: float) -> Body | Outcome:
+    """What the log is to be told, or the answer."""
+    old = [member.node for member in node.settled if not _knows(node, member.node)]
+    if old:
+        listed = ", ".join(map(str, old))
+        return Busy(f"nodes {listed} have not said that their version knows of tasks: bring all nodes to this version")
+    wall = round(node.wall(now), 3)
+    match what:
+        case asking.Submit():
+            return _submit(node, what, wall, now)
+        case asking.Cancel(by, task, reason):
+            return TaskCancelled(task, wall, by, reason)
+        case asking.WriteTemplate(_, name, template):
+            wrong = template_faults(template) if template is not None else []
+            return _refused(wrong) if wrong else TemplateWritten(name, template)
+        case asking.WriteSchedule(_, name, schedule):
+            wrong = schedule_faults(schedule, wall) if schedule is not None else []
+            return _refused(wrong) if wrong else ScheduleWritten(name, schedule, wall)
+        case asking.Drain(by, number, drained, patience):
+            if node.settled.get(number) is None:
+                return Refused("node", f"there is no node {number}", "no-such-node")
+            return NodeDrained(number, drained, wall, by, wall + patience if patience else 0.0)
+
+
+def _knows(node: Node, number: int) -> bool:
+    report = node.reports.last(number)
+    return number == node.me or (report is not None and report.tasks)
+
+
+def _submit(node: Node, what: asking.Submit, wall: float, now: float) -> Body | Outcome:
+    if len(what.tasks) > BATCH_MAX:
+        return Refused("tasks", f"{len(what.tasks)} tasks in one request, at most {BATCH_MAX} are possible")
+    wrong = [
+        (f"tasks[{place}].{field}" if len(what.tasks) > 1 else field, fault)
+        for place, one in enumerate(what.tasks)
+        for field, fault in faults(one.spec, len(what.tasks))
+    ]
+    wrong += _cycles(what.tasks)
+    if wrong:
+        return _refused(wrong)
+    if what.check:
+        return Done(0, {"checked": [_placed(node, one, now) for one in what.tasks]})
+    return TasksSubmitted(wall, what.by, what.tasks)
+
+
+def _refused(wrong: list[tuple[str, str]]) -> Refused:
+    return Refused(wrong[0][0], "; ".join(f"{field}: {fault}" for field, fault in wrong[:5]), faults=tuple(wrong))
+
+
+def _cycles(tasks: tuple[Submission, ...]) -> list[tuple[str, str]]:
+    """Tasks of one request that need each other in a circle would wait for ever."""
+    needs = {place: [-need.task - 1 for need in one.spec.needs if need.task < 0] for place, one in enumerate(tasks)}
+    free = {place for place, others in needs.items() if not others}
+    moved = True
+    while moved:
+        more = {place for place, others in needs.items() if place not in free and all(one in free for one in others)}
+        free |= more
+        moved = bool(more)
+    circle = sorted(place for place in needs if place not in free)
+    if not circle:
+        return []
+    listed = ", ".join(str(place + 1) for place in circle[:10])
+    return [("needs", f"tasks {listed} of the request need each other in a circle, or one that does")]
+
+
+def _placed(node: Node, one: Submission, now: float) -> dict[str, object]:
+    """Where a task would run."""
+    views = node.tasking.dispatching.views(now)
+    why = routing.reasons(views, one.spec)
+    if one.spec.target.each:
+        return {"nodes": list(routing.spread(views, one.spec)), "reasons": why}
+    return {"node": routing.choose(views, one.spec), "reasons": why}

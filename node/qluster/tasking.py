@@ -1,0 +1,65 @@
+"""Joins what a node has to do with tasks: its own, those of all nodes while it leads, and what is asked about them.
+
+Must not know how any of it is decided; here stands in which order it is asked.
+"""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qluster import looking, taking
+from qluster.clients import Outcome, TaskLooked, TaskRequested
+from qluster.dispatching import Dispatching
+from qluster.tasks.board import Board
+from qluster.tasks.runner import Order
+from qluster.working import Workload
+
+if TYPE_CHECKING:
+    from qluster.cluster import commands
+    from qluster.node import Node
+
+
+class Tasking:
+    """One node's part in the tasks."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self.dispatching = Dispatching(node)
+        self.workload = Workload(node)
+        self._board: Board | None = None
+
+    @property
+    def wake_at(self) -> float:
+        """When something is due without an event."""
+        return min(self.dispatching.wake_at, self.workload.wake_at)
+
+    def heard(self, what: object, now: float) -> None:
+        """The task runner of this host says something."""
+        self.workload.heard(what, now)  # type: ignore[arg-type]
+
+    def take(self) -> list[Order]:
+        """What the task runner is to do."""
+        return self.workload.take()
+
+    def step(self, now: float) -> bool:
+        """Do what is due; True when the log was told something."""
+        board = self._node.state.tasks
+        if board is not self._board:
+            self._board = board
+            board.touched.clear()
+            self.workload.rebuild()
+            self.dispatching.rebuild()
+        elif board.touched:
+            self.workload.changed(board.touched)
+            self.dispatching.changed(board.touched)
+            board.touched.clear()
+        self.workload.step(now)
+        return self.dispatching.step(now)
+
+    def asked(self, request: TaskRequested, now: float) -> commands.Body | Outcome:
+        """What a request becomes: what is said in the log, or its answer."""
+        return taking.take(self._node, request.what, now)
+
+    def looked(self, look: TaskLooked, now: float) -> Outcome:
+        """What there is to see."""
+        return looking.look(self._node, look.what, now)

@@ -1,0 +1,113 @@
+"""Decides on which node a task runs: who may, and who of those should.
+
+Must not know how the nodes are heard of, nor any clock: the same views give the same node.
+"""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from qluster.tasks.labels import fulfil
+from qluster.tasks.spec import Spec, Target
+
+
+@dataclass(slots=True)
+class View:
+    """One node as the leader knows it, and what its tasks take of it."""
+
+    node: int
+    role: str = "replica"
+    """leader, replica, or none: a host without a database."""
+    ready: bool = True
+    """It runs tasks, and has said so lately."""
+    fault: str = ""
+    """Why it does not."""
+    pooler: bool = False
+    drained: bool = False
+    slots: int = 0
+    resources: Mapping[str, int] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    lag: int = 0
+    """Bytes of WAL that its database lacks."""
+    used: int = 0
+    taken: dict[str, int] = field(default_factory=dict)
+    """Of its resources."""
+
+    def take(self, spec: Spec, times: int = 1) -> None:
+        """A task has come, or (-1) gone."""
+        self.used += times * spec.slots
+        for name, amount in spec.resources:
+            self.taken[name] = self.taken.get(name, 0) + times * amount
+
+
+def unfit(view: View, spec: Spec) -> str:
+    """Why the node could not run the task even if it ran nothing else; "" when it could."""
+    target = spec.target
+    if target.nodes and view.node not in target.nodes:
+        return "is not named"
+    if target.role == "pooler" and not view.pooler:
+        return "has no pool"
+    if target.role in ("leader", "replica") and view.role != target.role:
+        return f"is no {target.role}"
+    lacking = fulfil(view.labels, target.where)
+    if lacking:
+        return f"has not the label {lacking}"
+    if spec.slots > view.slots:
+        return f"has {view.slots} slots, {spec.slots} are needed"
+    for name, amount in spec.resources:
+        if amount > view.resources.get(name, 0):
+            return f"has {view.resources.get(name, 0)} of {name}, {amount} are needed"
+    return ""
+
+
+def occupied(view: View, spec: Spec) -> str:
+    """Why a node that could run the task cannot now; "" when it can."""
+    if view.drained:
+        return "is drained"
+    if not view.ready:
+        return view.fault or "does not say that it runs tasks"
+    if view.used + spec.slots > view.slots:
+        return f"has {view.slots - view.used} of {view.slots} slots free"
+    for name, amount in spec.resources:
+        free = view.resources.get(name, 0) - view.taken.get(name, 0)
+        if amount > free:
+            return f"has {free} of {name} free"
+    return ""
+
+
+def choose(views: Sequence[View], spec: Spec) -> int | None:
+    """The node that runs it; None when none can just now."""
+    target = spec.target
+    able = [view for view in views if not unfit(view, spec) and not occupied(view, spec)]
+    if not able:
+        return None
+    if target.least_lag:
+        return min(able, key=lambda view: (view.lag, view.used, view.node)).node
+    return min(able, key=lambda view: (_fullness(view, target), view.node)).node
+
+
+def _fullness(view: View, target: Target) -> float:
+    share = view.used / max(view.slots, 1)
+    return -share if target.pack else share
+
+
+def spread(views: Sequence[View], spec: Spec) -> tuple[int, ...]:
+    """The nodes on each of which it is to run: those that could, whether they are free now or not."""
+    return tuple(sorted(view.node for view in views if not unfit(view, spec) and not view.drained))
+
+
+def reasons(views: Sequence[View], spec: Spec) -> dict[int, str]:
+    """Why each node cannot run it now, "" for one that can: for people."""
+    return {view.node: unfit(view, spec) or occupied(view, spec) for view in views}
+
+
+def never(views: Sequence[View], spec: Spec) -> bool:
+    """No node could ever run it as the cluster is."""
+    return all(unfit(view, spec) for view in views)
+
+
+def summary(views: Sequence[View], spec: Spec) -> str:
+    """Why nobody can, in one sentence."""
+    said = [f"node {node} {reason}" for node, reason in reasons(views, spec).items()]
+    return "no node can run it: " + "; ".join(said) if said else "no node can run it: none runs tasks"

@@ -1,0 +1,272 @@
+"""Decides what this node does for the tasks to which it has the claim: begin, stop, tell.
+
+Must not know how a program is run: that is the task runner of the host, a process of its own, which outlives the
+daemon. Nothing is begun here without a lease. It reaches so far from the moment at which the leader was asked for
+it; who asks for none any more has no run left that must not run twice when it ends: the runner sees to that by
+itself. Only after that the leader gives the claims to others (``dispatching.py``).
+"""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import logging
+from math import inf
+from typing import TYPE_CHECKING
+
+from qluster.cluster.messages import Granted, Working
+from qluster.tasks import runner
+from qluster.tasks.bodies import Begun, Ended, Verdict, Word
+from qluster.tasks.runner import ForgetRun, Lease, Order, RunnerFound, StartRun, StopRun
+from qluster.tasks.task import Task
+
+if TYPE_CHECKING:
+    from qluster.node import Node
+
+log = logging.getLogger("qluster.working")
+
+CLAIM_LEASE = 10.0
+"""Seconds from asking the leader until runs are stopped that must not run twice: long enough for a daemon that is
+started anew and for several elections, short enough that the tasks of a dead host do not wait long."""
+
+RENEWALS = 4
+"""So often within a lease it is asked for anew: two lost datagrams in a row cost nothing."""
+
+WORD_INTERVAL = 0.2
+"""Seconds after which words are said again that have not come into the log: an election takes longer anyway."""
+
+WORDS_MAX = 64
+"""Words of one message, with half a kilobyte each at most."""
+
+Claim = tuple[int, int]
+"""Task and fencing number."""
+
+
+class Workload:
+    """The runs of this host as the node knows them."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self.fault = "the task runner has not been heard of yet"
+        """Why nothing is begun here; "" when it is."""
+        self._runs: dict[Claim, Verdict | None] = {}
+        """Runs of the runner; the verdict with which one is being stopped."""
+        self._ended: set[Claim] = set()
+        self._words: dict[Claim, list[Word]] = {}
+        self._fresh = False
+        self._known = False
+        """The runner has said which runs it has."""
+        self.until = -inf
+        """End of the lease."""
+        self._asked_at = self._said_at = -inf
+        self._leader = 0
+        self._orders: list[Order] = []
+        self._mine: set[int] = set()
+        """Tasks to which this node has the claim."""
+
+    @property
+    def enabled(self) -> bool:
+        """This host runs tasks."""
+        return self._node.config.tasks is not None
+
+    @property
+    def wake_at(self) -> float:
+        """When there is something to be said, or a lease ends."""
+        if not self.enabled or self._node.qraft is None:
+            return inf
+        ask = self._asked_at + CLAIM_LEASE / RENEWALS
+        return min(ask, self._said_at + WORD_INTERVAL) if self._words else ask
+
+    def take(self) -> list[Order]:
+        """What the runner is to do."""
+        orders, self._orders = self._orders, []
+        return orders
+
+    # --- what comes in -----------------------------------------------------------------
+
+    def heard(self, what: runner.Happening, now: float) -> None:
+        """The runner says something."""
+        match what:
+            case RunnerFound(runs, _, fault):
+                self._found(runs, fault, now)
+            case runner.RunBegan(task, fence, at):
+                self._say((task, fence), Begun(task, fence, at))
+            case runner.RunEnded():
+                self._over(what)
+            case runner.RunnerFault(fault):
+                self.fault = fault
+            case runner.RunnerLost(reason):
+                self._known, self.fault = False, reason
+
+    def _found(self, runs: tuple[runner.Run, ...], fault: str, now: float) -> None:
+        """It is there, perhaps as another process than before: what it does not have does not run."""
+        self._known, self.fault = True, fault
+        self._runs, self._ended = {}, set()
+        for run in runs:
+            claim = run.task, run.fence
+            self._runs[claim] = None
+            if run.ended is not None:
+                self._over(run.ended)
+            elif run.began_at:
+                self._say(claim, Begun(run.task, run.fence, run.began_at))
+        for number in self._mine:
+            task = self._node.state.tasks.live.get(number)
+            if task is not None and task.claimed and (number, task.fence) not in self._runs and task.began_at:
+                wall = self._node.wall(now)
+                ended = Ended(number, task.fence, Verdict.VANISHED, wall, "the task runner does not know it any more")
+                self._say((number, task.fence), ended)
+                self._ended.add((number, task.fence))
+        if now < self.until:
+            self._orders.append(Lease(self.until))
+
+    def _over(self, ended: runner.RunEnded) -> None:
+        claim = ended.task, ended.fence
+        self._ended.add(claim)
+        if ended.began_at:
+            self._say(claim, Begun(ended.task, ended.fence, ended.began_at))
+        self._say(
+            claim, Ended(ended.task, ended.fence, ended.verdict, ended.at, ended.reason, ended.result)
+        )
+
+    def _say(self, claim: Claim, word: Word) -> None:
+        words = self._words.setdefault(claim, [])
+        if not any(type(one) is type(word) for one in words):
+            words.append(word)
+            self._fresh = True
+
+    def granted(self, granted: Granted) -> None:
+        """The leader has given leave, for a time that counts from the asking."""
+        until = granted.sent + CLAIM_LEASE
+        if granted.to == self._node.me and until > self.until and granted.sent <= self._asked_at:
+            self.until = until
+            self._orders.append(Lease(until))
+
+    # --- what is to be done ---------------------------------------------------------------
+
+    def rebuild(self) -> None:
+        """The board is another one."""
+        self._mine = {task.id for task in self._node.state.tasks.live.values() if self._own(task)}
+
+    def changed(self, numbers: set[int]) -> None:
+        """These tasks have changed."""
+        live = self._node.state.tasks.live
+        for number in numbers:
+            task = live.get(number)
+            if task is not None and self._own(task):
+                self._mine.add(number)
+            else:
+                self._mine.discard(number)
+
+    def _own(self, task: Task) -> bool:
+        return task.claimed and task.node == self._node.me
+
+    def step(self, now: float) -> None:
+        """Begin and stop what is to be, and tell the leader."""
+        if not self.enabled:
+            return
+        if self._known:
+            self._begin(now)
+            self._end(now)
+        self._forget()
+        self._tell(now)
+
+    def _begin(self, now: float) -> None:
+        if now >= self.until or self._node.stopping:
+            return
+        live = self._node.state.tasks.live
+        for number in sorted(self._mine):
+            task = live[number]
+            claim = number, task.fence
+            if claim in self._runs or claim in self._ended:
+                continue
+            verdict, reason = self._unwanted(task, now)
+            if verdict is not None or self.fault:
+                word = Ended(number, task.fence, verdict or Verdict.UNBEGUN, self._node.wall(now), reason or self.fault)
+                self._ended.add(claim)
+                self._say(claim, word)
+                continue
+            self._runs[claim] = None
+            self._orders.append(self._start(task))
+
+    def _start(self, task: Task) -> StartRun:
+        node, spec = self._node, task.spec
+        told = {
+            "QLUSTER_CLUSTER": node.config.cluster.name,
+            "QLUSTER_NODE": str(node.me),
+            "QLUSTER_TASK_ID": str(task.id),
+            "QLUSTER_TASK_NAME": spec.name,
+            "QLUSTER_TASK_ATTEMPT": str(task.claims),
+            "QLUSTER_TASK_FENCE": str(task.fence),
+            "QLUSTER_TASK_FOUNDING": str(node.cluster),
+        }
+        return StartRun(
+            task.id, task.fence, task.claims, spec.work, spec.template, spec.limits, spec.time_limit,
+            not spec.overlap, spec.name, tuple(told.items()),
+        )  # fmt: skip
+
+    def _end(self, now: float) -> None:
+        """Stop what is not to go on."""
+        live = self._node.state.tasks.live
+        for claim, stopping in self._runs.items():
+            if stopping is not None or claim in self._ended:
+                continue
+            task = live.get(claim[0])
+            own = task is not None and self._own(task) and task.fence == claim[1]
+            if own and task is not None:
+                verdict, reason = self._unwanted(task, now)
+            else:
+                verdict, reason = Verdict.CANCELLED, "its claim is over"
+            if verdict is not None:
+                self._runs[claim] = verdict
+                self._orders.append(StopRun(*claim, verdict, reason))
+
+    def _unwanted(self, task: Task, now: float) -> tuple[Verdict | None, str]:
+        """Why a task that this node has the claim to is not to run here (any longer)."""
+        node = self._node
+        if task.cancelled:
+            return Verdict.CANCELLED, task.cancelled
+        role = task.spec.target.role
+        if role in ("leader", "replica") and (task.spec.moved != "stay" or not task.began_at):
+            reigns = node.state.reign is not None and node.state.reign.node == node.me
+            if reigns != (role == "leader"):
+                return Verdict.MOVED, f"node {node.me} is {'the' if reigns else 'no'} leader"
+        drained = node.state.tasks.drained.get(node.me)
+        if drained is not None and drained.deadline and node.wall(now) >= drained.deadline:
+            return Verdict.DRAINED, f"node {node.me} was drained by {drained.by}"
+        return None, ""
+
+    def _forget(self) -> None:
+        """What the log has of a run need not be said any more, and the runner need not keep it."""
+        live = self._node.state.tasks.live
+        for claim in list(self._words):
+            task = live.get(claim[0])
+            if task is None or not self._own(task) or task.fence != claim[1]:
+                del self._words[claim]
+            elif task.began_at:
+                self._words[claim] = [word for word in self._words[claim] if not isinstance(word, Begun)]
+                if not self._words[claim]:
+                    del self._words[claim]
+        for claim in [claim for claim in self._ended if claim not in self._words]:
+            self._ended.discard(claim)
+            if self._runs.pop(claim, self) is not self:
+                self._orders.append(ForgetRun(*claim))
+
+    def _tell(self, now: float) -> None:
+        """The leader hears what is new here, and is asked for a longer lease."""
+        node = self._node
+        leader = node.qraft.leader if node.qraft is not None else None
+        renew = now >= self._asked_at + CLAIM_LEASE / RENEWALS or leader != self._leader
+        again = bool(self._words) and (self._fresh or now >= self._said_at + WORD_INTERVAL)
+        if not leader or not (renew or again) or node.qraft is None:
+            return
+        self._leader, self._fresh = leader, False
+        self._said_at = self._asked_at = now
+        words = [word for claim in list(self._words)[:WORDS_MAX] for word in self._words[claim]][:WORDS_MAX]
+        tasks = node.config.tasks
+        assert tasks is not None
+        working = Working(
+            node.cluster, node.me, now, node.state.applied, tasks.slots, tasks.amounts, tasks.labels,
+            "it is stopping" if node.stopping else self.fault, tuple(words),
+        )  # fmt: skip
+        if leader == node.me:
+            node.tasking.dispatching.receive(working, now)
+        elif (address := node.address(leader)) is not None:
+            node.tell(working, address, now)
