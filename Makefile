@@ -8,7 +8,7 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 
 .DEFAULT_GOAL := help
 .PHONY: help deploy status destroy test check lint types floors unit edge cluster collection sanity \
-        faults ledger ledger-report ledger-planted fuzz simulate campaign planted bench-consensus bench-health bench-transport bench-qnetd bench-failover bench-switchover lab lab-deploy lab-down lab-test lock clean
+        faults ledger ledger-report ledger-planted fuzz simulate campaign planted bench-consensus bench-health bench-transport bench-qnetd bench-tasks bench-failover bench-switchover lab lab-deploy lab-down lab-test lock clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -147,6 +147,10 @@ bench-transport: $(VENV)/dev.stamp ## what a datagram costs, with and without th
 bench-qnetd: $(VENV)/dev.stamp ## what a vote of the arbiter costs, beside corosync-qnetd: ROUNDS=3 SECONDS=3 REALTIME=1
 	@PYTHONPATH=node:. $(BIN)/python -m bench.qnetd $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SECONDS),--seconds $(SECONDS)) \
 	  $(if $(REALTIME),--realtime)
+
+bench-tasks: $(VENV)/bench.stamp ## what tasks cost, beside Celery with Redis: CELL=submit ROUNDS=3 REALTIME=1
+	@PYTHONPATH=node:. $(BIN)/python -m bench.tasks $(if $(CELL),$(foreach cell,$(CELL),--cell $(cell))) \
+	  $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(REALTIME),--realtime)
 
 bench-switchover: $(VENV)/dev.stamp ## how long clients wait when the primary moves by plan (as root): ROUNDS=12 MODE=quorum REALTIME=1
 	@PYTHONPATH=node:tests:tests/node $(BIN)/python -m edge.switchover_figures \

@@ -19,6 +19,11 @@ DOWNLOAD_SECONDS = 300
 
 PACKAGES = {
     "etcd": ["etcd-server"],
+    # The server is a link into the tools.
+    "redis-server": [
+        "redis-server", "redis-tools", "libhiredis0.14", "liblzf1", "liblua5.1-0", "lua-bitop", "lua-cjson",
+        "libjemalloc2",
+    ],
     "h2load": ["nghttp2-client", "libnghttp2-14", "libev4", "libjansson4", "libjemalloc2", "libc-ares2"],
 }
 """Program → packages of Debian that bring it, with those of its libraries that a small host lacks."""

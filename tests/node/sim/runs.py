@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from random import Random
 
-import qluster.consensus.journal
 import qluster.compacting
+import qluster.consensus.journal
 
 from sim.arbiter import DEVICE, WITNESSED, sizes
 from sim.checks import converged
