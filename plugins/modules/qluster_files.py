@@ -168,6 +168,12 @@ restart_pending:
   returned: always
   type: bool
   sample: true
+restart_for:
+  description: What the marker says it was made for, from this run or an earlier one. Empty without the marker.
+  returned: always
+  type: list
+  elements: str
+  sample: [/etc/qluster/config.yaml]
 """
 
 import base64
@@ -341,11 +347,17 @@ class Files:
     def mark(self, works):
         """Leave the marker when a file that needs a restart is about to change."""
         marker = self.options["marker"]
+        if not marker:
+            return []
+        noted = (self.existing(marker) or b"").decode("utf-8", "replace").split("\n")[:-1]
+        there = os.path.exists(marker)
         needed = [work["item"]["path"] for work in works if self.needs_restart(work)]
-        if marker and needed and not os.path.exists(marker) and not self.check:
-            with open(marker, "w", encoding="utf-8") as file:
-                file.write("\n".join(needed) + "\n")
-        return bool(marker) and (bool(needed) or os.path.exists(marker))
+        added = [path for path in needed if path not in noted]
+        if added and not self.check:
+            with open(marker, "a", encoding="utf-8") as file:
+                file.write("".join(f"{path}\n" for path in added))
+        # A marker that says nothing is one all the same.
+        return noted + added or ([marker] if there else [])
 
     def link(self, item):
         path, target = item["path"], item["to"]
@@ -453,7 +465,8 @@ def main():
     except (Refusal, OSError) as error:
         module.fail_json(msg=str(error), paths=files.paths)
     module.exit_json(
-        changed=bool(files.paths), paths=files.paths, restart_pending=pending, diff=files.differences
+        changed=bool(files.paths), paths=files.paths, restart_pending=bool(pending), restart_for=pending,
+        diff=files.differences,
     )
 
 

@@ -47,6 +47,11 @@ options:
     description: The daemon's state directory.
     type: path
     required: true
+  paths:
+    description: Files of which is said whether they are there.
+    type: list
+    elements: path
+    default: []
   program_dirs:
     description:
       - Patterns of directories that may have the database's programs. The newest version wins.
@@ -156,6 +161,16 @@ host:
       description: Whether a configuration was put in place that the daemon has not been started with.
       type: bool
       sample: false
+    restart_for:
+      description: What for, as the file says that notes it.
+      type: list
+      elements: str
+      sample: []
+    there:
+      description: Those of O(paths) that are there.
+      type: list
+      elements: str
+      sample: [/etc/systemd/system/qluster-runner.service]
     add_node:
       description: Whether the file add_node is there.
       type: bool
@@ -364,6 +379,8 @@ def look(options):
         "command": os.access(options["command"], os.X_OK) if options["command"] else False,
         "founder": founder_of(config),
         "restart_pending": os.path.exists(marker),
+        "restart_for": read_text(marker).split("\n")[:-1],
+        "there": [path for path in options["paths"] if os.path.exists(path)],
         "add_node": os.path.exists(os.path.join(options["state_dir"], "add_node")),
         "database": database_programs(options["program_dirs"], options["program"]),
         "pool": pool_program(options["pool_programs"]),
@@ -387,6 +404,7 @@ def main():
             "program": {"type": "str", "default": "postgres"},
             "pool_programs": {"type": "list", "elements": "str", "default": []},
             "user": {"type": "str", "default": ""},
+            "paths": {"type": "list", "elements": "path", "default": []},
         },
         supports_check_mode=True,
     )

@@ -72,6 +72,17 @@ def test_restart_stays_pending_until_somebody_has_done_it(tmp_path: Path) -> Non
     assert not put(str(marker), **wanted)[1]
 
 
+def test_marker_says_what_for_also_after_several_runs(tmp_path: Path) -> None:
+    """Who runs two services restarts the one that needs it."""
+    marker = tmp_path / "restart-pending"
+    first, second = ({"path": str(tmp_path / name), "content": "1\n", "restart": True} for name in ("one", "two"))
+    assert put(str(marker), files=[first])[1] == [first["path"]]
+    assert put(str(marker), files=[first, second])[1] == [first["path"], second["path"]]
+    assert put(str(marker), files=[first, second])[1] == [first["path"], second["path"]]
+    marker.write_text("")
+    assert put(str(marker), files=[first, second])[1] == [str(marker)], "one of an older version is a marker too"
+
+
 def test_lines_that_take_effect_at_once_need_no_restart(tmp_path: Path) -> None:
     path, marker = tmp_path / "config.yaml", tmp_path / "restart-pending"
     path.write_text("port: 1\ntimeout: 1s\n")
