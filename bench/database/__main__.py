@@ -70,7 +70,11 @@ def main(words: list[str]) -> int:
     try:
         run = _run(chosen, cells, folder)
         file = chosen.results / "results.json"
-        results = {"machine": _machine(run), "plan": _plan(chosen), "samples": _former(file, run, chosen.anew)}
+        machine = _machine(run)
+        results = {
+            "machine": machine, "earlier": earlier(file, machine), "plan": _plan(chosen),
+            "samples": _former(file, run, chosen.anew),
+        }  # fmt: skip
         with standing(folder, chosen.memory) as hosts:
             failed = sum(_do(run, hosts, results, file))
     except programs.Missing as missing:
@@ -151,7 +155,8 @@ def _block(run: Run, hosts: DatabaseHosts, kind: tuple[str, str], name: str, res
             one = min(cells, key=lambda each: len(_done(results, each, name)))
             sample: dict[str, Any] = {
                 "cell": one.name, "system": name, "trial": len(_done(results, one, name)) + 1,
-                "revision": results["machine"]["revision"], "load": os.getloadavg()[0],
+                "revision": results["machine"]["revision"], "kernel": results["machine"]["kernel"],
+                "load": os.getloadavg()[0],
                 "realtime": results["plan"]["realtime"], "memory": results["plan"]["memory"],
             }  # fmt: skip
             try:
@@ -216,6 +221,15 @@ def _former(file: Path, run: Run, anew: bool) -> list[dict[str, Any]]:
     known = json.loads(file.read_text())["samples"] if file.exists() else []
     names = {one.name for one in run.cells} if anew else set()
     return [one for one in known if one["cell"] not in names or one["system"] not in run.systems]
+
+
+def earlier(file: Path, machine: dict[str, Any]) -> list[dict[str, Any]]:
+    """Other machines that some of what is kept was measured on, by their kernel."""
+    if not file.exists():
+        return []
+    known = json.loads(file.read_text())
+    found = {one["kernel"]: one for one in [*known.get("earlier", []), known["machine"]]}
+    return [one for kernel, one in found.items() if kernel != machine["kernel"]]
 
 
 def _machine(run: Run) -> dict[str, Any]:

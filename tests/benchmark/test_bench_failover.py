@@ -12,6 +12,7 @@ import pytest
 
 from bench import programs
 from bench.database import cell, hosts, report, trial
+from bench.database.__main__ import earlier
 from bench.database.client import Acknowledged, Ledger, line
 from bench.database.trial import Seen, judged, primary_of
 
@@ -107,6 +108,15 @@ def test_table_counts_the_trials_that_lost_more_than_was_stated() -> None:
         for number, (left, bound) in enumerate(((500, 600), (700, 600), (700, None)), 1)
     ]
     assert "| 3 | 1 of 2 | 0 |" in report.table({"samples": samples})
+
+
+def test_machines_that_earlier_trials_ran_on_are_kept(tmp_path: Path) -> None:
+    file, here = tmp_path / "results.json", {"kernel": "c", "at": "now"}
+    assert earlier(file, here) == []
+    kept = [{"kernel": "a"}, {"kernel": "b"}]
+    file.write_text(json.dumps({"machine": {"kernel": "c", "at": "then"}, "earlier": kept}))
+    assert earlier(file, here) == kept
+    assert [one["kernel"] for one in earlier(file, {"kernel": "d"})] == ["a", "b", "c"]
 
 
 def test_unknown_cell_is_refused_with_the_names_of_all() -> None:
