@@ -70,6 +70,8 @@ def parser() -> argparse.ArgumentParser:
     add("setup", lambda lab, _: lab.setup(), "bring programs, base tree and packages into the cache")
     add("up", lambda lab, _: lab.up(), "boot all hosts and write the inventory")
     add("down", lambda lab, _: lab.down(), "remove every trace of the lab, in any state")
+    made = add("packages", packages, "bring packages into the cache for hosts without a source; print their folder")
+    made.add_argument("names", nargs="+", metavar="PACKAGE")
     add("status", status, "show hosts, faults and folders", changes=False)
 
     made = add("exec", execute, "run a command of this machine on the lab's network", changes=False)
@@ -103,6 +105,12 @@ def check(laboratory: Laboratory, _: argparse.Namespace) -> None:
         raise LabUnable(reasons)
     missing = missing_packages()
     print(f"able, after setup has installed {', '.join(missing)}" if missing else "able")
+
+
+def packages(laboratory: Laboratory, options: argparse.Namespace) -> None:
+    if any(name.startswith("-") for name in options.names):
+        raise LabError(f"{' '.join(options.names)!r} does not name packages: lab/lab.py packages corosync-qnetd")
+    print(laboratory.packages(tuple(options.names)))
 
 
 def status(laboratory: Laboratory, _: argparse.Namespace) -> None:

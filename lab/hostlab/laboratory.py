@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import NoReturn
 
@@ -21,7 +21,7 @@ from hostlab.group import Group
 from hostlab.host import Machine, remove_tree
 from hostlab.inventory import claim_inventory, make_keys, remove_inventory, write_inventory
 from hostlab.network import apply_faults, lay_bridge, lay_cable, plug, unplugged
-from hostlab.packages import PackageFiles, fetch_packages
+from hostlab.packages import PackageFiles, fetch_packages, stocked
 from hostlab.plan import Host, Plan
 from hostlab.record import Record, locked, read_record, write_record
 from hostlab.space import Space, spawn_keeper
@@ -44,14 +44,32 @@ class Laboratory:
 
     def setup(self) -> None:
         """Everything that needs the outside world: programs, base tree, packages."""
+        self._enable()
+        with self._outside():
+            self._stock()
+
+    def packages(self, names: tuple[str, ...]) -> Path:
+        """The folder with the files of packages, and of all that a bare host lacks for them."""
+        self._enable()
+        self.plan.cache_dir.mkdir(parents=True, exist_ok=True)
+        with self._outside():
+            base = build_base(self.plan, self._group.below("build"))
+            return stocked(self.plan, base, self._group.below("fetch"), names)
+
+    def _enable(self) -> None:
+        """Bring the programs that a lab needs, or say why this machine can hold none."""
         installed = install_missing()
         if installed:
             self._tell(f"installed {', '.join(installed)}")
         reasons = reasons_against(self.plan)
         if reasons:
             raise LabUnable(reasons)
+
+    @contextmanager
+    def _outside(self) -> Iterator[None]:
+        """Work that needs no lab: where none is up, its control group goes again."""
         try:
-            self._stock()
+            yield
         finally:
             if read_record(self.plan.state_file) is None:
                 self._group.remove()

@@ -32,11 +32,12 @@ class PackageFiles:
 
 def fetch_packages(plan: Plan, base: Path, group: Group) -> PackageFiles:
     """The folders with the package files; fetches what the cache does not have."""
-    database = _stocked(plan, base, group, plan.database_packages)
-    return PackageFiles(database, _stocked(plan, base, group, plan.pool_packages))
+    database = stocked(plan, base, group, plan.database_packages)
+    return PackageFiles(database, stocked(plan, base, group, plan.pool_packages))
 
 
-def _stocked(plan: Plan, base: Path, group: Group, names: tuple[str, ...]) -> Path:
+def stocked(plan: Plan, base: Path, group: Group, names: tuple[str, ...]) -> Path:
+    """The folder with the files of these packages and of all that a bare host lacks for them."""
     digest = hashlib.sha256("\0".join([base.name, *names]).encode()).hexdigest()[:10]
     target = plan.cache_dir / f"packages-{plan.suite}-{digest}"
     with locked(target.parent / f"{target.name}.lock"):
