@@ -120,7 +120,7 @@ def headline(node: Node, now: float) -> str:
     """This node in one line, for the service manager."""
     qraft = node.qraft
     if qraft is None:
-        return f"joining: {_message(node)}"
+        return f"joining: {_message(node, now)}"
     words = ["PAUSED"] if node.state.pause.active else []
     words.append(f"node {node.me} {qraft.role} in term {qraft.term}")
     if qraft.role != "leader":
@@ -129,7 +129,8 @@ def headline(node: Node, now: float) -> str:
         words.append(_database_word(node, now))
     if node.config.pool is not None:
         words.append(f"pool -> {node.pointing.status.target or 'nobody'}")
-    return ", ".join(words) + (f": {_message(node)}" if _message(node) else "")
+    message = _message(node, now)
+    return ", ".join(words) + (f": {message}" if message else "")
 
 
 def _database_word(node: Node, now: float) -> str:
@@ -152,13 +153,21 @@ def _own(node: Node, now: float) -> OwnStatus:
         lease_left=max(0.0, qraft.lease_until - now) if qraft is not None and leads else None,
         uptime=now - node.started,
         stopping=node.stopping,
-        message=_message(node),
+        message=_message(node, now),
         counters={**node.link.counters, **node.counters},
         device=node.consulting.status(now, *_way_and_fault(node, now)),
     )
 
 
-def _message(node: Node) -> str:
+def _unconfirmed(node: Node, now: float) -> str:
+    """Whom a leader lacks that can confirm nothing: one that the arbiter helped to elect may stay for long."""
+    if node.qraft is None or node.qraft.can_commit(now):
+        return ""
+    silent = [str(voter) for voter in sorted(node.qraft.members.voters) if not node.alive(voter, now)]
+    return f"it leads and can confirm nothing, writes among it: it lacks node {', '.join(silent)}" if silent else ""
+
+
+def _message(node: Node, now: float) -> str:
     """Why this node is not further along."""
     if node.short:
         return node.short
@@ -171,7 +180,7 @@ def _message(node: Node) -> str:
     if node.state.pause.loose not in (0, node.me) and not node.state.pause.active:
         return pausing.waits_for(node.state.pause.loose)
     if node.qraft.role == "leader":
-        return node.governing.reason if not node.hosting.reigns() else ""
+        return _unconfirmed(node, now) or (node.governing.reason if not node.hosting.reigns() else "")
     return "" if node.qraft.leader is not None else "no leader is known"
 
 
@@ -268,7 +277,7 @@ def _standby(node: Node, now: float) -> StandbyStatus | None:
         return None
     of, reign = ", ".join(place_text(*place) for place in node.config.cluster.standby_of), node.state.reign
     if reign is None:
-        return StandbyStatus(of=of, node=None, error=_message(node))
+        return StandbyStatus(of=of, node=None, error=_message(node, now))
     report = node.hosting.report(now) if reign.node == node.me else node.reports.last(reign.node)
     database = report.database if report is not None else None
     if database is None:
