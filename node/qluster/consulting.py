@@ -23,7 +23,7 @@ from qluster.events import DeviceQuestion, DeviceWord
 from qluster.qdevice.client import Client
 from qluster.qdevice.counting import WAYS
 from qluster.qdevice.orders import Happening, Order, Poll
-from qluster.qdevice.settings import settings_of
+from qluster.qdevice.settings import Settings, settings_of
 from qluster.qnet.names import NodeState
 from qluster.qnet.tlv import RingId
 from qluster.votes.information import Ring, State
@@ -67,12 +67,15 @@ class Consulting:
 
     # --- what the node knows -----------------------------------------------------
 
-    def step(self, me: int, voters: Collection[int], founding: int, now: float) -> None:
-        """Who this node is, who votes with it, and in which cluster; and so late it is."""
+    def step(
+        self, me: int, voters: Collection[int], founding: int, now: float, lineage: tuple[int, ...] = ()
+    ) -> None:
+        """Who this node is, who votes with it, and in which cluster, which went on by force from ``lineage``; and so
+        late it is."""
         if self._device is None:
             return
         if me in voters and self._client is None:
-            self._begin(self._device, me, founding, now)
+            self._begin(settings_of(self._device, self._cluster_name, me, founding, lineage), now)
         elif me not in voters and self._client is not None:
             self._end(now)
         if self._client is not None:
@@ -197,8 +200,7 @@ class Consulting:
 
     # --- inside ----------------------------------------------------------------------
 
-    def _begin(self, device: Device, me: int, founding: int, now: float) -> None:
-        settings = settings_of(device, self._cluster_name, me, founding)
+    def _begin(self, settings: Settings, now: float) -> None:
         self._client = Client(settings, Random(self._random.random()), self._numbers)
         if self._ring is not None:
             self._client.membership(RingId(*self._ring[0]), self._ring[1], now)

@@ -408,6 +408,8 @@ class DeviceAnswered:
     asked: int
     """The term that it was asked for."""
     granted: bool
+    behind: bool = False
+    """It refuses since it has seen an entry behind the last one of this node."""
 
 
 @dataclass(frozen=True, slots=True)

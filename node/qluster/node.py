@@ -435,7 +435,7 @@ class Node:
             self._agree(self.qraft, now)
             self.entering.introduce(self.qraft, now)
             self._stood = self._standing(self.qraft, now)
-        self.consulting.step(self.me, self.settled.voters, self.cluster, now)
+        self.consulting.step(self.me, self.settled.voters, self.cluster, now, self.state.lineage)
         self.voting.consulted(now)
         if witnessing.hear(self, now) and self.qraft is not None:
             self._agree(self.qraft, now)

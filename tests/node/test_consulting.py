@@ -7,6 +7,7 @@ from random import Random
 import msgspec
 import pytest
 from config.test_device_section import config as device_config
+from qluster.cluster.commands import Forced
 from qluster.config import Config
 from qluster.consulting import NO_VOTER, Consulting
 from qluster.events import DeviceHeard, Effects, Event, Saved, SaveEnded, ShowDevice, TimePassed
@@ -281,6 +282,17 @@ def test_an_arbiter_without_memories_is_asked_for_none() -> None:
     lone.live(5.0)
     assert lone.shown.connected and (members(lone).way, members(lone).device) == ("episode", 0)
     assert lone.shown.way == "episode" and not lone.node.consulting.words()
+
+
+def test_an_arbiter_forgets_the_founding_from_which_this_one_went_on_by_force() -> None:
+    memories = Memories({(b"sim", number): Kept(number, term=3) for number in (7, 8)}, Random(1), 0.0)
+    lone = Lone(rings=True, memories=memories)
+    lone.node.state.note_forced(Forced(1_800_000_000, 7, 1, 5, 3, 0, ((2, "10.0.0.2"),), (), (), 1.8e9))
+    lone.lead()
+    lone.live(5.0)
+    kept = dict(lone.stage.kept)
+    assert lone.shown.connected and (b"sim", lone.node.cluster) in kept and (b"sim", 8) not in kept
+    assert kept[b"sim", 7].uid != 7 and kept[b"sim", 7].term == 0
 
 
 def test_a_full_arbiter_says_so() -> None:

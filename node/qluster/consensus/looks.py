@@ -224,11 +224,16 @@ class Looks:
         return self._me.heard.get(node)
 
     def quorate(self, now: float) -> bool:
-        """Whether it hears so many that one of them can lead, directly or as the leader's follower."""
+        """Whether it hears so many that one of them can lead, directly or as the leader's follower.
+
+        A device that has seen more than this node votes for it never; it may for another voter that is heard.
+        """
         me = self._me
         if self._office is None and me.leader is not None and me.leader == me.promised_to:
             return now < me.promised_until
-        return me.configuration.elects(self._alive(now))
+        alive = self._alive(now)
+        lone = me.configuration.voters & alive == {me.node}
+        return me.configuration.elects(alive - {me.device} if lone and me.behind else alive)
 
     def can_commit(self, now: float) -> bool:
         """Whether it hears so many that an entry could be committed."""

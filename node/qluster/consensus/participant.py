@@ -100,6 +100,8 @@ class Participant:
         """Key of the memory that the link of this node has open; 0: none."""
         self.device_owes_since = inf
         """Since when it owes an answer."""
+        self._refused_with: tuple[int, int] | None = None
+        """How this log ended when the device last said that it has seen a later entry."""
         self.standing: Standing = NOBODY_SAYS
         """Its ring, and what its arbiter says of it."""
         self.expelled_at = 0
@@ -167,6 +169,15 @@ class Participant:
     def device_counts(self) -> bool:
         """Whether what the link has open is the device of a list in force."""
         return self.device in self.configuration.devices
+
+    @property
+    def behind(self) -> bool:
+        """Whether the device has seen an entry that this node lacks: it will never vote for this log."""
+        return self._refused_with == (self.journal.last_term, self.journal.last_index)
+
+    def judged(self, *, behind: bool) -> None:
+        """What the device thinks of this log as it ends now."""
+        self._refused_with = (self.journal.last_term, self.journal.last_index) if behind else None
 
     @property
     def episodes(self) -> frozenset[int]:

@@ -292,6 +292,7 @@ class QRaft(Looks):
         match word:
             case DeviceOpened(uid):
                 me.device, me.device_owes_since = device_key(uid), inf
+                me.judged(behind=False)
                 if self._office is not None:
                     self._office.witness.opened()
             case DeviceClosed():
@@ -307,6 +308,8 @@ class QRaft(Looks):
         me.device_owes_since = inf
         if not me.device_counts:
             return
+        if isinstance(answer, DeviceAnswered):
+            me.judged(behind=answer.behind)
         if answer.term > me.term:
             refused = not (answer.granted if isinstance(answer, DeviceAnswered) else answer.kept)
             if refused:

@@ -168,6 +168,11 @@ def fault_of_device(me: Participant, now: float) -> str:
             f"this node's arbiter has the memory {me.device - device_key(0):016x}, and the list says "
             f"{members.device_uid:016x}: it counts when a leader has put it there"
         )
+    if me.behind and me.leader is None:
+        return (
+            "it has seen an entry that this node lacks, and will not vote for it: the node that has it must come back, "
+            "or an operator forces the quorum"
+        )
     if me.device not in me.alive(now):
         return f"it has not answered for {now - me.device_owes_since:.0f}s"
     return ""

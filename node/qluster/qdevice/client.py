@@ -62,7 +62,7 @@ class Client:
         self.episode = Episode()
         self.checks = Checks(settings, first)
         self.voting = Voting(settings.algorithm, settings.poll_interval)
-        self.memory = MemoryLink(settings.founding)
+        self.memory = MemoryLink(settings.founding, settings.lineage)
         self.conversation: Conversation | None = None
         self.fault: Fault | None = None
         """Why the last connection ended; None: there was none, or the present one is of use."""

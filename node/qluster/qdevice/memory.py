@@ -27,6 +27,11 @@ REFUSALS = {
     Refusal.NOT_OPEN: "the arbiter says that no memory is open",
 }
 
+FORGOTTEN = (
+    "the arbiter has closed this founding's memory: quorum was forced in a later one, which this node joins when it "
+    "hears of it"
+)
+
 TERMS_AHEAD_MAX = 2**32
 """A memory knows terms from nodes of its cluster alone, who add one with each election: none is so far behind another.
 To follow one that says so would end the cluster: terms never go back, and have an end."""
@@ -35,8 +40,10 @@ To follow one that says so would end the cluster: terms never go back, and have 
 class MemoryLink:
     """The memory of one founding (0: this node speaks with none)."""
 
-    def __init__(self, founding: int) -> None:
+    def __init__(self, founding: int, lineage: tuple[int, ...] = ()) -> None:
         self.founding = founding
+        self.lineage = lineage
+        """Foundings from which it went on by force: the arbiter is to forget them."""
         self.uid = 0
         """Of the memory that is open; 0: none."""
         self.fault = ""
@@ -59,7 +66,7 @@ class MemoryLink:
         """The arbiter has taken this node in: open the memory, if it has one."""
         self.fault = ""
         if conversation.remembers:
-            conversation.say(MemoryOpen, founding=self.founding)
+            conversation.say(MemoryOpen, founding=self.founding, lineage=self.lineage or None)
 
     def lost(self) -> None:
         """There is no connection any more."""
@@ -94,15 +101,19 @@ class MemoryLink:
                     self._words.append(DeviceOpened(uid))
                 else:
                     self.fault = REFUSALS.get(refusal, f"the arbiter opens no memory: {refusal.name.lower()}")
+            case MemoryAnswer(refusal=Refusal.NOT_OPEN) | MemoryShown(refusal=Refusal.NOT_OPEN):
+                self.lost()
+                self.fault = FORGOTTEN
             case MemoryAnswer(term=term) | MemoryShown(term=term) if self.uid and self._beyond(term):
                 self.lost()
                 self.fault = (
                     f"the arbiter's memory says that it has seen term {term}, and this cluster is in term "
                     f"{self._term}: it is damaged, or not this cluster's. It is asked no more over this connection"
                 )
-            case MemoryAnswer(stage=stage, term=term, asked=asked, granted=granted) if self.uid:
+            case MemoryAnswer(stage=stage, term=term, asked=asked, granted=granted, refusal=refusal) if self.uid:
                 assert stage is not None and term is not None and asked is not None and granted is not None
-                self._words.append(DeviceAnswered(self.uid, Asked(stage), term, asked, granted))
+                behind = refusal is Refusal.OLD_LOG
+                self._words.append(DeviceAnswered(self.uid, Asked(stage), term, asked, granted, behind))
             case MemoryShown(term=term, index=index, round=number, refusal=refusal) if self.uid:
                 assert term is not None and index is not None and number is not None
                 self._words.append(DeviceShown(self.uid, term, index, number, refusal is Refusal.NONE))

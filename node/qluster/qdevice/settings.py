@@ -49,6 +49,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     heuristics_interval: float | None = None
     founding: int = 0
     """Of the consensus whose memory is asked for; 0: of none."""
+    lineage: tuple[int, ...] = ()
+    """The foundings from which that one went on by force."""
     arbiter: int = 0
     """Which arbiter it is, see :func:`arbiter_number`; 0: it is not known."""
 
@@ -83,7 +85,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return 3 * self.timeout if self.heuristics_interval is None else self.heuristics_interval
 
 
-def settings_of(device: Device, cluster_name: str, node: int, founding: int = 0) -> Settings:
+def settings_of(
+    device: Device, cluster_name: str, node: int, founding: int = 0, lineage: tuple[int, ...] = ()
+) -> Settings:
     """The settings of a node whose configuration has this section. What `test` says is worth nothing."""
     checks = device.heuristics
     mode = checks.mode if checks is not None and checks.exec else "off"
@@ -103,6 +107,7 @@ def settings_of(device: Device, cluster_name: str, node: int, founding: int = 0)
         heuristics_sync_timeout=checks.sync_timeout if checks is not None else None,
         heuristics_interval=checks.interval if checks is not None else None,
         founding=0 if device.algorithm == "test" else founding,
+        lineage=lineage,
         arbiter=arbiter_number(device.host, device.port, cluster_name),
     )
 

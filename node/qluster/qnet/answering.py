@@ -316,6 +316,7 @@ class Answering:
             return
         if isinstance(message, MemoryOpen):
             assert message.founding is not None
+            self._forget(client.cluster, message)
             client.memory = (client.cluster.name, message.founding)
         before = self._memories.kept(client.memory)
         answer = self._memories.answer(client.memory, message, now)
@@ -323,6 +324,17 @@ class Answering:
         if client.memory is not None and kept is not None and kept != before:
             self._out.keep(client.memory, kept)
         self._out.answer(client, answer)
+
+    def _forget(self, cluster: Cluster, message: MemoryOpen) -> None:
+        """Quorum was forced: who still speaks of a founding before this one has no memory open any more."""
+        assert self._memories is not None
+        for key in self._memories.forget(cluster.name, message):
+            for client in cluster.clients:
+                if client.memory == key:
+                    client.memory = None
+            kept = self._memories.kept(key)
+            assert kept is not None, "it was made just now"
+            self._out.keep(key, kept)
 
     # for all of them
 

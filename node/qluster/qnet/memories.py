@@ -52,6 +52,18 @@ class Memories:
         assert isinstance(message, MemoryShow)
         return _shown(memory, message, now)
 
+    def forget(self, name: bytes, message: MemoryOpen) -> list[Key]:
+        """The memories of foundings that this one voids: each is another one from now on, which no list names.
+
+        Nobody counts it then but who has it put into a list by those who hold the log, without it.
+        """
+        assert message.founding is not None
+        found = [(name, former) for former in message.lineage or () if former < message.founding]
+        gone = [key for key in found if key in self._memories and self._memories[key].kept.term]
+        for key in gone:
+            self._memories[key] = Memory(Kept(self._random.randint(1, UID_MAX)), None)
+        return gone
+
     def _opened(self, key: Key, message: MemoryOpen) -> MemoryOpened:
         if key not in self._memories:
             refusal = self._refusal(key[0])

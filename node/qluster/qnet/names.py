@@ -186,6 +186,7 @@ class OwnOption(IntEnum):
     ROUND = 0xA708
     PROMISE = 0xA709
     REFUSAL = 0xA70A
+    LINEAGE = 0xA70B
 
 
 class Stage(IntEnum):

@@ -17,11 +17,16 @@ REFUSAL = ("refusal", OwnOption.REFUSAL)
 
 
 class MemoryOpen(Message, frozen=True, kw_only=True):
-    """From here on this client speaks of the consensus that was founded so."""
+    """From here on this client speaks of the consensus that was founded so.
+
+    ``lineage``: the foundings from which it went on by force. What is known of them is forgotten: their nodes were
+    given up, and none of them may go on alone.
+    """
 
     type = OwnMessage.MEMORY_OPEN
-    order = (SEQ, FOUNDING)
+    order = (SEQ, FOUNDING, ("lineage", OwnOption.LINEAGE))
     founding: int | None = None
+    lineage: tuple[int, ...] | None = None
 
 
 class MemoryOpened(Message, frozen=True, kw_only=True):
@@ -111,8 +116,8 @@ def decode_any(kind: int, body: bytes) -> Message:
 
 
 def parts_lacking(message: Message) -> list[str]:
-    """The parts that one of ours lacks; it needs all."""
-    return [name for name, _ in message.order if getattr(message, name) is None]
+    """The parts that one of ours lacks; it needs all but those that earlier versions did not know."""
+    return [name for name, _ in message.order if name != "lineage" and getattr(message, name) is None]
 
 
 assert not set(OWN_KINDS) & set(KINDS)

@@ -199,6 +199,16 @@ def _read_any_node(value: bytes) -> NodeInfo:
     return NodeInfo(node_id, data_center_id, state)
 
 
+def _write_numbers(numbers: tuple[int, ...]) -> bytes:
+    return b"".join(map(U64.write, numbers))
+
+
+def _read_numbers(value: bytes) -> tuple[int, ...]:
+    if len(value) % 8:
+        raise MalformedOption(f"{len(value)} bytes are no row of numbers of 64 bits")
+    return tuple(U64.read(value[place : place + 8]) for place in range(0, len(value), 8))
+
+
 _STATE = _choice(NodeState)
 _FLAG = Codec(U8.write, _read_flag)
 _ARRAY = Codec(_write_array, _read_array)
@@ -244,6 +254,7 @@ OWN_CODECS: dict[int, Codec] = {
     OwnOption.ROUND: U64,
     OwnOption.PROMISE: U32,
     OwnOption.REFUSAL: _choice(Refusal),
+    OwnOption.LINEAGE: Codec(_write_numbers, _read_numbers),
 }
 assert set(OWN_CODECS) == set(OwnOption), "every option of ours has a way to be written"
 ALL_CODECS = CODECS | OWN_CODECS

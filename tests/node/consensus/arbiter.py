@@ -58,8 +58,10 @@ def answer(memory: Memory, question: DeviceQuestion, now: float) -> DeviceWord:
     """What the memory says, as the link would tell it."""
     if isinstance(question, AskDevice):
         last = question.last_term, question.last_index
-        granted, _ = memory.ask(Stage(question.stage), question.term, question.candidate, last, now)
-        return DeviceAnswered(memory.kept.uid, question.stage, memory.kept.term, question.term, granted)
+        granted, refusal = memory.ask(Stage(question.stage), question.term, question.candidate, last, now)
+        return DeviceAnswered(
+            memory.kept.uid, question.stage, memory.kept.term, question.term, granted, refusal is Refusal.OLD_LOG
+        )
     refusal = memory.show(question.term, question.leader, question.index, question.promise, now)
     kept = memory.kept
     index = kept.index if kept.last_term == question.term and refusal is Refusal.NONE else 0

@@ -323,6 +323,22 @@ def test_device_is_counted_only_when_it_is_there() -> None:
         qraft.device(UID, None, late)
 
 
+def test_lone_node_is_not_quorate_with_a_device_that_has_seen_more() -> None:
+    """Else an operator who forces the quorum would be told to wait for an election that nobody can win."""
+    qraft, [asked] = standing(TWO)
+    assert isinstance(asked, AskDevice) and qraft.quorate(STARTED)
+    refused = granted(Asked.PRE_VOTE, asked.term, term=1, yes=False)
+    qraft.hear_device(refused, STARTED)
+    assert qraft.quorate(STARTED), "it may have promised somebody, and vote later"
+    qraft.hear_device(replace(refused, behind=True), STARTED)
+    assert not qraft.quorate(STARTED) and "forces the quorum" in qraft.device_fault(STARTED)
+    qraft.hear(2, STARTED)
+    assert qraft.quorate(STARTED), "the other one may have what lacks here"
+    later = STARTED + SETTINGS.node_timeout + 1
+    open_link(qraft, now=later)
+    assert qraft.quorate(later) and not qraft.device_fault(later)
+
+
 def test_what_an_append_says_of_a_device_is_in_force_at_once() -> None:
     """S14: with the list before, until it is committed."""
     qraft = open_link(follower(1, log(voters(1, 2), 1, 2)))

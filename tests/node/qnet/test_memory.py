@@ -9,8 +9,8 @@ import pytest
 from msgspec.structs import replace
 from qluster.qnet.memories import FOUNDINGS_MAX, MEMORIES_MAX, NAME_MAX, UID_MAX, Memories
 from qluster.qnet.memory import PROMISE_MAX, Kept, Memory
-from qluster.qnet.messages import KINDS, InitReply, Message, Preinit, ServerError, encode
-from qluster.qnet.names import SUPPORTED_MESSAGES, ErrorCode, OwnMessage, Refusal, Stage
+from qluster.qnet.messages import KINDS, InitReply, MalformedMessage, Message, Preinit, ServerError, encode
+from qluster.qnet.names import SUPPORTED_MESSAGES, ErrorCode, OwnMessage, OwnOption, Refusal, Stage
 from qluster.qnet.own import (
     OWN_KINDS,
     MemoryAnswer,
@@ -254,7 +254,7 @@ SHOW = MemoryShow(seq=5, term=2, leader=1, index=6, round=40, promise=900)
 
 def test_every_message_survives_the_way_there_and_back() -> None:
     found: list[Message] = [
-        OPEN, ASK, SHOW,
+        OPEN, replace(OPEN, lineage=(2, 2**63)), ASK, SHOW,
         MemoryOpened(seq=3, uid=2**64 - 1, term=1, last_term=1, index=4, refusal=Refusal.FULL),
         MemoryAnswer(seq=4, stage=PRE_VOTE, term=3, asked=2, granted=False, refusal=Refusal.OLD_LOG),
         MemoryShown(seq=5, term=2, index=6, round=40, refusal=Refusal.NONE),
@@ -312,6 +312,36 @@ def test_clusters_and_foundings_have_memories_of_their_own() -> None:
         assert isinstance(opened, MemoryOpened) and isinstance(answer, MemoryAnswer) and answer.granted
         uids.add(opened.uid)
     assert len(uids) == 3
+
+
+def test_founding_that_was_forced_has_those_before_it_forgotten() -> None:
+    """Whoever is still in one of them counts a memory that nobody answers for any more."""
+    stage = conversation(memories({(b"other", 9): Kept(6, term=1), (b"qlab", 7): Kept(7, term=1)}))
+    join(stage, "one", 1)
+    stage.say("one", OPEN, ASK, SHOW)
+    former = answers(stage, "one")[0]
+    assert isinstance(former, MemoryOpened) and former.uid
+    join(stage, "two", 2)
+    stage.say("two", MemoryOpen(seq=3, founding=20, lineage=(8, 9, 20, 30)))
+    [opened] = answers(stage, "two")
+    assert isinstance(opened, MemoryOpened) and opened.refusal is Refusal.NONE
+    again = dict(stage.kept)[b"qlab", 9]
+    assert again == Kept(again.uid) and again.uid not in (former.uid, opened.uid)
+    stage.say("one", replace(ASK, term=3), replace(SHOW, term=3))
+    assert [one.refusal for one in answers(stage, "one")] == [Refusal.NOT_OPEN] * 2  # type: ignore[attr-defined]
+    stage.say("one", OPEN)
+    [opened] = answers(stage, "one")
+    assert isinstance(opened, MemoryOpened) and (opened.uid, opened.term) == (again.uid, 0)
+    assert stage.order[-1] == "send" and {key for key, _ in stage.kept} == {(b"qlab", 9), (b"qlab", 20)}
+
+
+def test_row_of_foundings_that_is_cut_off_is_refused() -> None:
+    whole = encode(replace(OPEN, lineage=(2, 3)))
+    [frame] = frames(whole, BOTH)
+    place = frame.body.index(OwnOption.LINEAGE.to_bytes(2, "big"))
+    body = frame.body[: place + 2] + (15).to_bytes(2, "big") + frame.body[place + 4 : place + 19]
+    with pytest.raises(MalformedMessage, match="no row of numbers"):
+        decode_any(frame.kind, body)
 
 
 def test_there_are_only_so_many_foundings_of_a_name_and_none_is_forgotten() -> None:

@@ -106,10 +106,19 @@ class Arbiter:
         self._open[host.ip] = node, self._numbers
         self._mine.add(self._numbers)
         founding = node.cluster
+        for former in node.state.lineage:
+            self._forget(former)
         if founding not in self._memories:
             self._memories[founding] = memory = Memory(Kept(self.random.getrandbits(63) + 1), None)
             self._disk[founding] = memory.kept
         self._tell(host, DeviceOpened(self.uid(founding)))
+
+    def _forget(self, founding: int) -> None:
+        """A later founding goes on from this one: its memory is another one, and its nodes have none open."""
+        if founding in self._memories and self._memories[founding].kept.term:
+            self._memories[founding] = Memory(Kept(self.random.getrandbits(63) + 1), None)
+            self._keep(founding, self._memories[founding].kept)
+            self._mine -= {number for node, number in self._open.values() if node.cluster == founding}
 
     def _reached(self, host: Host) -> bool:
         return host.ip not in self._deaf and host.ip not in self._dumb

@@ -413,3 +413,31 @@ def test_attempt_ends_when_a_host_cannot_be_fenced_and_names_what_to_do() -> Non
     assert majority[1].off_at is not None, "what was fenced stays off"
     assert "still off" in last.node.forcing.outcome and f"({majority[1].ip})" in last.node.forcing.outcome
     assert isinstance(force(world, last, majority[0]), Done), "his word is asked for where no agent succeeds"
+
+
+def test_who_was_given_up_does_not_go_on_with_the_memory_of_the_former_founding() -> None:
+    """Two nodes and an arbiter: the cable between the nodes is cut, and one of them goes on by the arbiter's vote. It
+    loses its power, and quorum is forced on the other one. Then it is switched on again, and the cable is still cut."""
+    world = World(3, databases=2, pools=0, witness=True, synchronous="quorum")
+    world.clients = Outcomes(world)
+    for host in world.hosts.values():
+        host.start()
+    assert world.run(60.0, lambda: not converged(world)), converged(world)
+    primary = world.primary()
+    assert primary is not None and world.arbiter is not None
+    [other] = others(world, primary)
+    world.clients.write_always()
+    world.network.isolate(primary)
+    world.run(20.0)
+    assert world.primary() is primary and primary.writes, "by the vote of the arbiter"
+    primary.crash(held=True, power=True)
+    world.run(10.0)
+    assert isinstance(force(world, other, primary), Done)
+    assert world.run(20.0, lambda: world.primary() is other and other.writes)
+    primary.start()
+    world.run(60.0)
+    assert not primary.writes and other.writes
+    world.network.cut.clear()
+    world.disturbed()
+    settle(world, 120.0)
+    assert world.primary() is other and other.node is not None and other.node.settled.way == "memory"
