@@ -240,7 +240,8 @@ class Rings:
         if made is not None and self._accepted_members == self._wants and not _refused(made, others):
             if self._durable >= made.seq and all(Ring(*beat.accepted) == made for beat in others):
                 self._enter(now)
-            elif now >= self._propose_at:
+            elif now >= self._propose_at or self._propose_at == inf:
+                # inf: somebody was gone, or wanted otherwise, for a moment, and may not have agreed for that.
                 self._say_proposal(now)
             return
         may_at = self._may_propose_at()

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from itertools import count
 
 import pytest
 from qluster.ring.circle import Sight, circle
-from qluster.votes.information import Ring
+from qluster.ring.messages import Beat, Proposal
+from qluster.ring.rings import Rings
+from qluster.votes.information import NO_RING, Ring
 from ring.sea import PATIENCE, Sea
 
 BOUND = 2.5 * PATIENCE
@@ -90,6 +93,32 @@ def test_ring_number_is_not_used_again_by_a_node_that_restarts_before_it_is_dura
         sea.run(0.6 * PATIENCE)
     sea.run(BOUND, sea.one_ring)
     assert sea.one_ring()
+
+
+def test_proposal_that_was_lost_while_somebody_wanted_otherwise_for_a_moment_is_said_again() -> None:
+    """Else both hear each other and want each other for ever, each in a ring of its own."""
+    rings, numbers = Rings(7, 1, 1, seq=0, patience=4.0, now=0.0), count(1)
+
+    def says(*wants: int, now: float) -> None:
+        rings.receive(Beat(7, 3, 1, next(numbers), 0, NO_RING, NO_RING, (1, 3), wants, False), now)
+
+    def proposals(now: float) -> list[Proposal]:
+        rings.tick(now)
+        return [one for one in rings.take().tell if isinstance(one, Proposal)]
+
+    rings.allow([1, 3], 0.0)
+    says(1, 3, now=0.1)
+    assert not proposals(0.2)
+    [lost] = proposals(1.0)
+    rings.saved(lost.ring[1], 1.0)
+    says(3, now=1.01)
+    says(1, 3, now=1.015)
+    for tenth in range(11, 60):
+        if tenth % 10 == 0:
+            says(1, 3, now=tenth / 10)
+        if proposals(tenth / 10):
+            return
+    raise AssertionError("it is never said again")
 
 
 def test_quiet_cluster_says_four_beats_a_patience_and_nothing_else() -> None:
