@@ -7,7 +7,10 @@ from unittest.mock import patch
 
 from planting import Plants
 from qluster import force
+from qluster.cluster import reign
 from qluster.forcing import Forcing
+
+from sim.arbiter import Arbiter
 
 PLANTS = Plants()
 """Found by whole plays, see ``forced.py``."""
@@ -32,6 +35,24 @@ def _guarantees_forgotten() -> Iterator[None]:
     with patch.object(force, "carried", carried):
         yield
 
+
+RUNS = Plants()
+"""Each is found by a run of its own."""
+
+
+@RUNS.plant("same-numbers: two sides on which quorum was forced begin reigns and timelines of the same numbers")
+def _same_numbers() -> Iterator[None]:
+    with (
+        patch.object(reign, "_skipped", lambda forced: reign.REIGNS_SKIPPED),
+        patch.object(reign, "_lane", lambda forced: 0),
+    ):
+        yield
+
+
+RUNS.method(
+    "former-memory: the arbiter goes on remembering a founding that was voided", Arbiter, "_forget",
+    lambda self, founding: None,
+)
 
 DIRECTED.method(
     "lease-not-waited-for: the new founding begins as soon as it is ordered", Forcing, "_ready_at",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 import pytest
 from qluster.clients import Done, FailoverRequested, ForceQuorumRequested, Outcome, PauseRequested, Refused
@@ -11,7 +12,7 @@ from sim.checks import Violated, converged
 from sim.clients import Outcomes
 from sim.forced import play
 from sim.host import Host
-from sim.planted_force import DIRECTED, PLANTS
+from sim.planted_force import DIRECTED, PLANTS, RUNS
 from sim.world import World
 
 FULL = os.environ.get("QLUSTER_FULL_TESTS") == "1"
@@ -207,7 +208,8 @@ def test_majority_that_was_alive_all_the_while_gives_in_when_it_hears_of_it(seed
     assert any(f"{primary.name} ended Rewind" in line for line in world.story), "it took back what only it had"
 
 
-def test_of_two_quorums_that_were_forced_the_later_one_goes_on() -> None:
+def forced_on_both_sides() -> None:
+    """Quorum is forced on either side of a cut; then the link is back."""
     world, primary = founded(databases=4)
     first, *_ = others(world, primary)
     half = [primary, others(world, primary)[1]]
@@ -231,6 +233,50 @@ def test_of_two_quorums_that_were_forced_the_later_one_goes_on() -> None:
     winner = world.primary()
     assert winner in rest and winner is not None and winner.node is not None
     assert len({host.node.cluster for host in world.hosts.values() if host.node}) == 1
+
+
+def test_of_two_quorums_that_were_forced_the_later_one_goes_on() -> None:
+    forced_on_both_sides()
+
+
+def went_on_with_the_memory() -> None:
+    """Two nodes and an arbiter: the cable between the nodes is cut, and one of them goes on by the arbiter's vote. It
+    loses its power, and quorum is forced on the other one. Then it is switched on again, and the cable is still cut."""
+    world = World(3, databases=2, pools=0, witness=True, synchronous="quorum")
+    world.clients = Outcomes(world)
+    for host in world.hosts.values():
+        host.start()
+    assert world.run(60.0, lambda: not converged(world)), converged(world)
+    primary = world.primary()
+    assert primary is not None and world.arbiter is not None
+    [other] = others(world, primary)
+    world.clients.write_always()
+    world.network.isolate(primary)
+    world.run(20.0)
+    assert world.primary() is primary and primary.writes, "by the vote of the arbiter"
+    primary.crash(held=True, power=True)
+    world.run(10.0)
+    assert isinstance(force(world, other, primary), Done)
+    assert world.run(20.0, lambda: world.primary() is other and other.writes)
+    primary.start()
+    world.run(60.0)
+    assert not primary.writes and other.writes
+    world.network.cut.clear()
+    world.disturbed()
+    settle(world, 120.0)
+    assert world.primary() is other and other.node is not None and other.node.settled.way == "memory"
+
+
+def test_who_was_given_up_does_not_go_on_with_the_memory_of_the_former_founding() -> None:
+    went_on_with_the_memory()
+
+
+@pytest.mark.parametrize(
+    ("fault", "play_it"), [*zip(RUNS, [forced_on_both_sides, went_on_with_the_memory], strict=True)]
+)
+def test_fault_is_found_by_a_run_of_its_own(fault: str, play_it: Callable[[], None]) -> None:
+    with RUNS[fault](), pytest.raises(AssertionError):
+        play_it()
 
 
 def beside_a_lease(seed: int) -> bool:
@@ -413,31 +459,3 @@ def test_attempt_ends_when_a_host_cannot_be_fenced_and_names_what_to_do() -> Non
     assert majority[1].off_at is not None, "what was fenced stays off"
     assert "still off" in last.node.forcing.outcome and f"({majority[1].ip})" in last.node.forcing.outcome
     assert isinstance(force(world, last, majority[0]), Done), "his word is asked for where no agent succeeds"
-
-
-def test_who_was_given_up_does_not_go_on_with_the_memory_of_the_former_founding() -> None:
-    """Two nodes and an arbiter: the cable between the nodes is cut, and one of them goes on by the arbiter's vote. It
-    loses its power, and quorum is forced on the other one. Then it is switched on again, and the cable is still cut."""
-    world = World(3, databases=2, pools=0, witness=True, synchronous="quorum")
-    world.clients = Outcomes(world)
-    for host in world.hosts.values():
-        host.start()
-    assert world.run(60.0, lambda: not converged(world)), converged(world)
-    primary = world.primary()
-    assert primary is not None and world.arbiter is not None
-    [other] = others(world, primary)
-    world.clients.write_always()
-    world.network.isolate(primary)
-    world.run(20.0)
-    assert world.primary() is primary and primary.writes, "by the vote of the arbiter"
-    primary.crash(held=True, power=True)
-    world.run(10.0)
-    assert isinstance(force(world, other, primary), Done)
-    assert world.run(20.0, lambda: world.primary() is other and other.writes)
-    primary.start()
-    world.run(60.0)
-    assert not primary.writes and other.writes
-    world.network.cut.clear()
-    world.disturbed()
-    settle(world, 120.0)
-    assert world.primary() is other and other.node is not None and other.node.settled.way == "memory"

@@ -12,6 +12,9 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from time import process_time
 
+from consensus import planted_ways, planted_witness
+from sim import planted_force, planted_pairs
+from sim import planted_witness as whole_witness
 from swarm.planted import ABSENT, AIMED, PLANTS
 from swarm.runs import CROWDED, DEPOSED, FEW, Result, run
 
@@ -20,6 +23,15 @@ SECONDS_MAX = 30.0
 """Of one core; a fault that hides for longer is held by a directed test as well."""
 STORMS = 2
 """Storms of one run of a hunt: a fault that shows at all shows soon, and another seed is another mix."""
+
+OF_VOTES: dict[str, list[str]] = {
+    "consensus/test_ways_world.py": list(planted_ways.PLANTS),
+    "consensus/test_witness_world.py": list(planted_witness.PLANTS),
+    "sim/test_witness.py": list(whole_witness.PLANTS),
+    "sim/test_pairs.py": list(planted_pairs.PLANTS),
+    "sim/test_force.py": [*planted_force.PLANTS, *planted_force.DIRECTED, *planted_force.RUNS],
+}
+"""Test → what it plants."""
 
 FOUND = Path(__file__).with_name("found.json")
 PAGE = Path(__file__).parents[3] / "docs" / "planted-faults.md"
@@ -123,7 +135,15 @@ def page(found: dict[str, dict[str, object]]) -> str:
         "Faults of the whole node (database, joining, reigns, answers to clients) are planted in",
         "`tests/node/sim/planted.py` and demanded by `tests/node/sim/test_planted_faults.py`.",
         "",
+        "## Faults of arbiters, of two nodes, and of a forced quorum",
+        "",
+        "Each is demanded by the test beside it, with worlds of its own kind or a run of its own.",
+        "",
+        "| fault | demanded by |",
+        "|---|---|",
     ]
+    lines += [f"| {fault} | `tests/node/{test}` |" for test, plants in OF_VOTES.items() for fault in plants]
+    lines.append("")
     return "\n".join(lines)
 
 
