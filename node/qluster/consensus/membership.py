@@ -207,8 +207,8 @@ def fault_of_version(old: Members, new: Members, counting: Collection[int]) -> s
     if not new.counted:
         return ""
     before, after = ({member.node for member in members} for members in (old, new))
-    told_apart = _told_apart(new) and not _told_apart(old)
-    concerned = (after - before) | (new.voters - old.voters) if old.counted and not told_apart else before | after
+    newly = told_apart(new) and not told_apart(old)
+    concerned = (after - before) | (new.voters - old.voters) if old.counted and not newly else before | after
     unknowing = sorted(concerned.difference(counting))
     if not unknowing:
         return ""
@@ -218,7 +218,7 @@ def fault_of_version(old: Members, new: Members, counting: Collection[int]) -> s
     )
 
 
-def _told_apart(members: Members) -> bool:
+def told_apart(members: Members) -> bool:
     """Whether the list says which arbiter counts by episode: the last thing that versions learned to count."""
     return members.way == EPISODE and members.device_uid > 0
 
