@@ -5,12 +5,13 @@ Must not know HTTP.
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
-
-import msgspec
 
 from qluster.clients import Done, Outcome, Refused
 from qluster.tasks import asking
+from qluster.tasks.board import Board
+from qluster.tasks.life import FINAL
 from qluster.tasks.task import Task, unpack
 
 if TYPE_CHECKING:
@@ -19,85 +20,111 @@ if TYPE_CHECKING:
 SCANNED_MAX = 5000
 """Tasks of the history that one request looks through, some 15 ms; the answer says from where to go on."""
 
+GONE_MAX = 100_000
+"""Numbers of tasks that are forgotten, of which one request steps over so many: some 5 ms."""
+
 LIST_MAX = 1000
 
 
 def look(node: Node, what: asking.Look, now: float) -> Outcome:
     """What there is to see."""
+    applied, board = node.state.applied, node.state.tasks
     match what:
         case asking.ListTasks():
-            return _list(node, what, now)
+            return Done(applied, _page(board, what))
         case asking.ShowTask(number):
-            task = node.state.tasks.find(number)
+            task = board.find(number)
             if task is None:
                 return Refused("task", f"there is no task {number}, or it is forgotten", "no-such-task")
-            return Done(node.state.applied, {"task": shown(node, task, now)})
-        case asking.ListTemplates():
-            found = {name: plain(template) for name, template in sorted(node.state.tasks.templates.items())}
-            return Done(node.state.applied, {"templates": found})
-        case asking.ListSchedules():
-            return Done(node.state.applied, {"schedules": _schedules(node)})
+            return Done(applied, {"task": shown(node, task, now)})
+        case asking.ListTemplates(name):
+            if name and name not in board.templates:
+                return Refused("name", f"there is no template {name}", "no-such-template")
+            found = {each: one for each, one in sorted(board.templates.items()) if name in ("", each)}
+            return Done(applied, {"templates": found})
+        case asking.ListSchedules(name):
+            if name and name not in board.schedules:
+                return Refused("name", f"there is no schedule {name}", "no-such-schedule")
+            return Done(applied, {"schedules": {
+                each: (fired, None) for each, fired in sorted(board.schedules.items()) if name in ("", each)
+            }})  # fmt: skip
         case asking.Overview():
-            return Done(node.state.applied, _overview(node, now))
-
-
-def plain(value: object) -> object:
-    """A struct as names and values."""
-    if isinstance(value, msgspec.Struct):
-        found = {name: plain(getattr(value, name)) for name in value.__struct_fields__}
-        tag = value.__struct_config__.tag
-        return {"kind": tag, **found} if isinstance(tag, str) else found
-    if isinstance(value, tuple | list):
-        return [plain(one) for one in value]
-    return value
+            return Done(applied, _overview(node, now))
 
 
 def brief(task: Task) -> dict[str, object]:
     """One line of a list."""
     return {
-        "task": task.id, "name": task.spec.name or task.spec.template, "state": task.state.name.lower(),
-        "reason": task.reason, "node": task.node or None, "by": task.by, "submitted_at": task.at,
-        "changed_at": task.changed_at, "attempts": task.claims, "priority": task.spec.priority,
-        "cancelling": bool(task.cancelled), "code": task.result.code if task.result is not None else None,
+        "task": task.id, "name": task.spec.name or task.spec.template, "template": task.spec.template,
+        "state": task.state.name.lower(), "reason": task.reason, "node": task.node or None, "by": task.by,
+        "submitted_at": task.at, "changed_at": task.changed_at, "attempts": task.claims,
+        "priority": task.spec.priority, "cancelling": bool(task.cancelled) and not task.final,
+        "code": task.result.code if task.result is not None else None,
     }  # fmt: skip
 
 
 def shown(node: Node, task: Task, now: float) -> dict[str, object]:
     """All of it."""
     trail = [
-        {"state": change.state.name.lower(), "at": round(task.at + change.after_ms / 1000, 3),
+        {"state": change.state.name.lower(), "at": task.at + change.after_ms / 1000,
          "node": change.node or None, "reason": change.reason} for change in task.trail
     ]  # fmt: skip
-    dispatching = node.tasking.dispatching
-    why = task.reason
-    if dispatching.queue is not None and task.pending:
-        why = dispatching.queue.explain(task, dispatching.views(now))
     return {
-        **brief(task), "key": task.key, "spec": plain(task.spec), "trail": trail, "fence": task.fence or None,
-        "began_at": task.began_at or None, "not_before": task.not_before or None, "waits_for": task.waits,
-        "parts": task.parts, "whole": task.whole or None, "schedule": task.schedule, "failures": task.failures,
-        "result": plain(task.result), "why": why,
+        **brief(task), "key": task.key, "spec": task.spec, "trail": trail, "fence": task.fence or None,
+        "began_at": task.began_at or None, "not_before": task.not_before or None, "waits_for": list(task.waits),
+        "parts": list(task.parts), "whole": task.whole or None, "schedule": task.schedule, "failures": task.failures,
+        "result": task.result, "why": why(node, task, now),
     }  # fmt: skip
 
 
-def _list(node: Node, what: asking.ListTasks, now: float) -> Outcome:
-    board = node.state.tasks
-    numbers = sorted({*board.live, *board.history}, reverse=True)
+def why(node: Node, task: Task, now: float) -> str:
+    """Why it is where it is. What stands against each node only the leader knows now; the others know what it said."""
+    dispatching = node.tasking.dispatching
+    if task.cancelled and not task.final:
+        return f"{task.cancelled}; node {task.node} has not said yet that it ended"
+    if not task.pending or task.waits:
+        return task.reason
+    if task.not_before > node.wall(now):
+        return task.reason or "its time has not come"
+    if dispatching.queue is not None:
+        return dispatching.queue.explain(task, dispatching.views(now)) or "its turn has come"
+    return task.reason or "it waits its turn, of which the leader knows more"
+
+
+def _page(board: Board, what: asking.ListTasks) -> dict[str, object]:
     found: list[dict[str, object]] = []
-    scanned, last = 0, 0
-    for number in numbers:
-        if what.before and number >= what.before:
-            continue
-        if len(found) >= min(what.limit, LIST_MAX) or scanned >= SCANNED_MAX:
-            return Done(node.state.applied, {"tasks": found, "next": last})
+    scanned = gone = 0
+    for number in _numbers(board, what):
         task = board.live.get(number)
         if task is None:
+            packed = board.history.get(number)
+            if packed is None:
+                gone += 1
+                if gone < GONE_MAX:
+                    continue
+                return {"tasks": found, "next": number}
             scanned += 1
-            task = unpack(board.history[number])
-        last = number
+            task = unpack(packed)
         if _chosen(task, what):
+            if len(found) >= min(what.limit, LIST_MAX):
+                return {"tasks": found, "next": number + 1}
             found.append(brief(task))
-    return Done(node.state.applied, {"tasks": found, "next": None})
+        if scanned >= SCANNED_MAX:
+            return {"tasks": found, "next": number}
+    return {"tasks": found, "next": None}
+
+
+def _numbers(board: Board, what: asking.ListTasks) -> Iterator[int]:
+    """Numbers of tasks to look at, the largest first."""
+    below = min(what.before, board.next) if what.before else board.next
+    if what.key:
+        number = board.keys.get(what.key)
+        return iter([number] if number is not None and number < below else [])
+    final = {state.name.lower() for state in FINAL}
+    if what.states and final.isdisjoint(what.states):
+        return (number for number in sorted(board.live, reverse=True) if number < below)
+    least = min(min(board.live, default=board.next), min(board.history, default=board.next))
+    return iter(range(below - 1, least - 1, -1))
 
 
 def _chosen(task: Task, what: asking.ListTasks) -> bool:
@@ -111,29 +138,35 @@ def _chosen(task: Task, what: asking.ListTasks) -> bool:
     )
 
 
-def _schedules(node: Node) -> dict[str, object]:
-    return {
-        name: {
-            **plain(fired.schedule),  # type: ignore[dict-item]
-            "last": fired.last or None, "task": fired.task or None, "skipped": fired.skipped,
-        }
-        for name, fired in sorted(node.state.tasks.schedules.items())
-    }  # fmt: skip
-
-
 def _overview(node: Node, now: float) -> dict[str, object]:
     board = node.state.tasks
     states: dict[str, int] = {}
+    running: dict[int, list[Task]] = {}
     for task in board.live.values():
         name = task.state.name.lower()
         states[name] = states.get(name, 0) + 1
-    nodes = [
-        {"node": view.node, "ready": view.ready, "fault": view.fault, "drained": view.drained, "slots": view.slots,
-         "used": view.used, "resources": dict(view.resources), "labels": dict(view.labels), "role": view.role}
-        for view in node.tasking.dispatching.views(now)
-    ]  # fmt: skip
+        if task.claimed:
+            running.setdefault(task.node, []).append(task)
     return {
         "states": states, "ended": dict(sorted(board.ended.items())), "history": len(board.history),
-        "refused": board.refused, "templates": len(board.templates), "schedules": len(board.schedules), "nodes": nodes,
+        "refused": board.refused, "templates": len(board.templates), "schedules": len(board.schedules),
+        "nodes": [_node(node, member.node, running.get(member.node, []), now) for member in node.settled],
         "fault": node.tasking.workload.fault if node.tasking.workload.enabled else "this host runs no tasks",
+    }  # fmt: skip
+
+
+def _node(node: Node, number: int, running: list[Task], now: float) -> dict[str, object]:
+    """What a node has of tasks; what it offers only the leader hears."""
+    dispatching = node.tasking.dispatching
+    found = {"node": number, "running": len(running), "drained": number in node.state.tasks.drained}
+    view = next((view for view in dispatching.views(now) if view.node == number), None)
+    if view is None:
+        silent = "it has not said that it runs tasks" if dispatching.queue is not None else ""
+        used = sum(task.spec.slots for task in running)
+        return {**found, "ready": False if silent else None, "fault": silent, "role": None, "slots": None,
+                "used": used, "resources": {}, "taken": {}, "labels": {}}  # fmt: skip
+    return {
+        **found, "ready": view.ready, "fault": view.fault, "role": view.role, "slots": view.slots, "used": view.used,
+        "resources": dict(view.resources), "taken": {name: amount for name, amount in view.taken.items() if amount},
+        "labels": dict(view.labels),
     }  # fmt: skip

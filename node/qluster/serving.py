@@ -49,7 +49,7 @@ from qluster.clients import (
 from qluster.cluster import commands
 from qluster.config import ConfigErrors, needs_restart, with_changes
 from qluster.consensus.members import Members
-from qluster.consensus.refusals import NotLeading, Overloaded, Refusal
+from qluster.consensus.refusals import NotLeading, Overloaded, Refusal, TooLarge
 from qluster.explaining import explain
 from qluster.fencing import asked as fencing_asked
 from qluster.leading import best_successor
@@ -97,6 +97,8 @@ def serve(node: Node, request: ClientRequest, now: float) -> None:
             outcome = _elsewhere(node)
         except Overloaded as refusal:
             outcome = Busy(refusal.reason)
+        except TooLarge as refusal:
+            outcome = Refused("", refusal.reason, "too-large-for-log")
         except Refusal as refusal:
             outcome = Refused("node", refusal.reason)
     if outcome is not None:

@@ -8,18 +8,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from qluster.clients import Busy, Done, Outcome, Refused
 from qluster.tasks import asking, routing
 from qluster.tasks.bodies import (
     Body,
     NodeDrained,
+    Schedule,
     ScheduleWritten,
     Submission,
     TaskCancelled,
     TasksSubmitted,
     TemplateWritten,
 )
-from qluster.tasks.checking import faults, schedule_faults, template_faults
+from qluster.tasks.checking import Faults, faults, filled, schedule_faults, template_faults
+from qluster.tasks.spec import Spec
 
 if TYPE_CHECKING:
     from qluster.node import Node
@@ -43,9 +47,8 @@ def take(node: Node, what: asking.Change, now: float) -> Body | Outcome:
         case asking.WriteTemplate(_, name, template):
             wrong = template_faults(template) if template is not None else []
             return _refused(wrong) if wrong else TemplateWritten(name, template)
-        case asking.WriteSchedule(_, name, schedule):
-            wrong = schedule_faults(schedule, wall) if schedule is not None else []
-            return _refused(wrong) if wrong else ScheduleWritten(name, schedule, wall)
+        case asking.WriteSchedule(_, name, schedule, filling):
+            return _schedule(node, name, schedule, filling, wall)
         case asking.Drain(by, number, drained, patience):
             if node.settled.get(number) is None:
                 return Refused("node", f"there is no node {number}", "no-such-node")
@@ -60,24 +63,66 @@ def _knows(node: Node, number: int) -> bool:
 def _submit(node: Node, what: asking.Submit, wall: float, now: float) -> Body | Outcome:
     if len(what.tasks) > BATCH_MAX:
         return Refused("tasks", f"{len(what.tasks)} tasks in one request, at most {BATCH_MAX} are possible")
-    wrong = [
-        (f"tasks[{place}].{field}" if len(what.tasks) > 1 else field, fault)
-        for place, one in enumerate(what.tasks)
-        for field, fault in faults(one.spec, len(what.tasks))
-    ]
-    wrong += _cycles(what.tasks)
+    tasks: list[Submission] = []
+    wrong: Faults = []
+    for place, one in enumerate(what.tasks):
+        made = _made(node, one)
+        if isinstance(made, Refused):
+            return made
+        found = made if isinstance(made, list) else [*faults(made.spec, len(what.tasks)), *_too_late(made.spec, wall)]
+        wrong += [(f"tasks[{place}].{field}" if len(what.tasks) > 1 else field, fault) for field, fault in found]
+        if isinstance(made, Submission):
+            tasks.append(made)
+    if not wrong:
+        wrong += _cycles(tasks)
     if wrong:
         return _refused(wrong)
     if what.check:
-        return Done(0, {"checked": [_placed(node, one, now) for one in what.tasks]})
-    return TasksSubmitted(wall, what.by, what.tasks)
+        return Done(0, {"checked": [_placed(node, one, now) for one in tasks]})
+    return TasksSubmitted(wall, what.by, tuple(tasks))
+
+
+def _made(node: Node, one: Submission | asking.FromTemplate) -> Submission | Faults | Refused:
+    """The task itself: a template is filled in as it is now."""
+    if isinstance(one, Submission):
+        return one
+    template = node.state.tasks.templates.get(one.template)
+    if template is None:
+        return Refused("template", f"there is no template {one.template}", "no-such-template")
+    spec = filled(template, dict(one.parameters))
+    if isinstance(spec, list):
+        return spec
+    spec = replace(
+        spec, template=one.template, name=spec.name if one.name is None else one.name, start=one.start,
+        expires=one.expires, priority=spec.priority if one.priority is None else one.priority, needs=one.needs,
+    )  # fmt: skip
+    return Submission(spec, one.key)
+
+
+def _too_late(spec: Spec, wall: float) -> Faults:
+    return [("expires", "has passed: it would never be begun")] if 0 < spec.expires <= wall else []
+
+
+def _schedule(
+    node: Node, name: str, schedule: Schedule | None, filling: asking.FromTemplate | None, wall: float
+) -> Body | Outcome:
+    if schedule is None:
+        return ScheduleWritten(name, None, wall)
+    schedule = replace(schedule, since=wall)
+    if filling is not None:
+        made = _made(node, filling)
+        if not isinstance(made, Submission):
+            return _refused(made) if isinstance(made, list) else made
+        schedule = replace(schedule, submission=made, template=filling.template, parameters=filling.parameters)
+    wrong = schedule_faults(schedule, wall)
+    return _refused(wrong) if wrong else ScheduleWritten(name, schedule, wall)
 
 
 def _refused(wrong: list[tuple[str, str]]) -> Refused:
     return Refused(wrong[0][0], "; ".join(f"{field}: {fault}" for field, fault in wrong[:5]), faults=tuple(wrong))
 
 
-def _cycles(tasks: tuple[Submission, ...]) -> list[tuple[str, str]]:
+def _cycles(tasks: list[Submission]) -> list[tuple[str, str]]:
     """Tasks of one request that need each other in a circle would wait for ever."""
     needs = {place: [-need.task - 1 for need in one.spec.needs if need.task < 0] for place, one in enumerate(tasks)}
     free = {place for place, others in needs.items() if not others}
@@ -99,4 +144,5 @@ def _placed(node: Node, one: Submission, now: float) -> dict[str, object]:
     why = routing.reasons(views, one.spec)
     if one.spec.target.each:
         return {"nodes": list(routing.spread(views, one.spec)), "reasons": why}
-    return {"node": routing.choose(views, one.spec), "reasons": why}
+    chosen = routing.choose(views, one.spec)
+    return {"nodes": [] if chosen is None else [chosen], "reasons": why}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hmac
 from dataclasses import dataclass, field
 from enum import IntEnum
+from hashlib import sha256
 
 TOKEN_LENGTH_MAX = 512
 """Longer ones are refused without a look: ours have under a hundred characters."""
@@ -22,14 +23,18 @@ class Rights(IntEnum):
     NONE = 0
     READ = 1
     OPERATE = 2
+    DEPLOY = 3
+    """Write what the cluster runs by itself: templates, and schedules of other tasks."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """The two tokens of the cluster."""
+    """The tokens of the cluster. Of the one for deploying there is only the SHA-256: who looks into a node's files does
+    not get it. "": nobody deploys."""
 
     read: str = field(repr=False)
     operate: str = field(repr=False)
+    deploy_sha256: str = field(default="", repr=False)
 
     def __post_init__(self) -> None:
         assert self.read and self.operate, "an empty token would let everybody in"
@@ -37,7 +42,7 @@ class Tokens:
 
 
 def rights_of(authorization: str | None, tokens: Tokens) -> Rights:
-    """Rights by the header Authorization; compared in constant time, both tokens always."""
+    """Rights by the header Authorization; compared in constant time, all tokens always."""
     if authorization is None:
         return Rights.NONE
     scheme, _, token = authorization.partition(" ")
@@ -47,6 +52,9 @@ def rights_of(authorization: str | None, tokens: Tokens) -> Rights:
     sent = token.encode("utf-8", "surrogateescape")
     reads = hmac.compare_digest(sent, tokens.read.encode())
     operates = hmac.compare_digest(sent, tokens.operate.encode())
+    deploys = hmac.compare_digest(sha256(sent).hexdigest(), tokens.deploy_sha256) if tokens.deploy_sha256 else False
+    if deploys:
+        return Rights.DEPLOY
     if operates:
         return Rights.OPERATE
     return Rights.READ if reads else Rights.UNKNOWN

@@ -58,6 +58,12 @@ _TABLE = (
         "use the token of the file `api.operate-token-file`",
     ),
     ErrorWord(
+        "no-deploy-token",
+        403,
+        "{method} {path} needs the token for deploying",
+        "use the token that `api.deploy-token-file` is about; where no file is named there, nobody may",
+    ),
+    ErrorWord(
         "no-such-path",
         404,
         "there is nothing at {path}",
@@ -74,6 +80,24 @@ _TABLE = (
         404,
         "{reason}",
         "GET /kv lists the keys; with another consistency than leader a node may be a moment behind",
+    ),
+    ErrorWord(
+        "no-such-task",
+        404,
+        "{reason}",
+        "GET /tasks lists those that are known; with another consistency than leader a node may be a moment behind",
+    ),
+    ErrorWord(
+        "no-such-template",
+        404,
+        "{reason}",
+        "GET /task-templates lists them",
+    ),
+    ErrorWord(
+        "no-such-schedule",
+        404,
+        "{reason}",
+        "GET /task-schedules lists them",
     ),
     ErrorWord(
         "no-snapshot",
@@ -116,6 +140,12 @@ _TABLE = (
         413,
         "the body of {method} {path} is larger than {limit} bytes",
         "send less at once",
+    ),
+    ErrorWord(
+        "too-large-for-log",
+        413,
+        "{method} {path} does not fit into one entry of the log: {reason}",
+        "send it in parts, each with an Idempotency-Key of its own; `udp.max-log-size` is the largest entry",
     ),
     ErrorWord(
         "wrong-content-type",
@@ -176,6 +206,12 @@ _TABLE = (
         531,
         "the daemon cannot answer now: {reason}",
         "send it again after the seconds of the header Retry-After",
+    ),
+    ErrorWord(
+        "too-many-tasks",
+        531,
+        "{reason}",
+        "send it again when some have ended; GET /tasks/summary counts them",
     ),
     ErrorWord(
         "standby-cluster",

@@ -14,6 +14,7 @@ import msgspec
 from qluster import __version__
 from qluster.api.access import Rights
 from qluster.api.errors import ERRORS
+from qluster.api.fields import REFERENCE
 from qluster.api.operation import Operation
 from qluster.api.operations import OPERATIONS
 from qluster.api.parameters import (
@@ -33,16 +34,16 @@ from qluster.api.parameters import (
 )
 from qluster.api.probes import LAG_PATTERN
 from qluster.api.shapes import ErrorAnswer
-from qluster.api.times import TIME_PATTERN
+from qluster.api.tasks import KINDS, PARTS
+from qluster.api.times import SPAN_PATTERN, TIME_PATTERN
 from qluster.cluster.values import VALUE_SIZE_MAX
 
-_REFERENCE = "#/components/schemas/{name}"
 _ABOUT = (
     "Every node answers. Readings show what this node knows; ask with `consistency=leader` for what a "
     "quorum confirms. Writes go to the leader: every other node answers 417 and names it. "
     "What load balancers ask without a token is answered to HEAD and OPTIONS as to GET."
 )
-_SCHEME = {Rights.READ: "read", Rights.OPERATE: "operate"}
+_SCHEME = {Rights.READ: "read", Rights.OPERATE: "operate", Rights.DEPLOY: "deploy"}
 
 
 @cache
@@ -55,7 +56,8 @@ def description() -> dict[str, Any]:
     """The description."""
     described = [each for each in OPERATIONS if not each.alias]  # they would say everything twice
     types = [each.answer for each in described if not isinstance(each.answer, str)]
-    schemas, components = msgspec.json.schema_components([*types, ErrorAnswer], ref_template=_REFERENCE)
+    schemas, components = msgspec.json.schema_components([*types, ErrorAnswer], ref_template=REFERENCE)
+    components |= {part.title: part.defined() for part in PARTS}
     *answers, error = schemas
     shown = iter(answers)
     paths: dict[str, dict[str, Any]] = {}
@@ -81,7 +83,8 @@ def _security_schemes() -> dict[str, Any]:
     text = "The token of the file `api.{}-token-file`: {}."
     return {
         "read": {"type": "http", "scheme": "bearer", "description": text.format("read", "may read")},
-        "operate": {"type": "http", "scheme": "bearer", "description": text.format("operate", "may do all")},
+        "operate": {"type": "http", "scheme": "bearer", "description": text.format("operate", "may do all but deploy")},
+        "deploy": {"type": "http", "scheme": "bearer", "description": text.format("deploy", "may do all")},
     }
 
 
@@ -99,6 +102,9 @@ def _operation(operation: Operation, content: dict[str, Any], error: dict[str, A
         entry["requestBody"] = {"required": True, "content": {"application/json": {"schema": _PARAMETERS}}}
     elif operation.body == "value":
         entry["requestBody"] = {"required": False, "content": {"application/octet-stream": _VALUE}}
+    elif operation.body:
+        schema = KINDS[operation.body].schema()
+        entry["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
     return entry
 
 
@@ -178,28 +184,34 @@ def _parameter(parameter: Parameter) -> dict[str, Any]:
     }
 
 
+_PATTERNS = {
+    "address": HOST_PATTERN,
+    "addresses": HOSTS_PATTERN,
+    "key": KEY_PATTERN,
+    "lag": LAG_PATTERN,
+    "name": NAME_PATTERN,
+    "numbers": NUMBERS_PATTERN,
+    "span": SPAN_PATTERN,
+}
+"""Of each kind of parameter that is text of one form."""
+
+
 def _parameter_schema(parameter: Parameter) -> dict[str, Any]:
+    schema: dict[str, Any] = {"type": "string"}
     match parameter.kind:
         case "integer":
-            schema: dict[str, Any] = {"type": "integer", "minimum": parameter.minimum, "maximum": parameter.maximum}
+            schema = {"type": "integer", "minimum": parameter.minimum, "maximum": parameter.maximum}
         case "choice":
-            schema = {"type": "string", "enum": list(parameter.choices)}
-        case "address":
-            schema = {"type": "string", "pattern": HOST_PATTERN}
-        case "addresses":
-            schema = {"type": "string", "pattern": HOSTS_PATTERN}
-        case "numbers":
-            schema = {"type": "string", "pattern": NUMBERS_PATTERN}
-        case "lag":
-            schema = {"type": "string", "pattern": LAG_PATTERN}
-        case "name":
-            schema = {"type": "string", "pattern": NAME_PATTERN}
+            schema["enum"] = list(parameter.choices)
+        case "several":
+            one = "|".join(parameter.choices)
+            schema["pattern"] = f"^({one})(,({one}))*$"
         case "time":
-            schema = {"type": "string", "format": "date-time", "pattern": TIME_PATTERN}
+            schema |= {"format": "date-time", "pattern": TIME_PATTERN}
         case "text":
-            schema = {"type": "string", "maxLength": TEXT_LENGTH_MAX, "pattern": TEXT_PATTERN}
-        case _:
-            schema = {"type": "string", "pattern": KEY_PATTERN}
+            schema |= {"maxLength": TEXT_LENGTH_MAX, "pattern": TEXT_PATTERN}
+        case kind:
+            schema["pattern"] = _PATTERNS[kind]
     if parameter.default is not None:
         schema["default"] = int(parameter.default) if parameter.kind == "integer" else parameter.default
     return schema

@@ -16,12 +16,17 @@ from typing import Any
 from qluster import clients
 from qluster.api import probes, shapes
 from qluster.api.access import Rights
+from qluster.api.fields import Faults
 from qluster.api.parameters import KEY_LENGTH_MAX, NODE_MAX, Parameter, Values
 from qluster.status import Status
 
 View = Callable[[Status], object]
 Ask = Callable[[int, str, Values, Any], clients.ClientRequest]
-"""Ticket, idempotency key, parameters, and the body: settings, bytes of a value, or nothing."""
+"""Ticket, idempotency key, parameters, and the body: settings, bytes of a value, what was read, or nothing."""
+Read = Callable[[object, Values], tuple[Any, Faults]]
+"""What a document of JSON says, and what is wrong with it."""
+Shape = Callable[[clients.Done], object]
+"""The answer's JSON from an outcome."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +50,13 @@ class Operation:
     """Another product's name of an operation."""
     file: str = ""
     body: str = ""
-    """What the body is: nothing, an object of "settings" or of "parameters", or the bytes of a "value"."""
+    """What the body is: nothing, an object of "settings" or of "parameters", the bytes of a "value", or a document
+    that ``read`` reads: "tasks", a "template", a "schedule"."""
+    read: Read | None = None
+    more: Callable[[Any], Rights] | None = None
+    """The rights that are needed for this body, where that differs."""
+    shape: Shape | None = None
+    """For an event whose answer is not just its outcome."""
 
 
 def node_number(where: str, summary: str) -> Parameter:

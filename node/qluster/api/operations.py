@@ -27,6 +27,7 @@ from qluster.api.operation import (
     text,
 )
 from qluster.api.parameters import INDEX_MAX, NODE_MAX, PORT_MAX, Parameter, Values
+from qluster.api.task_operations import TASK_OPERATIONS
 from qluster.api.times import seconds_of
 from qluster.cluster.database_settings import RestartPlan
 from qluster.status import BackupsStatus
@@ -417,6 +418,7 @@ OPERATIONS: tuple[Operation, ...] = (
         _NAME,
         _CAS,
     ),
+    *TASK_OPERATIONS,
     Operation(
         "snapshot",
         "GET",

@@ -16,7 +16,7 @@ from ipaddress import ip_address
 
 from qluster.api.probes import LAG_SECONDS_LEAST, Lag, read_lag
 from qluster.api.shapes import FieldFault
-from qluster.api.times import seconds_of
+from qluster.api.times import seconds_of, span_of
 from qluster.cluster.values import NAME_LENGTH_MAX
 
 NODE_MAX = 2**31 - 1
@@ -84,7 +84,8 @@ _DIGITS = re.compile(r"[0-9]{1,19}")
 class Parameter:
     """A parameter of an operation: where it stands and what it may be.
 
-    ``kind`` is one of integer, choice, address, key, name, text, time, lag, numbers, addresses.
+    ``kind`` is one of integer, choice, address, key, name, text, time, span, lag, numbers,
+    addresses, several (of ``choices``).
     """
 
     name: str
@@ -146,18 +147,25 @@ def read_database_parameters(body: bytes) -> tuple[dict[str, str | None], list[F
     return _read_object(body, _database_parameter)
 
 
+def read_json(body: bytes) -> tuple[object, str]:
+    """The document, or why it is none that can be read."""
+    try:
+        return json.loads(body.decode(), object_pairs_hook=_object, parse_constant=_no_constant), ""
+    except RecursionError:
+        return None, "it is nested too deeply"
+    except ValueError as error:
+        return None, str(error)
+
+
 def _read_object(
     body: bytes, judge: Callable[[str, object], tuple[str | None, str]]
 ) -> tuple[dict[str, str | None], list[FieldFault], str]:
     """Key → text of each field, by ``judge``, which gives the text and what is wrong with the field."""
-    try:
-        document = json.loads(body.decode(), object_pairs_hook=_object, parse_constant=_no_constant)
-    except RecursionError:
-        return {}, [], "it is nested too deeply"
-    except ValueError as error:
-        return {}, [], str(error)
+    document, unreadable = read_json(body)
+    if unreadable:
+        return {}, [], unreadable
     if not isinstance(document, dict):
-        return {}, [], f"it is {_json_kind(document)}, not an object of settings"
+        return {}, [], f"it is {json_kind(document)}, not an object of settings"
     if not document:
         return {}, [FieldFault(field="", message="names no setting; name at least one")], ""
     if len(document) > SETTINGS_MAX:
@@ -217,6 +225,10 @@ def _value(parameter: Parameter, text: str) -> Value:
             return text if _NAME.fullmatch(text) else None
         case "time":
             return text if seconds_of(text) is not None else None
+        case "span":
+            return text if span_of(text) is not None else None
+        case "several":
+            return text if set(text.split(",")) <= set(parameter.choices) else None
         case "lag":
             return read_lag(text)
         case "text":
@@ -236,6 +248,10 @@ def _wanted(parameter: Parameter) -> str:
             return f"a number from {parameter.minimum} to {parameter.maximum}"
         case "choice":
             return "one of " + ", ".join(parameter.choices)
+        case "several":
+            return "one or more, separated by commas, of " + ", ".join(parameter.choices)
+        case "span":
+            return "a span of time: seconds, or with units such as 5m or 1h30m"
         case "address":
             return "the IPv4 address of one host, such as 10.0.0.4, or its IPv6 address, such as fd00::4"
         case "numbers":
@@ -270,7 +286,7 @@ def _setting(key: str, value: object) -> tuple[str, str]:
     wanted = "text, a whole number, true or false"
     if isinstance(value, dict):
         return "", f"is an object, not {wanted}; write {key}.NAME as one key"
-    return "", f"is {_json_kind(value)}, not {wanted}"
+    return "", f"is {json_kind(value)}, not {wanted}"
 
 
 def _database_parameter(key: str, value: object) -> tuple[str | None, str]:
@@ -287,7 +303,7 @@ def _database_parameter(key: str, value: object) -> tuple[str | None, str]:
         return text, "" if _SETTING_TEXT.fullmatch(text) else _NOT_PLAIN
     if isinstance(value, (str, int)):
         return "", f"has more than {SETTING_LENGTH_MAX} characters"
-    return "", f"is {_json_kind(value)}, not text, a number, true, false or null"
+    return "", f"is {json_kind(value)}, not text, a number, true, false or null"
 
 
 def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -304,7 +320,8 @@ def _no_constant(name: str) -> object:
     raise ValueError(f"{name} is no JSON")
 
 
-def _json_kind(value: object) -> str:
+def json_kind(value: object) -> str:
+    """What a value of JSON is, for people."""
     match value:
         case None:
             return "null"

@@ -10,12 +10,20 @@ from collections.abc import Iterable
 
 from qluster.api.access import Rights
 from qluster.api.errors import ERRORS, RETRY_SECONDS
+from qluster.api.fields import Either, Field, Kind, Object, Variants
 from qluster.api.operation import Operation
 from qluster.api.operations import OPERATIONS
 from qluster.api.parameters import NODE_MAX, PORT_MAX, Parameter
+from qluster.api.tasks import KINDS
 from qluster.cluster.values import VALUE_SIZE_MAX
 
-_TOKEN = {Rights.NONE: "none", Rights.READ: "read", Rights.OPERATE: "operate"}
+_TOKEN = {Rights.NONE: "none", Rights.READ: "read", Rights.OPERATE: "operate", Rights.DEPLOY: "deploy"}
+
+_BODIES = {
+    "tasks": 'a task, or `{"tasks": [...]}` with up to 1000 of them',
+    "template": "a template",
+    "schedule": "a schedule",
+}
 
 _REST_HEAD = """\
 # The REST interface
@@ -25,7 +33,8 @@ Made from the table in `node/qluster/api/operations.py`; do not edit.
 Every node answers on `https://ip:api-port`, and each node shows the same as a page at `/swagger`.
 Certificates are issued by the cluster's own authority.
 
-- **Tokens.** `Authorization: Bearer TOKEN`. The token for reading may read, the one for operating may do all.
+- **Tokens.** `Authorization: Bearer TOKEN`. The token for reading may read, the one for operating may do all but write
+  templates of tasks and schedules of tasks without a template, and the one for deploying may do all.
 - **Readings** show what the node that is asked knows.
   `consistency=leader` asks for what a quorum confirms, `consistency=lease` for what the leader knows under its lease.
 - **Writes** go to the leader. Every other node answers 417 and names it.
@@ -87,8 +96,43 @@ def _section(operation: Operation) -> str:
         lines += ['- Body: an object of settings, such as `{"cluster.node-timeout": "30s"}`']
     if operation.body == "parameters":
         lines += ['- Body: an object of parameters, such as `{"work_mem": "16MB", "max_connections": 200}`']
+    if operation.body in KINDS:
+        lines += [f"- Body: {_BODIES[operation.body]}"]
+        lines += [f"  {line}" for line in _fields(KINDS[operation.body])]
     lines += [f"- Answer: {_answer(operation)}", f"- Errors: {errors}", ""]
     return "\n".join(lines)
+
+
+def _fields(kind: Kind) -> list[str]:
+    """The fields of an object, those of its parts below them."""
+    match kind:
+        case Either(_, short):
+            return _fields(short)
+        case Variants(forms):
+            alone = {name for name, _ in forms}
+            every = {field.name: field for _, form in forms for field in form.fields}
+            return [
+                line
+                for field in every.values()
+                for line in _field(field, _only(field, forms), required=field.required and field.name not in alone)
+            ]
+        case Object(fields):
+            return [line for field in fields for line in _field(field, "", required=field.required)]
+    return []
+
+
+def _field(field: Field, only: str, *, required: bool) -> list[str]:
+    lines = [f"- `{field.name}`{' (required)' if required else ''}: {field.about}{only}"]
+    return lines + [f"  {line}" for line in _fields(field.kind)]
+
+
+def _only(field: Field, forms: tuple[tuple[str, Object], ...]) -> str:
+    """Where it goes, when not everywhere."""
+    has = [name for name, form in forms if field in form.fields]
+    if len(has) == len(forms) or has == [field.name]:
+        return ""
+    return f" (with {', '.join(has)})" if len(has) < len(forms) - 1 else " (not with " + ", ".join(
+        name for name, _ in forms if name not in has) + ")"  # fmt: skip
 
 
 def _answer(operation: Operation) -> str:

@@ -17,15 +17,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
 
 from qluster import clients
 from qluster.api import errors, metrics, openapi
 from qluster.api.access import Rights
-from qluster.api.operation import Operation
+from qluster.api.operation import Operation, Read
 from qluster.api.operations import OPERATIONS
-from qluster.api.parameters import Values, read_database_parameters, read_parameters, read_settings, shown
+from qluster.api.parameters import Values, read_database_parameters, read_json, read_parameters, read_settings, shown
 from qluster.api.probes import Judge, Lag, No, Verdict
 from qluster.api.shapes import DoneAnswer, FieldFault, NodeAddress
 from qluster.cluster.values import VALUE_SIZE_MAX
@@ -35,6 +36,10 @@ JSON = "application/json"
 BYTES = "application/octet-stream"
 BODY_SIZE_MAX = 64 * 1024
 """Largest body of a request: a change of settings has to fit into one log entry."""
+TASKS_SIZE_MAX = 512 * 1024
+"""The same of a request with tasks: JSON is several times as long as the entry that it becomes."""
+FAULTS_MAX = 100
+"""Faults of one body that are told: a thousand tasks may all have the same one."""
 HEADERS_READ = (
     "content-encoding",
     "content-type",
@@ -129,9 +134,11 @@ def decide(
     values, faults = read_parameters(operation.parameters, path, request.query, request.headers)
     if faults:
         return _error(request, "bad-parameter", faults=tuple(faults))
-    body = _body(request, operation)
+    body = _body(request, operation, values)
     if isinstance(body, Reply):
         return body
+    if operation.more is not None and request.rights < operation.more(body):
+        return _error(request, "no-deploy-token")
     if operation.event is not None:
         return operation.event(ticket, str(values.get("Idempotency-Key") or ""), values, body)
     if values.get("consistency", "local") != "local":
@@ -154,6 +161,8 @@ def reply(request: Request, outcome: clients.Outcome, look: Look) -> Reply:
         case clients.Done():
             if operation.view is not None:
                 return _show(request, operation, look(), {})
+            if operation.shape is not None:
+                return _json(200, operation.shape(outcome))
             if operation.answer is not DoneAnswer:
                 return _json(200, outcome.detail)
             return _json(200, DoneAnswer(index=outcome.index, detail=outcome.detail))
@@ -191,6 +200,12 @@ def find(method: str, path: str) -> tuple[Operation, dict[str, str]] | None:
         if values is not None and (method != "OPTIONS" or operation.judge is not None):
             return operation, values
     return None
+
+
+def body_size_max(method: str, path: str) -> int:
+    """Bytes that the body of such a request may have, before it is read."""
+    found = find(method, path)
+    return TASKS_SIZE_MAX if found is not None and found[0].read is not None else BODY_SIZE_MAX
 
 
 def _by_beginning() -> dict[tuple[str, int, str], list[Operation]]:
@@ -249,11 +264,15 @@ def _access(request: Request, operation: Operation) -> Reply | None:
             return _error(request, "no-token")
         case Rights.UNKNOWN:
             return _error(request, "wrong-token")
+        case Rights.OPERATE:
+            return _error(request, "no-deploy-token")
     return _error(request, "read-only-token")
 
 
-def _body(request: Request, operation: Operation) -> Mapping[str, str | None] | bytes | Reply:
-    """What the body says: settings, a value, nothing where the operation takes none."""
+def _body(request: Request, operation: Operation, values: Values) -> Any:
+    """What the body says: settings, a value, what the operation reads, nothing where it takes none; or a refusal."""
+    if operation.read is not None:
+        return _document(request, operation.read, values)
     match operation.body:
         case "settings":
             return _settings(request, read_settings)
@@ -274,20 +293,41 @@ def _value(request: Request) -> bytes | Reply:
     return request.body
 
 
+def _document(request: Request, read: Read, values: Values) -> Any:
+    refusal = _no_json(request, TASKS_SIZE_MAX)
+    if refusal is not None:
+        return refusal
+    document, unreadable = read_json(request.body)
+    if unreadable:
+        return _error(request, "bad-body", places={"reason": unreadable})
+    found, faults = read(document, values)
+    if faults:
+        return _error(request, "wrong-value", faults=tuple(faults[:FAULTS_MAX]))
+    return found
+
+
 def _settings(
     request: Request, read: Callable[[bytes], tuple[Mapping[str, str | None], list[FieldFault], str]]
 ) -> Mapping[str, str | None] | Reply:
-    if len(request.body) > BODY_SIZE_MAX:
-        return _error(request, "body-too-large", places={"limit": BODY_SIZE_MAX})
-    wrong = _wrong_content(request.headers)
-    if wrong:
-        return _error(request, "wrong-content-type", places={"found": wrong, "wanted": "plain application/json"})
+    refusal = _no_json(request, BODY_SIZE_MAX)
+    if refusal is not None:
+        return refusal
     changes, faults, unreadable = read(request.body)
     if unreadable:
         return _error(request, "bad-body", places={"reason": unreadable})
     if faults:
         return _error(request, "wrong-value", faults=tuple(faults))
     return changes
+
+
+def _no_json(request: Request, limit: int) -> Reply | None:
+    """Why the body is not read."""
+    if len(request.body) > limit:
+        return _error(request, "body-too-large", places={"limit": limit})
+    wrong = _wrong_content(request.headers)
+    if not wrong:
+        return None
+    return _error(request, "wrong-content-type", places={"found": wrong, "wanted": "plain application/json"})
 
 
 def _wrong_content(headers: Mapping[str, str]) -> str:

@@ -8,8 +8,15 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 
+from qluster.config.kinds import duration_milliseconds
+
 TIME_PATTERN = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?(Z|[+-][0-9]{2}:[0-9]{2})$"
 """With a zone: a time without one means another moment on another host."""
+
+SPAN_PATTERN = r"^([0-9]{1,12}|([0-9]{1,12}(\.[0-9]{1,12})?(ms|s|m|h))+)$"
+"""Seconds, or a number with its unit."""
+
+SPAN_LENGTH_MAX = 60
 
 _TIME = re.compile(TIME_PATTERN[1:-1])
 
@@ -31,3 +38,18 @@ def seconds_of(text: str) -> float | None:
 def text_of(seconds: float) -> str:
     """The moment, in UTC, to the second."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def stamp(seconds: float) -> str:
+    """The moment, in UTC, to the millisecond."""
+    return datetime.fromtimestamp(round(seconds, 3), UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def span_of(text: str) -> float | None:
+    """Seconds of a span such as ``90`` or ``1m30s``; None for what is none."""
+    if len(text) > SPAN_LENGTH_MAX or not text.isascii():
+        return None
+    try:
+        return float(text) if text.isdigit() else duration_milliseconds(text) / 1000
+    except ValueError:
+        return None

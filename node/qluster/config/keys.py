@@ -237,6 +237,10 @@ _API = (
         "File with the token that may read, on one line."),
     Key("api.operate-token-file", Path(), f"{_ETC}/operate.token",
         "File with the token that may read and change, on one line."),
+    Key("api.deploy-token-file", Path(), None,
+        "File with the token that may also write templates of tasks, and schedules of tasks without a template, on one "
+        "line; or `sha256:` and its SHA-256, so that only who deploys has the token. Not given: nobody may.",
+        optional=True),
 )
 
 _DATABASE = (

@@ -108,6 +108,7 @@ class Api(Struct, rename="kebab", frozen=True, kw_only=True, forbid_unknown_fiel
     ca_file: str
     read_token_file: str
     operate_token_file: str
+    deploy_token_file: str | None = None
 
 
 class Database(Struct, rename="kebab", frozen=True, kw_only=True, forbid_unknown_fields=True):

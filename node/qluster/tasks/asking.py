@@ -8,13 +8,27 @@ from __future__ import annotations
 from msgspec import Struct
 
 from qluster.tasks.bodies import Schedule, Submission, Template
+from qluster.tasks.spec import Need
+
+
+class FromTemplate(Struct, frozen=True, tag=True, array_like=True):
+    """A task that a stored template makes, filled in; what is None is as the template says."""
+
+    template: str
+    parameters: tuple[tuple[str, str], ...] = ()
+    name: str | None = None
+    key: str = ""
+    start: float = 0.0
+    expires: float = 0.0
+    priority: int | None = None
+    needs: tuple[Need, ...] = ()
 
 
 class Submit(Struct, frozen=True, tag=True, array_like=True):
     """Take these tasks on, all or none. ``check``: only say where each would run, or why nowhere."""
 
     by: str
-    tasks: tuple[Submission, ...]
+    tasks: tuple[Submission | FromTemplate, ...]
     check: bool = False
 
 
@@ -35,11 +49,12 @@ class WriteTemplate(Struct, frozen=True, tag=True, array_like=True):
 
 
 class WriteSchedule(Struct, frozen=True, tag=True, array_like=True):
-    """Store a schedule, or (None) remove it."""
+    """Store a schedule, or (None) remove it. ``filling``: a template makes its task."""
 
     by: str
     name: str
     schedule: Schedule | None
+    filling: FromTemplate | None = None
 
 
 class Drain(Struct, frozen=True, tag=True, array_like=True):
@@ -75,11 +90,15 @@ class ShowTask(Struct, frozen=True, tag=True, array_like=True):
 
 
 class ListTemplates(Struct, frozen=True, tag=True, array_like=True):
-    """All templates."""
+    """All templates, or the one of this name."""
+
+    name: str = ""
 
 
 class ListSchedules(Struct, frozen=True, tag=True, array_like=True):
-    """All schedules, with the next date of each."""
+    """All schedules, or the one of this name, with the next date of each."""
+
+    name: str = ""
 
 
 class Overview(Struct, frozen=True, tag=True, array_like=True):

@@ -88,7 +88,8 @@ class Board(Struct, dict=True):
             case TasksSubmitted():
                 return submitting.submit(self, body, index)
             case TaskCancelled(number, at, by, reason):
-                return endings.cancel(self, number, at, by, reason)
+                outcome = endings.cancel(self, number, at, by, reason)
+                return Done(index, outcome.detail) if isinstance(outcome, Done) else outcome
             case TemplateWritten() | ScheduleWritten() | ScheduleFired():
                 return submitting.written(self, body)
             case NodeDrained(node, drained, at, by, deadline):

@@ -186,6 +186,9 @@ class Schedule(Struct, frozen=True, array_like=True):
     by: str = ""
     since: float = 0.0
     """No date before this one counts: when it was written, or enabled."""
+    template: str = ""
+    """The template that makes its tasks, as it is when a date comes; "": ``submission`` is the task."""
+    parameters: tuple[tuple[str, str], ...] = ()
 
 
 class ScheduleWritten(Struct, frozen=True, tag="task-schedule", array_like=True):
@@ -203,6 +206,8 @@ class ScheduleFired(Struct, frozen=True, tag="task-fired", array_like=True):
     due: float
     at: float
     skipped: str = ""
+    spec: Spec | None = None
+    """The task, as its template made it; None: the schedule's own."""
 
 
 class NodeDrained(Struct, frozen=True, tag="task-drain", array_like=True):

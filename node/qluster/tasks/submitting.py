@@ -47,7 +47,7 @@ def submit(board: Board, body: TasksSubmitted, index: int) -> Refused | Done:
     board.batches[index] = tuple(numbers)
     while len(board.batches) > BATCHES_MAX:
         del board.batches[next(iter(board.batches))]
-    return Done(index, {"tasks": numbers, "repeated": [each for each in known if each is not None]})
+    return Done(index, {"tasks": numbers, "known": [each for each in known if each is not None]})
 
 
 def _against(
@@ -176,5 +176,6 @@ def _fire(board: Board, body: ScheduleFired) -> None:
         fired.skipped = f"{len(board.live)} tasks are not over"
         return
     number = board.next
-    task = _accept(board, fired.schedule.submission, body.at, fired.schedule.by, (), number)
+    submission = Submission(body.spec) if body.spec is not None else fired.schedule.submission
+    task = _accept(board, submission, body.at, fired.schedule.by, (), number)
     task.schedule, fired.task = body.name, number

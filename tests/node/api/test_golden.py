@@ -12,11 +12,15 @@ from pathlib import Path
 
 import pytest
 from api import sample_status as sample
+from msgspec.structs import replace
 from qluster import clients
 from qluster.api.access import Rights
 from qluster.api.errors import ERRORS
 from qluster.api.operations import OPERATIONS
 from qluster.api.routes import Reply, Request, decide, error, reply
+from qluster.tasks.bodies import Result, Schedule, Submission, Template
+from qluster.tasks.kept import Fired
+from qluster.tasks.spec import Command, Need, Retry, Spec, Target
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "api"
 REWRITE = os.environ.get("REWRITE_GOLDEN") == "1"
@@ -68,6 +72,52 @@ QUORUM_FORCED = clients.Done(0, {
 })  # fmt: skip
 PAUSED = clients.Done(43, {"paused": True, "changed": True})
 RESUMED = clients.Done(44, {"paused": False, "changed": True, "waits_for": None})
+TASK = {
+    "task": 17, "name": "nightly", "template": "dump", "state": "running", "reason": "", "node": 2, "by": "anna",
+    "submitted_at": 1_790_000_000.0, "changed_at": 1_790_000_003.25, "attempts": 2, "priority": 5, "cancelling": False,
+    "code": 1,
+}
+SPEC = Spec(
+    Command(("/usr/local/bin/dump", "orders"), (("LC_ALL", "C"),)), "nightly", "dump",
+    Target("replica", least_lag=True),
+    time_limit=7200.0, expires=1_790_086_400.0, retry=Retry(2), needs=(Need(16, "any"),), resources=(("io", 2),),
+)  # fmt: skip
+TASK_SHOWN = clients.Done(57, {"task": {
+    **TASK, "key": "dump-2026-09-21", "spec": SPEC, "fence": 52, "began_at": 1_790_000_003.25, "not_before": None,
+    "trail": [
+        {"state": "submitted", "at": 1_790_000_000.0, "node": None, "reason": ""},
+        {"state": "assigned", "at": 1_790_000_003.0, "node": 2, "reason": ""},
+        {"state": "running", "at": 1_790_000_003.25, "node": 2, "reason": ""},
+    ],
+    "waits_for": [], "parts": [], "whole": None, "schedule": "nightly", "failures": 1, "why": "",
+    "result": Result(1, 0, 3.5, 31_457_280, 61.25, (120, 44), "pg_dump: error: connection to server lost"),
+}})  # fmt: skip
+TEMPLATE = Template(replace(SPEC, expires=0.0, needs=()), (("database", None, "[a-z]+"),), "A dump of one database")
+SCHEDULE = Schedule("30 2 * * *", Submission(replace(SPEC, expires=0.0, needs=())), "Europe/Berlin", by="anna",
+                    template="dump", parameters=(("database", "orders"),))  # fmt: skip
+FIRED = (Fired(SCHEDULE, 1_789_950_600.0, 17), 1_790_037_000.0)
+NODES = [
+    {"node": 1, "running": 0, "drained": True, "ready": True, "fault": "", "role": "leader", "slots": 4, "used": 0,
+     "resources": {"io": 4}, "taken": {}, "labels": {"disk": "ssd", "node": "1", "ip": "10.0.0.1"}},
+    {"node": 2, "running": 1, "drained": False, "ready": True, "fault": "", "role": "replica", "slots": 4, "used": 1,
+     "resources": {"io": 4}, "taken": {"io": 2}, "labels": {"disk": "hdd", "node": "2", "ip": "10.0.0.2"}},
+    {"node": 3, "running": 0, "drained": False, "ready": False, "fault": "it has not said that it runs tasks",
+     "role": None, "slots": None, "used": 0, "resources": {}, "taken": {}, "labels": {}},
+]  # fmt: skip
+SUMMARY = clients.Done(57, {
+    "states": {"waiting": 2, "running": 1}, "ended": {"succeeded": 40, "failed": 1}, "history": 41, "refused": 0,
+    "templates": 1, "schedules": 1, "nodes": NODES, "fault": "",
+})  # fmt: skip
+SUBMIT = request("POST", "/tasks?by=anna", b'{"command": ["/usr/local/bin/dump", "orders"], "key": "dump-1"}')
+PUT_TEMPLATE = request(
+    "PUT", "/task-templates/dump",
+    b'{"task": {"command": ["/usr/local/bin/dump", "{database}"]}, "parameters": {"database": {"pattern": "[a-z]+"}}}',
+    Rights.DEPLOY,
+)  # fmt: skip
+PUT_SCHEDULE = request(
+    "PUT", "/task-schedules/nightly",
+    b'{"cron": "30 2 * * *", "zone": "Europe/Berlin", "task": {"template": "dump", "parameters": {"database": "a"}}}',
+)
 CHANGE = b'{"cluster.node-timeout": "20s"}'
 ROUTES = {
     "is_leader": (request("GET", "/is-leader"), sample.healthy(), None),
@@ -113,6 +163,27 @@ ROUTES = {
     "list_keys": (request("GET", "/kv?prefix=a"), sample.healthy(), KEYS),
     "write_key": (request("PUT", "/kv/a?cas=0", b"1"), sample.healthy(), DONE),
     "remove_key": (request("DELETE", "/kv/a"), sample.healthy(), DONE),
+    "submit_tasks": (SUBMIT, sample.healthy(), clients.Done(57, {"tasks": [17], "known": []})),
+    "list_tasks": (request("GET", "/tasks?state=running,waiting&limit=1"), sample.healthy(), clients.Done(
+        57, {"tasks": [TASK], "next": 17})),
+    "summarize_tasks": (request("GET", "/tasks/summary"), sample.healthy(), SUMMARY),
+    "show_task": (request("GET", "/tasks/17"), sample.healthy(), TASK_SHOWN),
+    "cancel_task": (request("DELETE", "/tasks/17?reason=a mistake"), sample.healthy(), clients.Done(
+        58, {"task": 17, "state": "running", "cancelling": True, "changed": True})),
+    "list_templates": (request("GET", "/task-templates"), sample.healthy(), clients.Done(
+        57, {"templates": {"dump": TEMPLATE}})),
+    "show_template": (request("GET", "/task-templates/dump"), sample.healthy(), clients.Done(
+        57, {"templates": {"dump": TEMPLATE}})),
+    "write_template": (PUT_TEMPLATE, sample.healthy(), DONE),
+    "remove_template": (request("DELETE", "/task-templates/dump", rights=Rights.DEPLOY), sample.healthy(), DONE),
+    "list_schedules": (request("GET", "/task-schedules"), sample.healthy(), clients.Done(
+        57, {"schedules": {"nightly": FIRED}})),
+    "show_schedule": (request("GET", "/task-schedules/nightly"), sample.healthy(), clients.Done(
+        57, {"schedules": {"nightly": FIRED}})),
+    "write_schedule": (PUT_SCHEDULE, sample.healthy(), DONE),
+    "remove_schedule": (request("DELETE", "/task-schedules/nightly"), sample.healthy(), DONE),
+    "drain_node": (request("POST", "/nodes/2/drain?patience=10m&by=anna"), sample.healthy(), DONE),
+    "undrain_node": (request("DELETE", "/nodes/2/drain"), sample.healthy(), DONE),
 }
 """By the operation's name; /openapi.json has a test of its own, the others missing here are no JSON."""
 
@@ -129,6 +200,9 @@ SEEN_FROM_ELSEWHERE = {
     "replication_standby": (request("GET", "/replication"), sample.standby_cluster(2), None),
     "status_leaderless": (request("GET", "/status"), sample.leaderless(), None),
     "status_unjoined": (request("GET", "/status"), sample.unjoined(), None),
+    "submit_tasks_repeated": (SUBMIT, sample.healthy(), clients.Done(57, {"repeated": True, "tasks": [17]})),
+    "submit_tasks_check": (request("POST", "/tasks?check=true", SUBMIT.body), sample.healthy(), clients.Done(
+        0, {"checked": [{"nodes": [2], "reasons": {1: "is drained", 2: "", 3: "has 2 slots, 3 are needed"}}]})),
 }
 
 READ_ONLY = request("DELETE", "/node/3", rights=Rights.READ)
@@ -144,6 +218,12 @@ BUSY = clients.Busy("an election is going on")
 UNKNOWN_NODE = clients.Refused("node", "there is no node 9", "no-such-node")
 NO_KEY = clients.Refused("key", "there is no key a", "no-such-key")
 OTHER_KEY = clients.Refused("Idempotency-Key", "entry 41 carried the key k-1", "key-reused")
+NO_TASK = clients.Refused("task", "there is no task 9, or it is forgotten", "no-such-task")
+NO_TEMPLATE = clients.Refused("name", "there is no template dump", "no-such-template")
+NO_SCHEDULE = clients.Refused("name", "there is no schedule nightly", "no-such-schedule")
+LARGE = clients.Refused("", "70123 bytes, max-log-size is 64000", "too-large-for-log")
+CROWDED = clients.Refused("", "20000 tasks are not over, at most 20000 are possible: wait, or cancel some",
+                          "too-many-tasks")  # fmt: skip
 LAST_VOTER = clients.Refused("node", "node 3 is the last voter")
 
 ERRORS_BY_STATUS = {
@@ -152,6 +232,12 @@ ERRORS_BY_STATUS = {
     "no-token": (NO_TOKEN, sample.healthy(), None),
     "wrong-token": (WRONG_TOKEN, sample.healthy(), None),
     "read-only-token": (READ_ONLY, sample.healthy(), None),
+    "no-deploy-token": (request("DELETE", "/task-templates/dump"), sample.healthy(), None),
+    "no-such-task": (request("GET", "/tasks/9"), sample.healthy(), NO_TASK),
+    "no-such-template": (request("GET", "/task-templates/dump"), sample.healthy(), NO_TEMPLATE),
+    "no-such-schedule": (request("GET", "/task-schedules/nightly"), sample.healthy(), NO_SCHEDULE),
+    "too-large-for-log": (SUBMIT, sample.healthy(), LARGE),
+    "too-many-tasks": (SUBMIT, sample.healthy(), CROWDED),
     "no-such-path": (request("GET", "/nodes"), sample.healthy(), None),
     "no-such-node": (REMOVE_UNKNOWN, sample.healthy(), UNKNOWN_NODE),
     "no-such-key": (request("GET", "/kv/a"), sample.healthy(), NO_KEY),

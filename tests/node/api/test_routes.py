@@ -19,7 +19,12 @@ from qluster.cluster.values import VALUE_SIZE_MAX
 from qluster.status import Status
 
 TICKET = 7
-JSON_BODIES = ("settings", "parameters")
+BODIES = {
+    "tasks": b'{"command": ["/bin/true"]}',
+    "template": b'{"task": {"command": ["/bin/true"]}}',
+    "schedule": b'{"cron": "0 0 * * *", "task": {"command": ["/bin/true"]}}',
+}
+JSON_BODIES = ("settings", "parameters", "tasks", "template", "schedule")
 
 
 def word(sent: Reply | clients.ClientRequest) -> str:
@@ -134,7 +139,7 @@ def test_is_leader_is_200_only_where_a_client_may_write(method: str, status: Sta
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda each: each.name)
 def test_token_is_needed_where_the_table_says_so(operation) -> None:
-    path = operation.path.replace("{node}", "3")
+    path = operation.path.replace("{node}", "3").replace("{task}", "3")
     words = {}
     for rights in Rights:
         sent = decide(Request(operation.method, path, rights=rights), lambda: sample.healthy(), TICKET)
@@ -143,8 +148,9 @@ def test_token_is_needed_where_the_table_says_so(operation) -> None:
         assert not any(words.values())
     else:
         assert (words[Rights.NONE], words[Rights.UNKNOWN]) == ("no-token", "wrong-token")
-        reader = "read-only-token" if operation.needs is Rights.OPERATE else False
-        assert (words[Rights.READ], words[Rights.OPERATE]) == (reader, False)
+        reader = "read-only-token" if operation.needs > Rights.READ else False
+        operator = "no-deploy-token" if operation.needs is Rights.DEPLOY else False
+        assert (words[Rights.READ], words[Rights.OPERATE], words[Rights.DEPLOY]) == (reader, operator, False)
 
 
 @pytest.mark.parametrize(
@@ -177,15 +183,17 @@ def test_outcome_of_the_store_that_needs_the_status_looks_at_it(outcome: clients
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda each: each.name)
 def test_node_without_a_cluster_says_so(operation) -> None:
-    path = operation.path.replace("{node}", "3").replace("{key}", "a")
+    path = operation.path.replace("{node}", "3").replace("{key}", "a").replace("{task}", "3").replace("{name}", "a")
     needed = {
         "add_node": (("ip", "10.0.0.9"),), "change_leader": (("node", "2"),),
         "force_failover": (("reign", "1"), ("accept", "data-loss")),
         "fence": (("node", "3"), ("ip", "10.0.0.3")), "force_quorum": (("name", "sim"),),
     }  # fmt: skip
     query = needed.get(operation.name, ())
-    body, headers = (b'{"a": 1}', {"content-type": "application/json"}) if operation.body in JSON_BODIES else (b"", {})
-    asked = Request(operation.method, path, query, headers, body, Rights.OPERATE)
+    body, headers = b"", {}
+    if operation.body in JSON_BODIES:
+        body, headers = BODIES.get(operation.body, b'{"a": 1}'), {"content-type": "application/json"}
+    asked = Request(operation.method, path, query, headers, body, Rights.DEPLOY)
     sent = decide(asked, lambda: sample.unjoined(), TICKET)
     if not isinstance(sent, Reply):
         node = lone.invited()

@@ -44,8 +44,11 @@ def _cluster_key(path: str) -> Iterator[str]:
 
 def _tokens(config: Config) -> Iterator[str]:
     found = []
-    for key, path in (("api.read-token-file", config.api.read_token_file),
-                      ("api.operate-token-file", config.api.operate_token_file)):
+    files = [("api.read-token-file", config.api.read_token_file),
+             ("api.operate-token-file", config.api.operate_token_file)]
+    if config.api.deploy_token_file is not None:
+        files.append(("api.deploy-token-file", config.api.deploy_token_file))
+    for key, path in files:
         token, wrong = _one_line(key, path)
         yield from wrong
         if token is None:
@@ -54,7 +57,7 @@ def _tokens(config: Config) -> Iterator[str]:
         if len(token) < TOKEN_LENGTH_MIN or not token.isascii() or any(letter.isspace() for letter in token):
             yield (f"{key}: {path} must hold one word of at least {TOKEN_LENGTH_MIN} ASCII letters. "
                    f"Make it anew; the playbook deploy.yml does.")
-    if len(found) == 2 and found[0] == found[1]:
+    if len(found) >= 2 and found[0] == found[1]:
         yield ("api.operate-token-file: holds the same token as api.read-token-file, so every reader could operate. "
                "Make one of them anew.")
 

@@ -27,7 +27,7 @@ from qluster.api import routes
 from qluster.api.access import Rights, Tokens, rights_of
 from qluster.api.errors import REASONS
 from qluster.api.probes import JUDGES
-from qluster.api.routes import BODY_SIZE_MAX, Reply, Request
+from qluster.api.routes import Reply, Request, body_size_max
 from qluster.config import Config
 from qluster.config.addresses import place_text
 from qluster.edge.clock import monotonic
@@ -48,7 +48,7 @@ IDLE_SECONDS = 75.0
 LINGER_SECONDS = 1.0
 """So long the rest of a refused body is read away, so that the client gets to see the refusal."""
 BODY_SECONDS = 10.0
-"""For a body of 64 KiB."""
+"""For a body, of 512 KiB at most."""
 ANSWER_SECONDS = 120.0
 """The node answers every request in less, a change of leader included; this is the safety net."""
 SWEEP_INTERVAL = 5.0
@@ -82,6 +82,7 @@ Handler = Callable[[Request], Awaitable[Reply]]
 SnapshotProvider = Callable[[int], Awaitable[bytes | None]]
 """Given an index: the newest snapshot with at least this index, None when there is none."""
 
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 _RANGE = re.compile(r"bytes=([0-9]{1,15})-")
 
 
@@ -350,13 +351,14 @@ def _frequent(request: web.BaseRequest) -> bool:
 async def _body(request: web.BaseRequest) -> bytes:
     """The body, within its limits of size and time; raises :class:`_Refusal`."""
     asked = Request(request.method, request.path)
-    if (request.content_length or 0) > BODY_SIZE_MAX:
-        raise _too_large(asked)
+    limit = body_size_max(request.method, request.path)
+    if (request.content_length or 0) > limit:
+        raise _too_large(asked, limit)
     if request.content.is_eof():
         # It came with the head, as small ones do: there is nothing to wait for.
         whole = request.content.read_nowait()
-        if len(whole) > BODY_SIZE_MAX:
-            raise _too_large(asked)
+        if len(whole) > limit:
+            raise _too_large(asked, limit)
         return whole
     if request.headers.get(hdrs.EXPECT, "").lower() == "100-continue":
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -365,15 +367,15 @@ async def _body(request: web.BaseRequest) -> bytes:
         async with asyncio.timeout(BODY_SECONDS):
             async for piece in request.content.iter_any():
                 body += piece
-                if len(body) > BODY_SIZE_MAX:
-                    raise _too_large(asked)
+                if len(body) > limit:
+                    raise _too_large(asked, limit)
     except TimeoutError:
         raise _Refusal(routes.error(asked, "body-too-slow", limit=int(BODY_SECONDS))) from None
     return bytes(body)
 
 
-def _too_large(asked: Request) -> _Refusal:
-    return _Refusal(routes.error(asked, "body-too-large", limit=BODY_SIZE_MAX))
+def _too_large(asked: Request, limit: int) -> _Refusal:
+    return _Refusal(routes.error(asked, "body-too-large", limit=limit))
 
 
 def _no_answer(asked: Request) -> Reply:
@@ -444,7 +446,25 @@ def _tokens(config: Config) -> Tokens:
             f"api.read-token-file {config.api.read_token_file} and api.operate-token-file "
             f"{config.api.operate_token_file} hold the same token: every reader could operate. Make one anew."
         )
-    return Tokens(read, operate)
+    return Tokens(read, operate, _deploying(config, (read, operate)))
+
+
+def _deploying(config: Config, others: tuple[str, str]) -> str:
+    """The SHA-256 of the token for deploying, "" where there is none."""
+    file = config.api.deploy_token_file
+    if file is None:
+        return ""
+    found = _token("api.deploy-token-file", file)
+    if found in others:
+        raise RestUnavailable(f"api.deploy-token-file {file} holds another right's token. Make it anew.")
+    given = found.removeprefix("sha256:")
+    if given == found:
+        return hashlib.sha256(found.encode()).hexdigest()
+    if not _DIGEST.fullmatch(given):
+        raise RestUnavailable(
+            f"api.deploy-token-file {file} holds sha256: without the 64 digits of a sum. Write what "
+            f"`printf %s TOKEN | sha256sum` prints.")  # fmt: skip
+    return given
 
 
 def _token(key: str, path: str) -> str:

@@ -1,0 +1,221 @@
+"""What a leader makes of requests about tasks, and what there is to see of them then."""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+from fuzz import examples, lone
+from fuzz.lone import FOUNDING, UID, Lone
+from msgspec.structs import replace
+from qluster.api.tasks import read_schedule, read_tasks, read_template
+from qluster.clients import Busy, Done, NotLeader, Outcome, Refused, TaskLooked, TaskRequested
+from qluster.cluster import messages as telling
+from qluster.looking import SCANNED_MAX
+from qluster.tasks import asking
+from qluster.tasks.bodies import Assigned, Submission, TaskCancelled, TasksForgotten, TasksMoved, TasksSubmitted
+from qluster.tasks.spec import Command, Spec
+
+REPORT = next(one for one in examples.TELLING if isinstance(one, telling.Report))
+TRUE = {"command": ["/bin/true"]}
+
+
+class Cluster:
+    """A leader whose followers know of tasks and confirm what it says."""
+
+    def __init__(self) -> None:
+        self.lone = lone.leader()
+        self.tickets = 100
+        for number in (2, 3, 4):
+            self.lone.report(UID + number, replace(REPORT, cluster=FOUNDING, node=number, tasks=True))
+
+    @property
+    def board(self) -> Any:
+        return self.lone.node.state.tasks
+
+    def ask(self, what: asking.Change, key: str = "") -> Outcome:
+        self.tickets += 1
+        return answer(self.lone, TaskRequested(self.tickets, key, what))
+
+    def look(self, what: asking.Look) -> Outcome:
+        self.tickets += 1
+        return answer(self.lone, TaskLooked(self.tickets, what, "local"))
+
+    def seen(self, what: asking.Look) -> dict[str, Any]:
+        outcome = self.look(what)
+        assert isinstance(outcome, Done), outcome
+        return outcome.detail
+
+    def submit(self, *documents: dict[str, Any], key: str = "", check: bool = False) -> Outcome:
+        tasks, faults = read_tasks({"tasks": list(documents)})
+        assert faults == []
+        return self.ask(asking.Submit("anna", tasks, check), key)
+
+    def deploy(self, name: str, document: dict[str, Any]) -> Outcome:
+        template, faults = read_template(document, name)
+        assert faults == []
+        return self.ask(asking.WriteTemplate("anna", name, template))
+
+    def schedule(self, name: str, document: dict[str, Any]) -> Outcome:
+        schedule, filling, faults = read_schedule(document, "anna")
+        assert faults == []
+        return self.ask(asking.WriteSchedule("anna", name, schedule, filling))
+
+
+def answer(node: Lone, request: TaskRequested | TaskLooked) -> Outcome:
+    node.ask(request)
+    for _ in range(3):
+        if request.ticket not in node.answers:
+            node.cooperate(UID + 2)
+    return node.answers[request.ticket]
+
+
+def numbers(outcome: Outcome) -> Any:
+    assert isinstance(outcome, Done), outcome
+    return outcome.detail["tasks"]
+
+
+def refused(outcome: Outcome) -> dict[str, str]:
+    assert isinstance(outcome, Refused), outcome
+    return dict(outcome.faults)
+
+
+@pytest.fixture
+def cluster() -> Cluster:
+    return Cluster()
+
+
+def test_tasks_have_numbers_also_when_the_request_comes_again(cluster: Cluster) -> None:
+    first = cluster.submit(TRUE, TRUE, key="k-1")
+    assert numbers(first) == [1, 2]
+    again = cluster.submit(TRUE, TRUE, key="k-1")
+    assert isinstance(again, Done) and again.detail == {"repeated": True, "tasks": [1, 2]}
+    other = cluster.submit(TRUE, key="k-1")
+    assert isinstance(other, Refused) and other.word == "key-reused"
+    keyed = cluster.submit({**TRUE, "key": "t"})
+    assert numbers(keyed) == numbers(cluster.submit({**TRUE, "key": "t"})) == [3]
+    another = cluster.submit({"command": ["/bin/false"], "key": "t"})
+    assert isinstance(another, Refused) and another.word == "key-reused"
+
+
+def test_nothing_is_taken_on_before_all_know_of_tasks(cluster: Cluster) -> None:
+    cluster.lone.report(UID + 3, replace(REPORT, cluster=FOUNDING, node=3, tasks=False))
+    outcome = cluster.submit(TRUE)
+    assert isinstance(outcome, Busy) and "nodes 3 " in outcome.reason
+
+
+def test_only_the_leader_takes_tasks_and_every_node_shows_them() -> None:
+    follower = lone.follower()
+    assert isinstance(answer(follower, TaskRequested(1, "", asking.Submit("", ()))), NotLeader)
+    assert isinstance(answer(follower, TaskLooked(2, asking.ListTasks(), "leader")), NotLeader)
+    outcome = answer(follower, TaskLooked(3, asking.Overview(), "local"))
+    assert isinstance(outcome, Done)
+    assert [node["slots"] for node in outcome.detail["nodes"]] == [None] * 4  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("document", "field"), [
+    ({"command": ["true"]}, "command"), ({**TRUE, "target": {"where": "disk=="}}, "target.where"),
+    ({**TRUE, "expires": "2001-01-01T00:00:00Z"}, "expires"), ({**TRUE, "needs": [-2]}, "needs"),
+    ({**TRUE, "start": "2100-01-02T00:00:00Z", "expires": "2100-01-01T00:00:00Z"}, "expires"),
+    ({**TRUE, "once": True, "retry": {"attempts": 1}}, "retry"), ({**TRUE, "needs": [-1]}, "needs"),
+    ({**TRUE, "environment": {"LD_PRELOAD": "/tmp/x"}}, "environment"),
+])  # fmt: skip
+def test_what_makes_no_sense_is_refused_with_its_field(cluster: Cluster, document: Any, field: str) -> None:
+    assert set(refused(cluster.submit(document))) == {field}
+    assert not cluster.board.live
+
+
+def test_a_circle_is_refused(cluster: Cluster) -> None:
+    needing = [{**TRUE, "needs": [-3]}, {**TRUE, "needs": [-1]}, {**TRUE, "needs": [-2]}, TRUE]
+    assert "tasks 1, 2, 3 of the request need each other" in refused(cluster.submit(*needing))["needs"]
+    assert numbers(cluster.submit(TRUE, {**TRUE, "needs": [-1]}, {**TRUE, "needs": [-1, -2]})) == [1, 2, 3]
+    unknown = cluster.submit({**TRUE, "needs": [99]})
+    assert isinstance(unknown, Refused) and unknown.word == "no-such-task"
+
+
+def test_a_request_that_does_not_fit_into_the_log(cluster: Cluster) -> None:
+    outcome = cluster.submit(*[{"sql": "x" * 30_000}] * 3)
+    assert isinstance(outcome, Refused) and outcome.word == "too-large-for-log"
+    assert not cluster.board.live
+
+
+def test_a_template_is_filled_in(cluster: Cluster) -> None:
+    dump = {"task": {"command": ["/bin/dump", "{db}"], "priority": 2, "name": "dump"},
+            "parameters": {"db": {"pattern": "[a-z]+"}}}  # fmt: skip
+    assert isinstance(cluster.deploy("dump", dump), Done)
+    one = {"template": "dump", "parameters": {"db": "orders"}, "priority": 7, "key": "k"}
+    assert numbers(cluster.submit(one, {"template": "dump", "parameters": {"db": "b"}, "name": "x"})) == [1, 2]
+    first, second = (cluster.board.find(number).spec for number in (1, 2))
+    assert first == Spec(Command(("/bin/dump", "orders")), "dump", "dump", priority=7)
+    assert (second.name, second.priority, second.template) == ("x", 2, "dump")
+    assert "does not match" in refused(cluster.submit({"template": "dump", "parameters": {"db": "-x"}}))["parameters"]
+    assert refused(cluster.submit({"template": "dump"})) == {"parameters": "db is missing"}
+    unknown = cluster.submit({"template": "restore"})
+    assert isinstance(unknown, Refused) and unknown.word == "no-such-template"
+    assert list(cluster.seen(asking.ListTemplates("dump"))["templates"]) == ["dump"]
+    gone = cluster.look(asking.ListTemplates("restore"))
+    assert isinstance(gone, Refused) and gone.word == "no-such-template"
+
+
+def test_a_task_is_listed_shown_and_cancelled(cluster: Cluster) -> None:
+    cluster.submit({**TRUE, "name": "a"}, {**TRUE, "name": "b", "key": "kb"})
+    assert [one["task"] for one in cluster.seen(asking.ListTasks())["tasks"]] == [2, 1]
+    assert [one["task"] for one in cluster.seen(asking.ListTasks(name="a"))["tasks"]] == [1]
+    assert [one["task"] for one in cluster.seen(asking.ListTasks(key="kb"))["tasks"]] == [2]
+    shown = cluster.seen(asking.ShowTask(1))["task"]
+    assert shown["by"] == "anna" and shown["why"].startswith("no node can run it")
+    outcome = cluster.ask(asking.Cancel("anna", 1, "a mistake"))
+    assert isinstance(outcome, Done) and outcome.index > 0
+    assert outcome.detail == {"task": 1, "state": "cancelled", "changed": True}
+    assert cluster.seen(asking.ShowTask(1))["task"]["why"] == "anna cancelled it: a mistake"
+    assert [one["task"] for one in cluster.seen(asking.ListTasks(states=("cancelled",)))["tasks"]] == [1]
+    assert [one["task"] for one in cluster.seen(asking.ListTasks(states=("waiting", "submitted")))["tasks"]] == [2]
+    unknown = cluster.ask(asking.Cancel("anna", 9))
+    assert isinstance(unknown, Refused) and unknown.word == "no-such-task"
+
+
+def test_pages_follow_each_other_without_a_gap(cluster: Cluster) -> None:
+    board = cluster.board
+    for index in range(1, 41):
+        board.apply(TasksSubmitted(1.0, "me", tuple([Submission(Spec(Command(("/bin/true",))))] * 200)), index)
+    for number in range(1, 8001, 2):
+        board.apply(TaskCancelled(number, 2.0, "me"), 41)
+    board.apply(TasksForgotten(500), 42)
+    found: list[int] = []
+    before, pages = 0, 0
+    while pages == 0 or before:
+        page = cluster.seen(asking.ListTasks(before=before, limit=1000))
+        found += [one["task"] for one in page["tasks"]]
+        before, pages = page["next"], pages + 1
+    assert found == [number for number in range(8000, 0, -1) if number % 2 == 0 or number > 1000]
+    assert pages == 8
+    # What is sought is far down: the request ends where it has looked long enough, and says so.
+    for number in range(2, 8001, 2):
+        board.apply(TaskCancelled(number, 2.0, "me"), 43)
+    page = cluster.seen(asking.ListTasks(name="nobody"))
+    assert page == {"tasks": [], "next": 8000 - SCANNED_MAX + 1}
+    assert cluster.seen(asking.ListTasks(name="nobody", before=page["next"])) == {"tasks": [], "next": None}
+
+
+def test_a_schedule_knows_its_template(cluster: Cluster) -> None:
+    assert isinstance(cluster.deploy("t", {"task": TRUE}), Done)
+    assert isinstance(cluster.schedule("s", {"cron": "0 3 * * *", "task": {"template": "t"}}), Done)
+    fired, _ = cluster.seen(asking.ListSchedules("s"))["schedules"]["s"]
+    assert (fired.schedule.template, fired.schedule.submission.spec.template) == ("t", "t")
+    assert fired.schedule.since == pytest.approx(2e9, abs=1000)
+    unknown = cluster.schedule("s", {"cron": "0 3 * * *", "task": {"template": "u"}})
+    assert isinstance(unknown, Refused) and unknown.word == "no-such-template"
+
+
+def test_the_sum_of_it(cluster: Cluster) -> None:
+    cluster.submit(TRUE, TRUE)
+    cluster.board.apply(TasksMoved(2e9, (Assigned(1, 2),)), 1_000_000)
+    assert isinstance(cluster.ask(asking.Drain("anna", 3, True, 60.0)), Done)
+    found = cluster.seen(asking.Overview())
+    assert found["states"]["assigned"] == 1
+    by_node = {one["node"]: one for one in found["nodes"]}
+    assert (by_node[2]["running"], by_node[2]["used"], by_node[3]["drained"]) == (1, 1, True)
+    assert msgspec.json.encode(found)
+    unknown = cluster.ask(asking.Drain("anna", 9, True))
+    assert isinstance(unknown, Refused) and unknown.word == "no-such-node"
