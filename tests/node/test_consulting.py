@@ -13,6 +13,7 @@ from qluster.consulting import NO_VOTER, Consulting
 from qluster.events import DeviceHeard, Effects, Event, Saved, SaveEnded, ShowDevice, TimePassed
 from qluster.node import Node
 from qluster.qdevice.orders import Came, Check, Checked, Close, Ended, Open, Opened, Poll, Say
+from qluster.qdevice.settings import arbiter_number
 from qluster.qnet.memories import Memories
 from qluster.qnet.memory import Kept
 from qluster.qnet.messages import encode
@@ -281,6 +282,9 @@ def test_an_arbiter_without_memories_is_asked_for_none() -> None:
     lone.lead()
     lone.live(5.0)
     assert lone.shown.connected and (members(lone).way, members(lone).device) == ("episode", 0)
+    asked = lone.node.config.device
+    assert asked is not None
+    assert members(lone).device_uid == arbiter_number(asked.host, asked.port, lone.node.config.cluster.name)
     assert lone.shown.way == "episode" and not lone.node.consulting.words()
 
 
