@@ -119,10 +119,18 @@ class Forcing:
             alive=frozenset(number for number in others if node.alive(number, now)),
             named=request.nodes, confirmed=request.confirmed,
             agents=frozenset(section.hosts) if section is not None else frozenset(),
-            leader=node.me if qraft.role == "leader" else qraft.leader,
-            votes=node.me in qraft.members.voters and not qraft.removed, enough=qraft.quorate(now),
+            leader=self._leader(now), votes=node.me in qraft.members.voters and not qraft.removed,
+            enough=qraft.quorate(now) and qraft.can_commit(now),
             loose=node.state.pause.loose, entries=qraft.last_index, fault=node.short,
         )  # fmt: skip
+
+    def _leader(self, now: float) -> int | None:
+        """Who leads. By formula an arbiter elects this node alone, and nothing is committed: that is no leader."""
+        qraft, me = self._node.qraft, self._node.me
+        assert qraft is not None
+        if qraft.role != "leader":
+            return qraft.leader
+        return me if qraft.ready or qraft.can_commit(now) else None
 
     def _begin(self, request: ForceQuorumRequested, planned: force.Plan, now: float) -> None:
         node = self._node

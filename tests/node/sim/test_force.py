@@ -239,6 +239,28 @@ def test_of_two_quorums_that_were_forced_the_later_one_goes_on() -> None:
     forced_on_both_sides()
 
 
+@pytest.mark.parametrize("algorithm", ["lms", "ffsplit"])
+def test_quorum_is_forced_beside_an_arbiter_that_helps_to_elect_and_not_to_write(algorithm: str) -> None:
+    """By formula the last of two is elected and can commit nothing; by episode it is not when it has restarted."""
+    world = World(4, databases=2, pools=0, stock=algorithm)
+    world.clients = Outcomes(world)
+    for host in world.hosts.values():
+        host.start()
+    assert world.run(60.0, lambda: not converged(world)), converged(world)
+    primary = world.primary()
+    assert primary is not None
+    [other] = others(world, primary)
+    primary.crash(held=True, power=True)
+    other.crash(held=True)
+    other.start()
+    world.run(20.0)
+    assert world.primary() is None
+    assert isinstance(force(world, other, primary), Done)
+    assert world.run(30.0, lambda: world.primary() is other and other.writes)
+    primary.start()
+    settle(world, 120.0)
+
+
 def went_on_with_the_memory() -> None:
     """Two nodes and an arbiter: the cable between the nodes is cut, and one of them goes on by the arbiter's vote. It
     loses its power, and quorum is forced on the other one. Then it is switched on again, and the cable is still cut."""
