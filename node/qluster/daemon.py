@@ -36,6 +36,7 @@ from qluster.edge.multicast import Multicast, NetworkUnusable
 from qluster.edge.postgres import PostgresFailed
 from qluster.edge.rest import RestServer, RestUnavailable
 from qluster.edge.saving import Saver
+from qluster.edge.tasks import TaskHand
 from qluster.edge.watchdog import Watchdog
 from qluster.events import (
     Address,
@@ -55,6 +56,7 @@ from qluster.events import (
     SaveEnded,
     SpaceChanged,
     StopRequested,
+    TasksHeard,
     WallClockRead,
 )
 from qluster.jobs import Jobs
@@ -133,9 +135,10 @@ class Daemon:
         )
         self._jobs = Jobs(self._do, self._job_ended)
         self._device = DeviceHand(config.device, lambda what: self._turns.put(DeviceHeard(what)))
+        self._tasks = TaskHand(config.tasks, config.state_dir, lambda what: self._turns.put(TasksHeard(what)))
         self._turns = Turns(
             Hands(self._limit, self._network.send, self._jobs.start, self._answer, self._saver.save, self._turned,
-                  self._device.perform)
+                  self._device.perform, self._tasks.perform)
         )  # fmt: skip
         self._rest = RestServer(config, self._serve, self._snapshot, self._judge)
         self._watchdog = Watchdog()
@@ -165,6 +168,8 @@ class Daemon:
             loop.add_signal_handler(signal.SIGHUP, self._reload)
             stack.push_async_callback(self._jobs.end)
             stack.push_async_callback(self._device.close)
+            stack.push_async_callback(self._tasks.close)
+            self._tasks.start(self._broke)
             stack.callback(self._watchdog.close)
             self._watchdog.ready()
             # What is there by now stays: looking through it again and again would only cost pauses of 30 ms.
@@ -334,6 +339,7 @@ class Daemon:
         self._disk.set_aside(leave.message, joins=not leave.founding, refound=leave.refound)
         saved = await open_state(self._disk, self._waits_for_space)
         self._node = self._make_node(saved, leave.founding)
+        self._tasks.again()
         self._look.set()
         return None
 

@@ -48,6 +48,8 @@ class Hands:
     """A turn is over."""
     device: Callable[[Sequence[object]], None] = lambda _: None
     """Of the arbiter's client; where none is configured nothing is ever to be done."""
+    tasks: Callable[[Sequence[object]], None] = lambda _: None
+    """Of the task runner of this host."""
 
 
 class Turns:
@@ -150,6 +152,8 @@ class Turns:
                 hands.start(job)
             for answer in effects.answer:
                 hands.answer(answer)
+            if effects.tasks:
+                hands.tasks(effects.tasks)
             if effects.device:
                 hands.device(effects.device)
             if effects.leave is not None:

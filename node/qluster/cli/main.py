@@ -56,8 +56,8 @@ def run(words: list[str], program: str) -> int:
 def _run(chosen: argparse.Namespace, program: str) -> int:
     if chosen.command is None:
         return _run_node(chosen, program)
-    if chosen.command == "check-config":
-        return _check_config(chosen, program)
+    if chosen.command in ("check-config", "runner"):
+        return _check_config(chosen, program) if chosen.command == "check-config" else _run_tasks(chosen, program)
     config = read_config(config_path(chosen.config, program))
     if chosen.command == "failover":
         return _failover(config, chosen)
@@ -156,6 +156,29 @@ def _run_node(chosen: argparse.Namespace, program: str) -> int:
     from qluster.daemon import run as run_daemon
 
     return run_daemon(config, os.path.abspath(path))
+
+
+def _run_tasks(chosen: argparse.Namespace, program: str) -> int:
+    path = config_path(chosen.config, program)
+    config = read_config(path)
+    if config.tasks is None:
+        raise Refused(EXIT_CONFIG, f"{path}: it has no section tasks, so this host runs none. Write one, or stop the "
+                                   f"service of the task runner.")
+    from qluster.cli.logs import begin_log
+    from qluster.edge.runner.main import run as run_runner
+
+    begin_log()
+    return run_runner(config, lambda: _read_again(path))
+
+
+def _read_again(path: str) -> Config | None:
+    """The configuration as it is now; None where it is wrong, and the log says why."""
+    try:
+        return read_config(path)
+    except Refused as refused:
+        for line in refused.lines:
+            print(line, file=sys.stderr)
+        return None
 
 
 def _check_network(config: Config, chosen: argparse.Namespace) -> int:

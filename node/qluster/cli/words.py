@@ -51,6 +51,8 @@ def _add_host_commands(commands: Commands) -> None:
     state = _command(commands, "show-state", "show what the node's state directory holds; changes nothing in it")
     state.add_argument("--entries", metavar="FIRST", type=int, help="show the log's entries from this index on as well")
 
+    _command(commands, "runner", "run the tasks that the node on this host is given; the daemon tells it which")
+
     aside = _command(commands, "set-aside", "put the node's state away, so that it joins anew; the daemon is stopped")
     aside.add_argument("--reason", default="asked for by an operator", help="what to note in it")
 

@@ -1,0 +1,21 @@
+"""The task runner: a process of its own on each host that runs tasks.
+
+It knows nothing of the cluster but what ``tasks/runner.py`` says.
+
+| file | what |
+|---|---|
+| ``server.py`` | the runner itself: takes orders of one daemon at a time, tells it what happens |
+| ``run.py`` | one run from its order to its end |
+| ``prepare.py`` | what a task says → a plan: words, environment, limits |
+| ``forker.py`` | a small process that forks an attendant for each run |
+| ``attendant.py`` | a process for each run: begins the program, kills it when its time or its lease is over |
+| ``kin.py`` | finds and kills all that a program has begun |
+| ``groups.py`` | control groups, where the runner was given one of its own |
+| ``capture.py`` | what a program says |
+| ``record.py`` | what the disk knows of a run |
+| ``output.py`` | reads what was said, for who asks |
+
+Whatever is late or hangs in the runner, the attendants are not: they touch no disk. They end what they attend when
+the runner is gone.
+"""
+# SPDX-License-Identifier: GPL-3.0-or-later

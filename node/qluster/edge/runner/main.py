@@ -1,0 +1,76 @@
+"""Starts the runner: what must come before the first thread comes first.
+
+It must not know the command line.
+"""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import gc
+import logging
+import os
+import time
+from collections.abc import Callable
+
+from qluster.config import Config
+from qluster.edge import clock
+from qluster.edge.runner import groups, place
+from qluster.edge.runner.forker import Forker
+from qluster.edge.runner.server import Runner, RunnerFailed
+from qluster.working import CLAIM_LEASE
+
+log = logging.getLogger("qluster.runner")
+
+LOCK_LIMIT, LOCK_INTERVAL = 10.0, 0.01
+"""Seconds to wait for the directory, and between two tries."""
+EXIT_CLEAN, EXIT_REFUSED = 0, 1
+
+
+def run(config: Config, reread: Callable[[], Config | None]) -> int:
+    """Run the task runner until it is stopped; the exit code. There must be no thread yet."""
+    assert config.tasks is not None
+    directory = place.tasks_dir(config.tasks.dir, config.state_dir)
+    try:
+        lock = _own(directory)
+    except RunnerFailed as failure:
+        log.error("%s", failure)
+        return EXIT_REFUSED
+    os.umask(0o077)
+    lent = groups.settle()
+    gc.collect()
+    gc.freeze()
+    forker = Forker(CLAIM_LEASE)
+    try:
+        asyncio.run(Runner(config, forker, lent, CLAIM_LEASE, reread).run())
+    except RunnerFailed as failure:
+        log.error("%s", failure)
+        return EXIT_REFUSED
+    finally:
+        os.close(lock)
+    return EXIT_CLEAN
+
+
+def _own(directory: str) -> int:
+    """Make the directory, and be the only runner of it."""
+    try:
+        os.makedirs(os.path.join(directory, "runs"), mode=0o700, exist_ok=True)
+        lock = os.open(os.path.join(directory, "runner.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise RunnerFailed(
+            f"tasks.dir {directory}: {error.strerror or error}. Give it to the user of the task runner."
+        ) from None
+    # Attendants of a runner that was killed hold it too, until nothing of what they attend is left.
+    until = clock.monotonic() + LOCK_LIMIT
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            if clock.monotonic() < until:
+                time.sleep(LOCK_INTERVAL)
+                continue
+            os.close(lock)
+            raise RunnerFailed(
+                f"tasks.dir {directory}: another task runner uses it. Stop that one first; each node needs its own."
+            ) from None
+        return lock

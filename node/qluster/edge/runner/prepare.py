@@ -1,0 +1,156 @@
+"""Makes a plan of what a task says: words, environment, directory, limits.
+
+It must not know whether the task may: that is ``tasks/policy.py``.
+"""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import os
+import pwd
+import re
+import subprocess
+from pathlib import Path
+
+from qluster.config import Config, Database
+from qluster.edge.runner.groups import Groups
+from qluster.edge.runner.plan import Plan
+from qluster.edge.runner.program import Unstartable
+from qluster.edge.runner.record import Record
+from qluster.tasks.runner import StartRun
+from qluster.tasks.spec import Command, Script, Sql
+
+MARK = "QLUSTER_TASK_RUN"
+"""Variable by which all processes of a run are known."""
+SEARCH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+CHECK_INTERVAL_SINCE = 14
+"""Major version since which a server looks now and then whether its client is there."""
+VERSION_LIMIT = 10.0
+"""Seconds for a program to say its version."""
+
+
+class Preparing:
+    """What plans are made of on this host."""
+
+    def __init__(self, config: Config, groups: Groups) -> None:
+        self._database = config.database
+        self._groups = groups
+        self._options: str | None = None
+
+    def plan(self, order: StartRun, record: Record, group: str, until: float) -> Plan:
+        """The plan of a run; raises :class:`Unstartable`. It may ask a program for its version: call it in a thread."""
+        more: dict[str, str] = {}
+        match order.work:
+            case Command() as work:
+                argv, directory, user = self._command(work, record, group)
+                own, given, stop = work.environment, "/dev/null", 15
+            case Sql() as work:
+                argv, more, given = self._sql(work, order, record)
+                own, directory, user, stop = (), str(record.work), "", 2
+            case Script():
+                raise Unstartable("there is no Dask cluster here")
+        mark = str(record.path)
+        environment = {
+            "PATH": SEARCH, "LANG": "C.UTF-8", "HOME": str(record.work), "TMPDIR": str(record.work),
+            **more, **dict(own), **dict(order.environment), MARK: mark,
+        }  # fmt: skip
+        limits, held = order.limits, self._groups.controllers if group else frozenset()
+        return Plan(
+            tuple(argv), tuple(environment.items()), directory, given, order.time_limit, order.tied, until, group,
+            0 if "memory" in held else limits.memory, 0 if "pids" in held else limits.processes, user, stop,
+            f"{MARK}={mark}",
+        )  # fmt: skip
+
+    def _command(self, work: Command, record: Record, group: str) -> tuple[list[str], str, str]:
+        if not work.argv:
+            raise Unstartable("it names no program")
+        argv = ["/bin/sh", "-c", work.argv[0]] if work.shell else list(work.argv)
+        if not os.path.isabs(argv[0]):
+            raise Unstartable(f"{argv[0]} is no absolute path: name the program with its whole path")
+        directory = work.directory or str(record.work)
+        own = pwd.getpwuid(os.geteuid()).pw_name
+        if not work.user or work.user == own:
+            return argv, directory, ""
+        try:
+            entry = pwd.getpwnam(work.user)
+        except KeyError:
+            raise Unstartable(f"its user {work.user} is not known on this host: create it, or name another") from None
+        if os.geteuid() == 0:
+            if not work.directory:
+                _hand_over(record, entry.pw_uid)
+            return argv, directory, work.user
+        if not group:
+            raise Unstartable(
+                f"as user {work.user} it could not be killed here: run the task runner as a service of systemd with "
+                f"Delegate=yes, on a kernel from 5.14 on with control groups of version 2"
+            )
+        # Of the environment sudo passes on what its own rules keep (env_keep).
+        return ["/usr/bin/sudo", "-n", "-u", work.user, "--", *argv], work.directory or "/", ""
+
+    def _sql(self, work: Sql, order: StartRun, record: Record) -> tuple[list[str], dict[str, str], str]:
+        database = self._database
+        if database is None:
+            raise Unstartable("this host has no database: give the task a target with the role leader or replica")
+        given = record.path / "sql"
+        # No arguments, which everybody on the host can read; on one line, so that errors name the lines of the text.
+        sets = "".join(f"\\set {name} {_quoted(value)} " for name, value in work.variables)
+        given.write_text((f"{sets}\\\\ " if sets else "") + work.text, encoding="utf-8")
+        given.chmod(0o600)
+        program = os.path.join(database.bin_dir, database.programs.get("psql", "psql"))
+        trusted = bool(order.template)
+        login = database.superuser if trusted or not work.role else work.role
+        argv = [program, "-X", "-q", "--no-password", "-h", database.socket_dir, "-p", str(database.port)]
+        argv += ["-U", login, "-d", work.database, "-v", "ON_ERROR_STOP=1", "-f", "-"]
+        options = self._server_options(program, database)
+        if trusted and work.role:
+            options += f" -c role={_escaped(work.role)}"
+        environment = {"PGAPPNAME": f"qluster-task-{order.task}-{order.fence}", "PGOPTIONS": options.strip(),
+                       "PGCONNECT_TIMEOUT": "10", "PGCLIENTENCODING": "UTF8"}  # fmt: skip
+        if database.library_dir:
+            environment["LD_LIBRARY_PATH"] = database.library_dir
+        return argv, environment, str(given)
+
+    def _server_options(self, program: str, database: Database) -> str:
+        """A server that looks for its client ends the statement of a task that was killed."""
+        if self._options is None:
+            self._options = ""
+            if _major(program, database.library_dir) >= CHECK_INTERVAL_SINCE:
+                self._options = "-c client_connection_check_interval=500"
+        return self._options
+
+
+def _hand_over(record: Record, user: int) -> None:
+    """The directory in which it works is its own; those above can be passed, not read."""
+    os.chown(record.work, user, -1)
+    for place in (record.path, record.path.parent, record.path.parent.parent):
+        os.chmod(place, 0o711)
+
+
+def _quoted(value: str) -> str:
+    """As an argument of a command of psql."""
+    return "'" + value.replace("\\", "\\\\").replace("'", "''").replace("\n", "\\n").replace("\r", "\\r") + "'"
+
+
+def _escaped(value: str) -> str:
+    """As an option of a server: a backslash before what would end it."""
+    return re.sub(r"([\\\s])", r"\\\1", value)
+
+
+def _major(program: str, library_dir: str) -> int:
+    environment = {"LD_LIBRARY_PATH": library_dir} if library_dir else {}
+    try:
+        said = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=VERSION_LIMIT,
+                              env=environment, check=False).stdout  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired):
+        return 0
+    found = re.search(r"PostgreSQL\D*(\d+)", said)
+    return int(found[1]) if found else 0
+
+
+def real_path(work: object) -> str:
+    """A program's path without links; "" where there is none."""
+    return os.path.realpath(work.argv[0]) if isinstance(work, Command) and work.argv else ""
+
+
+def leftover_mark(path: Path) -> str:
+    """What is in the environment of the processes of a run."""
+    return f"{MARK}={path}"

@@ -1,0 +1,146 @@
+"""Begins a program as a plan has it: in a session of its own, with nothing of ours but what it is given.
+
+It must not know why, nor wait for its end.
+"""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import pwd
+import resource
+import signal
+from typing import NoReturn
+
+from qluster.edge.runner.plan import Plan
+
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
+OOM_SCORE = 500
+"""When memory is short on the host, a task goes before the database does."""
+CORE_SIZE = 0
+"""Bytes of a core file: it may hold secrets, and fills the disk."""
+
+_libc: ctypes.CDLL | None = None
+
+
+class Unstartable(Exception):
+    """It was not begun; the message says why and what to do."""
+
+
+def prepare() -> str:
+    """Load what a process needs between fork and exec; "" or why it does without."""
+    global _libc  # one for the process, before it forks
+    try:
+        _libc = ctypes.CDLL(None)
+    except OSError as error:
+        return str(error)
+    return ""
+
+
+def prctl(option: int, value: int) -> None:
+    """Ask the kernel; where it does not know the option there is another net below."""
+    if _libc is not None:
+        _libc.prctl(option, value, 0, 0, 0)
+
+
+def begin(plan: Plan, output: int, errors: int) -> int:
+    """The pid of the program; raises :class:`Unstartable`."""
+    reading, writing = os.pipe2(os.O_CLOEXEC)
+    attendant = os.getpid()
+    pid = os.fork()
+    if pid == 0:
+        _become(plan, output, errors, writing, attendant)
+    os.close(writing)
+    with open(reading, "rb") as pipe:
+        fault = pipe.read()
+    if not fault:
+        return pid
+    os.waitpid(pid, 0)
+    step, _, reason = fault.decode("utf-8", "replace").partition(":")
+    raise Unstartable(_sentence(plan, step, reason))
+
+
+def _become(plan: Plan, output: int, errors: int, fault: int, attendant: int) -> NoReturn:
+    step = "begin"
+    try:
+        os.setsid()
+        step = "group"
+        if plan.group:
+            with open(f"{plan.group}/cgroup.procs", "wb", buffering=0) as members:
+                members.write(b"0")
+        step = "limits"
+        _limit()
+        step = "stdin"
+        given = os.open(plan.stdin, os.O_RDONLY)
+        for number, descriptor in enumerate((given, output, errors)):
+            os.dup2(descriptor, number)
+        _signals()
+        os.umask(0o077)
+        step = "user"
+        if plan.user:
+            _switch(plan.user)
+        step = "directory"
+        os.chdir(plan.directory)
+        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != attendant:
+            os._exit(1)
+        step = "program"
+        os.execve(plan.argv[0], plan.argv, dict(plan.environment))
+    except OSError as error:
+        os.write(fault, f"{step}:{error.strerror or error}".encode())
+    except BaseException as error:  # noqa: BLE001 - a copy of the attendant must not go on as one
+        os.write(fault, f"{step}:{error}".encode())
+    os._exit(1)
+
+
+def _limit() -> None:
+    resource.setrlimit(resource.RLIMIT_CORE, (CORE_SIZE, CORE_SIZE))
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "r+b", buffering=0) as score:
+        if int(score.read()) < OOM_SCORE:
+            score.write(str(OOM_SCORE).encode())
+    with contextlib.suppress(OSError):
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+
+
+def _signals() -> None:
+    """As a program expects them: what is ignored here would be there."""
+    signal.set_wakeup_fd(-1)
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        with contextlib.suppress(OSError, ValueError):
+            signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def _switch(user: str) -> None:
+    entry = pwd.getpwnam(user)
+    os.initgroups(user, entry.pw_gid)
+    os.setgid(entry.pw_gid)
+    os.setuid(entry.pw_uid)
+
+
+def _sentence(plan: Plan, step: str, reason: str) -> str:
+    match step:
+        case "program":
+            return f"{plan.argv[0]}: {_first(reason)}. {_remedy(plan.argv[0])}"
+        case "directory":
+            return f"its directory {plan.directory}: {_first(reason)}. It must be there on every node that may run it."
+        case "user":
+            return f"its user {plan.user}: {_first(reason)}. Create the user, or name another."
+        case "group":
+            return f"its control group cannot be entered: {_first(reason)}. See the log of the task runner."
+    return f"it cannot be begun ({step}): {_first(reason)}"
+
+
+def _first(reason: str) -> str:
+    return reason[:1].lower() + reason[1:]
+
+
+def _remedy(path: str) -> str:
+    if not os.path.exists(path):
+        return "It must be there on every node that may run it."
+    if os.path.isdir(path):
+        return "Name a program in it."
+    if not os.access(path, os.X_OK):
+        return "Make it executable for the user of the task."
+    return f"It, or the interpreter that its first line names, cannot be run on this host ({os.uname().machine})."

@@ -1,0 +1,203 @@
+"""What the disk knows of runs: enough to say, after any crash, which were begun and how they ended.
+
+It must not know why. Each run has a directory ``runs/TASK-FENCE``:
+
+| file | what | on disk |
+|---|---|---|
+| ``run`` | the order | before the program is begun |
+| ``began`` | when, and as which process, of which boot | whenever: with the host the program goes too |
+| ``stdout``, ``stderr`` | what it said | whenever |
+| ``room`` | as many bytes as the end takes: on a full disk it can be written all the same | with ``run`` |
+| ``ended`` | how it ended | before it is told |
+| ``forgotten`` | the cluster knows | whenever |
+| ``work`` | where it worked | |
+"""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from qluster.tasks.bodies import Verdict
+from qluster.tasks.runner import RunEnded, StartRun
+
+ROOM = 8192
+"""Bytes that the end of a run takes at most: half a kilobyte of words, and their packing."""
+FREE_MIN = 64 << 20
+"""Bytes that must be free for something new to begin: what the daemon writes beside it must have room."""
+
+_encoder = msgspec.msgpack.Encoder()
+_orders = msgspec.msgpack.Decoder(StartRun)
+_ends = msgspec.msgpack.Decoder(RunEnded)
+
+
+class Began(Struct, frozen=True, array_like=True):
+    """When a program was begun, and as what."""
+
+    at: float
+    pid: int
+    ticks: int
+    boot: str
+
+
+_begans = msgspec.msgpack.Decoder(Began)
+
+
+class Record:
+    """One run on disk. Whatever is called here may take long, and raises OSError."""
+
+    def __init__(self, runs: str, task: int, fence: int) -> None:
+        self.path = Path(runs, f"{task}-{fence}")
+        self.work = self.path / "work"
+
+    def create(self, order: StartRun) -> None:
+        """Keep the order, durably."""
+        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.work.mkdir(mode=0o700, exist_ok=True)
+        for name in ("stdout", "stderr"):
+            (self.path / name).touch(mode=0o600)
+        room = os.open(self.path / "room", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            os.posix_fallocate(room, 0, ROOM)
+        finally:
+            os.close(room)
+        _write(self.path / "run.new", _encoder.encode(order), durable=True)
+        os.rename(self.path / "run.new", self.path / "run")
+        _sync(self.path)
+        _sync(self.path.parent)
+
+    def began(self, began: Began) -> None:
+        """Keep what it began as."""
+        _write(self.path / "began", _encoder.encode(began), durable=False)
+
+    def ended(self, ended: RunEnded) -> None:
+        """Keep how it ended, durably; only then it may be told."""
+        room = self.path / "room"
+        data = _encoder.encode(ended)
+        descriptor = os.open(room, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            os.pwrite(descriptor, data, 0)
+            os.ftruncate(descriptor, len(data))
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.rename(room, self.path / "ended")
+        _sync(self.path)
+
+    def forget(self) -> None:
+        """The cluster knows its end; what it worked in goes, what it said stays."""
+        with contextlib.suppress(FileNotFoundError):
+            (self.path / "forgotten").touch(mode=0o600)
+        shutil.rmtree(self.work, ignore_errors=True)
+
+    def remove(self) -> None:
+        """All of it goes."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
+    # --- reading -------------------------------------------------------------------------
+
+    def order(self) -> StartRun | None:
+        """The order; None where there is none that can be read: then it was never begun."""
+        with contextlib.suppress(OSError, msgspec.MsgspecError):
+            return _orders.decode((self.path / "run").read_bytes())
+        return None
+
+    def birth(self) -> Began | None:
+        """What it began as."""
+        with contextlib.suppress(OSError, msgspec.MsgspecError):
+            return _begans.decode((self.path / "began").read_bytes())
+        return None
+
+    def end(self) -> RunEnded | None:
+        """How it ended."""
+        with contextlib.suppress(OSError, msgspec.MsgspecError):
+            return _ends.decode((self.path / "ended").read_bytes())
+        return None
+
+    @property
+    def forgotten(self) -> bool:
+        """The cluster knows its end."""
+        return (self.path / "forgotten").exists()
+
+    def size(self) -> int:
+        """Bytes that it takes."""
+        total = 0
+        for directory, _, names in os.walk(self.path):
+            for name in names:
+                with contextlib.suppress(OSError):
+                    total += os.lstat(os.path.join(directory, name)).st_blocks * 512
+        return total
+
+    def vanished(self, reason: str, at: float) -> RunEnded:
+        """The end of a run that nobody saw end."""
+        birth = self.birth()
+        began_at = birth.at if birth is not None else (self.path / "run").stat().st_mtime
+        task, _, fence = self.path.name.partition("-")
+        return RunEnded(int(task), int(fence), Verdict.VANISHED, at, reason, began_at=began_at)
+
+
+def records(runs: str) -> list[Record]:
+    """All that are there, the oldest first."""
+    found = []
+    for name in os.listdir(runs):
+        task, _, fence = name.partition("-")
+        if task.isdecimal() and fence.isdecimal():
+            found.append((int(fence), int(task), Record(runs, int(task), int(fence))))
+    return [record for _, _, record in sorted(found, key=lambda each: each[:2])]
+
+
+def prune(runs: str, size_max: int) -> int:
+    """Remove the oldest of those that are over and forgotten, until all take no more than this; how many went."""
+    sizes = [(record, record.size()) for record in records(runs)]
+    total, gone = sum(size for _, size in sizes), 0
+    for record, size in sizes:
+        if total <= size_max:
+            break
+        if record.forgotten:
+            record.remove()
+            total, gone = total - size, gone + 1
+    return gone
+
+
+def lack(runs: str) -> str:
+    """Why nothing new may begin: no room; "" when there is."""
+    try:
+        space = os.statvfs(runs)
+    except OSError as error:
+        return f"the directory of tasks {runs}: {error.strerror}"
+    free = space.f_bavail * space.f_frsize
+    if free < FREE_MIN:
+        return (f"the directory of tasks {runs} has {free >> 20} MiB free, {FREE_MIN >> 20} are needed: free some on "
+                f"its file system")  # fmt: skip
+    return ""
+
+
+def fault_of(error: OSError, runs: str) -> str:
+    """What an error means for all runs."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"the directory of tasks {runs} is full: free some on its file system"
+    return f"the directory of tasks {runs} cannot be written: {error.strerror or error}"
+
+
+def _write(path: Path, data: bytes, *, durable: bool) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(descriptor, data)
+        if durable:
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sync(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,211 @@
+"""One run from its order to its end.
+
+It must not know who ordered it. What is kept on disk is kept in threads; what must not wait is in the attendant.
+"""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from qluster.edge import clock
+from qluster.edge.runner import kin
+from qluster.edge.runner.capture import Budget, Capture
+from qluster.edge.runner.forker import Forker
+from qluster.edge.runner.groups import Groups
+from qluster.edge.runner.plan import Born, Over, Plan, Stop, Tie, Unborn, decode_word, encode
+from qluster.edge.runner.prepare import Preparing
+from qluster.edge.runner.program import Unstartable
+from qluster.edge.runner.record import Began, Record
+from qluster.tasks.bodies import Result, Verdict
+from qluster.tasks.frames import Frames, framed
+from qluster.tasks.reasons import judge, tail
+from qluster.tasks.runner import RunBegan, RunEnded, StartRun, StopRun
+
+log = logging.getLogger("qluster.runner")
+
+DRAIN_LIMIT = 1.0
+"""Seconds to read what is left in the pipes when nothing of the program runs any more."""
+
+
+class World:
+    """What all runs of a runner have in common."""
+
+    def __init__(self, runs: str, forker: Forker, groups: Groups, preparing: Preparing,
+                 troubled: Callable[[OSError], None]) -> None:  # fmt: skip
+        self.runs = runs
+        self.forker = forker
+        self.groups = groups
+        self.preparing = preparing
+        self.troubled = troubled
+        """The disk does not take what is to be kept."""
+        self.until = 0.0
+        """End of the lease."""
+        self.boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+
+
+class ActiveRun:
+    """A run that goes on."""
+
+    def __init__(self, order: StartRun, world: World) -> None:
+        self.order = order
+        self.began_at = 0.0
+        self._world = world
+        self._name = f"{order.task}-{order.fence}"
+        self.record = Record(world.runs, order.task, order.fence)
+        self._stop: StopRun | None = None
+        self._line: asyncio.StreamWriter | None = None
+        self._captures: list[Capture] = []
+        self._began = clock.monotonic()
+
+    async def live(self, began: Callable[[RunBegan], None]) -> RunEnded:
+        """From the order to the end, which is kept on disk when this comes back, where it was begun."""
+        try:
+            ended = await self._live(began)
+        except Unstartable as fault:
+            ended = self._end(Verdict.UNSTARTABLE, str(fault))
+        except OSError as error:
+            log.error("run-broke run=%s error=%s", self._name, error)
+            self._world.troubled(error)
+            ended = self._end(Verdict.UNBEGUN, f"the task runner: {error.strerror or error}")
+        finally:
+            for capture in self._captures:
+                capture.close()
+            if self._line is not None:
+                self._line.close()
+        return await self._keep(ended)
+
+    def tie(self, until: float) -> None:
+        """The lease reaches further."""
+        if self.order.tied:
+            self._say(Tie(until))
+
+    def stop(self, order: StopRun) -> None:
+        """It is not wanted any more; the first who said so is remembered."""
+        if self._stop is None:
+            self._stop = order
+            self._say(Stop(order.grace))
+
+    # --- its life --------------------------------------------------------------------------
+
+    async def _live(self, began: Callable[[RunBegan], None]) -> RunEnded:
+        world = self._world
+        kept = asyncio.create_task(asyncio.to_thread(self._prepare))
+        # Its attendant is forked while the disk takes the order, and waits for its plan.
+        budget = Budget(self.order.limits.output)
+        self._captures = [Capture(budget, reserve, world.troubled) for reserve in (budget.reserve, 0)]
+        line = world.forker.attendant(*(capture.writing for capture in self._captures))
+        reader, self._line = await _stream(line)
+        for capture in self._captures:
+            capture.handed_over()
+        try:
+            plan = await kept
+        except OSError as error:
+            world.troubled(error)
+            return self._end(Verdict.UNBEGUN, f"the task runner cannot keep it: {error.strerror or error}")
+        if self._stop is not None:
+            return self._end(self._stop.verdict, self._stop.reason)
+        for name, capture in zip(("stdout", "stderr"), self._captures, strict=True):
+            capture.begin(self.record.path / name)
+        self._say(replace(plan, until=world.until))
+        if self._stop is not None:
+            self._say(Stop(self._stop.grace))
+        return await self._attend(reader, plan, began)
+
+    def _prepare(self) -> Plan:
+        self.record.create(self.order)
+        group = self._world.groups.open(self._name, self.order.limits)
+        return self._world.preparing.plan(self.order, self.record, group, self._world.until)
+
+    async def _attend(self, reader: asyncio.StreamReader, plan: Plan, began: Callable[[RunBegan], None]) -> RunEnded:
+        frames = Frames()
+        while data := await reader.read(4096):
+            for text in frames.take(data):
+                match decode_word(text):
+                    case Born(pid, ticks):
+                        self._born(pid, ticks, began)
+                    case Unborn(reason, late):
+                        return self._end(Verdict.UNBEGUN if late else Verdict.UNSTARTABLE, reason)
+                    case Over() as over:
+                        return await self._over(over)
+        # Somebody killed the attendant, and the kernel with it the program: what it had begun is found by its mark.
+        self._world.groups.kill(self._name)
+        while await asyncio.to_thread(kin.kill_marked, plan.mark):
+            await asyncio.sleep(0.01)
+        return self._end(Verdict.VANISHED, "the process that attended it was killed")
+
+    def _born(self, pid: int, ticks: int, began: Callable[[RunBegan], None]) -> None:
+        self._began, self.began_at = clock.monotonic(), clock.wall()
+        with contextlib.suppress(OSError):  # less is known after a crash then
+            self.record.began(Began(self.began_at, pid, ticks, self._world.boot))
+        log.info("run-began run=%s attempt=%d pid=%d", self._name, self.order.attempt, pid)
+        began(RunBegan(self.order.task, self.order.fence, self.began_at))
+
+    async def _over(self, over: Over) -> RunEnded:
+        seconds = clock.monotonic() - self._began
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(DRAIN_LIMIT):
+                await asyncio.gather(*(capture.done for capture in self._captures))
+        used = self._world.groups.used(self._name)
+        cpu, memory = over.cpu, over.memory
+        if used is not None:
+            cpu, memory = max(cpu, used.cpu), used.memory or memory
+        verdict, reason = judge(
+            self.order, over.code, over.signal, over.cause, self._stop, short=used is not None and used.short
+        )
+        if over.left:
+            log.error("run-hangs run=%s processes=%d hint=they are killed and do not go", self._name, over.left)
+            reason += f"; {over.left} of its processes hang in the kernel, killed"
+        output, errors = self._captures
+        result = Result(
+            over.code, over.signal, cpu, memory, seconds, (output.size, errors.size), tail(errors.tail, output.tail)
+        )
+        return self._end(verdict, reason, result)
+
+    def _end(self, verdict: Verdict, reason: str, result: Result | None = None) -> RunEnded:
+        order = self.order
+        return RunEnded(
+            order.task, order.fence, verdict, clock.wall(), reason, result or Result(), self.began_at
+        )
+
+    async def _keep(self, ended: RunEnded) -> RunEnded:
+        if self._world.groups.usable:
+            await asyncio.to_thread(self._world.groups.remove, self._name)
+        try:
+            if self.record.path.exists():
+                await asyncio.to_thread(self.record.ended, ended)
+        except OSError as error:
+            # The log of the cluster will have it. If this runner dies before, the run will be said to have vanished.
+            log.error("run-end-not-kept run=%s error=%s", self._name, error)
+            self._world.troubled(error)
+        log.info("run-ended run=%s verdict=%s reason=%s", self._name, ended.verdict.name.lower(), ended.reason or "-")
+        return ended
+
+    def _say(self, bid: Plan | Tie | Stop) -> None:
+        if self._line is not None and not self._line.is_closing():
+            self._line.write(framed(encode(bid)))
+
+
+async def _stream(line: socket.socket) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    line.setblocking(False)
+    return await asyncio.open_unix_connection(sock=line)
+
+
+def end_leftovers(record: Record, groups: Groups, mark: str, boot: str) -> bool:
+    """Kill what a former runner left of a run; True when something was met."""
+    groups.kill(record.path.name)
+    met = 0
+    birth = record.birth()
+    if birth is not None and birth.boot == boot:
+        found = kin.relative(birth.pid)
+        if found is not None and found.ticks == birth.ticks:
+            kin.send_group(birth.pid, 9)
+            kin.send(birth.pid, 9)
+            met += 1
+    return met + kin.kill_marked(mark) > 0
