@@ -6,9 +6,14 @@ It must not know what a message means. The arbiter decides when TLS begins and w
 from __future__ import annotations
 
 import asyncio
+import logging
+import socket
 from typing import Protocol
 
+from qluster.qnetd.sockets import READ, WRITE, Sockets
 from qluster.qnetd.tls import PIECE, Pump, TlsFailed
+
+log = logging.getLogger("qluster.qnetd")
 
 LINGER_SECONDS = 5.0
 """So long a connection that ends may take to bring its last words; who does not read them loses them."""
@@ -39,60 +44,64 @@ class Desk(Protocol):
         """It is over."""
 
 
-class Connection(asyncio.Protocol):
+class Connection:
     """One of the arbiter's connections."""
 
-    def __init__(self, desk: Desk, handshake_timeout: float) -> None:
+    def __init__(
+        self, desk: Desk, sockets: Sockets, taken: socket.socket, address: str, handshake_timeout: float
+    ) -> None:
         self._desk = desk
+        self._sockets = sockets
+        self._socket = taken
         self._handshake_timeout = handshake_timeout
-        self._transport: asyncio.Transport | None = None
         self._pump: Pump | None = None
-        self._number = 0
-        self._closing = False
-        self._full = False
+        self._closing = self._over = False
         self._held: list[bytes] = []
         """What is to be sent with the next flush."""
+        self._unsent = b""
+        """What the kernel did not take yet."""
         self._timer: asyncio.TimerHandle | None = None
+        sockets.watch(taken.fileno(), self, READ)
+        self._number = desk.opened(self, address)
 
     # of the network
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """A client connected."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        # The arbiter counts what waits: it is to know as soon as the kernel takes no more.
-        transport.set_write_buffer_limits(high=0)
-        host, port = (transport.get_extra_info("peername") or ("unknown", 0))[:2]
-        self._number = self._desk.opened(self, f"{host}:{port}")
+    def readable(self) -> None:
+        """Bytes came, or the end."""
+        if self._closing:
+            self.abort()  # nothing is read any more: it is broken
+            return
+        try:
+            data = self._socket.recv(PIECE)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            self.abort()
+            return
+        if not data:
+            self._desk.finished(self._number)
+        elif self._pump is None:
+            self._desk.received(self._number, data)
+        else:
+            self._hear(self._pump, data)
 
-    def data_received(self, data: bytes) -> None:
-        """Bytes came."""
-        for start in range(0, len(data), PIECE):
-            if self._closing:
-                return
-            piece = data[start : start + PIECE]
-            if self._pump is None:
-                self._desk.received(self._number, piece)
-            else:
-                self._hear(self._pump, piece)
-
-    def pause_writing(self) -> None:
-        """The kernel takes no more for now."""
-        self._full = True
-        if not self._closing:
-            self._desk.held_up(self._number, True)
-
-    def resume_writing(self) -> None:
-        """It does."""
-        self._full = False
-        if not self._closing and not self._begins_tls:
+    def writable(self) -> None:
+        """The kernel takes something again."""
+        unsent, self._unsent = self._unsent, b""
+        self._write(unsent)
+        if self._unsent or self._over:
+            return
+        if self._closing:
+            self.abort()
+            return
+        self._sockets.watch(self._socket.fileno(), self, READ)
+        if not self._begins_tls:
             self._desk.held_up(self._number, False)
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        """It is over, whoever ended it."""
-        self._forget_timer()
-        self._closing = True
-        self._desk.ended(self._number)
+    def broken(self, fault: Exception) -> None:
+        """An error of ours: this connection alone ends."""
+        log.error("unexpected connection-ended", exc_info=fault)
+        self.abort()
 
     # of the arbiter
 
@@ -103,12 +112,13 @@ class Connection(asyncio.Protocol):
 
     def flush(self) -> None:
         """All messages leave together; while TLS begins they wait for it."""
-        if not self._held or self._begins_tls or self._closing:
+        held = self._held
+        if not held or self._begins_tls or self._closing:
             return
-        assert self._transport is not None
-        data, self._held = b"".join(self._held), []
+        data = held[0] if len(held) == 1 else b"".join(held)
+        held.clear()
         if self._pump is None:
-            self._transport.write(data)
+            self._write(data)
             return
         try:
             self._pump.write(data)
@@ -129,25 +139,50 @@ class Connection(asyncio.Protocol):
         """The connection ends when the client has what was sent, or soon."""
         if self._closing:
             return
-        assert self._transport is not None
         self.flush()
+        if self._over:
+            return
         self._closing = True
         self._forget_timer()
         if self._pump is not None:
             self._pump.end()
             self._push(self._pump)
-        self._transport.close()
-        self._timer = asyncio.get_running_loop().call_later(LINGER_SECONDS, self._transport.abort)
-
-    def read(self, whether: bool) -> None:
-        """Read what comes, or leave it to the kernel for now."""
-        if self._transport is not None and not self._closing:
-            (self._transport.resume_reading if whether else self._transport.pause_reading)()
+        if not self._unsent:
+            self.abort()
+            return
+        self._sockets.watch(self._socket.fileno(), self, WRITE)
+        self._timer = asyncio.get_running_loop().call_later(LINGER_SECONDS, self.abort)
 
     def abort(self) -> None:
         """It ends now."""
-        if self._transport is not None:
-            self._transport.abort()
+        if self._over:
+            return
+        self._over = self._closing = True
+        self._unsent = b""
+        self._forget_timer()
+        self._sockets.forget(self._socket.fileno())
+        self._socket.close()
+        self._desk.ended(self._number)
+
+    def _write(self, data: bytes) -> None:
+        if self._over or not data:
+            return
+        if self._unsent:
+            self._unsent += data
+            return
+        try:
+            sent = self._socket.send(data)
+        except (BlockingIOError, InterruptedError):
+            sent = 0
+        except OSError:
+            self.abort()
+            return
+        if sent < len(data):
+            self._unsent = data[sent:]
+            self._sockets.watch(self._socket.fileno(), self, WRITE if self._closing else READ | WRITE)
+            if not self._closing:
+                # The arbiter counts what waits: it is to know as soon as the kernel takes no more.
+                self._desk.held_up(self._number, True)
 
     # of TLS
 
@@ -179,14 +214,13 @@ class Connection(asyncio.Protocol):
         self._forget_timer()
         self._desk.secured(self._number, pump.peer)
         self.flush()
-        if not self._full:
+        if not self._unsent:
             self._desk.held_up(self._number, False)
         return True
 
     def _push(self, pump: Pump) -> None:
-        assert self._transport is not None
         if data := pump.taken():
-            self._transport.write(data)
+            self._write(data)
 
     def _too_slow(self) -> None:
         self._timer = None

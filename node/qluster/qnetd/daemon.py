@@ -86,10 +86,7 @@ class Daemon:
             stack.callback(self._watchdog.close)
             if self._keeper is not None:
                 stack.callback(self._keeper.close)
-            server = await loop.create_server(
-                self._driver.connection, sock=_listening(self._config.address, self._config.port), backlog=BACKLOG
-            )
-            stack.callback(server.close)
+            self._driver.listen(_listening(self._config.address, self._config.port), BACKLOG)
             local = LocalServer(self._driver.arbiter, self._config.shown, self._config.socket_file,
                                 self._config.socket_group)  # fmt: skip
             await local.start()
@@ -106,7 +103,6 @@ class Daemon:
             self._watchdog.ready(self._headline())
             await self._stop.wait()
             self._watchdog.stopping("stops")
-            server.close()
             await self._driver.stop(STOP_SECONDS)
             if self._fault is not None:
                 raise self._fault
@@ -161,8 +157,7 @@ def _listening(address: str, port: int) -> socket.socket:
 
 
 def _bound(family: socket.AddressFamily, address: str, port: int, both: bool = False) -> socket.socket:
-    # The protocol is named: asyncio lets small messages go at once (TCP_NODELAY) on sockets that say it only.
-    made = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC, socket.IPPROTO_TCP)
+    made = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family is socket.AF_INET6:
@@ -185,7 +180,7 @@ def _allow_descriptors(clients: int) -> None:
 
 
 def _unexpected(_loop: asyncio.AbstractEventLoop, facts: dict[str, Any]) -> None:
-    """What nobody caught: a connection that asyncio has closed because of it, as a rule."""
+    """What nobody caught."""
     fault = facts.get("exception")
     if isinstance(fault, ConnectionError | ssl.SSLError | TimeoutError):
         return

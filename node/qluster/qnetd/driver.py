@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import socket
 import ssl
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -21,6 +22,8 @@ from qluster.qnet.memory import Kept
 from qluster.qnet.output import BeginTls, Close, Effect, Happened, Keep, Send, Word
 from qluster.qnet.settings import Settings
 from qluster.qnetd.connection import Connection
+from qluster.qnetd.saving import Saver
+from qluster.qnetd.sockets import Listener, Sockets
 from qluster.qnetd.tls import Pump
 
 log = logging.getLogger("qluster.qnetd")
@@ -37,7 +40,7 @@ _LOUD = {Word.TURNED_AWAY, Word.DROPPED, Word.REFUSED}
 
 @dataclass(frozen=True)
 class Keeping:
-    """Memories, and what makes durable what they keep: it is called in a thread. ``failed`` hears why it could not."""
+    """Memories, and what makes durable what they keep, called in a thread or not. ``failed`` hears why it could not."""
 
     memories: Memories
     save: Callable[[Mapping[Key, Kept]], None]
@@ -45,7 +48,7 @@ class Keeping:
 
 
 class Driver:
-    """The arbiter with its connections."""
+    """The arbiter with its connections. Made within the loop that is to turn it."""
 
     def __init__(
         self, settings: Settings, context: ssl.SSLContext | None, handshake_timeout: float,
@@ -53,28 +56,30 @@ class Driver:
     ) -> None:  # fmt: skip
         self.arbiter = Arbiter(settings, None if keeping is None else keeping.memories)
         self._keeping = keeping
+        self._saver = None if keeping is None else Saver(keeping.save, self._saved, keeping.failed)
         self._waiting: deque[Effect] = deque()
         self._spoken_to: list[Connection] = []
-        self._flushes = False
-        """Whether they are flushed when everything that has come is dealt with."""
-        self._saving: asyncio.Future[None] | None = None
-        self._unread: set[Connection] = set()
-        """Who spoke while the disk is waited for is not read any further: what it gets waits as well."""
+        self._saving = False
+        """Nobody is listened to meanwhile: what they would get waits as well, and the kernel keeps what they say."""
         self.context = context
         """For whom TLS begins from now on."""
         self._handshake_timeout = handshake_timeout
+        self._sockets = Sockets()
+        self._listeners: list[Listener] = []
         self._connections: dict[int, Connection] = {}
         self._closing: dict[int, Connection] = {}
         """Those that were ended from here and are not over yet."""
         self._lines = Lines()
         self._number = 0
-        self._performing = False
+        self._busy = False
+        """Whether what the arbiter wants is performed later in this turn."""
         self._timer: asyncio.TimerHandle | None = None
         self._armed = inf
 
-    def connection(self) -> Connection:
-        """For the next client."""
-        return Connection(self, self._handshake_timeout)
+    def listen(self, listening: socket.socket, backlog: int) -> None:
+        """Serve whoever connects to this socket."""
+        self._listeners.append(Listener(self._sockets, listening, backlog, self._arrived))
+        self._heed(True)
 
     # what happens to connections
 
@@ -83,21 +88,15 @@ class Driver:
         self._number += 1
         self._connections[self._number] = connection
         self.arbiter.connected(self._number, address, clock.monotonic())
-        self._perform()
         return self._number
 
     def received(self, number: int, data: bytes) -> None:
         """Bytes of the protocol came."""
         self.arbiter.received(number, data, clock.monotonic())
-        self._perform()
-        if self._saving is not None and (connection := self._connections.get(number)) is not None:
-            connection.read(False)
-            self._unread.add(connection)
 
     def secured(self, number: int, peer: str | None) -> None:
         """TLS has begun."""
         self.arbiter.tls_started(number, peer)
-        self._perform()
 
     def insecure(self, number: int, why: str) -> None:
         """TLS could not begin, or broke: the connection is good for nothing."""
@@ -108,7 +107,6 @@ class Driver:
     def held_up(self, number: int, whether: bool) -> None:
         """What is sent waits, or does not any more."""
         (self.arbiter.blocked if whether else self.arbiter.unblocked)(number)
-        self._perform()
 
     def finished(self, number: int) -> None:
         """The client says nothing more."""
@@ -128,78 +126,101 @@ class Driver:
 
     async def stop(self, seconds: float) -> None:
         """Disconnect everybody; who does not take it in time is cut off."""
+        for listener in self._listeners:
+            listener.close()
         self.arbiter.stop()
         self._perform()
         self._forget_timer()
         end = clock.monotonic() + seconds
-        while self._closing and clock.monotonic() < end:
+        while (self._closing or self._busy_saving) and clock.monotonic() < end:
             await asyncio.sleep(0.01)
         for connection in list(self._closing.values()):
             connection.abort()
+        self._heed(False)
+        self._sockets.close()
+        if self._saver is not None:
+            self._saver.close()
         self._lines.sum_up()
+
+    @property
+    def _busy_saving(self) -> bool:
+        return self._saver is not None and self._saver.busy
 
     # inside
 
+    def _arrived(self, taken: socket.socket, address: str) -> None:
+        Connection(self, self._sockets, taken, address, self._handshake_timeout)
+
+    def _heed(self, whether: bool) -> None:
+        """Look at the sockets as soon as something comes, or leave it to the kernel."""
+        loop = asyncio.get_running_loop()
+        if whether:
+            loop.add_reader(self._sockets, self._turn)
+        else:
+            loop.remove_reader(self._sockets)
+
+    def _turn(self) -> None:
+        """All that has come is dealt with, and what it makes is done at once: one flush of the disk for all memories,
+        one call of the kernel for each client. These calls are most of what a vote costs when many clusters change."""
+        self._busy = True
+        try:
+            self._sockets.look()
+        finally:
+            self._busy = False
+        self._perform()
+
     def _perform(self) -> None:
         """Everything the arbiter wants, in its order; what that leads to comes after it."""
-        if self._performing:
+        if self._busy:
             return
-        self._performing = True
-        waiting = self._waiting
+        self._busy = True
         try:
-            waiting.extend(self.arbiter.take())
-            while waiting and self._saving is None:
-                effect = waiting[0]
-                if type(effect) is Send:  # nearly all are
-                    del waiting[0]
-                    connection = self._connections.get(effect.connection)
-                    if connection is not None and connection.send(effect.data):
-                        self._spoken_to.append(connection)
-                elif isinstance(effect, Keep):
-                    self._keep()
-                else:
-                    del waiting[0]
-                    self._do(effect)
-                if not waiting:
-                    waiting.extend(self.arbiter.take())
+            while self._carry_out():
+                spoken_to, self._spoken_to = self._spoken_to, []
+                for connection in spoken_to:
+                    try:
+                        connection.flush()
+                    except Exception as fault:  # noqa: BLE001 - an error of ours ends one connection, not all
+                        connection.broken(fault)
         finally:
-            self._performing = False
-        if self._spoken_to and not self._flushes:
-            self._flushes = True
-            asyncio.get_running_loop().call_soon(self._flush)
+            self._busy = False
         if not self.arbiter.sleeps_until(self._armed) and (wake_at := self.arbiter.wake_at) < self._armed:
             self._arm(wake_at)
 
-    def _flush(self) -> None:
-        """What all that came at once made leaves together: one call of the kernel for each client. These calls are
-        most of what a vote costs when many clusters change."""
-        self._flushes = False
-        spoken_to, self._spoken_to = self._spoken_to, []
-        for connection in spoken_to:
-            connection.flush()
+    def _carry_out(self) -> bool:
+        """The same, but for the flushes that end it: whether there are any."""
+        waiting = self._waiting
+        waiting.extend(self.arbiter.take())
+        while waiting and not self._saving:
+            effect = waiting[0]
+            if type(effect) is Send:  # nearly all are
+                del waiting[0]
+                connection = self._connections.get(effect.connection)
+                if connection is not None and connection.send(effect.data):
+                    self._spoken_to.append(connection)
+            elif isinstance(effect, Keep):
+                self._keep()
+            else:
+                del waiting[0]
+                self._do(effect)
+            if not waiting:
+                waiting.extend(self.arbiter.take())
+        return bool(self._spoken_to)
 
     def _keep(self) -> None:
         """All that is to be kept goes to the disk at once; until it is there everything behind the first waits."""
-        assert self._keeping is not None, "there are memories only where there is somewhere to keep them"
+        assert self._saver is not None, "there are memories only where there is somewhere to keep them"
         keeps = {effect.key: effect.kept for effect in self._waiting if isinstance(effect, Keep)}
         others = [effect for effect in self._waiting if not isinstance(effect, Keep)]
         self._waiting.clear()
         self._waiting.extend(others)
-        self._saving = asyncio.get_running_loop().run_in_executor(None, self._keeping.save, keeps)
-        self._saving.add_done_callback(self._saved)
+        if not self._saver.save(keeps):
+            self._saving = True
+            self._heed(False)
 
-    def _saved(self, saving: asyncio.Future[None]) -> None:
-        if saving.cancelled():
-            return
-        if (fault := saving.exception()) is not None:
-            # Nothing of what waits may leave any more.
-            assert self._keeping is not None
-            self._keeping.failed(fault)
-            return
-        self._saving = None
-        unread, self._unread = self._unread, set()
-        for connection in unread:
-            connection.read(True)
+    def _saved(self) -> None:
+        self._saving = False
+        self._heed(True)
         self._perform()
 
     def _do(self, effect: Effect) -> None:
@@ -212,7 +233,10 @@ class Driver:
             case BeginTls(number, rest):
                 if (connection := self._connections.get(number)) is not None:
                     assert self.context is not None, "the arbiter refuses TLS where it is off"
-                    connection.begin_tls(Pump(self.context), rest)
+                    try:
+                        connection.begin_tls(Pump(self.context), rest)
+                    except Exception as fault:  # noqa: BLE001 - the same
+                        connection.broken(fault)
 
     def _close(self, number: int, connection: Connection) -> None:
         self._closing[number] = connection
@@ -230,16 +254,16 @@ class Driver:
         self._timer = asyncio.get_running_loop().call_at(at, self._due)
 
     def _due(self) -> None:
-        """Something is to be done. After a pause of the host everybody seems silent, and may have spoken: the loop
-        looks at all connections once more before that counts, two calls from now."""
+        """Something is to be done. After a pause of the host everybody seems silent, and may have spoken: all sockets
+        are looked at once more before that counts."""
         now = clock.monotonic()
-        loop = asyncio.get_running_loop()
         self._timer = None
-        loop.call_soon(loop.call_soon, self._tick, now)
-
-    def _tick(self, now: float) -> None:
-        self._armed = inf
-        if self._saving is not None:
+        try:
+            if not self._saving:
+                self._turn()
+        finally:
+            self._armed = inf
+        if self._saving:
             self._arm(now + SAVING_LOOK)
             return
         self.arbiter.tick(now)

@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import socket
@@ -30,6 +29,7 @@ from qluster.qnet.messages import (
 )
 from qluster.qnet.names import DecisionAlgorithm, ErrorCode, NodeListType, Vote
 from qluster.qnetd.daemon import _listening
+from qluster.qnetd.sockets import Listener, Sockets
 from qnet.shorthand import HIGHEST, LOWEST, nodes
 from qnet.stage import init
 
@@ -265,23 +265,17 @@ def test_service_manager_hears_of_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1", "any"])
-async def test_small_messages_go_at_once(address: str) -> None:
-    accepted: list[socket.socket] = []
-
-    class Accepting(asyncio.Protocol):
-        def connection_made(self, transport: asyncio.BaseTransport) -> None:
-            accepted.append(transport.get_extra_info("socket"))
-
-    server = await asyncio.get_running_loop().create_server(Accepting, sock=_listening(address, 0))
-    port = server.sockets[0].getsockname()[1]
-    _, writer = await asyncio.open_connection("::1" if address == "::1" else "127.0.0.1", port)
-    async with asyncio.timeout(20):
-        while not accepted:
-            await asyncio.sleep(0.001)
-    # Otherwise the second of two small messages waits for the client to confirm the first: 40 ms.
-    assert accepted[0].getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
-    writer.close()
-    server.close()
+def test_small_messages_go_at_once(address: str) -> None:
+    taken: list[socket.socket] = []
+    sockets, listening = Sockets(), _listening(address, 0)
+    listener = Listener(sockets, listening, 1, lambda one, _: taken.append(one))
+    with socket.create_connection(("::1" if address == "::1" else "127.0.0.1", listening.getsockname()[1])):
+        sockets.look()
+        # Otherwise the second of two small messages waits for the client to confirm the first: 40 ms.
+        assert taken[0].getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    taken[0].close()
+    listener.close()
+    sockets.close()
 
 
 def test_socket_of_the_tool_is_for_its_owner_alone(daemon: Running) -> None:

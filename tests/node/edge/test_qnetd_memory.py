@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import resource
+import socket
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -103,8 +104,9 @@ async def test_nobody_is_answered_before_it_is_durable() -> None:
 
     settings = Settings(tls=TlsSupported.UNSUPPORTED)
     driver = Driver(settings, None, 1.0, Keeping(Memories({}, Random(1), 0.0), save, lambda fault: None))
-    server = await asyncio.get_running_loop().create_server(driver.connection, "127.0.0.1", 0)
-    reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname()[:2])
+    listening = socket.create_server(("127.0.0.1", 0))
+    driver.listen(listening, 1)
+    reader, writer = await asyncio.open_connection(*listening.getsockname())
 
     async def hear() -> object:
         kind, size = HEADER.unpack(await asyncio.wait_for(reader.readexactly(HEADER.size), 20))
@@ -129,5 +131,4 @@ async def test_nobody_is_answered_before_it_is_durable() -> None:
     finally:
         released.set()
         writer.close()
-        server.close()
         await driver.stop(5)
