@@ -88,9 +88,10 @@ class Answering:
     def handle(self, client: Client, message: Message, body: bytes, now: float) -> None:
         """One message that could be read; an echo repeats its ``body``."""
         kind = type(message)
-        if kind in self._in_clear:
+        of_member = self._of_members.get(kind)
+        if of_member is None and kind in self._in_clear:
             self._in_clear[kind](client, message)
-        elif kind is not Init and kind is not EchoRequest and kind not in self._of_members:
+        elif of_member is None and kind is not Init and kind is not EchoRequest:
             self._refuse(client, message, ErrorCode.UNEXPECTED_MESSAGE, "only a server sends it")
         elif not self._secured(client, message):
             return
@@ -98,10 +99,10 @@ class Answering:
             self._init(client, message, now)
         elif client.cluster is None:
             self._refuse(client, message, ErrorCode.INIT_REQUIRED, "it comes before INIT")
-        elif kind is EchoRequest:
-            self._out.send(client, echo(body))
+        elif of_member is not None:
+            of_member(client, message, now)
         else:
-            self._of_members[kind](client, message, now)
+            self._out.send(client, echo(body))
 
     def heard(self, client: Client, now: float) -> None:
         """A message came, whatever it says: its sender is alive."""
@@ -353,14 +354,17 @@ class Answering:
         return True
 
     def _tell(self, tell: Iterable[Tell]) -> None:
-        for client, vote, ring in tell:
+        for one in tell:
+            client, vote = one.client, one.vote
             client.told = (client.told + 1) & 0xFFFFFFFF
             self._out.vote(client, vote)
-            self._out.answer(client, VoteInfo(seq=client.told, vote=vote, ring_id=ring))
+            self._out.answer(client, VoteInfo(seq=client.told, vote=vote, ring_id=one.ring))
 
     def _plan(self, client: Client, outcome: Outcome, now: float) -> None:
+        if outcome.again is None:
+            return
         key = (client.connection, AGAIN)
         if outcome.again:
             self._deadlines.set(key, now + LOOK_AGAIN * client.heartbeat / 1000)
-        elif outcome.again is not None:
+        else:
             self._deadlines.clear(key)

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from qluster.qnet.answering import AGAIN, PEER, Answering, Key
 from qluster.qnet.client import Client, Cluster
 from qluster.qnet.deadlines import Deadlines
-from qluster.qnet.framing import Framer, Skipped
+from qluster.qnet.framing import Frame, Framer, Skipped
 from qluster.qnet.memories import Memories
 from qluster.qnet.messages import MalformedMessage
 from qluster.qnet.names import ErrorCode
@@ -61,10 +61,13 @@ class Arbiter:
             return
         if client.tls.waiting:
             self._out.doom(client, "bytes in clear after STARTTLS")
+        elif (frame := client.framer.only(data)) is not None:  # nearly always
+            self._handle(client, frame, now)
         else:
             client.framer.feed(data)
             self._read(client, now)
-        self._drop_doomed(now)
+        if self._out.doomed:
+            self._drop_doomed(now)
 
     def closed(self, connection: int, now: float) -> None:
         """The client is gone. Unknown ones are those that were closed from here."""
@@ -148,14 +151,18 @@ class Arbiter:
                 return
             if isinstance(frame, Skipped):
                 self._out.refuse(client, None, frame.error, f"{named(frame.kind)} of {frame.size} bytes")
-                continue
-            self._answering.heard(client, now)
-            try:
-                message = decode_any(frame.kind, frame.body)
-            except MalformedMessage as error:
-                self._out.refuse(client, error.seq, ErrorCode.ERROR_DECODING_MSG, str(error))
             else:
-                self._answering.handle(client, message, frame.body, now)
+                self._handle(client, frame, now)
+
+    def _handle(self, client: Client, frame: Frame, now: float) -> None:
+        kind, body = frame
+        self._answering.heard(client, now)
+        try:
+            message = decode_any(kind, body)
+        except MalformedMessage as error:
+            self._out.refuse(client, error.seq, ErrorCode.ERROR_DECODING_MSG, str(error))
+        else:
+            self._answering.handle(client, message, body, now)
 
     def _drop_doomed(self, now: float) -> None:
         """Closing one client may decide something that overflows another: until nobody is left."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from operator import attrgetter
 
-from qluster.qnet.ffsplit import Poll
+from qluster.qnet.ffsplit import NO_POLL, Poll
 from qluster.qnet.framing import Framer
 from qluster.qnet.memories import Key
 from qluster.qnet.messages import NodeList
@@ -26,7 +26,6 @@ LISTS_KEPT = 256
 
 _LOWEST = TieBreaker(TieBreakerMode.LOWEST)
 _NO_RING = RingId(0, 0)
-_NO_POLL = Poll()
 
 
 @dataclass(slots=True, eq=False)
@@ -104,14 +103,12 @@ class Client:
     def view(self) -> View:
         """What algorithms see of it."""
         return View(
-            node_id=self.node_id,
-            ring=self.ring,
-            configured=self.configured,
-            members=self.members,
-            heuristics=self.heuristics,
-            kap=self.kap,
-            last=self.answered,
-        )
+            self.node_id, self.ring, self.configured, self.members, self.heuristics, self.kap, self.answered
+        )  # fmt: skip
+
+    def view_with(self, members: frozenset[int], ring: RingId, heuristics: Heuristics) -> View:
+        """The same with a new membership."""
+        return View(self.node_id, ring, self.configured, members, heuristics, self.kap, self.answered)
 
 
 @dataclass(slots=True, eq=False)
@@ -123,7 +120,7 @@ class Cluster:
     """By node id: that order decides ties."""
     selected: frozenset[int] = frozenset()
     """The partition that ffsplit selected last."""
-    poll: Poll = _NO_POLL
+    poll: Poll = NO_POLL
 
     def add(self, client: Client) -> None:
         """A client joins."""

@@ -24,6 +24,21 @@ from qluster.qnet.tlv import RingId, TieBreaker
 from qluster.qnet.view import WEIGHT, View, preferred
 
 
+def together(views: Sequence[View]) -> frozenset[int] | None:
+    """The members of the only partition, where all agree on everything and it is more than half: as nearly always.
+
+    It is :func:`stable`, :func:`select` selects it, and by :func:`announce` everybody is acknowledged at once.
+    """
+    first = views[0]
+    members, said = first.members, (first.ring, first.members, first.configured)
+    if 2 * len(members) <= len(first.configured) or not first.configured:
+        return None
+    for view in views:
+        if view.node_id not in members or (view.ring, view.members, view.configured) != said:
+            return None
+    return members
+
+
 def stable(views: Sequence[View]) -> bool:
     """Whether all have the same configuration, and all of one partition the same ring and members.
 
@@ -33,8 +48,8 @@ def stable(views: Sequence[View]) -> bool:
     if not configured or any(view.configured != configured for view in views):
         return False
     ring, members = views[0].ring, views[0].members
-    if all([view.ring == ring and view.members == members for view in views]):
-        return True  # one partition, as nearly always
+    if any([view.node_id in members and (view.ring != ring or view.members != members) for view in views]):
+        return False  # the first one and somebody beside it, as nearly always while a membership changes
     connected = frozenset(view.node_id for view in views)
     agreed: defaultdict[tuple[RingId, frozenset[int]], set[int]] = defaultdict(set)
     for view in views:
@@ -51,9 +66,6 @@ def select(
     decides where the preferred node is in neither half.
     """
     assert all(one.node_id < other.node_id for one, other in pairwise(views)), "views in order"
-    members = views[0].members
-    if all([view.members == members and 2 * len(members) > len(view.configured) for view in views]):
-        return members  # one partition of more than half, as nearly always
     keep_active = all(view.kap for view in views)
     heuristics = {view.node_id: view.heuristics for view in views}
     best: View | None = None
@@ -96,16 +108,16 @@ class Poll(msgspec.Struct, frozen=True):
         refused = self.refused - {node_id}
         if refused:
             return Poll(refused, self.waiting), ()
-        return Poll(), tuple(sorted(self.waiting))
+        return NO_POLL, tuple(sorted(self.waiting))
 
 
-_NOBODY = Poll()
+NO_POLL = Poll()
 
 
 def announce(nodes: Sequence[int], selected: frozenset[int] | None) -> tuple[Poll, tuple[tuple[int, Vote], ...]]:
     """How a decision is told to the connected nodes: what is sent at once, and what waits for confirmations."""
     if selected is not None and selected.issuperset(nodes):
-        return _NOBODY, tuple([(node, Vote.ACK) for node in nodes])
+        return NO_POLL, tuple([(node, Vote.ACK) for node in nodes])
     outside = tuple((node, Vote.NACK) for node in nodes if selected is None or node not in selected)
     refused = frozenset(node for node, _ in outside)
     inside = tuple(node for node in nodes if node not in refused)

@@ -52,6 +52,16 @@ class Framer:
         self._skipping: Skipped | None = None
         self._skip_bytes = 0
 
+    def only(self, data: bytes) -> Frame | None:
+        """The message that these bytes are, where they are one and nothing waits; else ``feed`` them."""
+        if self._skip_bytes or self._at < len(self._buffer) or len(data) < _HEADER_SIZE:
+            return None
+        kind, length = _unpack_header(data)
+        size = _HEADER_SIZE + length
+        if size != len(data) or size > self.limit or kind not in self._known:
+            return None
+        return Frame(kind, data[_HEADER_SIZE:])
+
     def feed(self, data: bytes) -> None:
         """These bytes came next."""
         if self._skip_bytes:

@@ -10,7 +10,6 @@ absence is the receiver's. So every field may be None.
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable, Mapping
 from enum import IntEnum
 from functools import cache
@@ -18,19 +17,19 @@ from typing import Any, ClassVar
 
 import msgspec
 
+from qluster.qnet import at_once
+from qluster.qnet.at_once import Numbers, list_reply, membership, seq_alone, vote_info
 from qluster.qnet.names import Heuristics, MessageType, NodeListType, Option, TlsSupported, Vote
 from qluster.qnet.tlv import ALL_CODECS, CODECS, Codec, MalformedOption, NodeInfo, RingId, TieBreaker, option, options
 
-HEADER = struct.Struct(">HI")
+HEADER = at_once.HEADER
 """Type of the message, and how many bytes follow."""
 
 LIST_NODES_MAX = 384
 """Nodes of one list: corosync itself cannot have more members (PROCESSOR_COUNT_MAX)."""
 
 O = Option  # noqa: E741 - a table of options reads better with a short name
-_NODE_INFO, _SEQ = int(O.NODE_INFO), int(O.MSG_SEQ_NUMBER)
-_SEQ_ALONE = struct.Struct(">HHI")
-"""The body of a confirmation, which half of all messages are: type, length and value of its only option."""
+_NODE_INFO = int(O.NODE_INFO)
 Order = tuple[tuple[str, IntEnum], ...]
 
 
@@ -282,38 +281,25 @@ def frame(kind: int, body: bytes) -> bytes:
     return HEADER.pack(kind, len(body)) + body
 
 
-_VOTE_INFO = struct.Struct(">HI HHI HHB HHIQ")
-_LIST_REPLY = struct.Struct(">HI HHI HHB HHIQ HHB")
-"""The two messages of each vote with all their parts; the numbers of type and length are written with them."""
-_VOTE_INFO_HEAD = int(VoteInfo.type), _VOTE_INFO.size - HEADER.size, int(O.MSG_SEQ_NUMBER), 4
-_LIST_REPLY_HEAD = int(NodeListReply.type), _LIST_REPLY.size - HEADER.size, int(O.MSG_SEQ_NUMBER), 4
-_VOTE_PART, _RING_PART, _TYPE_PART = (int(O.VOTE), 1), (int(O.RING_ID), 12), (int(O.NODE_LIST_TYPE), 1)
+_AT_ONCE: dict[type[Message], Callable[[Any], bytes | None]] = {
+    VoteInfo: lambda one: vote_info(one.seq, one.vote, one.ring_id),
+    NodeListReply: lambda one: list_reply(one.seq, one.node_list_type, one.ring_id, one.vote),
+}
+"""What is written most; the bytes are those of :func:`encode_parts`."""
 
 
-def _vote_info(message: VoteInfo) -> bytes | None:
-    seq, vote, ring = message.seq, message.vote, message.ring_id
-    if seq is None or vote is None or ring is None:
-        return None
-    return _VOTE_INFO.pack(*_VOTE_INFO_HEAD, seq, *_VOTE_PART, vote, *_RING_PART, ring.node_id, ring.seq)
-
-
-def _list_reply(message: NodeListReply) -> bytes | None:
-    seq, kind, ring, vote = message.seq, message.node_list_type, message.ring_id, message.vote
-    if seq is None or kind is None or ring is None or vote is None:
-        return None
-    return _LIST_REPLY.pack(
-        *_LIST_REPLY_HEAD, seq, *_TYPE_PART, kind, *_RING_PART, ring.node_id, ring.seq, *_VOTE_PART, vote
-    )
-
-
-_AT_ONCE: dict[type[Message], Callable[[Any], bytes | None]] = {VoteInfo: _vote_info, NodeListReply: _list_reply}
-"""What is written most, in one piece; None where a part is missing. The bytes are those of :func:`encode_parts`."""
+@cache
+def _numbers(form: type[Message]) -> Numbers | None:
+    return Numbers.of(form.type, form.order)
 
 
 def encode(message: Message) -> bytes:
     """The bytes of a message, header included. An empty body is never written: nobody can read it."""
-    at_once = _AT_ONCE.get(type(message))
-    return (at_once(message) if at_once is not None else None) or encode_parts(message)
+    form = type(message)
+    write = _AT_ONCE.get(form)
+    if write is None and (numbers := _numbers(form)) is not None:
+        write = numbers.write
+    return (write(message) if write is not None else None) or encode_parts(message)
 
 
 def encode_parts(message: Message) -> bytes:
@@ -337,17 +323,27 @@ def _writers(form: type[Message]) -> tuple[tuple[str, int, Callable[[Any], bytes
 
 def decode(kind: int, body: bytes) -> Message:
     """The message of this type in these bytes, which follow its header. Raises :class:`MalformedMessage`."""
-    if kind not in KINDS:
+    form = KINDS.get(kind)
+    if form is None:
         raise MalformedMessage(f"there is no message of type {kind}")
-    return decode_as(KINDS[kind], CODECS, body)
+    if form is VoteInfoReply:
+        if (alone := seq_alone(body)) is not None:
+            return VoteInfoReply(seq=alone)
+    elif form is NodeList and (usual := membership(body)) is not None:
+        (seq, node_list_type, ring_id), others = usual
+        return NodeList(seq=seq, node_list_type=node_list_type, ring_id=ring_id, **others)
+    return decode_as(form, CODECS, body)
 
 
 def decode_as(form: type[Message], codecs: Mapping[int, Codec], body: bytes) -> Message:
     """The same, of a message that is written so, with options that are read so."""
-    if form is VoteInfoReply and len(body) == _SEQ_ALONE.size:
-        part, size, seq = _SEQ_ALONE.unpack(body)
-        if part == _SEQ and size == 4:
-            return VoteInfoReply(seq=seq)
+    if (numbers := _numbers(form)) is not None and (fields := numbers.read(body)) is not None:
+        return form(**fields)
+    return decode_parts(form, codecs, body)
+
+
+def decode_parts(form: type[Message], codecs: Mapping[int, Codec], body: bytes) -> Message:
+    """The same, part by part."""
     found: dict[int, Any] = {}
     nodes: list[NodeInfo] = []
     try:

@@ -110,9 +110,8 @@ assert set(OWN_KINDS) == set(OwnMessage), "every type of message of ours has its
 
 def decode_any(kind: int, body: bytes) -> Message:
     """A message of the protocol or one of ours. Raises :class:`MalformedMessage`."""
-    if kind not in OWN_KINDS:
-        return decode(kind, body)
-    return decode_as(OWN_KINDS[kind], ALL_CODECS, body)
+    own = OWN_KINDS.get(kind)
+    return decode(kind, body) if own is None else decode_as(own, ALL_CODECS, body)
 
 
 def parts_lacking(message: Message) -> list[str]:

@@ -6,8 +6,8 @@ Must not know connections, bytes or time. The decisions themselves are in ``ffsp
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
+import msgspec
 from msgspec.structs import replace
 
 from qluster.qnet import ffsplit, lms, two_node_lms
@@ -17,7 +17,7 @@ from qluster.qnet.tlv import RingId
 from qluster.qnet.view import View
 
 
-class Tell(NamedTuple):
+class Tell(msgspec.Struct, frozen=True):
     """A VOTE_INFO to be sent."""
 
     client: Client
@@ -25,7 +25,7 @@ class Tell(NamedTuple):
     ring: RingId
 
 
-class Outcome(NamedTuple):
+class Outcome(msgspec.Struct, frozen=True):
     """What follows from a message. With an ``error`` it is refused and nothing of it is kept.
 
     ``again``: whether to look again soon; None leaves what was planned.
@@ -94,11 +94,12 @@ class Ffsplit(Rules):
         return self._run(client, replace(client.view(), configured=ids(nodes)))
 
     def membership(self, client: Client, nodes: Nodes, ring: RingId, heuristics: Heuristics) -> Outcome:
-        if client.node_id not in ids(nodes):
+        members = ids(nodes)
+        if client.node_id not in members:
             return Outcome(error=ErrorCode.INVALID_MEMBERSHIP_NODE_LIST)
         if not client.config:
             return Outcome(Vote.ASK_LATER)
-        return self._run(client, replace(client.view(), members=ids(nodes), ring=ring, heuristics=heuristics))
+        return self._run(client, client.view_with(members, ring, heuristics))
 
     def asked(self, client: Client) -> Outcome:
         return Outcome(error=ErrorCode.UNSUPPORTED_DECISION_ALGORITHM_MESSAGE)
@@ -110,6 +111,8 @@ class Ffsplit(Rules):
 
     def confirmed(self, client: Client) -> Sequence[Tell]:
         cluster = _cluster(client)
+        if cluster.poll is ffsplit.NO_POLL:
+            return ()
         cluster.poll, nodes = cluster.poll.confirm(client.node_id)
         clients = (cluster.find(node) for node in nodes)
         return [Tell(other, Vote.ACK, other.ring) for other in clients if other is not None]
@@ -124,7 +127,11 @@ class Ffsplit(Rules):
 
     def _decide(self, cluster: Cluster, views: Sequence[View]) -> list[Tell] | None:
         """Whom to tell what. None: they do not agree yet. Either way nothing of a former decision is told any more."""
-        cluster.poll = ffsplit.Poll()
+        cluster.poll = ffsplit.NO_POLL
+        members = ffsplit.together(views)
+        if members is not None:
+            cluster.selected = members
+            return [Tell(client, Vote.ACK, view.ring) for client, view in zip(cluster.clients, views, strict=True)]
         if not ffsplit.stable(views):
             return None
         selected = ffsplit.select(views, cluster.clients[0].tie_breaker, cluster.selected)
@@ -149,7 +156,7 @@ class Lms(Rules):
     def looked_again(self, client: Client) -> Outcome:
         outcome = self._run(client, client.ring)
         told = outcome.vote in (Vote.ACK, Vote.NACK)
-        return outcome._replace(tell=[Tell(client, outcome.vote, client.ring)] if told else ())
+        return replace(outcome, tell=[Tell(client, outcome.vote, client.ring)] if told else ())
 
     def _run(self, client: Client, ring: RingId) -> Outcome:
         me, views = _around(client)

@@ -6,7 +6,7 @@ Must not know which message an option stands in.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import IntEnum
 from functools import lru_cache
 from typing import Any, NamedTuple, TypeVar
@@ -258,3 +258,31 @@ OWN_CODECS: dict[int, Codec] = {
 }
 assert set(OWN_CODECS) == set(OwnOption), "every option of ours has a way to be written"
 ALL_CODECS = CODECS | OWN_CODECS
+
+
+class Number(NamedTuple):
+    """An option whose value is one number: its size as a letter of ``struct``, and what each value means."""
+
+    letter: str
+    choice: Mapping[int, Any]
+    """Empty: itself."""
+
+
+_LETTERS = {id(U8): "B", id(U16): "H", id(U32): "I", id(U64): "Q"}
+_CHOICES: dict[int, Mapping[int, Any]] = {
+    option: {int(name): name for name in names}
+    for option, names in (
+        (Option.VOTE, Vote),
+        (Option.NODE_LIST_TYPE, NodeListType),
+        (Option.TLS_SUPPORTED, TlsSupported),
+        (OwnOption.STAGE, Stage),
+        (OwnOption.REFUSAL, Refusal),
+        (OwnOption.GRANTED, (False, True)),
+        (Option.QUORATE, (False, True)),
+    )
+}
+NUMBERS: dict[int, Number] = {
+    **{kind: Number(_LETTERS[id(codec)], {}) for kind, codec in ALL_CODECS.items() if id(codec) in _LETTERS},
+    **{kind: Number("B", choice) for kind, choice in _CHOICES.items()},
+}
+"""Those of one fixed size that messages of numbers alone are made of."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as some
-from qluster.qnet.ffsplit import Poll, announce, select, stable
+from msgspec.structs import replace
+from qluster.qnet.ffsplit import Poll, announce, select, stable, together
 from qluster.qnet.names import Heuristics, TieBreakerMode, Vote
 from qluster.qnet.tlv import RingId, TieBreaker
 from qluster.qnet.view import View
@@ -206,6 +208,34 @@ def clusters(draw: some.DrawFn) -> list[View]:
 @given(clusters())
 def test_agreement_is_what_the_rule_says_node_by_node(views: list[View]) -> None:
     assert stable(views) is plainly_stable(views)
+
+
+@some.composite
+def nearly_together(draw: some.DrawFn) -> list[View]:
+    """Clients who say the same, but for one of them perhaps."""
+    members, configured = draw(some.frozensets(NODES)), draw(some.frozensets(NODES))
+    views = [View(node, A, configured, members) for node in sorted(draw(some.sets(NODES, min_size=1)))]
+    odd = draw(some.integers(0, len(views) - 1))
+    changes: dict[str, Any] = draw(
+        some.sampled_from([{}, {}, {"ring": B}, {"members": members | {5}}, {"configured": configured | {5}}])
+    )
+    views[odd] = replace(views[odd], **changes)
+    return views
+
+
+@given(clusters() | nearly_together(), some.sampled_from([LOWEST, naming(3)]), some.frozensets(NODES))
+def test_who_is_together_is_told_what_the_long_way_tells(
+    views: list[View], tie_breaker: TieBreaker, before: frozenset[int]
+) -> None:
+    nodes = [view.node_id for view in views]
+    members = together(views)
+    if members is not None:
+        assert stable(views) and select(views, tie_breaker, before) == members
+        assert announce(nodes, members) == (Poll(), tuple((node, Vote.ACK) for node in nodes))
+    else:
+        said = {(view.ring, view.members, view.configured) for view in views}
+        agreed = len(said) == 1 and 2 * len(views[0].members) > len(views[0].configured) > 0
+        assert not (agreed and views[0].members.issuperset(nodes))
 
 
 @given(clusters(), some.sampled_from([LOWEST, HIGHEST, naming(1), naming(3)]), some.frozensets(NODES))

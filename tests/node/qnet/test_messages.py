@@ -2,12 +2,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, get_type_hints
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as some
-from qluster.qnet import names
+from qluster.qnet import at_once, names
 from qluster.qnet.messages import (
     KINDS,
     LIST_NODES_MAX,
@@ -22,13 +23,15 @@ from qluster.qnet.messages import (
     SetOption,
     VoteInfo,
     decode,
+    decode_parts,
     echo,
     encode,
     encode_parts,
     frame,
 )
 from qluster.qnet.names import Heuristics, MessageType, NodeListType, NodeState, Option, TieBreakerMode, Vote
-from qluster.qnet.tlv import CODECS, NodeInfo, RingId, TieBreaker, option, options
+from qluster.qnet.own import OWN_KINDS, decode_any
+from qluster.qnet.tlv import ALL_CODECS, CODECS, NodeInfo, RingId, TieBreaker, option, options
 from qnet.recorded import frames
 
 U8, U16, U32, U64 = (some.integers(0, 2**bits - 1) for bits in (8, 16, 32, 64))
@@ -87,6 +90,74 @@ def test_what_is_written_at_once_is_what_is_written_part_by_part(message: Messag
 def test_what_is_written_is_read_again(message: Message) -> None:
     [one] = frames(encode(message))
     assert decode(one.kind, body_of(message)) == message
+
+
+LISTS = some.builds(
+    NodeList,
+    seq=U32,
+    node_list_type=some.sampled_from(NodeListType),
+    ring_id=RINGS,
+    config_version=some.none() | U64,
+    quorate=some.none() | some.booleans(),
+    nodes=some.lists(NODES, max_size=5).map(tuple),
+    heuristics=some.sampled_from([None, Heuristics.PASS, Heuristics.FAIL]),
+)
+OWN_VALUES: dict[int, some.SearchStrategy[Any]] = {
+    **dict.fromkeys(names.OwnOption, U64),
+    Option.MSG_SEQ_NUMBER: U32,
+    names.OwnOption.PROMISE: U32,
+    names.OwnOption.STAGE: some.sampled_from(names.Stage),
+    names.OwnOption.REFUSAL: some.sampled_from(names.Refusal),
+    names.OwnOption.GRANTED: some.booleans(),
+}
+
+
+@some.composite
+def own_messages(draw: some.DrawFn) -> Message:
+    """One of ours, with nearly all of its parts."""
+    kind = OWN_KINDS[draw(some.sampled_from(names.OwnMessage))]
+    found = {name: draw(OWN_VALUES[number]) for name, number in kind.order[1:] if draw(some.integers(0, 19))}
+    return kind(seq=draw(U32), **found)
+
+
+def read(way: Callable[[], Message]) -> Message | tuple[str, int | None]:
+    """What a way of reading makes of bytes, errors as well."""
+    try:
+        return way()
+    except MalformedMessage as error:
+        return str(error), error.seq
+
+
+@given(LISTS | messages() | own_messages(), some.data())
+def test_what_is_read_at_once_is_what_is_read_part_by_part(message: Message, data: some.DataObject) -> None:
+    assert encode(message) == encode_parts(message)
+    body = bytearray(body_of(message))
+    assert decode_any(message.type, bytes(body)) == message
+    place = data.draw(some.integers(0, len(body) - 1))
+    match data.draw(some.sampled_from(["a byte", "a bit", "less", "more", "twice"])):
+        case "a byte":
+            body[place] = data.draw(some.integers(0, 255))
+        case "a bit":
+            body[place] ^= 1
+        case "less":
+            del body[place:]
+        case "more":
+            body += data.draw(some.binary(min_size=1, max_size=9))
+        case _:
+            body += bytes(body)
+    codecs = ALL_CODECS if type(message) in OWN_KINDS.values() else CODECS
+    found = read(lambda: decode_any(message.type, bytes(body)))
+    assert found == read(lambda: decode_parts(type(message), codecs, bytes(body)))
+
+
+def test_end_of_a_list_that_is_long_is_not_kept() -> None:
+    for length in (at_once.LIST_END_MAX // 12, at_once.LIST_END_MAX // 12 + 1):
+        message = NodeList(
+            seq=1, node_list_type=NodeListType.MEMBERSHIP, ring_id=RingId(1, 4),
+            nodes=tuple(NodeInfo(node) for node in range(1, length + 1)),
+        )  # fmt: skip
+        assert (at_once.membership(body_of(message)) is None) == (12 * length > at_once.LIST_END_MAX)
+        assert decode(MessageType.NODE_LIST, body_of(message)) == message
 
 
 @given(messages(), some.randoms(use_true_random=False))
