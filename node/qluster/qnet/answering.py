@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from qluster.qnet.at_once import list_reply, vote_info
 from qluster.qnet.client import Client, Cluster, printable
 from qluster.qnet.deadlines import Deadlines
 from qluster.qnet.joining import error_in_cluster, error_in_init, heartbeat_allowed, take_over
@@ -25,13 +26,11 @@ from qluster.qnet.messages import (
     InitReply,
     Message,
     NodeList,
-    NodeListReply,
     Preinit,
     PreinitReply,
     SetOption,
     SetOptionReply,
     StartTls,
-    VoteInfo,
     VoteInfoReply,
     echo,
 )
@@ -57,6 +56,9 @@ LOOK_AGAIN = 1 / 4
 """Of a heartbeat: after so long a vote that could not be given is looked at again."""
 
 MISSING = ErrorCode.DOESNT_CONTAIN_REQUIRED_OPTION
+# To take a name out of an enumeration is a call, in Python 3.11: those that each vote needs are taken once.
+_MEMBERSHIP, _QUORUM, _INITIAL = NodeListType.MEMBERSHIP, NodeListType.QUORUM, NodeListType.INITIAL_CONFIG
+_UNDEFINED = Heuristics.UNDEFINED
 
 
 class Answering:
@@ -67,6 +69,7 @@ class Answering:
     ) -> None:
         self.clusters: dict[bytes, Cluster] = {}
         self._settings = settings
+        self._tls_required = settings.tls is TlsSupported.REQUIRED
         self._out = out
         self._deadlines = deadlines
         self._memories = memories
@@ -163,7 +166,7 @@ class Answering:
 
     def _secured(self, client: Client, message: Message) -> bool:
         """Whether the connection is as safe as is asked for. If not it has been refused or closed."""
-        if self._settings.tls is TlsSupported.REQUIRED and not client.tls.started:
+        if self._tls_required and not client.tls.started:
             self._refuse(client, message, ErrorCode.TLS_REQUIRED, "it comes in clear, and TLS is required")
             return False
         if not client.tls.started or client.tls.verified or not self._settings.client_certificate_required:
@@ -255,28 +258,26 @@ class Answering:
         if kind is None or message.seq is None:
             self._refuse(client, message, MISSING, "no type of list" if kind is None else "no sequence number")
             return
-        heuristics = message.heuristics or Heuristics.UNDEFINED
+        heuristics = message.heuristics or _UNDEFINED
         rules = self._rules(client)
-        if kind is NodeListType.MEMBERSHIP:
+        if kind is _MEMBERSHIP:
             if message.ring_id is None:
                 self._refuse(client, message, MISSING, "a membership without a ring id")
                 return
             outcome = rules.membership(client, message.nodes, message.ring_id, heuristics)
-        elif kind is NodeListType.QUORUM:
+        elif kind is _QUORUM:
             if message.quorate is None:
                 self._refuse(client, message, MISSING, "a quorum list that does not say whether there is quorum")
                 return
             outcome = rules.quorum(client)
         else:
-            outcome = rules.config(client, message.nodes, kind is NodeListType.INITIAL_CONFIG)
+            outcome = rules.config(client, message.nodes, kind is _INITIAL)
         if not self._taken(client, message, outcome):
             return
         client.store(message)
         self._plan(client, outcome, now)
         self._out.vote(client, outcome.vote)
-        self._out.answer(
-            client, NodeListReply(seq=message.seq, node_list_type=kind, ring_id=client.ring, vote=outcome.vote)
-        )
+        self._out.send(client, list_reply(message.seq, kind, client.ring, outcome.vote))
 
     def _ask_for_vote(self, client: Client, message: AskForVote, now: float) -> None:
         if message.seq is None:
@@ -358,7 +359,7 @@ class Answering:
             client, vote = one.client, one.vote
             client.told = (client.told + 1) & 0xFFFFFFFF
             self._out.vote(client, vote)
-            self._out.answer(client, VoteInfo(seq=client.told, vote=vote, ring_id=one.ring))
+            self._out.send(client, vote_info(client.told, vote, one.ring))
 
     def _plan(self, client: Client, outcome: Outcome, now: float) -> None:
         if outcome.again is None:

@@ -61,7 +61,8 @@ class Arbiter:
             return
         if client.tls.waiting:
             self._out.doom(client, "bytes in clear after STARTTLS")
-        elif (frame := client.framer.only(data)) is not None:  # nearly always
+        elif (frame := client.framer.only(data)) is not None:  # as a rule
+            self._answering.heard(client, now)
             self._handle(client, frame, now)
         else:
             client.framer.feed(data)
@@ -145,18 +146,21 @@ class Arbiter:
     # inside
 
     def _read(self, client: Client, now: float) -> None:
-        while client not in self._out.doomed and not client.tls.waiting:
-            frame = client.framer.next()
+        doomed, framer, heard = self._out.doomed, client.framer, False
+        while client not in doomed and not client.tls.waiting:
+            frame = framer.next()
             if frame is None:
                 return
             if isinstance(frame, Skipped):
                 self._out.refuse(client, None, frame.error, f"{named(frame.kind)} of {frame.size} bytes")
-            else:
-                self._handle(client, frame, now)
+                continue
+            if not heard:
+                heard = True
+                self._answering.heard(client, now)
+            self._handle(client, frame, now)
 
     def _handle(self, client: Client, frame: Frame, now: float) -> None:
         kind, body = frame
-        self._answering.heard(client, now)
         try:
             message = decode_any(kind, body)
         except MalformedMessage as error:

@@ -1,7 +1,7 @@
 """The usual messages, written and read in one piece: those of each vote, and those that are numbers alone.
 
 Must not know messages, only the options that they are made of. The bytes and values are those that come of going
-through the options one by one; None says that this message is none of the usual ones, and is for that way.
+through the options one by one; None, where that can come, says that this message is none of the usual ones.
 """
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
@@ -47,19 +47,15 @@ _OF_LISTS = {
 """What else may stand behind the ring of a list."""
 
 
-def vote_info(seq: int | None, vote: Vote | None, ring: RingId | None) -> bytes | None:
+def vote_info(seq: int, vote: Vote, ring: RingId) -> bytes:
     """VOTE_INFO, header included."""
-    if seq is None or vote is None or ring is None:
-        return None
     return _VOTE_INFO.pack(
         _VOTE_INFO_KIND, _VOTE_INFO_SIZE, _SEQ_HEAD, seq, _VOTE_HEAD, vote, _RING_HEAD, ring.node_id, ring.seq
     )
 
 
-def list_reply(seq: int | None, kind: NodeListType | None, ring: RingId | None, vote: Vote | None) -> bytes | None:
+def list_reply(seq: int, kind: NodeListType, ring: RingId, vote: Vote) -> bytes:
     """NODE_LIST_REPLY, header included."""
-    if seq is None or kind is None or ring is None or vote is None:
-        return None
     return _LIST_REPLY.pack(
         _LIST_REPLY_KIND, _LIST_REPLY_SIZE, _SEQ_HEAD, seq, _TYPE_HEAD, kind, _RING_HEAD, ring.node_id, ring.seq,
         _VOTE_HEAD, vote,

@@ -24,6 +24,9 @@ Nodes = tuple[NodeInfo, ...]
 LISTS_KEPT = 256
 """Lists whose nodes are known: each list is looked at several times, and most come again with the next membership."""
 
+YES_OR_NO = (Vote.ACK, Vote.NACK)
+# To take a name out of an enumeration is a call, in Python 3.11: those that each vote needs are taken once.
+_MEMBERSHIP, _QUORUM, _UNDEFINED = NodeListType.MEMBERSHIP, NodeListType.QUORUM, Heuristics.UNDEFINED
 _LOWEST = TieBreaker(TieBreakerMode.LOWEST)
 _NO_RING = RingId(0, 0)
 
@@ -84,21 +87,21 @@ class Client:
     def sent(self, vote: Vote) -> None:
         """This vote was sent."""
         self.vote = vote
-        if vote in (Vote.ACK, Vote.NACK):
+        if vote in YES_OR_NO:
             self.vote_yes_no = vote
 
     def store(self, message: NodeList) -> None:
         """This list is the newest of its kind."""
-        match message.node_list_type:
-            case NodeListType.MEMBERSHIP:
-                assert message.ring_id is not None, "a membership has a ring"
-                self.membership, self.members, self.ring = message.nodes, ids(message.nodes), message.ring_id
-                self.heuristics = self.heuristics_membership = message.heuristics or Heuristics.UNDEFINED
-            case NodeListType.QUORUM:
-                self.quorum = message.nodes
-            case _:
-                self.config, self.configured = message.nodes, ids(message.nodes)
-                self.config_version = message.config_version
+        kind, nodes = message.node_list_type, message.nodes
+        if kind is _MEMBERSHIP:
+            assert message.ring_id is not None, "a membership has a ring"
+            self.membership, self.members, self.ring = nodes, ids(nodes), message.ring_id
+            self.heuristics = self.heuristics_membership = message.heuristics or _UNDEFINED
+        elif kind is _QUORUM:
+            self.quorum = nodes
+        else:
+            self.config, self.configured = nodes, ids(nodes)
+            self.config_version = message.config_version
 
     def view(self) -> View:
         """What algorithms see of it."""

@@ -77,20 +77,22 @@ class Framer:
         if self._skipping is not None:
             return self._skip()
         buffer, at = self._buffer, self._at
-        begin = at + _HEADER_SIZE
-        if len(buffer) < begin:
+        begin, held = at + _HEADER_SIZE, len(buffer)
+        if held < begin:
             return None
         kind, length = _unpack_header(buffer, at)
-        size = _HEADER_SIZE + length
+        end = begin + length
         if kind not in self._known:
-            return self._begin_skipping(Skipped(kind, size, ErrorCode.UNSUPPORTED_MESSAGE))
-        if size > self.limit:
-            return self._begin_skipping(Skipped(kind, size, ErrorCode.MESSAGE_TOO_LONG))
-        if len(buffer) < at + size:
+            return self._begin_skipping(Skipped(kind, end - at, ErrorCode.UNSUPPORTED_MESSAGE))
+        if end - at > self.limit:
+            return self._begin_skipping(Skipped(kind, end - at, ErrorCode.MESSAGE_TOO_LONG))
+        if end < held:
+            self._at = end
+        elif end == held:
+            # What was read is not kept until something comes again, which may be in weeks.
+            self._buffer, self._at = b"", 0
+        else:
             return None
-        end = at + size
-        # What was read is not kept until something comes again, which may be in weeks.
-        self._buffer, self._at = (b"", 0) if end == len(buffer) else (buffer, end)
         return Frame(kind, buffer[begin:end])
 
     def know(self, kinds: Collection[int]) -> None:

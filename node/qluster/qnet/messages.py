@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from qluster.qnet import at_once
-from qluster.qnet.at_once import Numbers, list_reply, membership, seq_alone, vote_info
+from qluster.qnet.at_once import Numbers, membership, seq_alone
 from qluster.qnet.names import Heuristics, MessageType, NodeListType, Option, TlsSupported, Vote
 from qluster.qnet.tlv import ALL_CODECS, CODECS, Codec, MalformedOption, NodeInfo, RingId, TieBreaker, option, options
 
@@ -281,13 +281,6 @@ def frame(kind: int, body: bytes) -> bytes:
     return HEADER.pack(kind, len(body)) + body
 
 
-_AT_ONCE: dict[type[Message], Callable[[Any], bytes | None]] = {
-    VoteInfo: lambda one: vote_info(one.seq, one.vote, one.ring_id),
-    NodeListReply: lambda one: list_reply(one.seq, one.node_list_type, one.ring_id, one.vote),
-}
-"""What is written most; the bytes are those of :func:`encode_parts`."""
-
-
 @cache
 def _numbers(form: type[Message]) -> Numbers | None:
     return Numbers.of(form.type, form.order)
@@ -295,11 +288,8 @@ def _numbers(form: type[Message]) -> Numbers | None:
 
 def encode(message: Message) -> bytes:
     """The bytes of a message, header included. An empty body is never written: nobody can read it."""
-    form = type(message)
-    write = _AT_ONCE.get(form)
-    if write is None and (numbers := _numbers(form)) is not None:
-        write = numbers.write
-    return (write(message) if write is not None else None) or encode_parts(message)
+    numbers = _numbers(type(message))
+    return (numbers.write(message) if numbers is not None else None) or encode_parts(message)
 
 
 def encode_parts(message: Message) -> bytes:

@@ -9,7 +9,7 @@ from enum import StrEnum
 
 import msgspec
 
-from qluster.qnet.client import Client, printable
+from qluster.qnet.client import YES_OR_NO, Client, printable
 from qluster.qnet.memories import Key
 from qluster.qnet.memory import Kept
 from qluster.qnet.messages import Message, ServerError, encode
@@ -100,7 +100,7 @@ class Output:
 
     def vote(self, client: Client, vote: Vote) -> None:
         """This vote is sent to the client."""
-        if vote in (Vote.ACK, Vote.NACK) and vote is not client.vote_yes_no:
+        if vote in YES_OR_NO and vote is not client.vote_yes_no:
             self.happened(Word.VOTE, client, vote=vote.name)
         client.sent(vote)
 

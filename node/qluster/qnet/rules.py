@@ -16,6 +16,9 @@ from qluster.qnet.names import DecisionAlgorithm, ErrorCode, Heuristics, Vote
 from qluster.qnet.tlv import RingId
 from qluster.qnet.view import View
 
+# To take a name out of an enumeration is a call, in Python 3.11: those that each vote needs are taken once.
+_ACK, _NO_CHANGE, _WAIT = Vote.ACK, Vote.NO_CHANGE, Vote.WAIT_FOR_REPLY
+
 
 class Tell(msgspec.Struct, frozen=True):
     """A VOTE_INFO to be sent."""
@@ -123,7 +126,7 @@ class Ffsplit(Rules):
     def _run(self, client: Client, changed: View) -> Outcome:
         cluster = _cluster(client)
         tell = self._decide(cluster, [changed if other is client else other.view() for other in cluster.clients])
-        return Outcome(Vote.WAIT_FOR_REPLY) if tell is None else Outcome(Vote.NO_CHANGE, tell=tell)
+        return Outcome(_WAIT) if tell is None else Outcome(_NO_CHANGE, tell=tell)
 
     def _decide(self, cluster: Cluster, views: Sequence[View]) -> list[Tell] | None:
         """Whom to tell what. None: they do not agree yet. Either way nothing of a former decision is told any more."""
@@ -131,7 +134,7 @@ class Ffsplit(Rules):
         members = ffsplit.together(views)
         if members is not None:
             cluster.selected = members
-            return [Tell(client, Vote.ACK, view.ring) for client, view in zip(cluster.clients, views, strict=True)]
+            return [Tell(client, _ACK, view.ring) for client, view in zip(cluster.clients, views, strict=True)]
         if not ffsplit.stable(views):
             return None
         selected = ffsplit.select(views, cluster.clients[0].tie_breaker, cluster.selected)

@@ -18,6 +18,7 @@ from qluster.qnet.messages import (
     MalformedMessage,
     Message,
     NodeList,
+    NodeListReply,
     Preinit,
     PreinitReply,
     SetOption,
@@ -81,9 +82,13 @@ def body_of(message: Message) -> bytes:
     return encode(message)[6:]
 
 
-@given(messages())
-def test_what_is_written_at_once_is_what_is_written_part_by_part(message: Message) -> None:
-    assert encode(message) == encode_parts(message)
+@given(U32, some.sampled_from(Vote), some.sampled_from(NodeListType), RINGS)
+def test_what_is_written_at_once_is_what_is_written_part_by_part(
+    seq: int, vote: Vote, kind: NodeListType, at: RingId
+) -> None:
+    assert at_once.vote_info(seq, vote, at) == encode_parts(VoteInfo(seq=seq, vote=vote, ring_id=at))
+    reply = NodeListReply(seq=seq, node_list_type=kind, ring_id=at, vote=vote)
+    assert at_once.list_reply(seq, kind, at, vote) == encode_parts(reply)
 
 
 @given(messages())
