@@ -32,6 +32,10 @@ LINES_MAX = 200
 """Lines of one kind within ``LINES_SECONDS``: strangers that come and go must not fill a log."""
 LINES_SECONDS = 60.0
 
+LOOKS_MAX = 4
+"""Looks at the sockets before the loop is turned: who changes its membership speaks again at once, and all the rest of
+the loop costs as much as a vote."""
+
 SAVING_LOOK = 0.25
 """Seconds after which silence is looked at again while the disk is waited for: nobody is heard meanwhile."""
 
@@ -162,12 +166,15 @@ class Driver:
     def _turn(self) -> None:
         """All that has come is dealt with, and what it makes is done at once: one flush of the disk for all memories,
         one call of the kernel for each client. These calls are most of what a vote costs when many clusters change."""
-        self._busy = True
-        try:
-            self._sockets.look()
-        finally:
-            self._busy = False
-        self._perform()
+        for _ in range(LOOKS_MAX):
+            self._busy = True
+            try:
+                found = self._sockets.look()
+            finally:
+                self._busy = False
+            self._perform()
+            if not found or self._saving:
+                return
 
     def _perform(self) -> None:
         """Everything the arbiter wants, in its order; what that leads to comes after it."""

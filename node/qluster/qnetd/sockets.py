@@ -60,11 +60,12 @@ class Sockets:
         if self._watched.pop(descriptor, None) is not None:
             self._epoll.unregister(descriptor)
 
-    def look(self) -> None:
-        """Deal with everything that has come, once for each socket. Waits for nothing."""
+    def look(self) -> bool:
+        """Deal with everything that has come, once for each socket; whether there was anything. Waits for nothing."""
         if self._epoll.closed:
-            return
-        for descriptor, events in self._epoll.poll(0, len(self._watched) + 1):
+            return False
+        found = self._epoll.poll(0, len(self._watched) + 1)
+        for descriptor, events in found:
             watched = self._watched.get(descriptor)
             if watched is None:
                 continue
@@ -75,6 +76,7 @@ class Sockets:
                     watched.readable()
             except Exception as fault:  # noqa: BLE001 - an error of ours ends one connection, not all
                 watched.broken(fault)
+        return bool(found)
 
     def close(self) -> None:
         """Look at nothing any more."""
