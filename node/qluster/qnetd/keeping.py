@@ -1,8 +1,11 @@
 """Keeps what the arbiter's memories must not lose: one file of batches, each durable before anybody is answered.
 
-It must not know what a memory means. A batch is a length, a checksum and its values; it is appended and flushed. What
-was not whole when the power went was never answered for, and is dropped; one that is damaged with a whole one behind it
-was, and the daemon does not start: an arbiter that forgets may vote twice.
+It must not know what a memory means. A batch is a length, a checksum and its values; it is written behind the last one
+and flushed. What was not whole when the power went was never answered for, and is dropped; one that is damaged with a
+whole one behind it was, and the daemon does not start: an arbiter that forgets may vote twice.
+
+The file is longer than what is in it, by zeros that are written before they are needed: so a flush changes neither its
+size nor which of its blocks were ever written, and needs no word to the file system's journal, which may be busy.
 """
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
@@ -26,6 +29,8 @@ HEAD = struct.Struct(">4sII")
 BEGIN = b"QMB1"
 SIZE_MAX = 4 << 20
 """Bytes of the file before it is written anew with the present values alone."""
+ROOM = 256 * 1024
+"""Bytes of zeros that are written at a time: for some thousand batches."""
 
 Values = list[tuple[bytes, int, Kept]]
 
@@ -42,7 +47,8 @@ class Keeper:
         self._path = self._directory / NAME
         self._kept: dict[Key, Kept] = {}
         self._file = self._lock = -1
-        self._size = 0
+        self._size = self._room_end = 0
+        """Where what is in it ends, and where the file does."""
 
     def load(self) -> dict[Key, Kept]:
         """Everything that was kept. Raises KeepingFailed."""
@@ -70,7 +76,9 @@ class Keeper:
                 self._write_anew()
                 return
             batch = _batch(changes)
-            _write(self._file, batch)
+            if self._size + len(batch) > self._room_end:
+                self._room_end = _set_aside_room(self._file, self._size, ROOM)
+            _write(self._file, batch, self._size)
             os.fdatasync(self._file)
             self._size += len(batch)
         except OSError as error:
@@ -86,10 +94,11 @@ class Keeper:
     def _write_anew(self) -> None:
         """The present values alone; the file before is there until this one is whole."""
         new = self._path.with_suffix(".new")
-        made = os.open(new, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        made = os.open(new, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_CLOEXEC, 0o600)
         try:
             content = MAGIC + _batch(self._kept)
-            _write(made, content)
+            _write(made, content, 0)
+            room_end = _set_aside_room(made, len(content), ROOM)
             os.fsync(made)
             os.rename(new, self._path)
             self._sync_directory()
@@ -98,7 +107,7 @@ class Keeper:
             raise
         if self._file >= 0:
             os.close(self._file)
-        self._file, self._size = made, len(content)
+        self._file, self._size, self._room_end = made, len(content), room_end
 
     def _sync_directory(self) -> None:
         directory = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -149,6 +158,20 @@ def _values(content: bytes, at: int) -> Values | None:
         return None
 
 
-def _write(file: int, content: bytes) -> None:
-    while content:
-        content = content[os.write(file, content) :]
+def _write(file: int, content: bytes, at: int) -> None:
+    view = memoryview(content)
+    while view:
+        written = os.pwrite(file, view, at)
+        view, at = view[written:], at + written
+
+
+def _set_aside_room(file: int, begin: int, size: int) -> int:
+    """Zeros from ``begin`` on; where the file ends now. Without space for them it ends at ``begin``, and is written as
+    far as there is space for."""
+    try:
+        os.posix_fallocate(file, begin, size)
+        _write(file, bytes(size), begin)
+        return begin + size
+    except OSError:
+        os.ftruncate(file, begin)
+        return begin

@@ -6,18 +6,28 @@ import asyncio
 import resource
 import socket
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from random import Random
 
 from edge.qnetd_world import Client, running
+from msgspec.structs import replace
 from qluster.qnet.memories import FOUNDINGS_MAX, NAME_MAX, Key, Memories
 from qluster.qnet.memory import Kept
 from qluster.qnet.messages import HEADER, EchoReply, EchoRequest, Init, Preinit, decode, encode
-from qluster.qnet.names import SUPPORTED_MESSAGES, DecisionAlgorithm, Refusal, Stage, TlsSupported
+from qluster.qnet.names import (
+    SUPPORTED_MESSAGES,
+    DecisionAlgorithm,
+    MessageType,
+    OwnMessage,
+    Refusal,
+    Stage,
+    TlsSupported,
+)
 from qluster.qnet.own import OWN_KINDS, MemoryAnswer, MemoryAsk, MemoryOpen, MemoryOpened, decode_any
 from qluster.qnet.settings import Settings
 from qluster.qnetd.driver import Driver, Keeping
+from qnet.recorded import frames
 from qnet.shorthand import LOWEST, ring
 
 INIT = Init(
@@ -85,8 +95,9 @@ def test_arbiter_that_cannot_keep_ends_and_answers_nobody(tmp_path: Path) -> Non
         for founding in range(6, 5 + FOUNDINGS_MAX):
             client.say(MemoryOpen(seq=3, founding=founding))
             client.hear_own()
-        assert (kept / "memories").stat().st_size > 2 * len(arbiter.log())
-        resource.prlimit(arbiter.child.pid, resource.RLIMIT_FSIZE, ((kept / "memories").stat().st_size,) * 2)
+        written = len((kept / "memories").read_bytes().rstrip(b"\0"))
+        assert written > 2 * len(arbiter.log())
+        resource.prlimit(arbiter.child.pid, resource.RLIMIT_FSIZE, (written,) * 2)
         client.say(MemoryAsk(seq=4, stage=Stage.VOTE, term=3, candidate=1, last_term=1, index=1))
         assert client.stream.recv(1) == b""
         assert arbiter.child.wait(20) == 1
@@ -132,3 +143,63 @@ async def test_nobody_is_answered_before_it_is_durable() -> None:
         released.set()
         writer.close()
         await driver.stop(5)
+
+
+class Many:
+    """A driver with clients in this loop, which turns only where something is awaited."""
+
+    def __init__(self, clients: int, save: Callable[[Mapping[Key, Kept]], None], heartbeat: int = 60_000) -> None:
+        settings = Settings(tls=TlsSupported.UNSUPPORTED, heartbeat_min=100)
+        self.driver = Driver(settings, None, 1.0, Keeping(Memories({}, Random(1), 0.0), save, lambda fault: None))
+        listening = socket.create_server(("127.0.0.1", 0))
+        self.driver.listen(listening, clients)
+        self.clients = [socket.create_connection(listening.getsockname()) for _ in range(clients)]
+        for number, one in enumerate(self.clients):
+            joining = replace(INIT, heartbeat_interval=heartbeat)
+            one.sendall(encode(Preinit(seq=1, cluster_name=b"c%d" % number)) + encode(joining))
+            one.sendall(encode(MemoryOpen(seq=3, founding=5)))
+
+    async def hears(self, kind: OwnMessage) -> None:
+        """Until everybody got one of these."""
+        for one in self.clients:
+            one.setblocking(False)
+            heard = b""
+            async with asyncio.timeout(20):
+                while all(frame.kind != kind for frame in frames(heard, {*MessageType, *OwnMessage})):
+                    heard += await asyncio.get_running_loop().sock_recv(one, 65536)
+
+    async def stop(self) -> None:
+        for one in self.clients:
+            one.close()
+        await self.driver.stop(5)
+
+
+async def test_all_that_comes_at_once_is_one_flush() -> None:
+    saved: list[dict[Key, Kept]] = []
+    many = Many(5, lambda changes: saved.append(dict(changes)))
+    await many.hears(OwnMessage.MEMORY_OPENED)
+    saved.clear()
+    for one in many.clients:
+        one.sendall(encode(MemoryAsk(seq=4, stage=Stage.VOTE, term=3, candidate=1, last_term=1, index=1)))
+    await many.hears(OwnMessage.MEMORY_ANSWER)
+    assert [sorted(changes) for changes in saved] == [[(b"c%d" % number, 5) for number in range(5)]]
+    await many.stop()
+
+
+async def test_who_spoke_while_the_disk_was_waited_for_is_not_silent() -> None:
+    released, asked = threading.Event(), threading.Event()
+
+    def save(changes: Mapping[Key, Kept]) -> None:
+        asked.set()
+        assert released.wait(20)
+
+    many = Many(1, save, heartbeat=400)
+    await asyncio.to_thread(asked.wait, 20)
+    [client] = many.clients
+    for _ in range(10):
+        client.sendall(encode(EchoRequest(seq=1)))
+        await asyncio.sleep(0.1)
+    released.set()
+    await many.hears(OwnMessage.MEMORY_OPENED)
+    assert [one.cluster_name for one in many.driver.arbiter.clients] == [b"c0"]
+    await many.stop()

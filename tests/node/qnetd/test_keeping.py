@@ -30,7 +30,12 @@ def written(tmp_path: Path) -> bytes:
     keeper.save({ONE: Kept(7, term=2, vote=3), TWO: Kept(8, promise=5000)})
     keeper.save({TWO: Kept(8, term=9, last_term=8, index=2**40, promise=6000)})
     keeper.close()
-    return (tmp_path / NAME).read_bytes()
+    return content(tmp_path)
+
+
+def content(folder: Path) -> bytes:
+    """What is in the file, without the room behind it."""
+    return (folder / NAME).read_bytes().rstrip(b"\0")
 
 
 def test_newest_of_each_is_found(written: bytes, tmp_path: Path) -> None:
@@ -38,7 +43,7 @@ def test_newest_of_each_is_found(written: bytes, tmp_path: Path) -> None:
         ONE: Kept(7, term=2, vote=3),
         TWO: Kept(8, term=9, last_term=8, index=2**40, promise=6000),
     }
-    assert len((tmp_path / NAME).read_bytes()) < len(written)
+    assert len(content(tmp_path)) < len(written)
     assert (tmp_path / NAME).stat().st_mode & 0o777 == 0o600
 
 
@@ -86,9 +91,38 @@ def test_file_does_not_grow_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyP
     keeper.load()
     for term in range(1, 300):
         keeper.save({ONE: Kept(7, term=term), (b"old", term % 3): Kept(1, term=term)})
-        assert (tmp_path / NAME).stat().st_size < 2500
+        assert len(content(tmp_path)) < 2500
+        assert (tmp_path / NAME).stat().st_size < 2500 + keeping.ROOM
     keeper.close()
     assert loaded(tmp_path)[ONE] == Kept(7, term=299)
+
+
+def test_room_is_set_aside_again_when_it_is_used_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keeping, "ROOM", 200)
+    keeper, sizes = Keeper(str(tmp_path)), set()
+    keeper.load()
+    for term in range(1, 50):
+        keeper.save({ONE: Kept(7, term=term)})
+        sizes.add((tmp_path / NAME).stat().st_size)
+    keeper.close()
+    assert 5 < len(sizes) < 25, "not with each batch"
+    assert loaded(tmp_path)[ONE] == Kept(7, term=49)
+
+
+def test_without_space_for_room_it_is_written_as_far_as_there_is_space(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_file: int, _begin: int, _size: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    keeper = Keeper(str(tmp_path))
+    keeper.load()
+    for term in range(1, 5):
+        keeper.save({ONE: Kept(7, term=term, promise=1)})
+        assert (tmp_path / NAME).stat().st_size == len(content(tmp_path))
+    keeper.close()
+    assert loaded(tmp_path)[ONE] == Kept(7, term=4, promise=1)
 
 
 def test_disk_that_fails_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
