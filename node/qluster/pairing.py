@@ -152,12 +152,18 @@ class Pairing:
 
     def _barred(self, qraft: QRaft, now: float) -> str:
         """Why this node must not go on without the other one, who is silent; "" where it may, or need not."""
-        node, other = self._node, other_of(qraft.members, self._node.me)
-        if not qraft.members.two_node or not other or qraft.claimable or qraft.leader is not None:
+        node, caught = self._node, _caught(qraft, self._node.me)
+        other = caught or (other_of(qraft.members, node.me) if qraft.members.two_node else 0)
+        if not other or qraft.claimable or qraft.leader is not None:
             return ""
         member = node.settled.get(other)
         if member is None or node.alive(other, now) or now < node.started + node.config.cluster.node_timeout:
             return ""
+        if caught:
+            return (
+                f"node {other} ({member.ip}) fell silent while it stopped or came back, before both had confirmed "
+                f"that: without it nothing can be confirmed. {self._remedy(member)}"
+            )
         return (
             f"node {other} ({member.ip}) is silent, and may have gone on alone before: since this node started, both "
             f"have confirmed nothing, so it neither shoots nor goes on. {self._remedy(member)}"
@@ -233,6 +239,8 @@ class Pairing:
         """How far it is, in one word of :class:`TwoNodeStatus`."""
         if self._job is not None:
             return "fencing"
+        if not other and _caught(qraft, self._node.me):
+            return "barred" if self.reason else "none"
         if not other:
             return "alone" if qraft.members.voters == {self._node.me} and resting(qraft.members) else "none"
         if qraft.off(other):
@@ -242,3 +250,11 @@ class Pairing:
         if not qraft.claimable:
             return "barred"
         return "waits" if self._at < inf else "failed" if self.reason else "none"
+
+
+def _caught(qraft: QRaft, me: int) -> int:
+    """The other one of two, where a list is on its way that nobody can commit without it; 0: there is none."""
+    lists = qraft.members, qraft.former_members
+    if qraft.members_index <= qraft.commit_index or not any(members.two_node for members in lists):
+        return 0
+    return next(filter(None, (other_of(members, me) for members in lists)), 0)

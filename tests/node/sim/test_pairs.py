@@ -173,3 +173,22 @@ def test_planted_fault_is_found(sentence: str) -> None:
     with PLANTS[sentence]():
         plays = range(FOUND_FROM.get(sentence.partition(":")[0], 0), PLANTED_MAX)
         assert any(map(unsound, plays)), f"{len(plays)} plays did not show: {sentence}"
+
+
+def test_who_dies_in_the_moment_in_which_it_stops_is_needed_and_the_status_says_so() -> None:
+    world = founded(3)
+    leader = world.leader()
+    assert leader is not None and leader.node is not None
+    [other] = (host for host in world.hosts.values() if host is not leader)
+    node, qraft = leader.node, leader.node.qraft
+    assert qraft is not None
+    other.give(StopRequested())
+    assert world.run(6.0, lambda: qraft.members.voters == {node.me}, every=0.0)
+    assert qraft.members_index > qraft.commit_index, "the other one has not confirmed that it is not counted"
+    other.crash(held=True, power=True)
+    world.run(30.0)
+    shown = node.pairing.status(leader.clock())
+    assert shown is not None and (shown.claim, leader.writes) == ("barred", False)
+    assert "fell silent while it stopped" in shown.reason and "force-quorum" in shown.reason
+    other.start()
+    assert world.run(60.0, lambda: not missing(world)), missing(world)
