@@ -2,15 +2,19 @@
 
 Must not know how a task is run. A claim is taken from a node that says nothing only when its lease has passed, which
 counts from its asking, and the time in which its runner kills. A new leader does not know what its predecessor
-granted last: it counts from the moment at which it was ready, for no leave was given after that by another.
+granted last: it counts from the moment at which it was ready, for no leave was given after that by another. From the
+moment at which the end of a claim is put into the log its node gets no leave before it has read that.
 """
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from qluster.cluster import commands
 from qluster.cluster.messages import Granted, Working
@@ -21,6 +25,7 @@ from qluster.tasks.routing import View
 from qluster.working import CLAIM_LEASE
 
 if TYPE_CHECKING:
+    from qluster.consensus.members import Member
     from qluster.node import Node
 
 log = logging.getLogger("qluster.dispatching")
@@ -34,6 +39,14 @@ READY = CLAIM_LEASE * 0.75
 
 WORDS_MAX = 4096
 """Words of nodes that wait for the log; who is not heard says it again."""
+
+AGAIN = 0.05
+"""Seconds at least between two looks that nothing but a date is the reason for."""
+
+STEPS_SHARE = 0.75
+"""Of the bytes of an entry that steps fill at most: the rest is for what encloses them."""
+
+LAG_UNKNOWN = 1 << 62
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,38 +69,62 @@ class Dispatching:
         self._words: dict[tuple[int, int, bool], Word] = {}
         self._proposed = 0
         """Index of the last entry with steps that was proposed here."""
+        self._barring: dict[int, int] = {}
+        """Node → index of the entry, applied or not, with which a claim was taken from it."""
         self._stirred = True
+        self._scene: object = None
         self._looked_at = -inf
+
+    @property
+    def waiting(self) -> bool:
+        """Steps are on their way into the log: what is planned beside them would take what they take."""
+        return self._proposed > self._node.state.applied
 
     @property
     def wake_at(self) -> float:
         """When something is due without a word of anybody."""
-        if self.queue is None:
+        if self.queue is None or self.waiting:
             return inf
         wall = self.queue.wake_at
         due = self._node.monotonic_of(wall) if wall < inf else inf
         silent = min((self._silent_at(node) for node, tasks in self.queue.on.items() if tasks), default=inf)
-        return min(max(due, self._looked_at + 0.05), max(silent, self._looked_at + 0.05))
+        unheard = self._known_at if self._looked_at < self._known_at and self._node.state.tasks.live else inf
+        return max(min(due, silent, unheard), self._looked_at + AGAIN)
+
+    @property
+    def _known_at(self) -> float:
+        """From then on a member that has said nothing runs no task: before, its word may be on its way."""
+        return self._since + CLAIM_LEASE
 
     def receive(self, working: Working, now: float) -> None:
         """A node says what it does, and asks for leave to go on."""
         node = self._node
-        if self.queue is None or node.qraft is None or not node.leads:
+        if self.queue is None or node.qraft is None or not node.leads or node.qraft.term != self._term:
             return
         known = self._heard.get(working.node)
-        self._stirred |= known is None or (known.working.slots, known.working.fault) != (working.slots, working.fault)
+        self._stirred |= known is None or _offer(known.working) != _offer(working) or not self._ready(working.node, now)
         self._heard[working.node] = _Heard(working, now)
         for word in working.words:
             if len(self._words) < WORDS_MAX:
                 self._words[word.task, word.fence, isinstance(word, Ended)] = word
-        # A claim of it that was ended without its word stands in the log before this: it must have read that first.
-        if node.qraft.lease_until > now and working.applied >= node.state.tasks.barred.get(working.node, 0):
+        if self._may_go_on(working, now):
             self._granted[working.node] = now
-            granted = Granted(node.cluster, node.me, working.node, working.sent)
+            granted = Granted(node.cluster, node.me, working.node, working.sent, node.state.applied)
             if working.node == node.me:
                 node.tasking.workload.granted(granted)
             elif (address := node.address(working.node)) is not None:
                 node.tell(granted, address, now)
+
+    def _may_go_on(self, working: Working, now: float) -> bool:
+        """Whether it gets leave. A claim of it that was ended without its word it must have read of first."""
+        node = self._node
+        assert node.qraft is not None
+        read = max(node.state.tasks.barred.get(working.node, 0), self._barring.get(working.node, 0))
+        return node.qraft.lease_until > now and working.applied >= read and node.settled.get(working.node) is not None
+
+    def _ready(self, number: int, now: float) -> bool:
+        granted = self._granted.get(number)
+        return granted is not None and now < granted + READY
 
     def rebuild(self) -> None:
         """The board is another one."""
@@ -105,41 +142,55 @@ class Dispatching:
         """Tell the log what is due; True when it was told something."""
         node = self._node
         if not node.leads or node.qraft is None:
-            self.queue, self._heard, self._granted, self._words = None, {}, {}, {}
+            if self.queue is not None:
+                self.queue, self._heard, self._granted, self._words, self._barring = None, {}, {}, {}, {}
             return False
         if self.queue is None or self._term != node.qraft.term:
             self._term, self._since = node.qraft.term, now
-            self._heard, self._granted, self._words, self._proposed = {}, {}, {}, 0
+            self._heard, self._granted, self._words, self._barring, self._proposed = {}, {}, {}, {}, 0
             self.queue = Queue(node.state.tasks)
             self._stirred = True
-        if self._proposed > node.state.applied or not self._due(now):
-            return False  # what is planned beside it would take what that one takes
+        if self.waiting or not self._due(now):
+            return False
         self._looked_at, self._stirred = now, False
         steps = self._steps(self.queue, now)
         self.queue.compact()
         return bool(steps) and self._propose(steps, now)
 
     def _due(self, now: float) -> bool:
+        state = self._node.state
+        scene = state.reign, state.tasks.drained, self._node.settled
+        if self._scene != scene:  # where tasks may run has changed, though none of them has
+            self._scene, self._stirred = (state.reign, dict(state.tasks.drained), self._node.settled), True
         return self._stirred or bool(self._words) or now >= self.wake_at
 
     def _steps(self, queue: Queue, now: float) -> list[Step]:
+        steps = [*self._said(), *self._gone(queue, now)]
+        if len(steps) < STEPS_MAX:
+            steps += queue.plan(self.views(now), self._node.wall(now))
+        return steps
+
+    def _said(self) -> Iterator[Step]:
+        """Words of nodes whose claims stand, of each run its begin before its end."""
+        live, found = self._node.state.tasks.live, 0
+        for key in sorted(self._words, key=lambda key: key[2]):
+            word, task = self._words[key], live.get(key[0])
+            valid = task is not None and task.claimed and task.fence == word.fence
+            if not valid or (isinstance(word, Begun) and task is not None and task.began_at):
+                del self._words[key]
+            elif found < STEPS_MAX // 2:
+                del self._words[key]
+                found += 1
+                yield word
+
+    def _gone(self, queue: Queue, now: float) -> Iterator[Step]:
+        """Claims of nodes whose leave is over."""
         live = self._node.state.tasks.live
-        steps: list[Step] = []
-        for key, word in list(self._words.items())[: STEPS_MAX // 2]:
-            del self._words[key]
-            task = live.get(word.task)
-            if task is not None and task.claimed and task.fence == word.fence:
-                if isinstance(word, Begun) and task.began_at:
-                    continue
-                steps.append(word)
-        # The begin of a run before its end, whatever order they came in.
-        steps.sort(key=lambda step: isinstance(step, Ended))
         for node, numbers in queue.on.items():
             if numbers and now >= self._silent_at(node):
                 log.warning("tasks-lost node=%d tasks=%d", node, len(numbers))
-                steps += [Gone(number, live[number].fence) for number in sorted(numbers)[:STEPS_MAX]]
-        views = self.views(now)
-        return steps + queue.plan(views, self._node.wall(now))
+                for number in sorted(numbers)[: STEPS_MAX // 2]:
+                    yield Gone(number, live[number].fence)
 
     def _silent_at(self, node: int) -> float:
         """When the claims of a node are over, if it says nothing more."""
@@ -148,44 +199,74 @@ class Dispatching:
     def _propose(self, steps: list[Step], now: float) -> bool:
         node = self._node
         assert node.qraft is not None and self.queue is not None
+        steps, rest = _fitting(steps, int(node.config.udp.max_log_size * STEPS_SHARE))
         try:
             body = TasksMoved(round(node.wall(now), 3), tuple(steps))
             self._proposed, _ = node.qraft.propose("command", commands.encode(body), now)
         except Refusal as refusal:
             log.debug("put-off steps=%d reason=%s", len(steps), refusal.reason)
-            self.queue.put_back(steps)
-            for step in steps:
-                if isinstance(step, Begun | Ended):
-                    self._words[step.task, step.fence, isinstance(step, Ended)] = step
+            self._put_back(steps + rest)
             return False
+        live = node.state.tasks.live
+        self._barring |= {live[step.task].node: self._proposed for step in steps if isinstance(step, Gone)}
+        self._put_back(rest)
         return True
 
+    def _put_back(self, steps: list[Step]) -> None:
+        assert self.queue is not None
+        self.queue.put_back(steps)
+        for step in steps:
+            if isinstance(step, Begun | Ended):
+                self._words.setdefault((step.task, step.fence, isinstance(step, Ended)), step)
+
+    # --- what the leader knows of the nodes ---------------------------------------------
+
     def views(self, now: float) -> list[View]:
-        """The members that run tasks, with what their claims take."""
-        node, found = self._node, []
-        board = node.state.tasks
-        reign = node.state.reign
+        """The members, with what their claims take."""
+        node = self._node
+        positions = {member.node: self._position(member.node) for member in node.settled}
+        newest = max((position for position in positions.values() if position is not None), default=0)
+        found = []
         for member in node.settled:
-            heard = self._heard.get(member.node)
-            working = heard.working if heard is not None else None
-            report = node.reports.last(member.node)
-            lag = report.database.position if report is not None and report.database is not None else None
-            granted = self._granted.get(member.node)
-            fault = working.fault if working is not None else ""
-            database = member.db_port is not None and member.role == "node"
-            role = "leader" if reign is not None and reign.node == member.node else "replica"
-            view = View(
-                member.node, role if database else "none",
-                ready=granted is not None and now < granted + READY and not fault,
-                fault=fault or ("says nothing" if granted is None or now >= granted + READY else ""),
-                pooler=member.pool, drained=member.node in board.drained,
-                slots=working.slots if working is not None else 0,
-                resources=working.resources if working is not None else {},
-                labels=(working.labels if working is not None else {}) | {"node": str(member.node), "ip": member.ip},
-                lag=max(0, (reign.position if reign is not None else 0) - (lag or 0)),
-            )  # fmt: skip
-            if working is not None:
-                found.append(view)
+            position = positions[member.node]
+            found.append(self._view(member, LAG_UNKNOWN if position is None else newest - position, now))
         if self.queue is not None:
             self.queue.load(found)
         return found
+
+    def _position(self, number: int) -> int | None:
+        report = self._node.reports.last(number)
+        if number == self._node.me:
+            said = self._node.reports.said
+            return said[1] if said is not None else None
+        return report.database.position if report is not None and report.database is not None else None
+
+    def _view(self, member: Member, lag: int, now: float) -> View:
+        node = self._node
+        heard = self._heard.get(member.node)
+        working = heard.working if heard is not None else None
+        reign, database = node.state.reign, member.db_port is not None and member.role == "node"
+        role = "leader" if reign is not None and reign.node == member.node else "replica"
+        fault = working.fault if working is not None else ""
+        ready = self._ready(member.node, now)
+        return View(
+            member.node, role if database else "none", working is not None or now >= self._known_at,
+            working is not None, ready and not fault, fault or ("" if ready else "says nothing"), member.pool,
+            member.node in node.state.tasks.drained, working.slots if working is not None else 0,
+            working.resources if working is not None else {},
+            (working.labels if working is not None else {}) | {"node": str(member.node), "ip": member.ip}, lag,
+        )  # fmt: skip
+
+
+def _offer(working: Working) -> tuple[object, ...]:
+    """What of a node's words changes where tasks may run."""
+    return working.slots, working.resources, working.labels, working.fault
+
+
+def _fitting(steps: list[Step], size: int) -> tuple[list[Step], list[Step]]:
+    """Those that fit into so many bytes, and the rest: words of programs may be long."""
+    for place, step in enumerate(steps):
+        size -= len(msgspec.msgpack.encode(step))
+        if size < 0 and place:
+            return steps[:place], steps[place:]
+    return steps, []

@@ -34,7 +34,8 @@ BATCH_MAX = 1000
 
 def take(node: Node, what: asking.Change, now: float) -> Body | Outcome:
     """What the log is to be told, or the answer."""
-    old = [member.node for member in node.settled if not _knows(node, member.node)]
+    # Once the log has told of tasks, whoever reads it knows of them: a node that is down for long stops nobody.
+    old = [] if node.state.tasks.used else [one.node for one in node.settled if not _knows(node, one.node)]
     if old:
         listed = ", ".join(map(str, old))
         return Busy(f"nodes {listed} have not said that their version knows of tasks: bring all nodes to this version")

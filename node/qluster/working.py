@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from qluster.cluster.messages import Granted, Working
 from qluster.tasks import runner
 from qluster.tasks.bodies import Begun, Ended, Verdict, Word
-from qluster.tasks.runner import ForgetRun, Lease, Order, RunnerFound, StartRun, StopRun
+from qluster.tasks.runner import ForgetRun, Lease, Order, Own, RunnerFound, StartRun, StopRun
 from qluster.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -32,6 +32,9 @@ RENEWALS = 4
 
 WORD_INTERVAL = 0.2
 """Seconds after which words are said again that have not come into the log: an election takes longer anyway."""
+
+ASK_INTERVAL = 0.5
+"""Seconds after which a leader that gave no leave is asked again: it may have been elected just now."""
 
 WORDS_MAX = 64
 """Words of one message, with half a kilobyte each at most."""
@@ -51,9 +54,12 @@ class Workload:
         """Runs of the runner; the verdict with which one is being stopped."""
         self._ended: set[Claim] = set()
         self._words: dict[Claim, list[Word]] = {}
-        self._fresh = False
+        self._fresh = self._found_unowned = False
         self._known = False
-        """The runner has said which runs it has."""
+        """The runner has said which runs it has, and they are this node's."""
+        self._abreast: int | None = None
+        """Up to here this node must have read the log before it begins anything: what it told of before its daemon was
+        started anew may stand there. None: no leader has said it yet."""
         self.until = -inf
         """End of the lease."""
         self._asked_at = self._said_at = -inf
@@ -70,10 +76,23 @@ class Workload:
     @property
     def wake_at(self) -> float:
         """When there is something to be said, or a lease ends."""
-        if not self.enabled or self._node.qraft is None:
-            return inf
-        ask = self._asked_at + CLAIM_LEASE / RENEWALS
-        return min(ask, self._said_at + WORD_INTERVAL) if self._words else ask
+        if not self.enabled or not self._leads():
+            return inf  # who leads next is an event
+        return min(self._ask_at, self._said_at + WORD_INTERVAL) if self._words else self._ask_at
+
+    @property
+    def _ask_at(self) -> float:
+        """When the leader is asked again."""
+        answered = self.until >= self._asked_at + CLAIM_LEASE
+        return self._asked_at + (CLAIM_LEASE / RENEWALS if answered else ASK_INTERVAL)
+
+    def _leads(self) -> int:
+        """Whom to talk to: who leads, if its version knows of tasks."""
+        node = self._node
+        leader = node.qraft.leader if node.qraft is not None else None
+        report = node.reports.last(leader) if leader is not None else None
+        knows = leader == node.me or (report is not None and report.tasks)
+        return leader if leader is not None and knows else 0
 
     def take(self) -> list[Order]:
         """What the runner is to do."""
@@ -85,8 +104,8 @@ class Workload:
     def heard(self, what: runner.Happening, now: float) -> None:
         """The runner says something."""
         match what:
-            case RunnerFound(runs, _, fault):
-                self._found(runs, fault, now)
+            case RunnerFound(runs, _, fault, owner):
+                self._found(runs, fault, owner, now)
             case runner.RunBegan(task, fence, at):
                 self._say((task, fence), Begun(task, fence, at))
             case runner.RunEnded():
@@ -96,10 +115,17 @@ class Workload:
             case runner.RunnerLost(reason):
                 self._known, self.fault = False, reason
 
-    def _found(self, runs: tuple[runner.Run, ...], fault: str, now: float) -> None:
+    def _found(self, runs: tuple[runner.Run, ...], fault: str, owner: tuple[int, int], now: float) -> None:
         """It is there, perhaps as another process than before: what it does not have does not run."""
+        own = self._node.cluster, self._node.me
+        if owner != own:
+            # Of another founding, or of this host's former identity: numbers of tasks and claims may be the same.
+            self._known, self.fault, self._found_unowned = False, "the task runner has runs of another node", True
+            return
         self._known, self.fault = True, fault
-        self._runs, self._ended = {}, set()
+        # What was said already is so: a claim that was said to be over is not begun after all.
+        self._ended = {claim for claim, words in self._words.items() if any(isinstance(one, Ended) for one in words)}
+        self._runs = {}
         for run in runs:
             claim = run.task, run.fence
             self._runs[claim] = None
@@ -107,13 +133,6 @@ class Workload:
                 self._over(run.ended)
             elif run.began_at:
                 self._say(claim, Begun(run.task, run.fence, run.began_at))
-        for number in self._mine:
-            task = self._node.state.tasks.live.get(number)
-            if task is not None and task.claimed and (number, task.fence) not in self._runs and task.began_at:
-                wall = self._node.wall(now)
-                ended = Ended(number, task.fence, Verdict.VANISHED, wall, "the task runner does not know it any more")
-                self._say((number, task.fence), ended)
-                self._ended.add((number, task.fence))
         if now < self.until:
             self._orders.append(Lease(self.until))
 
@@ -137,7 +156,10 @@ class Workload:
         until = granted.sent + CLAIM_LEASE
         if granted.to == self._node.me and until > self.until and granted.sent <= self._asked_at:
             self.until = until
-            self._orders.append(Lease(until))
+            if self._abreast is None:
+                self._abreast = granted.applied
+            if self._known:
+                self._orders.append(Lease(until))
 
     # --- what is to be done ---------------------------------------------------------------
 
@@ -162,6 +184,9 @@ class Workload:
         """Begin and stop what is to be, and tell the leader."""
         if not self.enabled:
             return
+        if self._found_unowned and self._node.me:
+            self._found_unowned = False
+            self._orders.append(Own((self._node.cluster, self._node.me)))
         if self._known:
             self._begin(now)
             self._end(now)
@@ -169,22 +194,34 @@ class Workload:
         self._tell(now)
 
     def _begin(self, now: float) -> None:
-        if now >= self.until or self._node.stopping:
+        state = self._node.state
+        if now >= self.until or self._node.stopping or self._abreast is None or state.applied < self._abreast:
             return
-        live = self._node.state.tasks.live
+        live = state.tasks.live
         for number in sorted(self._mine):
             task = live[number]
             claim = number, task.fence
             if claim in self._runs or claim in self._ended:
                 continue
-            verdict, reason = self._unwanted(task, now)
-            if verdict is not None or self.fault:
-                word = Ended(number, task.fence, verdict or Verdict.UNBEGUN, self._node.wall(now), reason or self.fault)
+            verdict, reason = self._unbeginnable(task, now)
+            if verdict is not None:
+                word = Ended(number, task.fence, verdict, self._node.wall(now), reason)
                 self._ended.add(claim)
                 self._say(claim, word)
                 continue
             self._runs[claim] = None
             self._orders.append(self._start(task))
+
+    def _unbeginnable(self, task: Task, now: float) -> tuple[Verdict | None, str]:
+        """Why a task that this node has the claim to is not begun here."""
+        if task.began_at:
+            return Verdict.VANISHED, "the task runner does not know it any more"
+        verdict, reason = self._unwanted(task, now)
+        if verdict is None and self.fault:
+            return Verdict.UNBEGUN, self.fault
+        if verdict is None and task.spec.expires and self._node.wall(now) >= task.spec.expires:
+            return Verdict.UNBEGUN, "its time has passed"
+        return verdict, reason
 
     def _start(self, task: Task) -> StartRun:
         node, spec = self._node, task.spec
@@ -206,7 +243,7 @@ class Workload:
         """Stop what is not to go on."""
         live = self._node.state.tasks.live
         for claim, stopping in self._runs.items():
-            if stopping is not None or claim in self._ended:
+            if stopping is not None or claim in self._ended or not self._read(claim):
                 continue
             task = live.get(claim[0])
             own = task is not None and self._own(task) and task.fence == claim[1]
@@ -217,6 +254,10 @@ class Workload:
             if verdict is not None:
                 self._runs[claim] = verdict
                 self._orders.append(StopRun(*claim, verdict, reason))
+
+    def _read(self, claim: Claim) -> bool:
+        """This node has read the entry that gave the claim: before, the log says nothing of it."""
+        return self._node.state.applied >= claim[1]
 
     def _unwanted(self, task: Task, now: float) -> tuple[Verdict | None, str]:
         """Why a task that this node has the claim to is not to run here (any longer)."""
@@ -238,6 +279,8 @@ class Workload:
         live = self._node.state.tasks.live
         for claim in list(self._words):
             task = live.get(claim[0])
+            if not self._read(claim):
+                continue
             if task is None or not self._own(task) or task.fence != claim[1]:
                 del self._words[claim]
             elif task.began_at:
@@ -252,10 +295,10 @@ class Workload:
     def _tell(self, now: float) -> None:
         """The leader hears what is new here, and is asked for a longer lease."""
         node = self._node
-        leader = node.qraft.leader if node.qraft is not None else None
-        renew = now >= self._asked_at + CLAIM_LEASE / RENEWALS or leader != self._leader
+        leader = self._leads()
+        renew = now >= self._ask_at or leader != self._leader
         again = bool(self._words) and (self._fresh or now >= self._said_at + WORD_INTERVAL)
-        if not leader or not (renew or again) or node.qraft is None:
+        if not leader or not (renew or again):
             return
         self._leader, self._fresh = leader, False
         self._said_at = self._asked_at = now

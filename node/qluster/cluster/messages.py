@@ -180,6 +180,9 @@ class Granted(Struct, frozen=True, tag="granted", array_like=True):
     to: Number
     sent: float
     """That of its asking."""
+    applied: Count
+    """Up to here the leader has read the log. Who was started anew begins nothing before it has read as much: an end
+    that it told of before may stand there."""
 
 
 Message = Hello | Present | Welcome | Refusal | Report | PositionQuery | PositionReply | Leaving | Working | Granted

@@ -34,7 +34,7 @@ from qluster.tasks.bodies import (
     Template,
     TemplateWritten,
 )
-from qluster.tasks.kept import HISTORY_BYTES_MAX, HISTORY_MAX, Drained, Fired
+from qluster.tasks.kept import HISTORY_BYTES_MAX, HISTORY_MAX, LIVE_MAX, Drained, Fired
 from qluster.tasks.life import State
 from qluster.tasks.task import Task, pack, unpack
 
@@ -52,6 +52,8 @@ class Board(Struct, dict=True):
     """Key of a task → its number, as long as it is known."""
     batches: dict[int, tuple[int, ...]] = field(default_factory=dict)
     """Index of an entry → the tasks that it submitted, for who asks again with the same idempotency key."""
+    batched: int = 0
+    """Tasks in all of these."""
     dependants: dict[int, list[int]] = field(default_factory=dict)
     """Task → those that wait for its end."""
     ended: dict[str, int] = field(default_factory=dict)
@@ -71,6 +73,11 @@ class Board(Struct, dict=True):
         found: set[int] = self.__dict__.setdefault("_touched", set())
         return found
 
+    @property
+    def used(self) -> bool:
+        """The log has told of tasks."""
+        return bool(self.next > 1 or self.templates or self.schedules or self.drained)
+
     def find(self, number: int) -> Task | None:
         """A task that is known, also one that is over."""
         live = self.live.get(number)
@@ -88,8 +95,7 @@ class Board(Struct, dict=True):
             case TasksSubmitted():
                 return submitting.submit(self, body, index)
             case TaskCancelled(number, at, by, reason):
-                outcome = endings.cancel(self, number, at, by, reason)
-                return Done(index, outcome.detail) if isinstance(outcome, Done) else outcome
+                return endings.cancel(self, number, at, by, reason, index)
             case TemplateWritten() | ScheduleWritten() | ScheduleFired():
                 return submitting.written(self, body)
             case NodeDrained(node, drained, at, by, deadline):
@@ -102,8 +108,9 @@ class Board(Struct, dict=True):
         return None
 
     def note_members(self, nodes: list[int]) -> None:
-        """These are the members now."""
+        """These are the members now. Who is none gets no leave, and its number is never given again."""
         self.drained = {node: drained for node, drained in self.drained.items() if node in nodes}
+        self.barred = {node: index for node, index in self.barred.items() if node in nodes}
 
     def _step(self, step: Step, at: float, index: int) -> None:
         """One step; it is void where the task has moved on since it was decided."""
@@ -114,7 +121,7 @@ class Board(Struct, dict=True):
         self.touched.add(task.id)
         match step:
             case Assigned(_, node) if task.pending and not task.waits:
-                task.node, task.fence, task.held = node, index, False
+                task.node, task.fence, task.held, task.began_at = node, index, False, 0.0
                 task.claims += 1
                 task.move(State.ASSIGNED, at)
             case Held(_, reason) if task.pending and task.reason != reason:
@@ -123,15 +130,17 @@ class Board(Struct, dict=True):
             case Failed(_, reason) if task.pending:
                 self.close(task, State.FAILED, at, reason)
             case Expired() if task.pending:
-                self.close(task, State.EXPIRED, at, f"it was not begun in time: {task.reason or 'it waited its turn'}")
-            case Spread(_, nodes) if task.pending and not task.waits:
+                again = " again" if task.claims else ""
+                reason = f"it was not begun{again} in time: {task.reason or 'it waited its turn'}"
+                self.close(task, State.EXPIRED, at, reason)
+            case Spread(_, nodes) if task.pending and not task.waits and len(self.live) + len(nodes) <= LIVE_MAX:
                 submitting.spread(self, task, nodes, at)
             case Begun(_, fence, began) if self._valid(task, fence):
                 if task.state is State.ASSIGNED:
                     task.began_at = began
-                    task.move(State.RUNNING, began)
-            case Ended(_, fence) if self._valid(task, fence):
-                endings.end(self, task, step)
+                    task.move(State.RUNNING, _between(task.changed_at, began, at))
+            case Ended(_, fence, _, ended) if self._valid(task, fence):
+                endings.end(self, task, step, _between(task.changed_at, ended, at))
             case Gone(_, fence) if self._valid(task, fence):
                 self.barred[task.node] = index
                 endings.lose(self, task, at)
@@ -175,3 +184,9 @@ class Board(Struct, dict=True):
             key = unpack(packed).key
             if key and self.keys.get(key) == number:
                 del self.keys[key]
+
+
+def _between(first: float, at: float, last: float) -> float:
+    """The date that a node gives, no later than that of the entry that tells of it: all that is decided by dates goes
+    by one clock, that of who led, and a node whose clock is wrong neither delays a task nor turns its trail round."""
+    return min(max(at, first), last)

@@ -215,4 +215,8 @@ def schedule_faults(schedule: Schedule, wall: float) -> Faults:
         wrong.append(("missed", f"{schedule.missed!r} is not known: use one of {', '.join(MISSED)}"))
     if schedule.submission.key:
         wrong.append(("key", "each date makes a task of its own: a schedule's task has no key"))
+    if schedule.submission.spec.needs:
+        wrong.append(("needs", "a schedule's task needs no other: on later dates that one would long be over"))
+    if schedule.submission.spec.start or schedule.submission.spec.expires:
+        wrong.append(("start", "a schedule says when its task starts: give no date for start or expires"))
     return wrong

@@ -11,7 +11,7 @@ from qluster.clients import Done, Refused
 from qluster.tasks.bodies import Ended, Result, Verdict
 from qluster.tasks.life import State
 from qluster.tasks.submitting import ends_so
-from qluster.tasks.task import Task
+from qluster.tasks.task import REASON_MAX, Task
 
 if TYPE_CHECKING:
     from qluster.tasks.board import Board
@@ -36,19 +36,19 @@ CAUSES: Final = {
 }
 
 
-def end(board: Board, task: Task, ended: Ended) -> None:
-    """The node that has the claim says how it ended."""
+def end(board: Board, task: Task, ended: Ended, at: float) -> None:
+    """The node that has the claim says how it ended; ``at`` is when, by the clock that decides."""
     task.result = ended.result
     verdict = ended.verdict
     if verdict is Verdict.DONE:
-        board.close(task, State.SUCCEEDED, ended.at, ended.reason)
-    elif task.cancelled or verdict is Verdict.CANCELLED:
-        board.close(task, State.CANCELLED, ended.at, task.cancelled or ended.reason or "its node stopped it")
+        board.close(task, State.SUCCEEDED, at, ended.reason)
     elif verdict in INTERRUPTED:
-        _interrupted(board, task, verdict, ended.at, ended.reason)
+        _interrupted(board, task, verdict, at, ended.reason)
+    elif task.cancelled or verdict is Verdict.CANCELLED:
+        board.close(task, State.CANCELLED, at, task.cancelled or ended.reason or "its node stopped it")
     else:
         reason = ": ".join(filter(None, (CAUSES[verdict].format(node=task.node), ended.reason)))
-        _failed(board, task, ended.at, reason, again=verdict in (Verdict.FAILED, Verdict.TIMED_OUT))
+        _failed(board, task, at, reason, again=verdict in (Verdict.FAILED, Verdict.TIMED_OUT))
 
 
 def lose(board: Board, task: Task, at: float) -> None:
@@ -88,29 +88,30 @@ def _interrupted(board: Board, task: Task, verdict: Verdict, at: float, reason: 
         task.move(State.WAITING, at, f"{why}; it is run again")
 
 
-def cancel(board: Board, number: int, at: float, by: str, reason: str) -> Refused | Done:
+def cancel(board: Board, number: int, at: float, by: str, reason: str, index: int) -> Refused | Done:
     """Somebody does not want a task any more."""
     task = board.live.get(number)
     if task is None:
         over = board.find(number)
         if over is None:
             return Refused("task", f"there is no task {number}, or it is forgotten", "no-such-task")
-        return Done(0, {"task": number, "state": over.state.name.lower(), "changed": False})
+        return Done(index, {"task": number, "state": over.state.name.lower(), "changed": False})
     why = f"{by} cancelled it" + (f": {reason}" if reason else "")
+    changed = bool(task.parts) and not task.cancelled
     if task.parts:
         task.cancelled = task.cancelled or why
     for part in task.parts:
         if part in board.live:
-            cancel(board, part, at, by, reason)
+            cancel(board, part, at, by, reason, index)
     if number not in board.live:  # its last part took it along
-        return Done(0, {"task": number, "state": "cancelled", "changed": True})
+        return Done(index, {"task": number, "state": "cancelled", "changed": True})
     board.touched.add(number)
     if task.pending:
         board.close(task, State.CANCELLED, at, why)
-        return Done(0, {"task": number, "state": "cancelled", "changed": True})
-    changed = not task.cancelled
+        return Done(index, {"task": number, "state": "cancelled", "changed": True})
+    changed = changed or not task.cancelled
     task.cancelled = task.cancelled or why
-    return Done(0, {"task": number, "state": task.state.name.lower(), "cancelling": True, "changed": changed})
+    return Done(index, {"task": number, "state": task.state.name.lower(), "cancelling": True, "changed": changed})
 
 
 def released(board: Board, over: Task, at: float) -> list[tuple[Task, State, str]]:
@@ -137,15 +138,21 @@ def released(board: Board, over: Task, at: float) -> list[tuple[Task, State, str
 def completed(board: Board, part: Task) -> tuple[Task, State, str] | None:
     """The whole whose last part this was, and how it ended."""
     whole = board.live.get(part.whole) if part.whole else None
-    if whole is None or any(number in board.live for number in whole.parts):
+    if whole is None:
         return None
-    parts = [found for number in whole.parts if (found := board.find(number)) is not None]
-    bad = [one for one in parts if one.state is not State.SUCCEEDED]
-    whole.result = Result(0 if not bad else None, seconds=part.changed_at - whole.changed_at)
+    board.touched.add(whole.id)
+    if part.state is not State.SUCCEEDED:
+        # Counted here, not looked up at the end: what ended long before the last part may be forgotten by then.
+        whole.failures += 1
+        if whole.failures == 1:
+            where = part.node or next(iter(part.spec.target.nodes), 0)
+            whole.reason = f"task {part.id} on node {where}: {part.reason or part.state.name.lower()}"[:REASON_MAX]
+    if any(number in board.live for number in whole.parts):
+        return None
+    bad, parts = whole.failures, len(whole.parts)
+    whole.result = Result(0 if not bad else None, seconds=max(0.0, part.changed_at - whole.changed_at))
     if not bad:
         return whole, State.SUCCEEDED, ""
     if whole.cancelled:
         return whole, State.CANCELLED, whole.cancelled
-    first = bad[0]
-    reason = f"{len(parts) - len(bad)} of {len(parts)} succeeded; task {first.id} on node {first.node}: {first.reason}"
-    return whole, State.FAILED, reason
+    return whole, State.FAILED, f"{parts - bad} of {parts} succeeded; {whole.reason}"

@@ -7,22 +7,33 @@ its own; tasks that ask for the same of a node stand in one queue, so that one t
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from heapq import heapify, heappop, heappush
+from heapq import heapify, heappop, heappush, nsmallest
+from itertools import islice
 from math import inf
 
 from qluster.tasks import routing
 from qluster.tasks.board import Board
 from qluster.tasks.bodies import Assigned, Expired, Failed, Held, Spread, Step
+from qluster.tasks.kept import LIVE_MAX
 from qluster.tasks.routing import View
 from qluster.tasks.spec import Spec, Target
-from qluster.tasks.task import Task
+from qluster.tasks.task import REASON_MAX, Task
 
 STEPS_MAX = 256
 """Steps of one entry: some 3 KiB, a small part of what an entry may have."""
 
 HELD_MAX = 64
-"""Tasks of one queue that are told why they wait, at a time: who looks at one deeper in the queue is told by
-``explain``."""
+"""Tasks of one queue that are told why they wait, and queues of which some are, at a time: who looks at one deeper
+in the queue is told by ``explain``."""
+
+HELD_SORTED_MAX = 1024
+"""Of a longer queue only the first task is told."""
+
+HELD_AGAIN = 30.0
+"""Seconds before a task is told another reason: nodes fill, and fall silent, and are back, all the time."""
+
+TURN = "it waits its turn: the nodes that can run it are full"
+"""That is no reason to wait, unless the task was told one."""
 
 Like = tuple[Target, int, tuple[tuple[str, int], ...], str, int]
 """What tasks of one queue have in common."""
@@ -39,9 +50,12 @@ class Queue:
     def __init__(self, board: Board) -> None:
         self._board = board
         self._queues: dict[Like, list[tuple[int, int]]] = {}
+        self._roomless: dict[Like, None] = {}
+        """Queues of tasks that need no free slot."""
         self._queued: set[int] = set()
         self._timers: list[tuple[float, int]] = []
         self._expiries: list[tuple[float, int]] = []
+        self._expiring: set[int] = set()
         self._claims: dict[int, tuple[int, Spec]] = {}
         self.on: dict[int, set[int]] = {}
         """Node → the tasks to which it has the claim."""
@@ -54,12 +68,15 @@ class Queue:
         """A task has changed."""
         task = self._board.live.get(number)
         self._claim(number, task if task is not None and task.claimed else None)
-        if task is None or not task.pending or task.waits:
+        if task is None or not task.pending:
             self._queued.discard(number)
             return
-        if task.spec.expires:
+        if task.spec.expires and number not in self._expiring:
+            self._expiring.add(number)
             heappush(self._expiries, (task.spec.expires, number))
-        if number not in self._queued:
+        if task.waits:
+            self._queued.discard(number)
+        elif number not in self._queued:
             self._queued.add(number)
             heappush(self._timers, (task.not_before, number))
 
@@ -70,6 +87,8 @@ class Queue:
             self.on[node].discard(number)
             if spec.group:
                 self._groups[spec.group] -= 1
+                if not self._groups[spec.group]:
+                    del self._groups[spec.group]
         if task is not None:
             self._claims[number] = task.node, task.spec
             self.on.setdefault(task.node, set()).add(number)
@@ -91,27 +110,57 @@ class Queue:
 
     def plan(self, views: Sequence[View], wall: float) -> list[Step]:
         """The next steps, :data:`STEPS_MAX` at most; ``views`` are loaded, and are loaded further here."""
-        while self._timers and self._timers[0][0] <= wall:
-            number = heappop(self._timers)[1]
-            task = self._task(number)
-            if task is not None:
-                queue = self._queues.setdefault(like(task.spec), [])
-                heappush(queue, (-task.spec.priority, number))
+        self._come(wall)
         steps: list[Step] = list(self._expired(wall))
-        groups: dict[str, int] = {}
+        plan = _Plan({view.node: view for view in views})
         stuck: list[Like] = []
-        while len(steps) < STEPS_MAX and (best := self._best(stuck)) is not None:
-            kind, task = best
-            step = self._place(task, views, groups)
+        able = [view for view in views if view.ready and not view.drained]
+        heads = self._heads(not able or any(view.used < view.slots for view in able))
+        while heads and len(steps) < STEPS_MAX:
+            _, number = heappop(heads)
+            task = self._board.live[number]
+            kind = like(task.spec)
+            step = self._place(task, views, plan)
             if step is None:
                 stuck.append(kind)
                 continue
             heappop(self._queues[kind])
-            self._queued.discard(task.id)
+            self._queued.discard(number)
             steps.append(step)
-        for kind in stuck:
-            steps += self._held(kind, views, groups)
+            if (head := self._head(kind)) is not None:
+                heappush(heads, head)
+        for kind in stuck[:HELD_MAX]:
+            steps += self._held(kind, views, plan.groups, wall)
         return steps[:STEPS_MAX]
+
+    def _come(self, wall: float) -> None:
+        """Tasks whose time has come stand in their queues."""
+        while self._timers and self._timers[0][0] <= wall:
+            number = heappop(self._timers)[1]
+            task = self._task(number)
+            if task is not None:
+                kind = like(task.spec)
+                heappush(self._queues.setdefault(kind, []), (-task.spec.priority, number))
+                if not task.spec.slots or task.spec.target.each or task.spec.target.fail or task.whole:
+                    self._roomless[kind] = None
+
+    def _heads(self, room: bool) -> list[tuple[int, int]]:
+        """The first of each queue that may have something to place. Where there is no room those that need none, and
+        of the others some, who may have more against them than that."""
+        kinds = list(self._queues if room else {**self._roomless, **dict.fromkeys(islice(self._queues, HELD_MAX))})
+        heads = [head for kind in kinds if (head := self._head(kind)) is not None]
+        heapify(heads)
+        return heads
+
+    def _head(self, kind: Like) -> tuple[int, int] | None:
+        queue = self._queues.get(kind, [])
+        while queue and self._task(queue[0][1]) is None:
+            heappop(queue)
+        if queue:
+            return queue[0]
+        self._queues.pop(kind, None)
+        self._roomless.pop(kind, None)
+        return None
 
     def put_back(self, steps: Sequence[Step]) -> None:
         """These did not come into the log."""
@@ -127,59 +176,50 @@ class Queue:
         found = 0
         while self._expiries and self._expiries[0][0] <= wall and found < STEPS_MAX // 2:
             number = heappop(self._expiries)[1]
+            self._expiring.discard(number)
             task = self._board.live.get(number)
             if task is not None and task.pending:
                 found += 1
                 self._queued.discard(number)
                 yield Expired(number)
 
-    def _best(self, stuck: list[Like]) -> tuple[Like, Task] | None:
-        """The first task of all queues that may have something to place."""
-        best: tuple[tuple[int, int], Like, Task] | None = None
-        for kind in list(self._queues):
-            if kind in stuck:
-                continue
-            queue = self._queues[kind]
-            while queue and self._task(queue[0][1]) is None:
-                heappop(queue)
-            if not queue:
-                del self._queues[kind]
-            elif best is None or queue[0] < best[0]:
-                task = self._task(queue[0][1])
-                assert task is not None
-                best = queue[0], kind, task
-        return (best[1], best[2]) if best is not None else None
-
-    def _place(self, task: Task, views: Sequence[View], groups: dict[str, int]) -> Step | None:
+    def _place(self, task: Task, views: Sequence[View], plan: _Plan) -> Step | None:
         spec = task.spec
         if spec.target.each:
             nodes = routing.spread(views, spec)
-            if nodes:
+            if nodes and len(self._board.live) + plan.made + len(nodes) <= LIVE_MAX:
+                plan.made += len(nodes)
                 return Spread(task.id, nodes)
-        elif not self._group_full(spec, groups):
-            node = routing.choose(views, spec)
+        elif not self._group_full(spec, plan.groups):
+            node = plan.choose(views, spec)
             if node is not None:
-                next(view for view in views if view.node == node).take(spec)
-                groups[spec.group] = groups.get(spec.group, 0) + bool(spec.group)
+                plan.views[node].take(spec)
+                plan.groups[spec.group] = plan.groups.get(spec.group, 0) + bool(spec.group)
                 return Assigned(task.id, node)
         if spec.target.fail and routing.never(views, spec):
-            return Failed(task.id, routing.summary(views, spec))
+            return Failed(task.id, routing.summary(views, spec)[:REASON_MAX])
+        if task.whole and not any(node in plan.views for node in spec.target.nodes):
+            return Failed(task.id, f"node {spec.target.nodes[0]} is no member any more")
         return None
 
     def _group_full(self, spec: Spec, groups: dict[str, int]) -> bool:
         running = self._groups.get(spec.group, 0) + groups.get(spec.group, 0)
         return bool(spec.group) and running >= spec.group_limit
 
-    def _held(self, kind: Like, views: Sequence[View], groups: dict[str, int]) -> Iterator[Step]:
+    def _held(self, kind: Like, views: Sequence[View], groups: dict[str, int], wall: float) -> Iterator[Step]:
         """Tell the first of a queue that does not move why."""
         queue = self._queues[kind]
         first = self._task(queue[0][1])
         assert first is not None
-        reason = self.against(first, views, groups)
-        for _, number in sorted(queue)[:HELD_MAX] if len(queue) <= HELD_MAX * 16 else queue[:1]:
+        reason = first.reason
+        if not first.held or wall >= first.changed_at + HELD_AGAIN:
+            reason = self.against(first, views, groups)[:REASON_MAX]
+        for _, number in nsmallest(HELD_MAX, queue) if len(queue) <= HELD_SORTED_MAX else queue[:1]:
             task = self._task(number)
+            if task is None or (task.held and (task.reason == reason or wall < task.changed_at + HELD_AGAIN)):
+                continue
             # Slots come and go with each task: that they are taken is said once, not how many at which moment.
-            if task is not None and (not task.held or _kind(task.reason) != _kind(reason)):
+            if reason != TURN if not task.held else _kind(task.reason) != _kind(reason):
                 yield Held(number, reason)
 
     def against(self, task: Task, views: Sequence[View], groups: dict[str, int] | None = None) -> str:
@@ -187,26 +227,52 @@ class Queue:
         spec = task.spec
         if self._group_full(spec, groups or {}):
             return f"{spec.group_limit} of the group {spec.group} are running"
+        if spec.target.each and not routing.never(views, spec) and len(self._board.live) + len(views) > LIVE_MAX:
+            return f"{len(self._board.live)} tasks are not over, and at most {LIVE_MAX} are possible"
         if not routing.never(views, spec) and all(
-            routing.unfit(view, spec) or "free" in routing.occupied(view, spec) for view in views
+            routing.unfit(view, spec) not in ("", routing.UNHEARD) or "free" in routing.occupied(view, spec)
+            for view in views
         ):
-            return "it waits its turn: the nodes that can run it are full"
+            return TURN
         return routing.summary(views, spec)
 
     def explain(self, task: Task, views: Sequence[View]) -> str:
         """Why a pending task has no node yet; "" when it has, or is over."""
-        if not task.pending or task.waits:
+        place, queue = (-task.spec.priority, task.id), self._queues.get(like(task.spec), [])
+        if self._task(task.id) is None or place not in queue:
             return task.reason
-        before = sum(1 for entry in self._queues.get(like(task.spec), ()) if entry < (-task.spec.priority, task.id))
+        before = sum(1 for entry in queue if entry < place)
         return f"{before} tasks are before it" if before else self.against(task, views)
 
     def compact(self) -> None:
         """Let go of what heaps still hold of tasks that have moved on."""
         for heap in (self._timers, self._expiries):
             if len(heap) > 64 + 4 * len(self._board.live):
-                kept = [entry for entry in set(heap) if entry[1] in self._board.live]
-                heap[:] = kept
+                heap[:] = [entry for entry in set(heap) if entry[1] in self._board.live]
                 heapify(heap)
+        self._expiring &= {number for _, number in self._expiries} if len(self._expiring) > 64 else self._expiring
+
+
+class _Plan:
+    """What one plan has given away already."""
+
+    def __init__(self, views: dict[int, View]) -> None:
+        self.views = views
+        self.groups: dict[str, int] = {}
+        self.made = 0
+        """Parts of tasks for each node."""
+        self._full: set[tuple[Target, int, tuple[tuple[str, int], ...]]] = set()
+        """For this there is no node, and in this plan there will be none any more."""
+
+    def choose(self, views: Sequence[View], spec: Spec) -> int | None:
+        """The node that runs it."""
+        asked = spec.target, spec.slots, spec.resources
+        if asked in self._full:
+            return None
+        node = routing.choose(views, spec)
+        if node is None:
+            self._full.add(asked)
+        return node
 
 
 def _kind(reason: str) -> str:

@@ -19,6 +19,10 @@ class View:
     node: int
     role: str = "replica"
     """leader, replica, or none: a host without a database."""
+    heard: bool = True
+    """It has said what it has for tasks, or nothing for so long that it is known to run none just now."""
+    runs: bool = True
+    """It runs tasks at all."""
     ready: bool = True
     """It runs tasks, and has said so lately."""
     fault: str = ""
@@ -29,7 +33,7 @@ class View:
     resources: Mapping[str, int] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
     lag: int = 0
-    """Bytes of WAL that its database lacks."""
+    """Bytes of WAL that its database lacks, as far as is known."""
     used: int = 0
     taken: dict[str, int] = field(default_factory=dict)
     """Of its resources."""
@@ -41,11 +45,18 @@ class View:
             self.taken[name] = self.taken.get(name, 0) + times * amount
 
 
+UNHEARD = "has not said yet what it runs"
+
+
 def unfit(view: View, spec: Spec) -> str:
     """Why the node could not run the task even if it ran nothing else; "" when it could."""
     target = spec.target
     if target.nodes and view.node not in target.nodes:
         return "is not named"
+    if not view.heard:
+        return UNHEARD
+    if not view.runs:
+        return "does not say that it runs tasks"
     if target.role == "pooler" and not view.pooler:
         return "has no pool"
     if target.role in ("leader", "replica") and view.role != target.role:
@@ -94,6 +105,8 @@ def _fullness(view: View, target: Target) -> float:
 
 def spread(views: Sequence[View], spec: Spec) -> tuple[int, ...]:
     """The nodes on each of which it is to run: those that could, whether they are free now or not."""
+    if any(unfit(view, spec) == UNHEARD for view in views):
+        return ()  # it may be one of them
     return tuple(sorted(view.node for view in views if not unfit(view, spec) and not view.drained))
 
 
@@ -103,8 +116,8 @@ def reasons(views: Sequence[View], spec: Spec) -> dict[int, str]:
 
 
 def never(views: Sequence[View], spec: Spec) -> bool:
-    """No node could ever run it as the cluster is."""
-    return all(unfit(view, spec) for view in views)
+    """No node could ever run it as the cluster is. Of who has said nothing yet nobody knows that."""
+    return all(unfit(view, spec) not in ("", UNHEARD) for view in views)
 
 
 def summary(views: Sequence[View], spec: Spec) -> str:

@@ -18,7 +18,8 @@ FRAME_MAX = 1 << 20
 
 
 class StartRun(Struct, frozen=True, tag="start", array_like=True):
-    """Begin this run, unless it is known already. Refused where the runner's own rules do not have it."""
+    """Begin this run, unless it is known already, and record it before. Refused where the runner's own rules do not
+    have it; not begun (UNBEGUN), tied or not, once :class:`Lease` has passed, however long the order was on its way."""
 
     task: int
     fence: int
@@ -58,7 +59,14 @@ class Lease(Struct, frozen=True, tag="lease", array_like=True):
     until: float
 
 
-Order = StartRun | StopRun | ForgetRun | Lease
+class Own(Struct, frozen=True, tag="own", array_like=True):
+    """All runs are of this node of this founding: any that are of another are killed at once, tied or not, and are
+    forgotten with their output; when that is done :class:`RunnerFound` is said anew. Durable before that is said."""
+
+    owner: tuple[int, int]
+
+
+Order = StartRun | StopRun | ForgetRun | Lease | Own
 
 
 class Run(Struct, frozen=True, array_like=True):
@@ -78,6 +86,9 @@ class RunnerFound(Struct, frozen=True, tag="found", array_like=True):
     pid: int = 0
     fault: str = ""
     """Why it begins nothing; "" when it does."""
+    owner: tuple[int, int] = (0, 0)
+    """Founding and node whose runs these are; of nobody, where :class:`Own` was never said. In another founding, or for
+    a host that lost its state, tasks and claims begin with the same numbers again."""
 
 
 class RunBegan(Struct, frozen=True, tag="began", array_like=True):

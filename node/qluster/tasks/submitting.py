@@ -26,6 +26,9 @@ NEEDS_MAX = 64
 BATCHES_MAX = 4096
 """Submissions whose tasks are remembered for who asks again: a client that got no answer asks within seconds."""
 
+BATCHED_MAX = 65_536
+"""Tasks of all these: they take 200 kB of each snapshot."""
+
 
 def submit(board: Board, body: TasksSubmitted, index: int) -> Refused | Done:
     """All tasks of the request, or none of them."""
@@ -45,8 +48,9 @@ def submit(board: Board, body: TasksSubmitted, index: int) -> Refused | Done:
         if known[place] is None:
             _accept(board, one, body.at, body.by, tuple(numbers), at)
     board.batches[index] = tuple(numbers)
-    while len(board.batches) > BATCHES_MAX:
-        del board.batches[next(iter(board.batches))]
+    board.batched += len(numbers)
+    while len(board.batches) > BATCHES_MAX or board.batched > BATCHED_MAX:
+        board.batched -= len(board.batches.pop(next(iter(board.batches))))
     return Done(index, {"tasks": numbers, "known": [each for each in known if each is not None]})
 
 
@@ -92,7 +96,8 @@ def _accept(board: Board, one: Submission, at: float, by: str, numbers: tuple[in
     lacking = [need for need in spec.needs if not _met(board, need)]
     task.waits = sorted({need.task for need in lacking})
     for other in task.waits:
-        board.dependants.setdefault(other, []).append(number)
+        if other not in board.history:  # of that nobody hears any more, and this task ends below
+            board.dependants.setdefault(other, []).append(number)
     if task.waits:
         task.move(State.WAITING, at, f"it needs {_tasks(task.waits)} first")
     elif spec.start > at:

@@ -18,10 +18,10 @@ def unfenced(host: Host, node: Node, last: Reign) -> str:
         return ""
     if member is None or member.ip not in section.hosts or _word(node, last):
         return ""
-    target, office = host.world.hosts[member.ip], host._world_time(leading.began)
+    target, office = host.world.hosts[member.ip], host.world_time(leading.began)
     if node.qraft.off(last.node):
         # Before it was elected: one of two goes on only then.
-        office = host._world_time(node.heard(last.node) or 0.0)
+        office = host.world_time(node.heard(last.node) or 0.0)
         return "" if max(target.last_off_at, target.lied_at) > office else f"node {last.node} was not switched off"
     fenced = node.state.fencings.of(last.node)
     if fenced is not None and fenced.reign == last.number and fenced.confirmed:

@@ -21,6 +21,7 @@ from qluster.transport.seal import Key
 from sim.database import SimDatabase
 from sim.disk import SimDisk
 from sim.jobs import Jobs
+from sim.runner import SimRunner
 from sim.stock import Stock
 
 if TYPE_CHECKING:
@@ -52,6 +53,8 @@ class Host:
         self.database = database
         self.node: Node | None = None
         self.jobs = Jobs(self)
+        self.runner: SimRunner | None = None
+        """The process that runs tasks here."""
         self.pool_target: Address | None = None
         self.pool_reign = (0, 0)
         self.pool_held_since = inf
@@ -101,7 +104,8 @@ class Host:
         """What this host's monotonic clock says."""
         return self.world.now * self.clock_rate + self.clock_offset
 
-    def _world_time(self, local: float) -> float:
+    def world_time(self, local: float) -> float:
+        """When this host's monotonic clock says that."""
         return (local - self.clock_offset) / self.clock_rate
 
     @property
@@ -136,6 +140,8 @@ class Host:
             if self.alive_until <= self.clock():
                 self._end_database()
             self._watch_deadline(GUARD_DELAY)
+            if self.runner is not None:
+                self.runner.thawed()
         if self.node is not None:
             self.turn()
 
@@ -165,6 +171,8 @@ class Host:
         if world.arbiter is not None and self.database is not None:
             self.node.consulting.asks = True
             world.arbiter.connect(self)
+        if self.runner is not None:
+            self.runner.connect(self.node)
         world.checks.started(self, founding)
         self.turn()
         self.look()
@@ -176,6 +184,8 @@ class Host:
         if self.saving is not None:
             self.disk.tear(self.saving, world.random.random())
         self._down(held=held, spared=self.untied and not power)
+        if power and self.runner is not None:
+            self.runner.power_lost()
         if not held:
             world.at(world.now + world.random.uniform(0.5, 3.0), self._restart)
 
@@ -186,6 +196,8 @@ class Host:
             self.crash(held=True, power=True)
         elif self.database is not None:
             self.database.kill()
+            if self.runner is not None:
+                self.runner.power_lost()
         self.held = True
 
     def switch_on(self) -> None:
@@ -197,7 +209,9 @@ class Host:
         self.node, self.saving, self.unsaved, self.held = None, None, [], held
         if self.world.arbiter is not None:
             self.world.arbiter.lost(self)
-        self.frozen_until = -inf
+        still, self.frozen_until = self.host_frozen and self.frozen, -inf
+        if still and self.runner is not None:
+            self.runner.thawed()
         self._wake_at = inf
         self.jobs.clear()
         self.queue.clear()
@@ -263,6 +277,10 @@ class Host:
         for answer in effects.answer:
             world.clients.answered(self, answer)
         world.checks.after_turn(self, node)
+        if effects.tasks and self.runner is not None:
+            self.runner.ordered(node, effects.tasks)
+        if world.tasks is not None:
+            world.tasks.after_turn(self, node, effects)
         if effects.device and isinstance(world.arbiter, Stock):
             world.arbiter.ordered(self, node, effects.device)
         if effects.save:
@@ -311,7 +329,7 @@ class Host:
         if local == inf:
             self._wake_at = inf
             return
-        at = max(self._world_time(local), self.world.now + WAKE_GRAIN)
+        at = max(self.world_time(local), self.world.now + WAKE_GRAIN)
         if at != self._wake_at:
             self._wake_at = at
             self.world.at(at, lambda: self._wake(at))
@@ -361,7 +379,7 @@ class Host:
     def _watch_deadline(self, delay: float) -> None:
         if self.database is None or self.alive_until == inf:
             return
-        at = max(self._world_time(self.alive_until), self.world.now) + delay
+        at = max(self.world_time(self.alive_until), self.world.now) + delay
         if at < self._guard_at or self._guard_at <= self.world.now:
             self._guard_at = at
             self.world.at(at, lambda: self._guard(at))
@@ -373,7 +391,7 @@ class Host:
         database = self.database
         if database is None or self.alive_until == inf or (self.host_frozen and self.frozen):
             return
-        late = self._world_time(self.alive_until) + GUARD_DELAY
+        late = self.world_time(self.alive_until) + GUARD_DELAY
         if self.world.now + 1e-9 < late and self.alive_until > self.clock():
             self._watch_deadline(GUARD_DELAY)
         else:

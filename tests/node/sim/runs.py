@@ -17,6 +17,7 @@ from sim.electing import ELECTING, electing_of
 from sim.hanging import LATER
 from sim.stock import STOCKED, algorithm_of
 from sim.strikes import STRIKES, end_pause, repair_host
+from sim.task_strikes import TASK_STRIKES, TASKED
 from sim.world import BEGINNING, Faults, Violated, World
 
 FOUNDING_SECONDS = 60.0
@@ -52,7 +53,7 @@ def run(seed: int, quorum: str = "") -> Result:
     world = World(
         seed, databases=size, synchronous=_synchronous(seed), electing=electing,
         fencing="" if electing is not None or quorum else _fencing(seed), witness=witness, quorum=quorum,
-        stock=stock,
+        stock=stock, tasks=seed in TASKED and not quorum,
     )  # fmt: skip
     fault = ""
     with _compaction(seed):
@@ -112,10 +113,14 @@ def _live(world: World) -> None:
         raise Violated(f"not founded: {_well(world)}")
     world.clients.write_always()
     world.clients.ask_always()
+    if world.tasks is not None:
+        world.tasks.ask_always()
     disturb(world)
     heal(world)
     if not world.run(QUIET_SECONDS, lambda: _well(world) == ""):
         raise Violated(f"not well again: {_well(world)}")
+    if world.tasks is not None:
+        world.tasks.at_the_end()
     world.clients.at_the_end()
 
 
@@ -149,6 +154,7 @@ def disturb(world: World) -> None:
     pause = random.choice([1.0, 4.0, 8.0])
     chosen = random.sample(STRIKES, random.randint(3, len(STRIKES))) + (LATER if world.seed % 4 == 3 else [])
     chosen += DEVICE if world.arbiter is not None else ELECTING if world.electing is not None else []
+    chosen += TASK_STRIKES if world.tasks is not None else []
     weights = [weight for _, weight, _ in chosen]
     while world.now < end:
         name, _, strike = random.choices(chosen, weights)[0]

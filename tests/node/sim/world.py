@@ -26,6 +26,7 @@ from sim.host import Host
 from sim.network import Network
 from sim.outside import Outside
 from sim.stock import Stock, told_of
+from sim.tasks import Tasking
 from sim.votes import VoteChecks
 
 BEGINNING = 1000.0
@@ -133,12 +134,12 @@ class World:
     def __init__(
         self, seed: int, databases: int = 3, pools: int = 1, synchronous: str = "off", *, outside: bool = False,
         electing: Electing | None = None,
-        fencing: str = "", witness: bool = False, quorum: str = "", stock: str = "",
+        fencing: str = "", witness: bool = False, quorum: str = "", stock: str = "", tasks: bool = False,
     ) -> None:  # fmt: skip
         """``outside``: the cluster is founded to follow an installation outside; ``electing``: how it counts;
         ``fencing``: what happens when it fails, where there are agents; ``witness``: an arbiter remembers; ``quorum``:
         the section of that name, "" where votequorum counts nothing; ``stock``: the algorithm of an arbiter that
-        remembers nothing."""
+        remembers nothing; ``tasks``: hosts run tasks."""
         self.seed = seed
         self.random = Random(seed)
         self.now = BEGINNING
@@ -171,6 +172,7 @@ class World:
             config = told_of(config, stock) if stock and not pool else config
             disk = SimDisk(self.random.getrandbits(63))
             self.hosts[config.ip] = Host(self, f"host{number}", config, disk, None if pool else SimDatabase())
+        self.tasks = Tasking(self) if tasks else None
         self._senders: dict[tuple[str, int], dict[str, tuple[float, Replica]]] = {}
         self._databases = [host for host in self.hosts.values() if host.database is not None]
         self._stream()
@@ -280,6 +282,8 @@ class World:
         """The state directory of a host that is down is lost; what was on it is remembered by the checks."""
         self._lost.append(host.disk)
         host.disk = SimDisk(self.random.getrandbits(63))
+        if host.runner is not None:
+            host.runner.lose_records()
 
     def host_of(self, cluster: int, node: int) -> Host | None:
         """The host that is this node of this founding."""

@@ -1,0 +1,24 @@
+"""Tasks through crashes, cuts, and hosts that stand still: never twice at once, none lost, all at an end.
+
+`QLUSTER_FULL_TESTS=1` plays many more.
+"""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from tasks.small_world import play
+
+FULL = os.environ.get("QLUSTER_FULL_TESTS") == "1"
+SEEDS = range(2000 if FULL else 24)
+BATCH = 8
+
+
+@pytest.mark.parametrize("first", SEEDS[::BATCH], ids=str)
+def test_tasks_run_once_at_a_time_and_all_end(first: int) -> None:
+    ran = 0
+    for seed in range(first, first + BATCH):
+        ran += play(seed).tasks.ledger.all
+    assert ran > BATCH
