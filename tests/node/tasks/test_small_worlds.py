@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 
 import pytest
-
 from tasks.small_world import play
 
 FULL = os.environ.get("QLUSTER_FULL_TESTS") == "1"

@@ -35,6 +35,7 @@ FREE_MIN = 64 << 20
 _encoder = msgspec.msgpack.Encoder()
 _orders = msgspec.msgpack.Decoder(StartRun)
 _ends = msgspec.msgpack.Decoder(RunEnded)
+_owners = msgspec.msgpack.Decoder(tuple[int, int])
 
 
 class Began(Struct, frozen=True, array_like=True):
@@ -150,6 +151,24 @@ def records(runs: str) -> list[Record]:
         if task.isdecimal() and fence.isdecimal():
             found.append((int(fence), int(task), Record(runs, int(task), int(fence))))
     return [record for _, _, record in sorted(found, key=lambda each: each[:2])]
+
+
+def owner(directory: str) -> tuple[int, int]:
+    """Founding and node whose runs are kept here; (0, 0): nobody's."""
+    with contextlib.suppress(OSError, msgspec.MsgspecError):
+        return _owners.decode((Path(directory) / "owner").read_bytes())
+    return 0, 0
+
+
+def hand_over(directory: str, runs: str, to: tuple[int, int]) -> None:
+    """All that is kept goes, then the directory is this node's, durably. Raises OSError."""
+    for kept in records(runs):
+        kept.remove()
+    _sync(Path(runs))
+    path = Path(directory)
+    _write(path / "owner.new", _encoder.encode(to), durable=True)
+    os.rename(path / "owner.new", path / "owner")
+    _sync(path)
 
 
 def prune(runs: str, size_max: int) -> int:

@@ -34,6 +34,7 @@ from qluster.tasks.runner import (
     ForgetRun,
     Happening,
     Lease,
+    Own,
     Run,
     RunEnded,
     RunnerFault,
@@ -53,6 +54,8 @@ PRUNE_INTERVAL = 30.0
 """Seconds between two looks whether output must make room."""
 UNSENT_MAX = 16 << 20
 """Bytes that wait for a daemon that reads nothing; it finds all again when it connects anew."""
+OWN_INTERVAL = 0.01
+"""Seconds between two looks whether what another node had run here is dead."""
 GRACE = 5.0
 """Seconds that programs have to end when the runner is stopped."""
 STOPPED = "its task runner was stopped"
@@ -78,6 +81,8 @@ class Runner:
         self._forker = forker
         self._groups = groups
         self._world = World(self._runs, forker, groups, Preparing(config, groups), self._troubled)
+        self._owner = record.owner(self._directory)
+        self._owning = asyncio.Lock()
         self._active: dict[Claim, ActiveRun] = {}
         self._ended: dict[Claim, RunEnded] = {}
         self._living: set[asyncio.Task[None]] = set()
@@ -124,11 +129,34 @@ class Runner:
                     self._active[task, fence].stop(order)
             case ForgetRun(task, fence):
                 self._forget((task, fence))
+            case Own(owner):
+                owning = asyncio.create_task(self._own(owner))
+                self._living.add(owning)
+                owning.add_done_callback(self._living.discard)
             case Lease(until):
                 self._tether.take(until, clock.monotonic(), clock.slept())
                 self._world.until = self._tether.until
                 for run in self._active.values():
                     run.tie(self._tether.until)
+
+    async def _own(self, owner: tuple[int, int]) -> None:
+        """What another node had run here is killed and forgotten: this one may have tasks of the same numbers."""
+        async with self._owning:
+            if owner != self._owner:
+                log.warning("runs-disowned former=%d-%d runs=%d", *self._owner, len(self._active))
+                for run in list(self._active.values()):
+                    order = run.order
+                    run.stop(StopRun(order.task, order.fence, Verdict.CANCELLED, "it is another node's", 0.0))
+                while self._active:
+                    await asyncio.sleep(OWN_INTERVAL)
+                self._ended.clear()
+                try:
+                    await asyncio.to_thread(record.hand_over, self._directory, self._runs, owner)
+                    self._owner = owner
+                except OSError as error:
+                    self._troubled(error)
+                    await asyncio.sleep(LOOK_INTERVAL)  # the daemon hears that nothing has changed, and says it again
+        self._tell(self._found())
 
     def _start(self, order: StartRun) -> None:
         claim = order.task, order.fence
@@ -151,7 +179,7 @@ class Runner:
             return Verdict.UNBEGUN, STOPPED
         if self._fault:
             return Verdict.UNBEGUN, self._fault
-        if order.tied and self._tether.passed(clock.monotonic(), clock.slept()):
+        if self._tether.passed(clock.monotonic(), clock.slept()):
             return Verdict.UNBEGUN, "the lease of this node had passed"
         rules = policy.Rules(self._tasks.commands, self._tasks.users, self._tasks.sql_roles, self._tasks.shell)
         reason = policy.refusal(order.work, order.template, rules, real_path(order.work))
@@ -191,10 +219,14 @@ class Runner:
         if self._daemon is not None:
             self._daemon.close()
         self._daemon = daemon
+        found = self._found()
+        log.info("daemon-came runs=%d", len(found.runs))
+        self._tell(found)
+
+    def _found(self) -> RunnerFound:
         runs = [Run(*claim, run.began_at) for claim, run in self._active.items()]
         runs += [Run(*claim, ended.began_at, ended) for claim, ended in self._ended.items()]
-        log.info("daemon-came runs=%d", len(runs))
-        self._tell(RunnerFound(tuple(runs), os.getpid(), self._fault))
+        return RunnerFound(tuple(runs), os.getpid(), self._fault, self._owner)
 
     def left(self, daemon: _Daemon) -> None:
         """It is gone; what runs goes on for as long as its lease."""
