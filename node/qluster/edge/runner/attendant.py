@@ -50,7 +50,7 @@ class Attendant:
         self._cause = ""
         self._killed_at = inf
         self._again = AGAIN
-        self._looked_at = self._began_at = -inf
+        self._looked_at = -inf
         self._ends_at = inf
         self._kill_at = inf
         self._cpu, self._memory = 0.0, 0
@@ -111,9 +111,8 @@ class Attendant:
             os._exit(0)
         for descriptor in self._outputs:
             os.close(descriptor)
-        self._began_at = now
         if plan.time_limit:
-            self._ends_at = now + plan.time_limit
+            self._ends_at = clock.monotonic() + plan.time_limit
         itself = kin.relative(self._pid)
         self._say(Born(self._pid, itself.ticks if itself is not None else 0))
 

@@ -60,9 +60,11 @@ def _serve(line: socket.socket, lease: float) -> None:
     try:
         _settle()
         while True:
-            data, descriptors, _, _ = socket.recv_fds(line, 16, 3, socket.MSG_CMSG_CLOEXEC)
+            data, descriptors, _, _ = socket.recv_fds(line, 16, 3)
             if not data:
                 break
+            for descriptor in descriptors:  # the flag for it is ignored by some versions of Python
+                os.set_inheritable(descriptor, False)
             if os.fork() == 0:
                 line.close()
                 _attend(descriptors, lease)

@@ -68,14 +68,15 @@ class Record:
             os.posix_fallocate(room, 0, ROOM)
         finally:
             os.close(room)
-        _write(self.path / "run.new", _encoder.encode(order), durable=True)
-        os.rename(self.path / "run.new", self.path / "run")
-        _sync(self.path)
-        _sync(self.path.parent)
+        _write(self.path / "run", _encoder.encode(order))
+        # All is written before any of it is flushed: the first flush takes the rest along on most file systems. A
+        # torn file is none: its program was never begun.
+        for path in (self.path / "run", self.path, self.path.parent):
+            _sync(path)
 
     def began(self, began: Began) -> None:
         """Keep what it began as."""
-        _write(self.path / "began", _encoder.encode(began), durable=False)
+        _write(self.path / "began", _encoder.encode(began))
 
     def ended(self, ended: RunEnded) -> None:
         """Keep how it ended, durably; only then it may be told."""
@@ -85,11 +86,11 @@ class Record:
         try:
             os.pwrite(descriptor, data, 0)
             os.ftruncate(descriptor, len(data))
-            os.fsync(descriptor)
         finally:
             os.close(descriptor)
         os.rename(room, self.path / "ended")
-        _sync(self.path)
+        for path in (self.path / "ended", self.path):
+            _sync(path)
 
     def forget(self) -> None:
         """The cluster knows its end; what it worked in goes, what it said stays."""
@@ -166,7 +167,8 @@ def hand_over(directory: str, runs: str, to: tuple[int, int]) -> None:
         kept.remove()
     _sync(Path(runs))
     path = Path(directory)
-    _write(path / "owner.new", _encoder.encode(to), durable=True)
+    _write(path / "owner.new", _encoder.encode(to))
+    _sync(path / "owner.new")
     os.rename(path / "owner.new", path / "owner")
     _sync(path)
 
@@ -204,18 +206,16 @@ def fault_of(error: OSError, runs: str) -> str:
     return f"the directory of tasks {runs} cannot be written: {error.strerror or error}"
 
 
-def _write(path: Path, data: bytes, *, durable: bool) -> None:
+def _write(path: Path, data: bytes) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
         os.write(descriptor, data)
-        if durable:
-            os.fsync(descriptor)
     finally:
         os.close(descriptor)
 
 
-def _sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
     finally:

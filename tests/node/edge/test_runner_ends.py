@@ -1,0 +1,195 @@
+"""What becomes of runs when the runner, the daemon, the lease or the disk goes."""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from edge.daemon_world import NODE, wait_for
+from edge.runner_world import Host, alive, host, order, shell
+from qluster.edge.runner.record import Record, prune
+from qluster.tasks.bodies import Verdict
+from qluster.tasks.runner import ForgetRun, RunnerFault
+from qluster.tasks.spec import Command
+
+HIDES = "setsid -f /bin/sh -c 'echo $$ > child; exec sleep 1000'; echo $$ > pid; exec sleep 1000"
+
+
+@pytest.fixture
+def one(tmp_path: Path) -> Iterator[Host]:
+    """A runner."""
+    with host(tmp_path) as found:
+        yield found
+
+
+def test_a_lease_that_passes_kills_what_is_tied_to_it(one: Host) -> None:
+    line = one.ready(lease=1.5)
+    began = time.monotonic()
+    line.say(order(1, shell(f"trap '' TERM; {HIDES}")), order(2, Command(("/bin/sleep", "1000")), tied=False))
+    pids = one.pid(1), one.pid(1, "child")
+    line.began(2)
+    assert all(alive(pid) for pid in pids)
+    ended = line.ended(1)
+    waited = time.monotonic() - began
+    assert ended.verdict is Verdict.CUT_OFF
+    assert not any(alive(pid) for pid in pids)
+    assert 1.4 < waited < 2.0
+    print(f"dead {waited - 1.5:.3f} s after the lease")
+    assert not any(run.task == 2 and run.ended for run in one.line().found().runs)
+
+
+def test_the_lease_holds_although_the_runner_hangs(one: Host) -> None:
+    line = one.ready(lease=1.5)
+    line.say(order(1, shell(HIDES)))
+    pids = one.pid(1), one.pid(1, "child")
+    assert one.process is not None
+    one.process.send_signal(signal.SIGSTOP)
+    began = time.monotonic()
+    try:
+        wait_for("the programs are dead", lambda: not any(alive(pid) for pid in pids), 4)
+    finally:
+        one.process.send_signal(signal.SIGCONT)
+    assert time.monotonic() - began < 3
+    assert line.ended(1).verdict is Verdict.CUT_OFF
+
+
+def test_a_longer_lease_keeps_it_alive_and_a_passed_one_begins_nothing(one: Host) -> None:
+    line = one.ready(lease=0.5)
+    line.say(order(1, Command(("/bin/sleep", "1.2"))))
+    for _ in range(8):
+        line.lease(0.5)
+        time.sleep(0.2)
+    assert line.ended(1).verdict is Verdict.DONE
+    time.sleep(0.6)
+    line.say(order(2, Command(("/bin/true",))))
+    ended = line.ended(2)
+    assert (ended.verdict, ended.began_at) == (Verdict.UNBEGUN, 0.0)
+
+
+def test_a_runner_that_is_killed_takes_its_programs_along(one: Host) -> None:
+    line = one.ready()
+    line.say(order(1, shell(HIDES)), order(2, Command(("/bin/true",))))
+    line.ended(2)
+    pids = one.pid(1), one.pid(1, "child")
+    began = time.monotonic()
+    one.kill()
+    wait_for("the programs are dead", lambda: not any(alive(pid) for pid in pids), 5)
+    print(f"dead {time.monotonic() - began:.3f} s after the runner")
+    one.start()
+    runs = {run.task: run.ended for run in one.line().found().runs}
+    assert runs[1] is not None and runs[2] is not None
+    assert (runs[1].verdict, runs[2].verdict) == (Verdict.VANISHED, Verdict.DONE)
+    assert runs[1].began_at > 0
+
+
+def test_an_attendant_that_is_killed_leaves_nothing_behind(one: Host) -> None:
+    line = one.ready()
+    line.say(order(1, shell(HIDES)))
+    pid, child = one.pid(1), one.pid(1, "child")
+    parent = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    os.kill(parent, signal.SIGKILL)
+    assert line.ended(1).verdict is Verdict.VANISHED
+    assert not alive(pid) and not alive(child)
+
+
+def test_what_is_forgotten_is_not_told_after_a_restart(one: Host) -> None:
+    line = one.ready()
+    line.say(order(1, Command(("/bin/true",))), order(2, Command(("/bin/true",))))
+    line.ended(1)
+    line.ended(2)
+    line.say(ForgetRun(1, 1))
+    wait_for("it is forgotten on disk", (one.directory / "runs/1-1/forgotten").exists)
+    one.kill()
+    one.start()
+    assert [run.task for run in one.line().found().runs] == [2]
+
+
+def test_a_runner_that_is_stopped_stops_and_says_so(one: Host) -> None:
+    line = one.ready()
+    line.say(order(1, shell("trap 'echo asked; exit 0' TERM; echo $$ > pid; while :; do sleep 0.01; done")))
+    one.pid(1)
+    assert one.stop() == 0
+    ended = line.ended(1)
+    assert (ended.verdict, ended.reason) == (Verdict.DRAINED, "its task runner was stopped")
+    assert one.said(1) == "asked\n"
+    one.start()
+    (run,) = one.line().found().runs
+    assert run.ended == ended
+
+
+def test_rules_are_read_again_when_asked(one: Host) -> None:
+    line = one.ready()
+    one.config.write_text(one.config.read_text().replace('"commands": ["/"]', '"commands": ["/bin/true"]'))
+    assert one.process is not None
+    one.process.send_signal(signal.SIGHUP)
+    wait_for("the rules are read", lambda: "reloaded commands=1" in one.log.read_text())
+    line.say(order(1, Command(("/bin/echo",))), order(2, Command(("/bin/true",))))
+    ended = line.ended(1)
+    assert ended.verdict is Verdict.REFUSED
+    assert ended.reason.startswith("/bin/echo is not in tasks.commands of this host (/bin/true): add it there")
+    assert line.ended(2).verdict in (Verdict.DONE, Verdict.REFUSED)  # where /bin is a link it leads elsewhere
+
+
+def test_a_second_runner_is_refused(one: Host) -> None:
+    second = subprocess.run(
+        [sys.executable, "-m", "qluster", "runner", "--config", str(one.config)], capture_output=True, text=True,
+        timeout=60, check=False, env={"PATH": os.environ["PATH"], "PYTHONPATH": str(NODE)},
+    )  # fmt: skip
+    assert second.returncode == 1
+    assert "another task runner uses it" in second.stderr
+
+
+def test_a_full_directory_begins_nothing_and_loses_no_end(tmp_path: Path) -> None:
+    place = tmp_path / "small"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=80m", "none", str(place)]
+    made = subprocess.run(mount, capture_output=True, check=False)
+    if made.returncode:
+        pytest.skip("a small file system cannot be mounted here")
+    try:
+        with host(tmp_path, directory=place / "tasks") as one:
+            line = one.ready()
+            line.say(order(1, shell("until [ -e ../go ]; do sleep 0.01; done; echo kept nowhere; exit 5")))
+            line.began(1)
+            with open(place / "ballast", "wb") as ballast, pytest.raises(OSError):
+                while True:
+                    ballast.write(bytes(1 << 16))
+                    ballast.flush()
+            fault = line.until(lambda what: isinstance(what, RunnerFault) and bool(what.fault))
+            assert "free some on its file system" in fault.fault
+            line.say(order(2, Command(("/bin/true",))))
+            refused = line.ended(2)
+            assert refused.verdict is Verdict.UNBEGUN and "free" in refused.reason
+            (place / "tasks/runs/1-1/work").rename(place / "tasks/runs/1-1/go")
+            ended = line.ended(1)
+            assert ended.reason == "exit code 5"
+            assert ended.result.output == (13, 0)
+            assert one.said(1) == ""  # no room for it
+            one.kill()
+            os.truncate(place / "ballast", 0)
+            one.start()
+            line = one.ready()
+            assert [run.ended for run in line.found().runs if run.task == 1] == [ended]
+            line.say(order(3, Command(("/bin/true",))))
+            assert line.ended(3).verdict is Verdict.DONE
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
+
+
+def test_the_oldest_output_makes_room(tmp_path: Path) -> None:
+    for task in range(1, 5):
+        record = Record(str(tmp_path), task, 10 - task)
+        record.create(order(task, Command(("/bin/true",)), fence=10 - task))
+        (record.path / "stdout").write_bytes(bytes(1 << 20))
+        if task != 4:
+            record.forget()
+    assert prune(str(tmp_path), (5 << 20)) == 0
+    assert prune(str(tmp_path), (3 << 20)) == 2
+    # By their fencing numbers 4 is the oldest, and the cluster does not know its end.
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["1-9", "4-6"]
