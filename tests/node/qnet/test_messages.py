@@ -111,6 +111,7 @@ OWN_VALUES: dict[int, some.SearchStrategy[Any]] = {
     **dict.fromkeys(names.OwnOption, U64),
     Option.MSG_SEQ_NUMBER: U32,
     names.OwnOption.PROMISE: U32,
+    names.OwnOption.LINEAGE: some.lists(U64, max_size=3).map(tuple),
     names.OwnOption.STAGE: some.sampled_from(names.Stage),
     names.OwnOption.REFUSAL: some.sampled_from(names.Refusal),
     names.OwnOption.GRANTED: some.booleans(),
