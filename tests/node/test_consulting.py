@@ -19,7 +19,7 @@ from qluster.qnet.memory import Kept
 from qluster.qnet.messages import encode
 from qluster.qnet.names import Refusal, TlsSupported
 from qluster.qnet.names import Stage as Asking
-from qluster.qnet.own import MemoryAnswer, MemoryShown
+from qluster.qnet.own import MemoryAnswer, MemoryOpened, MemoryShown
 from qluster.qnet.settings import Settings
 from qluster.qnet.tlv import RingId
 from qluster.transport.link import Link, LinkSettings
@@ -256,6 +256,48 @@ def test_an_arbiter_that_remembers_is_put_into_the_list_and_one_that_lost_its_me
     assert other.uid != kept.uid and members(lone).device_uid == other.uid
 
 
+@pytest.mark.parametrize("copied", [Kept(0), Kept(0, term=1), Kept(0, term=9, vote=1, last_term=9, index=8)], ids=str)
+def test_memory_that_was_brought_back_from_an_older_copy_is_not_believed_and_made_anew(copied: Kept) -> None:
+    lone = Lone(rings=True, memories=remembering())
+    lone.lead()
+    lone.live(5.0)
+    client = lone.node.consulting._client
+    assert client is not None and client.conversation is not None
+    client.ask(ShowDevice(9, 1, 12, 1, 500), lone.now)
+    lone.perform_all(client.take())
+    [(key, kept)] = list(lone.stage.memories)
+    assert (kept.term, kept.index) == (9, 12)
+
+    def restart(memory: Kept) -> None:
+        lone.stage = Stage(Settings(tls=TlsSupported.UNSUPPORTED), Memories({key: memory}, Random(3), 0.0))
+        lone.perform_all(lone.hear(Ended(lone.attempt, "the arbiter went away")))
+        lone.live(60.0)
+
+    restart(kept)
+    assert client.memory.uid == kept.uid and not client.memory.fault, "one that knows what it has said is the same"
+    restart(msgspec.structs.replace(copied, uid=kept.uid))
+    [(_, other)] = list(lone.stage.memories)
+    assert other.uid not in (0, kept.uid) and client.memory.uid == other.uid == members(lone).device_uid
+
+
+def test_memory_that_has_gone_back_and_is_not_made_anew_stays_without_a_word() -> None:
+    """By an arbiter of an older version, which does not know that wish."""
+    lone = Lone(rings=True, memories=remembering())
+    lone.lead()
+    lone.live(5.0)
+    client = lone.node.consulting._client
+    assert client is not None and client.conversation is not None
+    uid = client.memory.uid
+    back = MemoryOpened(seq=9, uid=uid, term=0, last_term=0, index=0, refusal=Refusal.NONE)
+    client.ask(ShowDevice(9, 1, 12, 1, 500), lone.now)
+    lone.perform_all(client.take())
+    for said in (1, 1, 1):
+        client.memory.heard(back, client.conversation)
+        assert client.memory.uid == 0 and "brought back from an older copy" in client.memory.fault
+        assert len(client.conversation.out) == said, "it is asked once to make it anew"
+    assert "empty its memory-dir" in lone.shown.reason
+
+
 def test_the_list_has_no_device_any_more_when_no_node_asks_one() -> None:
     lone = Lone(rings=True, memories=remembering())
     lone.lead()
@@ -295,12 +337,12 @@ def test_an_arbiter_forgets_the_founding_from_which_this_one_went_on_by_force() 
     lone.lead()
     lone.live(5.0)
     kept = dict(lone.stage.kept)
-    assert lone.shown.connected and (b"sim", lone.node.cluster) in kept and (b"sim", 8) not in kept
-    assert kept[b"sim", 7].uid != 7 and kept[b"sim", 7].term == 0
+    assert lone.shown.connected and {key for key, _ in lone.stage.memories} == {(b"sim", 8), (b"sim", lone.node.cluster)}
+    assert kept[b"sim", 7].uid != 7 and kept[b"sim", 7].term == 0 and (b"sim", 8) not in kept
 
 
 def test_a_full_arbiter_says_so() -> None:
-    memories = Memories({(b"sim", number): Kept(number) for number in range(1, 17)}, Random(1), 0.0)
+    memories = Memories({(b"sim", 2**62 + number): Kept(number, term=1) for number in range(1, 17)}, Random(1), 0.0)
     lone = Lone(rings=True, memories=memories)
     lone.lead()
     lone.live(5.0)

@@ -275,7 +275,7 @@ class Client:
                 self._say_lists(conversation)
             return
         if isinstance(word, OfMemory):
-            self._of_memory(word)
+            self._of_memory(conversation, word)
             return
         if isinstance(word, VoteInfo):
             conversation.answer(VoteInfoReply(seq=word.seq))
@@ -285,9 +285,9 @@ class Client:
         assert word.vote is not None and word.ring_id is not None, "looked at before"
         self._vote(word.vote, word.ring_id, now)
 
-    def _of_memory(self, word: OfMemory) -> None:
+    def _of_memory(self, conversation: Conversation, word: OfMemory) -> None:
         former = self.memory.uid, self.memory.fault
-        self.memory.heard(word)
+        self.memory.heard(word, conversation)
         if (self.memory.uid, self.memory.fault) != former:
             fault = self.memory.fault
             self._tell("arbiter-memory", loud=bool(fault), uid=f"{self.memory.uid:016x}", reason=fault)

@@ -72,7 +72,7 @@ class Answering:
         self._tls_required = settings.tls is TlsSupported.REQUIRED
         self._out = out
         self._deadlines = deadlines
-        self._memories = memories
+        self.memories = memories
         self._in_clear: dict[type[Message], Callable[[Client, Any], None]] = {
             Preinit: self._preinit,
             StartTls: self._starttls,
@@ -207,7 +207,7 @@ class Answering:
         """What it may send, if it said what it can: ours too where it listed them."""
         if message.supported_messages is None:
             return None
-        ours = self._memories is not None and set(OWN_KINDS) <= set(message.supported_messages)
+        ours = self.memories is not None and set(OWN_KINDS) <= set(message.supported_messages)
         if not ours or error is not ErrorCode.NO_ERROR:
             return SUPPORTED_MESSAGES
         client.framer.know(OWN_KINDS)
@@ -311,32 +311,61 @@ class Answering:
         )
 
     def _memory(self, client: Client, message: Message, now: float) -> None:
-        assert self._memories is not None and client.cluster is not None, "who was not told of memories is not read"
+        assert self.memories is not None and client.cluster is not None, "who was not told of memories is not read"
         lacking = parts_lacking(message)
         if lacking:
             self._refuse(client, message, MISSING, f"without {', '.join(lacking)}")
             return
         if isinstance(message, MemoryOpen):
-            assert message.founding is not None
-            self._forget(client.cluster, message)
-            client.memory = (client.cluster.name, message.founding)
-        before = self._memories.kept(client.memory)
-        answer = self._memories.answer(client.memory, message, now)
-        kept = self._memories.kept(client.memory)
+            self._open_memory(self.memories, client, message)
+            return
+        before = self.memories.kept(client.memory)
+        answer = self.memories.answer(client.memory, message, now)
+        kept = self.memories.kept(client.memory)
         if client.memory is not None and kept is not None and kept != before:
             self._out.keep(client.memory, kept)
         self._out.answer(client, answer)
 
-    def _forget(self, cluster: Cluster, message: MemoryOpen) -> None:
-        """Quorum was forced: who still speaks of a founding before this one has no memory open any more."""
-        assert self._memories is not None
-        for key in self._memories.forget(cluster.name, message):
-            for client in cluster.clients:
-                if client.memory == key:
-                    client.memory = None
-            kept = self._memories.kept(key)
-            assert kept is not None, "it was made just now"
-            self._out.keep(key, kept)
+    def _open_memory(self, memories: Memories, client: Client, message: MemoryOpen) -> None:
+        assert client.cluster is not None and message.founding is not None
+        client.memory = key = (client.cluster.name, message.founding)
+        self._void(memories, client.cluster, message)
+        in_use = {one.memory for cluster in self.clusters.values() for one in cluster.clients if one.memory is not None}
+        uid = memories.uid(key)
+        source = "" if client.tls.verified else client.address.rpartition(":")[0]
+        answer = memories.open(key, message, source, in_use)
+        self._forgotten(memories)
+        if message.void is not None and message.void == uid:
+            for other in client.cluster.clients:
+                if other is not client and other.memory == key:
+                    # Whoever opened the former one would take the word of this one for its.
+                    self._out.doom(other, "its memory had gone back to an older state, and is made anew")
+        self._out.answer(client, answer)
+
+    def _void(self, memories: Memories, cluster: Cluster, message: MemoryOpen) -> None:
+        """Quorum was forced: who still speaks of a founding before this one has no memory open any more. Whoever opens
+        it again meets another one, which counts for nobody whose list names the former."""
+        gone = memories.voided(cluster.name, message)
+        for client in cluster.clients:
+            if client.memory in gone:
+                client.memory = None
+        memories.forget(gone)
+
+    def forget(self, label: str) -> int:
+        """An operator has the memories of a name forgotten; how many there were. -1: its nodes are connected."""
+        if any(cluster.label == label for cluster in self.clusters.values()):
+            return -1
+        if self.memories is None:
+            return 0
+        keys = [key for key, _ in self.memories if printable(key[0]) == label]
+        self.memories.forget(keys)
+        self._forgotten(self.memories)
+        return len(keys)
+
+    def _forgotten(self, memories: Memories) -> None:
+        for key, gone in memories.take_gone():
+            self._out.keep(key, gone)
+            self._out.forgotten(key)
 
     # for all of them
 

@@ -106,6 +106,10 @@ class Arbiter:
                 self._out.doom(client, f"silent for {self._answering.patience(client):g} s")
             self._drop_doomed(now)
 
+    def forget(self, label: str) -> int:
+        """Forget all memories of a cluster, named as it is shown; how many there were, -1 while it is connected."""
+        return self._answering.forget(label)
+
     def stop(self) -> None:
         """The server ends: everybody is disconnected, and nothing is decided any more."""
         for connection in self._clients:
@@ -137,6 +141,11 @@ class Arbiter:
     def clusters(self) -> Mapping[bytes, Cluster]:
         """The clusters, in the order of their first client."""
         return self._answering.clusters
+
+    @property
+    def memories(self) -> Memories | None:
+        """What is remembered; None where nothing is."""
+        return self._answering.memories
 
     @property
     def clients(self) -> Iterable[Client]:

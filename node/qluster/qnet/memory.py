@@ -7,12 +7,13 @@ A vote counts like that of a log holder because of three rules (Ongaro's dissert
 voter whose log is known by its end alone). It is given at most once a term. It is given to no candidate whose log ends
 before what a leader has shown here. What a leader shows is an entry of its own term: whoever has that entry, or one
 behind it of the same term, has the leader's whole log up to there. A leader that counts the answer for its lease is
-promised that nobody else is voted for meanwhile; after a restart the memory keeps to the longest promise it ever gave.
+promised that nobody else is voted for meanwhile; after a restart the memory keeps to the longest promise that may not
+be over: one that is longer than those of now is forgotten when it has ended.
 """
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from math import inf
+from math import ceil, inf
 
 import msgspec
 
@@ -34,7 +35,16 @@ class Kept(msgspec.Struct, frozen=True, array_like=True):
     index: int = 0
     """The newest entry that a leader has shown."""
     promise: int = 0
-    """Milliseconds of the longest promise that was given."""
+    """Milliseconds of the longest promise that was given and may not be over."""
+
+    @property
+    def used(self) -> bool:
+        """Anybody was voted for, or showed himself: until then nothing is lost with it but its uid."""
+        return bool(self.term or self.index or self.promise)
+
+
+GONE = Kept(0)
+"""In the place of a memory that was forgotten."""
 
 
 class Memory:
@@ -70,7 +80,10 @@ class Memory:
         shown = max((kept.last_term, kept.index), (term, index)) if index else (kept.last_term, kept.index)
         # It may lead without this vote; the term's one vote is not given to somebody else afterwards.
         vote = (kept.vote if term == kept.term else 0) or leader
-        self._keep(term=term, vote=vote, last_term=shown[0], index=shown[1], promise=max(kept.promise, promise))
+        # Who starts anew counts from its start: no promise that stands may be longer than what is kept.
+        standing = ceil(max(0.0, self._promised_until - now) * 1000)
+        longest = promise if promise >= standing else max(kept.promise, promise)
+        self._keep(term=term, vote=vote, last_term=shown[0], index=shown[1], promise=longest)
         self._promised_to = leader
         self._promised_until = max(self._promised_until, now + promise / 1000)
         return Refusal.NONE

@@ -187,6 +187,7 @@ class OwnOption(IntEnum):
     PROMISE = 0xA709
     REFUSAL = 0xA70A
     LINEAGE = 0xA70B
+    VOID = 0xA70C
 
 
 class Stage(IntEnum):

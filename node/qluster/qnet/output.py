@@ -29,6 +29,7 @@ class Word(StrEnum):
     DROPPED = "client-dropped"
     REFUSED = "message-refused"
     VOTE = "vote"
+    FORGOTTEN = "memory-forgotten"
 
 
 class Send(msgspec.Struct, frozen=True, gc=False):
@@ -134,6 +135,11 @@ class Output:
     def keep(self, key: Key, kept: Kept) -> None:
         """What a memory must not lose."""
         self._effects.append(Keep(key, kept))
+
+    def forgotten(self, key: Key) -> None:
+        """A memory is gone: to make room, because it had gone back, or as an operator asked."""
+        about: dict[str, str | int] = {"cluster": printable(key[0], NAME_TOLD_MAX), "founding": key[1]}
+        self._effects.append(Happened(Word.FORGOTTEN, about))
 
     def close(self, connection: int, reason: str) -> None:
         """A connection ends."""

@@ -10,6 +10,7 @@ from qluster.qnet.messages import KINDS, Message, decode, decode_as
 from qluster.qnet.names import Option, OwnMessage, OwnOption, Refusal, Stage
 from qluster.qnet.tlv import ALL_CODECS
 
+OPTIONAL = frozenset({OwnOption.LINEAGE, OwnOption.VOID})
 SEQ = ("seq", Option.MSG_SEQ_NUMBER)
 FOUNDING = ("founding", OwnOption.FOUNDING)
 TERM = ("term", OwnOption.TERM)
@@ -24,9 +25,11 @@ class MemoryOpen(Message, frozen=True, kw_only=True):
     """
 
     type = OwnMessage.MEMORY_OPEN
-    order = (SEQ, FOUNDING, ("lineage", OwnOption.LINEAGE))
+    order = (SEQ, FOUNDING, ("lineage", OwnOption.LINEAGE), ("void", OwnOption.VOID))
     founding: int | None = None
     lineage: tuple[int, ...] | None = None
+    void: int | None = None
+    """The uid of a memory that has told this client more than it knows now: it is to be made anew. None: of none."""
 
 
 class MemoryOpened(Message, frozen=True, kw_only=True):
@@ -115,8 +118,8 @@ def decode_any(kind: int, body: bytes) -> Message:
 
 
 def parts_lacking(message: Message) -> list[str]:
-    """The parts that one of ours lacks; it needs all but those that earlier versions did not know."""
-    return [name for name, _ in message.order if name != "lineage" and getattr(message, name) is None]
+    """The parts that one of ours lacks; it needs all but those that older versions do not know."""
+    return [name for name, option in message.order if option not in OPTIONAL and getattr(message, name) is None]
 
 
 assert not set(OWN_KINDS) & set(KINDS)

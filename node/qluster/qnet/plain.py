@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from qluster.qnet.arbiter import Arbiter
-from qluster.qnet.client import Client, Cluster, Nodes
+from qluster.qnet.client import Client, Cluster, Nodes, printable
 from qluster.qnet.names import DecisionAlgorithm, TieBreakerMode, TlsSupported
 
 Plain = dict[str, Any]
@@ -35,7 +35,23 @@ def plain(arbiter: Arbiter, address: str, cluster: str = "") -> Plain:
         "request_size_max": settings.request_size_max,
         "reply_size_max": settings.reply_size_max,
         "clusters": [_cluster(one) for one in arbiter.clusters.values() if cluster in ("", one.label)],
+        "memories": _memories(arbiter, cluster),
     }
+
+
+def _memories(arbiter: Arbiter, cluster: str) -> list[Plain] | None:
+    """What is remembered; None where nothing is."""
+    if arbiter.memories is None:
+        return None
+    in_use = {client.memory for client in arbiter.clients}
+    return [
+        {
+            "cluster": label, "founding": founding, "uid": f"{kept.uid:016x}", "term": kept.term,
+            "voted_for": kept.vote or None, "entry": [kept.last_term, kept.index] if kept.index else None,
+            "promise_ms": kept.promise, "in_use": (name, founding) in in_use,
+        }
+        for (name, founding), kept in sorted(arbiter.memories) if cluster in ("", label := printable(name))
+    ]  # fmt: skip
 
 
 def _cluster(cluster: Cluster) -> Plain:

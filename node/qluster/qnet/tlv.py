@@ -255,6 +255,7 @@ OWN_CODECS: dict[int, Codec] = {
     OwnOption.PROMISE: U32,
     OwnOption.REFUSAL: _choice(Refusal),
     OwnOption.LINEAGE: Codec(_write_numbers, _read_numbers),
+    OwnOption.VOID: U64,
 }
 assert set(OWN_CODECS) == set(OwnOption), "every option of ours has a way to be written"
 ALL_CODECS = CODECS | OWN_CODECS

@@ -88,7 +88,7 @@ class Daemon:
                 stack.callback(self._keeper.close)
             self._driver.listen(_listening(self._config.address, self._config.port), BACKLOG)
             local = LocalServer(self._driver.arbiter, self._config.shown, self._config.socket_file,
-                                self._config.socket_group)  # fmt: skip
+                                self._config.socket_group, self._driver.forget)  # fmt: skip
             await local.start()
             stack.push_async_callback(local.stop)
             for number in (signal.SIGTERM, signal.SIGINT):

@@ -126,6 +126,12 @@ class Driver:
             self.arbiter.closed(number, clock.monotonic())
             self._perform()
 
+    def forget(self, label: str) -> int:
+        """Forget the memories of a cluster, durably before long; how many there were, -1 while it is connected."""
+        found = self.arbiter.forget(label)
+        self._perform()
+        return found
+
     # the end
 
     async def stop(self, seconds: float) -> None:

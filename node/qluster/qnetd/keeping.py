@@ -70,7 +70,7 @@ class Keeper:
 
     def save(self, changes: Mapping[Key, Kept]) -> None:
         """Durable when this returns. Raises KeepingFailed; nothing may be answered after that."""
-        self._kept.update(changes)
+        self._kept = _without_gone({**self._kept, **changes})
         try:
             if self._size > SIZE_MAX:
                 self._write_anew()
@@ -132,11 +132,15 @@ class Keeper:
             raise KeepingFailed(f"memory-dir: {self._path} is damaged at byte {at}. An arbiter that forgets may vote "
                                 f"twice: bring the file back; or, while no cluster that uses this arbiter's memory "
                                 f"runs, move it away.")
-        return found
+        return _without_gone(found)
 
     def _failed(self, error: OSError) -> KeepingFailed:
         return KeepingFailed(f"memory-dir: {self._directory} cannot be used ({error.strerror}). Let the user of the "
                              f"service write there, and see that there is room.")
+
+
+def _without_gone(values: Mapping[Key, Kept]) -> dict[Key, Kept]:
+    return {key: kept for key, kept in values.items() if kept.uid}
 
 
 def _batch(values: Mapping[Key, Kept]) -> bytes:

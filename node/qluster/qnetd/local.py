@@ -1,7 +1,7 @@
 """Answers the tool on a Unix socket, in corosync-qnetd's own language: its tool can ask here, and ours there.
 
 One line asks, ``OK`` or ``Error`` and a text answer. The socket is for the daemon's user, and for a group where one is
-named; nothing can be changed over it.
+named. One thing alone can be changed over it, by that user and root: the memories of a cluster are forgotten.
 """
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
@@ -14,8 +14,11 @@ import os
 import re
 import socket
 import stat
+import struct
+from collections.abc import Callable
 
 from qluster.qnet.arbiter import Arbiter
+from qluster.qnet.client import printable
 from qluster.qnet.display import listing, status
 from qluster.qnet.plain import plain
 
@@ -23,6 +26,8 @@ REQUEST_SIZE_MAX = 4096
 ASKERS_MAX = 10
 SECONDS = 5.0
 """For one question and its answer."""
+_PEER = struct.Struct("3i")
+"""Process, user and group of who asks."""
 _WORD = re.compile(r'"(?:[^"\\]|\\.)*"?|[^\s"]+')
 
 
@@ -30,8 +35,11 @@ class SocketUnusable(Exception):
     """The socket cannot be made; the text says why and what to do."""
 
 
-def answer(arbiter: Arbiter, address: str, line: str) -> str:
-    """What one line is answered."""
+Forget = Callable[[str], int]
+
+
+def answer(arbiter: Arbiter, address: str, line: str, forget: Forget | None = None) -> str:
+    """What one line is answered. ``forget``: None for who may change nothing."""
     words = [_unquoted(word) for word in _WORD.findall(line.strip())]
     command, options = (words[0].lower() if words else ""), words[1:]
     cluster = options[options.index("cluster") + 1] if "cluster" in options[:-1] else ""
@@ -43,11 +51,25 @@ def answer(arbiter: Arbiter, address: str, line: str) -> str:
             return "OK\n" + listing(arbiter, verbose, cluster)
         case "json":
             return "OK\n" + json.dumps(plain(arbiter, address, cluster), ensure_ascii=False) + "\n"
+        case "forget":
+            return _forgotten(forget, cluster)
         case "shutdown":
             return "Error\nThis arbiter is stopped by its service manager alone\n"
         case "":
             return "Error\nNo command specified\n"
     return f"Error\nUnknown command '{command[:100]}'\n"
+
+
+def _forgotten(forget: Forget | None, cluster: str) -> str:
+    if forget is None:
+        return "Error\nOnly the user of the service and root may have a cluster forgotten\n"
+    if not cluster:
+        return "Error\nName the cluster that is to be forgotten\n"
+    name, found = printable(cluster.encode()), forget(cluster)
+    if found < 0:
+        return (f"Error\nNodes of {name} are connected: what their arbiter remembers counts. Take the arbiter out of "
+                "their configuration, or stop them, first\n")  # fmt: skip
+    return f"OK\n{found} memories of {name} are forgotten\n" if found else f"Error\nNothing is remembered of {name}\n"
 
 
 def _unquoted(word: str) -> str:
@@ -59,8 +81,10 @@ def _unquoted(word: str) -> str:
 class LocalServer:
     """The socket for as long as the daemon lives."""
 
-    def __init__(self, arbiter: Arbiter, address: str, path: str, group: str | None) -> None:
-        self._arbiter, self._address = arbiter, address
+    def __init__(
+        self, arbiter: Arbiter, address: str, path: str, group: str | None, forget: Forget | None = None
+    ) -> None:  # fmt: skip
+        self._arbiter, self._address, self._forget = arbiter, address, forget
         self._path, self._group = path, group
         self._server: asyncio.Server | None = None
         self._inode = 0
@@ -99,8 +123,15 @@ class LocalServer:
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         line = (await reader.readuntil(b"\n")).decode("utf-8", "backslashreplace")
-        writer.write(answer(self._arbiter, self._address, line).encode())
+        forget = self._forget if _rules(writer.get_extra_info("socket")) else None
+        writer.write(answer(self._arbiter, self._address, line, forget).encode())
         await writer.drain()
+
+
+def _rules(asking: socket.socket) -> bool:
+    """Whether who asks is the user of this daemon or root, and no member of the group alone."""
+    said = asking.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
+    return _PEER.unpack(said)[1] in (0, os.getuid())
 
 
 def _bound(path: str, group: str | None) -> socket.socket:

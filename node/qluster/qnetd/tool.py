@@ -1,4 +1,4 @@
-"""Asks the arbiter of this host and prints the answer.
+"""Asks the arbiter of this host and prints the answer; has it forget a cluster.
 
 It must not know how an answer is made.
 """
@@ -22,9 +22,9 @@ def run(words: list[str]) -> int:
         chosen = tool_parser().parse_args(words)
     except SystemExit as end:
         return TOOL_USAGE if end.code else TOOL_DONE
-    command = "json" if chosen.json else "list" if chosen.list else "status"
+    command = "json" if chosen.json else "list" if chosen.list else "forget" if chosen.forget else "status"
     try:
-        said = ask(chosen.socket, question(command, chosen.verbose, chosen.cluster))
+        said = ask(chosen.socket, question(command, chosen.verbose, chosen.forget or chosen.cluster))
     except OSError as error:
         reason = error.strerror or "no answer in time"
         print(f"qluster-qnetd-tool: the arbiter does not answer at {chosen.socket} ({reason}). Does it run? "

@@ -49,11 +49,15 @@ def tool_parser() -> argparse.ArgumentParser:
     """Of ``qluster-qnetd-tool``."""
     parser = argparse.ArgumentParser(
         prog="qluster-qnetd-tool", formatter_class=_form, epilog=_codes(TOOL_CODES),
-        description="Shows the arbiter of this host, as corosync-qnetd-tool does.")  # fmt: skip
+        description="Shows the arbiter of this host, as corosync-qnetd-tool does; has it forget a cluster.",
+    )
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("-s", "--status", action="store_true", help="show how the arbiter is")
     what.add_argument("-l", "--list", action="store_true", help="show its clusters and their nodes")
-    what.add_argument("--json", action="store_true", help="show all of it as JSON")
+    what.add_argument("--json", action="store_true", help="show all of it as JSON, with what it remembers")
+    what.add_argument("--forget", metavar="NAME", default="",
+                      help="forget all that is remembered of this cluster, none of whose nodes is connected; if they "
+                           "come back, the arbiter counts again when all of them have agreed on that")
     parser.add_argument("-v", "--verbose", action="store_true", help="show more of it")
     parser.add_argument("-c", "--cluster", metavar="NAME", default="", help="show this cluster alone")
     parser.add_argument("-p", "--socket", metavar="SOCKET", default=SOCKET,

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from qluster.qnet.memory import Kept
+from qluster.qnet.memory import GONE, Kept
 from qluster.qnetd import keeping
 from qluster.qnetd.keeping import NAME, Keeper, KeepingFailed
 
@@ -45,6 +45,14 @@ def test_newest_of_each_is_found(written: bytes, tmp_path: Path) -> None:
     }
     assert len(content(tmp_path)) < len(written)
     assert (tmp_path / NAME).stat().st_mode & 0o777 == 0o600
+
+
+def test_what_was_forgotten_is_not_found_again(written: bytes, tmp_path: Path) -> None:
+    keeper = Keeper(str(tmp_path))
+    keeper.load()
+    keeper.save({ONE: GONE})
+    keeper.close()
+    assert set(loaded(tmp_path)) == {TWO} == set(loaded(tmp_path)), "nor after it was written anew"
 
 
 def test_crash_at_any_byte_loses_only_what_was_not_whole(written: bytes, tmp_path: Path) -> None:

@@ -8,11 +8,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from random import Random
 
 import pytest
 import qluster.edge.clock
 from qluster import __version__
 from qluster.qnet.display import listing, status
+from qluster.qnet.memories import Memories
+from qluster.qnet.memory import Kept
 from qluster.qnetd.__main__ import main, tool
 from qluster.qnetd.driver import LINES_MAX, LINES_SECONDS, Lines, line
 from qluster.qnetd.local import answer
@@ -70,6 +73,21 @@ def test_plain_values_say_what_the_text_says(stage: Stage) -> None:
     assert (node["node"], node["configured"], node["members"], node["ring"]) == (1, [1, 2], [1, 2], "1.8")
     assert (node["vote"], node["vote_yes_no"], node["heuristics"], node["tls"]) == (
         "ack", "ack", "undefined", False)
+
+
+def test_memories_are_shown_and_forgotten_for_who_may() -> None:
+    memories = Memories({(b"gone", 9): Kept(11, 7, 1, 6, 40, 9000), (b"qlab", 3): Kept(12, 1)}, Random(1), 0.0)
+    stage = Stage(None, memories)
+    stage.join("one", 1)
+    shown = json.loads(answer(stage.arbiter, "", question("json")).removeprefix("OK\n"))["memories"]
+    assert shown[0] == {"cluster": "gone", "founding": 9, "uid": "000000000000000b", "term": 7, "voted_for": 1,
+                        "entry": [6, 40], "promise_ms": 9000, "in_use": False}  # fmt: skip
+    forget = question("forget", cluster="gone")
+    assert answer(stage.arbiter, "", forget).startswith("Error\nOnly the user of the service and root may")
+    for name, said in (("qlab", "Error\nNodes of qlab are connected"), ("gone", "OK\n1 memories of gone are forgotten"),
+                       ("gone", "Error\nNothing is remembered of gone"), ("", "Error\nName the cluster")):  # fmt: skip
+        assert answer(stage.arbiter, "", question("forget", cluster=name), stage.arbiter.forget).startswith(said)
+    assert [key for key, _ in memories] == [(b"qlab", 3)]
 
 
 def test_what_a_client_made_up_is_no_fact_of_its_own() -> None:
