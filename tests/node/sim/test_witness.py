@@ -10,6 +10,7 @@ import os
 import pytest
 from config.test_device_section import config as device_config
 from msgspec.structs import replace
+from qluster.clients import NodeRemoveRequested
 
 from sim.arbiter import WITNESSED
 from sim.checks import converged
@@ -138,6 +139,36 @@ def test_list_lets_the_arbiter_go_when_no_node_is_told_of_one() -> None:
             host.node.consulting.asks = False
     assert world.run(20.0, lambda: all(
         host.node is not None and host.node.settled.way == "" for host in world.hosts.values()))  # fmt: skip
+
+
+@pytest.mark.parametrize("removed_first", [False, True], ids=["as it is", "after the lost node"])
+def test_arbiter_of_lms_can_be_taken_away_beside_a_lost_node_only_after_that_one(removed_first: bool) -> None:
+    """Of three nodes and two votes of the arbiter two nodes are too few: remove_arbiter.yml refuses the former way."""
+    world = World(5, databases=3, pools=0, witness=True)
+    for host in world.hosts.values():
+        host.config = replace(host.config, device=device_config("algorithm: lms").device)
+        host.start()
+    assert world.run(60.0, lambda: device_votes(world) == 2 and world.primary() is not None)
+    world.clients.write_always()
+    lost = next(host for host in world.hosts.values() if host.database is not None and host is not world.primary())
+    assert lost.node is not None and world.arbiter is not None
+    number = lost.node.me
+    lost.crash(held=True, power=True)
+    assert serves(world)
+    if removed_first:
+        leader = world.leader()
+        assert leader is not None
+        world.clients.ask(leader, NodeRemoveRequested(world.clients.ticket(), "", number))
+        assert world.run(20.0, lambda: device_votes(world) == 1), "all but one of two"
+    world.arbiter.crash(down=1000.0)
+    for host in world.hosts.values():
+        if host.node is not None:
+            host.node.consulting.asks = False
+    world.run(30.0)
+    assert serves(world) is removed_first
+    if removed_first:
+        leader = world.leader()
+        assert leader is not None and leader.node is not None and leader.node.settled.way == ""
 
 
 PROMISES = [sentence for sentence in PLANTS if "promise" in sentence]
