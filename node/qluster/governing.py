@@ -108,7 +108,7 @@ class Governing:
             case messages.Report():
                 self._node.reports.receive(message, now)
                 if self._node.qraft is not None:
-                    self._node.qraft.counts(message.node, message.counting >= messages.COUNTING)
+                    self._node.qraft.counts(message.node, message.counting)
             case messages.Working():
                 self._node.tasking.dispatching.receive(message, now)
             case messages.Granted():

@@ -87,7 +87,7 @@ class Hearing:
         if node.me in node.qraft.members.voters:
             member = next((member for member in node.settled if member.uid == hello.uid), None)
             if member is not None:
-                node.qraft.counts(member.node, hello.counting >= messages.COUNTING)
+                node.qraft.counts(member.node, hello.counting)
             # Cluster 0: it has none, or gives up the one it had. A member does that too when add_node was taken away.
             # One of a former founding asks whether this one goes on from it, and is no newcomer before it has left it.
             if member is None or hello.cluster != node.cluster:

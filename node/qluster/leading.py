@@ -15,7 +15,16 @@ import msgspec
 from qluster.cluster import fencing, synchronous
 from qluster.cluster import reign as reigning
 from qluster.cluster.commands import Body, Guaranteed, LossMeasured, Reign
-from qluster.cluster.messages import COUNTING, Hello, Message, PositionQuery, PositionReply, Refusal, Report, Welcome
+from qluster.cluster.messages import (
+    COUNTS_VOTES,
+    Hello,
+    Message,
+    PositionQuery,
+    PositionReply,
+    Refusal,
+    Report,
+    Welcome,
+)
 from qluster.cluster.published import End
 from qluster.cluster.reign import Succession
 from qluster.cluster.state import State
@@ -44,7 +53,7 @@ class Change:
     """Change the membership."""
 
     members: Members
-    newcomer: tuple[int, bool] | None = None
+    newcomer: tuple[int, int] | None = None
     """Who is new in it, and whether its version counts votes."""
 
 
@@ -341,8 +350,10 @@ class Leading:
         before = next((one for one in scene.members if (one.ip, one.udp_port) == (hello.ip, hello.udp_port)), None)
         if before is not None:
             return _change(scene, scene.members.without(before.node)) if before.node != scene.me else None
-        if scene.members.counted and hello.counting < COUNTING:
+        if hello.counting < scene.members.level:
             text = "its version counts nodes, and this cluster counts votes: install the version of the other nodes"
+            if hello.counting:
+                text = "its version does not know by which rule this cluster counts: install the version of the others"
             return Tell(Refusal(scene.cluster, scene.me, hello.uid, text), (hello.ip, hello.udp_port))
         if len(scene.members) >= MEMBERS_MAX:
             text = f"the cluster has {MEMBERS_MAX} members, more are not possible"
@@ -361,7 +372,7 @@ class Leading:
             votes=hello.votes,
         )
         change = _change(scene, scene.members.with_member(member))
-        return change and replace(change, newcomer=(member.node, hello.counting >= COUNTING))
+        return change and replace(change, newcomer=(member.node, hello.counting))
 
 
 def databases_of(scene: Scene) -> frozenset[int]:
@@ -439,7 +450,7 @@ def _by_uid(members: Members, uid: int) -> Member | None:
 def _changed(member: Member, hello: Hello) -> Member:
     """As it says that it is. Its votes by themselves: such a change may be refused, and its address must not wait."""
     changed = _updated(member, hello)
-    if changed == member and hello.counting >= COUNTING:
+    if changed == member and hello.counting >= COUNTS_VOTES:
         return msgspec.structs.replace(member, votes=hello.votes)
     return changed
 

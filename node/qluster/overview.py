@@ -14,13 +14,11 @@ from msgspec.structs import asdict
 
 from qluster import __version__, pausing
 from qluster.cluster.commands import Forced, Guarantee
-from qluster.cluster.messages import COUNTING
 from qluster.cluster.pause import Pause
 from qluster.cluster.switchover import Switching
 from qluster.config import Config, shared
 from qluster.config.addresses import place_text
 from qluster.consensus.members import Member, Members
-from qluster.consensus.membership import told_apart
 from qluster.consensus.remarks import remarks, resting, tie_in_force, total_votes
 from qluster.consensus.settings import Settings
 from qluster.consulted import VotingDevice
@@ -249,10 +247,9 @@ def _forced(forced: Forced, members: Members) -> ForcedStatus:
 
 
 def _miscounting(node: Node, members: Members) -> list[str]:
-    """Members of a version that counts nodes, where votes are counted."""
-    reports = {member.node: node.reports.last(member.node) for member in members} if members.counted else {}
-    least = COUNTING if told_apart(members) else COUNTING - 1
-    found = [number for number, report in reports.items() if report is not None and report.counting < least]
+    """Members of a version that counts by another rule than this list asks for."""
+    reports = {member.node: node.reports.last(member.node) for member in members} if members.level else {}
+    found = [number for number, report in reports.items() if report is not None and report.counting < members.level]
     return [
         f"node {number} has a version that counts nodes, where votes are counted: stop it, and install this version; "
         "it may elect or commit by another rule" for number in found

@@ -32,8 +32,11 @@ COUNTING = 4
 """What this version understands of a list of members: 0 counts nodes, 1 votes and a tie-breaker, 2 an arbiter's memory,
 3 an arbiter without one, and that one of two may go on once the other one's host is off, 4 which arbiter that is.
 
-A list that says more than a voter understands would be counted by two rules: the leader writes none.
+A list that says more than a voter understands would be counted by two rules: the leader writes none. It is that of the
+consensus, ``members.py`` has the same, and says which list needs how much.
 """
+COUNTS_VOTES = 1
+"""From here on a node's word about its votes means anything."""
 
 
 class MalformedMessage(ValueError):

@@ -72,11 +72,6 @@ class Looks:
         return self._me.membership.latest
 
     @property
-    def counting(self) -> frozenset[int]:
-        """Nodes that have said that their version counts votes, this one among them."""
-        return frozenset(self._me.counting | {self._me.node})
-
-    @property
     def members_index(self) -> int:
         """Index of the entry with that list."""
         return self._me.membership.index

@@ -26,6 +26,10 @@ EPISODE = "episode"
 """Another: any arbiter of ffsplit, for whom its refusals cannot have missed; see ``arbitration.py``."""
 FORMULA = "formula"
 """Another: any arbiter at all. It helps to elect, and so much more it takes to commit."""
+LEVEL_MAX = 4
+"""What this version understands of a list: 0 counts nodes, 1 votes and a tie-breaker, 2 an arbiter's memory, 3 an
+arbiter without one, and that one of two may go on once the other one's host is off, 4 which arbiter counts by episode.
+See :attr:`Members.level`."""
 SLOTS = 2 * MEMBERS_MAX
 """Terms go round by so many: each member has one of them to itself, and a new one has that of nobody just removed."""
 UID_MAX = 2**64 - 1
@@ -126,6 +130,17 @@ class Members(msgspec.Struct, frozen=True, array_like=True):
         """Whether something here says how votes are counted that versions which count nodes do not know."""
         rule = self.tie, self.device, self.way, self.two_node, self.device_uid
         return any((member.votes, member.slot) != (1, 0) for member in self.all) or rule != (0, 0, "", False, 0)
+
+    @property
+    def level(self) -> int:
+        """What a version must understand at least, so that it counts this list as all others do."""
+        if self.way == EPISODE and self.device_uid:
+            return 4
+        if self.two_node or self.way in (EPISODE, FORMULA) or any(member.slot for member in self.all):
+            return 3
+        if self.way or self.device or self.device_uid:
+            return 2
+        return int(self.counted)
 
     def encode(self) -> bytes:
         """The bytes of the entry. What says nothing new is left out: where each node has one vote they are those

@@ -11,7 +11,7 @@ was committed, no more than two lists can matter.
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -198,29 +198,26 @@ def _held(electorate: Electorate, living: Collection[int]) -> str:
     return f"{count}{device} with a weight of {electorate.weight(living)} (of {everybody})"
 
 
-def fault_of_version(old: Members, new: Members, counting: Collection[int]) -> str:
+def fault_of_version(old: Members, new: Members, levels: Mapping[int, int]) -> str:
     """Why this list must not be written yet: somebody would count it by another rule than the others.
 
+    Each list asks for the level that it needs itself (:attr:`Members.level`), so in an upgrade the newest feature keeps
+    nobody from changing a list that does without it. ``levels``: what nodes have said that their versions understand.
     Listeners too: a snapshot that an older version takes lacks what it does not know, and its node may vote one day.
-    Where votes are counted already nobody who does not know them was admitted; whoever becomes a voter says it again.
+    Where a list needed as much already nobody who does not know that was admitted; who becomes a voter says it again.
     """
-    if not new.counted:
+    if not new.level:
         return ""
     before, after = ({member.node for member in members} for members in (old, new))
-    newly = told_apart(new) and not told_apart(old)
-    concerned = (after - before) | (new.voters - old.voters) if old.counted and not newly else before | after
-    unknowing = sorted(concerned.difference(counting))
+    concerned = (after - before) | (new.voters - old.voters) if old.level >= new.level else before | after
+    unknowing = sorted(node for node in concerned if levels.get(node, 0) < new.level)
     if not unknowing:
         return ""
+    what = {1: "votes", 2: "an arbiter's memory"}.get(new.level, "an arbiter, or one of two nodes,")
     return (
-        f"nodes {', '.join(map(str, unknowing))} have not said that their version counts votes: install this version "
-        "on all nodes, and have them running, before votes or a tie-breaker are set"
+        f"nodes {', '.join(map(str, unknowing))} have not said that their version counts {what}: install this version "
+        f"on all nodes, and have them running, before the list of members says anything of that"
     )
-
-
-def told_apart(members: Members) -> bool:
-    """Whether the list says which arbiter counts by episode: the last thing that versions learned to count."""
-    return members.way == EPISODE and members.device_uid > 0
 
 
 def tie_breaker(members: Members, rule: str) -> int:

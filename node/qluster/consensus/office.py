@@ -14,7 +14,7 @@ from qluster.consensus.arbitration import Ringed
 from qluster.consensus.claim import as_two
 from qluster.consensus.electorate import by_episode
 from qluster.consensus.lease import Rounds
-from qluster.consensus.members import NODE_MAX, Members
+from qluster.consensus.members import LEVEL_MAX, NODE_MAX, Members
 from qluster.consensus.membership import (
     fault_of_change,
     fault_of_version,
@@ -152,7 +152,7 @@ class Office:
         return entry.index, entry.term
 
     def _fault_of_version(self, members: Members) -> str:
-        return fault_of_version(self._me.membership.latest, members, self._me.counting | {self._me.node})
+        return fault_of_version(self._me.membership.latest, members, {**self._me.levels, self._me.node: LEVEL_MAX})
 
     def _with_tie_breaker(self, members: Members) -> Members:
         """With what breaks ties by the settings; where a version would not know it, with the one of before."""

@@ -88,8 +88,8 @@ class Participant:
         self.leader_commit: int | None = None
         """Up to where a leader last said that entries are committed; None: none has since the start."""
         self.heard: dict[int, float] = {}
-        self.counting: set[int] = set()
-        """Nodes that have said that their version counts votes."""
+        self.levels: dict[int, int] = {}
+        """How much of a list of members a node's version understands, by its own word: see :attr:`Members.level`."""
         self.claim = Claim(self.journal.last_index)
         self.veto = ""
         """Why this node must not stand in an election, "" when it may. It grants its vote and leads all the same:

@@ -326,12 +326,12 @@ class QRaft(Looks):
         self._election.claim(now)
         self.tick(now)
 
-    def counts(self, node: int, votes: bool) -> None:
-        """A node said whether its version counts votes."""
-        counting = self._me.counting
-        (counting.add if votes else counting.discard)(node)
-        if len(counting) > HEARD_MAX:
-            counting.intersection_update({member.node for member in self._me.membership.latest})
+    def counts(self, node: int, level: int) -> None:
+        """A node said how much of a list of members its version understands."""
+        levels = self._me.levels
+        levels[node] = level
+        if len(levels) > HEARD_MAX:
+            self._me.levels = {one.node: levels[one.node] for one in self._me.membership.latest if one.node in levels}
 
     def transfer(self, target: int, now: float) -> None:
         """Hand leadership to a node; the lease ends when it is told. Raises NotLeading or TransferRefused."""

@@ -322,11 +322,11 @@ def test_list_of_a_version_that_did_not_tell_arbiters_apart_counts_any() -> None
 
 def test_lists_name_an_arbiter_only_when_all_tell_them_apart() -> None:
     before, after = listed(EPISODE, 1, 2), replace(listed(EPISODE, 1, 2), device_uid=5)
-    assert "nodes 2 have not said" in fault_of_version(before, after, {1})
-    assert "nodes 2 have not said" in fault_of_version(voters(1, 2), after, {1})
-    assert not fault_of_version(before, after, {1, 2})
-    assert not fault_of_version(after, replace(after, device_uid=6), {1}), "who is there has said so before"
-    assert not fault_of_version(before, listed(EPISODE, 1, 2), {1})
+    assert "nodes 2 have not said" in fault_of_version(before, after, {1: 4, 2: 3})
+    assert "nodes 2 have not said" in fault_of_version(voters(1, 2), after, {1: 4, 2: 3})
+    assert not fault_of_version(before, after, {1: 4, 2: 4})
+    assert not fault_of_version(after, replace(after, device_uid=6), {1: 4, 2: 3}), "who is there has said so before"
+    assert not fault_of_version(before, listed(EPISODE, 1, 2), {1: 4, 2: 3})
 
 
 # --- what people are told ---------------------------------------------------------------------------

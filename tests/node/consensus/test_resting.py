@@ -23,7 +23,7 @@ from consensus.stage import (
 from consensus.world import member
 from msgspec.structs import replace as with_fields
 from qluster.consensus import messages as say
-from qluster.consensus.members import Members
+from qluster.consensus.members import LEVEL_MAX, Members
 from qluster.consensus.qraft import QRaft
 from qluster.consensus.refusals import ChangeRefused
 
@@ -34,7 +34,7 @@ TIED = replace(SETTINGS, tie_breaker="lowest")
 def all_count(qraft: QRaft) -> QRaft:
     """All members have said that their versions count votes."""
     for one in qraft.members:
-        qraft.counts(one.node, True)
+        qraft.counts(one.node, LEVEL_MAX)
     return qraft
 
 
@@ -180,10 +180,10 @@ def test_change_of_votes_waits_for_the_votes_of_before() -> None:
 
 def test_nobody_writes_votes_while_a_node_has_not_said_that_it_counts_them() -> None:
     qraft = leader_of(THREE)
-    qraft.counts(2, True)
+    qraft.counts(2, 1)
     with pytest.raises(ChangeRefused, match="nodes 3 have not said"):
         qraft.change_members(heavy(n3=3), STARTED)
-    qraft.counts(3, True)
+    qraft.counts(3, 1)
     qraft.change_members(heavy(n3=3), STARTED)
     assert qraft.members.counted
 

@@ -6,8 +6,9 @@ import pytest
 from consensus.stage import CLUSTER, STARTED, beat, follower, leader_of, log, participant, sent, voters
 from consensus.world import member
 from msgspec.structs import replace
+from qluster.cluster.messages import COUNTING
 from qluster.consensus import messages as say
-from qluster.consensus.members import Members
+from qluster.consensus.members import LEVEL_MAX, Members
 from qluster.consensus.membership import fault_of_change, fault_of_version, tie_breaker
 from qluster.consensus.remarks import remarks, resting, tie_in_force
 
@@ -44,21 +45,53 @@ def test_rule_names_a_voter_of_the_list(rule: str, members: Members, expected: i
 def test_nobody_writes_votes_before_all_have_said_that_they_count_them() -> None:
     """A voter of a version that counts nodes would count another electorate, and so would its snapshots."""
     heavy = with_votes(THREE, n3=3)
-    assert "nodes 2, 3 have not said" in fault_of_version(THREE, heavy, {1})
-    assert fault_of_version(THREE, heavy, {1, 2, 3}) == ""
-    assert fault_of_version(THREE, THREE.without(3), {1}) == "", "nothing new is said"
+    assert "nodes 2, 3 have not said" in fault_of_version(THREE, heavy, {1: 1})
+    assert fault_of_version(THREE, heavy, {1: 1, 2: 1, 3: 1}) == ""
+    assert fault_of_version(THREE, THREE.without(3), {1: 1}) == "", "nothing new is said"
     with_listener = voters(1, 2, 3, listeners=[4])
-    assert "nodes 4 have not said" in fault_of_version(with_listener, with_votes(with_listener, n3=3), {1, 2, 3})
+    voters_know = {1: 1, 2: 1, 3: 1}
+    assert "nodes 4 have not said" in fault_of_version(with_listener, with_votes(with_listener, n3=3), voters_know)
     leaves = replace(THREE.without(3), tie=1)
-    assert "nodes 3 have not said" in fault_of_version(THREE, leaves, {1, 2}), "it counts until that is committed"
+    assert "nodes 3 have not said" in fault_of_version(THREE, leaves, {1: 1, 2: 3}), "it counts until that is committed"
 
 
 def test_where_votes_are_counted_only_who_comes_is_asked() -> None:
     """The others have said so, or were not admitted: a leader that is new need not wait for who is away."""
     heavy = with_votes(FOUR, n3=3)
-    assert fault_of_version(heavy, heavy.rested({4}), {1}) == ""
-    assert "nodes 4 have not" in fault_of_version(heavy.rested({4}), heavy, {1, 2, 3})
-    assert "nodes 5 have not" in fault_of_version(heavy, heavy.with_member(member(5, voter=False)), {1, 2, 3})
+    assert fault_of_version(heavy, heavy.rested({4}), {1: 1}) == ""
+    assert "nodes 4 have not" in fault_of_version(heavy.rested({4}), heavy, {1: 1, 2: 1, 3: 1})
+    assert "nodes 5 have not" in fault_of_version(heavy, heavy.with_member(member(5, voter=False)), {1: 1, 2: 1, 3: 1})
+
+
+OLDER, NEWER = {1: 4, 2: 4, 3: 1}, {1: 4, 2: 4, 3: 4}
+"""Node 3 has a version that counts votes, and knows neither an arbiter nor two nodes with fencing."""
+
+
+@pytest.mark.parametrize(("new", "level"), [
+    (with_votes(THREE, n3=2), 1), (replace(with_votes(THREE, n3=2), tie=1), 1),
+    (replace(with_votes(THREE, n3=2), way="memory", device_uid=7, device=1), 2),
+    (replace(with_votes(THREE, n3=2), way="episode", device=1), 3), (replace(voters(1, 2), two_node=True), 3),
+    (replace(with_votes(THREE, n3=2), way="episode", device=1, device_uid=7), 4),
+], ids=["votes", "tie", "memory", "episode", "two-node", "which arbiter"])  # fmt: skip
+def test_each_list_asks_for_the_level_that_it_needs_itself(new: Members, level: int) -> None:
+    """Not for that of the newest feature: in an upgrade the list goes on to change as far as all understand it."""
+    assert new.level == level and not new.fault()
+    assert (fault_of_version(THREE, new, OLDER) == "") is (level == 1)
+    assert fault_of_version(THREE, new, NEWER) == ""
+
+
+def test_where_votes_are_counted_already_a_newer_rule_is_asked_of_everybody_all_the_same() -> None:
+    """That they count votes says nothing of an arbiter: who does not know it would count another electorate."""
+    heavy = with_votes(THREE, n3=2)
+    with_memory = replace(heavy, way="memory", device_uid=7, device=1)
+    assert "nodes 3 have not said that their version counts an arbiter's memory" in (
+        fault_of_version(heavy, with_memory, OLDER))
+    assert fault_of_version(with_memory, heavy, OLDER) == "", "to take it back is what an older version needs"
+
+
+def test_level_is_what_nodes_say_of_themselves() -> None:
+    assert LEVEL_MAX == COUNTING
+
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from consensus.stage import (
 )
 from consensus.world import CLUSTER
 from qluster.consensus import messages as say
-from qluster.consensus.members import Members
+from qluster.consensus.members import LEVEL_MAX, Members
 from qluster.consensus.membership import with_device
 from qluster.consensus.output import Output
 from qluster.consensus.qraft import QRaft
@@ -309,7 +309,7 @@ def test_device_is_counted_only_when_it_is_there() -> None:
     for node in (2, 3, 4):
         confirm(qraft, node, qraft.last_index, newest_round(output), STARTED)
     for node in (2, 3, 4):
-        qraft.counts(node, votes=True)
+        qraft.counts(node, LEVEL_MAX)
     assert qraft.ready
     qraft.device(0, None, STARTED)
     output = qraft.take()

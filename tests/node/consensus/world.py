@@ -17,7 +17,7 @@ from consensus.arbiter import Arbiter, questions
 from consensus.invariants import Invariants, Violated
 from consensus.memory import Memory, copied
 from consensus.stock import Stock
-from qluster.consensus.members import MEMORY, Member, Members
+from qluster.consensus.members import LEVEL_MAX, MEMORY, Member, Members
 from qluster.consensus.messages import AnyMessage, decode, encode
 from qluster.consensus.output import Output
 from qluster.consensus.qraft import QRaft
@@ -221,7 +221,7 @@ class World:
         self.checks.restarted(host)
         if self.arbiter is not None:
             for node in range(1, 10):
-                host.qraft.counts(node, votes=True)
+                host.qraft.counts(node, LEVEL_MAX)
             self.arbiter.connect(host)
         self._set_timer(host)
 

@@ -14,7 +14,7 @@ from random import Random
 from typing import Any
 
 from msgspec.structs import replace
-from qluster.consensus.members import Members
+from qluster.consensus.members import LEVEL_MAX, Members
 from qluster.consensus.messages import AnyMessage, Append, AppendReply, decode, encode
 from qluster.consensus.output import Output
 from qluster.consensus.qraft import QRaft
@@ -249,7 +249,7 @@ class World:
         saved = host.saved
         host.qraft = QRaft(host.node, self.settings, copied(saved), host.chance, host.clock(self.now))
         if self._votes:
-            host.qraft._me.counting = set(range(1, NUMBERS_MAX))
+            host.qraft._me.levels = dict.fromkeys(range(1, NUMBERS_MAX), LEVEL_MAX)
         host.read_anew()
         host.promised = saved.term, saved.vote
         self.rules.started(host)
