@@ -319,8 +319,10 @@ def view(scene: Scene, seen: Seen, succession: Succession, since: float) -> fenc
     """What the decision rests on."""
     reign = scene.state.reign
     assert reign is not None
+    former = scene.members.get(reign.node)
     return fencing.View(
         now=scene.now, me=scene.me, term=scene.term, reign=reign.number, target=reign.node,
+        ip=former.ip if former is not None else "ADDRESS",
         word=_word(scene, seen, succession, reign), lease=seen.lease, paused=bool(scene.withheld),
         configured=seen.configured, known=seen.known, heard_at=seen.heard_at, since=since, delay=seen.delay,
         attempts=seen.attempts, retry_pause=seen.retry_pause, must_succeed=seen.must_succeed,

@@ -90,7 +90,7 @@ def test_without_success_nobody_reigns_where_success_is_asked_for(world: World) 
     assert not taken_over(world, first, 3 * PATIENCE)
     leader, fenced = world.leader(), fencing_of(world, first)
     assert leader is not None and leader.node is not None and fenced is not None and fenced.shots == 3
-    assert "--confirm-off" in leader.node.governing.reason
+    assert f"qluster fence {first.ip} --node" in leader.node.governing.reason
     world.network.cut.clear()
     assert world.run(PATIENCE, lambda: world.primary() is not None), "it is heard again, and gives word"
     assert first.last_off_at < 0

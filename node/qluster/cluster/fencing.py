@@ -124,6 +124,8 @@ class View:
     """Number of the reign in force."""
     target: int
     """Its node: the former primary."""
+    ip: str = "ADDRESS"
+    """Where that is."""
     word: str = ""
     """How that node said that it reigns no more, "" when it did not."""
     lease: bool = True
@@ -243,5 +245,5 @@ def _failed(view: View, said: str) -> Decision:
         return Go(f"fencing it failed{why}; its lease has ended")
     return Hold(
         f"node {view.target}, the former primary, could not be fenced{why}. Switch its host off and say so with "
-        f"`qluster fence ADDRESS --node {view.target} --confirm-off`, or start it"
+        f"`qluster fence {view.ip} --node {view.target} --confirm-off`, or start it"
     )
