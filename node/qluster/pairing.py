@@ -195,6 +195,9 @@ class Pairing:
             self._silence.ended_at, self._silence.said = now, found.said
         node, member = self._node, self._node.settled.get(other)
         self._last = Ended(other, member.ip if member is not None else "", found.success, found.said, now)
+        section, silence = node.file.fencing, self._silence
+        if not found.success and section is not None and silence is not None and silence.shots >= section.attempts:
+            log.error("stands-still node=%d shots=%d hint=%s", other, silence.shots, self._remedy(member))
         if found.success and node.qraft is not None and member is not None:
             self._revive = member.ip, found.level
             node.qraft.fenced(other, ordered_at, now)

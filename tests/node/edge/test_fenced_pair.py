@@ -62,3 +62,23 @@ def test_replica_goes_on_alone_once_the_primary_is_off_and_has_every_row(world: 
     assert len(ledger.changes()) == 1, ledger.changes()
     assert hosts.writable() == [other]
     assert "claims" in hosts.log(other) and not ledger.missing(other)
+
+
+@pytest.mark.parametrize("of_primary", [False, True], ids=["replica", "primary"])
+def test_who_is_stopped_in_order_is_not_shot_and_is_back_when_it_is_started(
+    world: tuple[Pair, Switches], of_primary: bool
+) -> None:
+    hosts, switches = world
+    [primary] = hosts.writable()
+    stopped, left = (primary, 3 - primary) if of_primary else (3 - primary, primary)
+    with Ledger(hosts) as ledger:
+        ledger.wait_for_rows(primary)
+        hosts.daemons[stopped].terminate()
+        assert hosts.daemons[stopped].wait(30) == 0
+        ledger.wait_for_rows(left)
+        cluster = hosts.map(left)["cluster"]  # type: ignore[index]
+        assert cluster["two_node"]["claim"] == "alone" and cluster["voters"] == 1
+        hosts.start(stopped)
+        wait_for("both again", hosts.whole, 120)
+    print(f"no row was acknowledged for {ledger.gap():.2f} s")
+    assert switches.cuts == [] and not ledger.missing(left)
