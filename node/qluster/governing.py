@@ -96,7 +96,9 @@ class Governing:
         if self._unwritable_since is not None:
             times.append(self._unwritable_since + self._restart_patience)
         if self._node.stopping and self._node.qraft is not None:
-            times += [self._rest_at, self._stop_at + STOP_PATIENCE, self._stop_at + 2 * STOP_PATIENCE]
+            patience = self._rest_patience
+            waits = STOP_PATIENCE, patience, patience + STOP_PATIENCE
+            times += [self._rest_at, *(self._stop_at + each for each in waits)]
         # What was due at the last step was seen to there, or waits for an event: it must not wake again.
         return min((time for time in times if time > self._stepped_at), default=inf)
 
@@ -122,11 +124,17 @@ class Governing:
                     self._leading.position(message)
 
     @property
+    def _paired(self) -> bool:
+        """By the list in force, or the newest: the one in which this node rests says nothing of two any more, and until
+        it is committed the other one would be left with a change that it cannot bring to its end alone."""
+        qraft = self._node.qraft
+        return qraft is not None and (self._node.settled.two_node or qraft.members.two_node)
+
+    @property
     def _downscales(self) -> bool:
         """Whether who stops is not counted until it is back. Of two of which one may go on alone the other one would
         be shot for its silence: what both have committed needs no shot."""
-        qraft = self._node.qraft
-        return self._node.config.cluster.allow_downscale or (qraft is not None and qraft.members.two_node)
+        return self._node.config.cluster.allow_downscale or self._paired
 
     def _let_rest(self, number: int, now: float) -> None:
         """A voter that stops is not counted until it is back, where that is wanted.
@@ -397,10 +405,17 @@ class Governing:
         if self._waits_to_rest(now):
             return
         node.voting.leave(now)
-        if now < self._stop_at + 2 * STOP_PATIENCE:
+        if now < self._stop_at + self._rest_patience + STOP_PATIENCE:
             node.leave("stopped", clean=True)
         else:
             node.leave_now()
+
+    @property
+    def _rest_patience(self) -> float:
+        """Seconds for which who stops waits until it is not counted. One of two must not leave before the other one
+        has a primary, which may wait for node-timeout first: it would be shot for its silence."""
+        timeout = self._node.config.cluster.node_timeout
+        return max(STOP_PATIENCE, 2 * timeout) if self._paired else STOP_PATIENCE
 
     def _waits_to_rest(self, now: float) -> bool:
         """Whether this node, which stops, is still counted and should not be: it asks the leader, for a while."""
@@ -408,7 +423,7 @@ class Governing:
         assert node.qraft is not None
         wanted = self._downscales and not node.state.pause.active
         counted = node.me in node.settled.voters and len(node.settled.voters) > 1
-        if not (wanted and counted and now < self._stop_at + STOP_PATIENCE):
+        if not (wanted and counted and now < self._stop_at + self._rest_patience):
             return False
         leader = node.settled.get(node.qraft.leader or 0)
         if leader is not None and now >= self._rest_at:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 
 import pytest
+from qluster import governing
 from qluster.events import StopRequested
 
 from sim.checks import Violated
@@ -74,9 +75,13 @@ def test_host_that_could_not_be_switched_on_again_is_named_until_it_is_back() ->
 
 
 @pytest.mark.parametrize("of_primary", [True, False], ids=["primary", "replica"])
-def test_who_is_stopped_in_order_says_goodbye_by_the_log_and_is_not_shot(of_primary: bool) -> None:
+def test_who_is_stopped_in_order_says_goodbye_by_the_log_and_is_not_shot(
+    of_primary: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """No shot is needed for what both have committed: the list counts the other one no more, also without
     allow-downscale."""
+    # A new primary waits for node-timeout until it reigns without a word of the other one: longer than a usual stop.
+    monkeypatch.setattr(governing, "STOP_PATIENCE", 1.0)
     world = founded(6, synchronous="quorum")
     primary, other = both(world)
     stopped, left = (primary, other) if of_primary else (other, primary)
