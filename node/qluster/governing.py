@@ -413,9 +413,11 @@ class Governing:
     @property
     def _rest_patience(self) -> float:
         """Seconds for which who stops waits until it is not counted. One of two must not leave before the other one
-        has a primary, which may wait for node-timeout first: it would be shot for its silence."""
-        timeout = self._node.config.cluster.node_timeout
-        return max(STOP_PATIENCE, 2 * timeout) if self._paired else STOP_PATIENCE
+        has a primary, which may wait for node-timeout first: it would be shot for its silence. Where nobody leads there
+        is nobody to wait for: both may be stopping."""
+        timeout, qraft = self._node.config.cluster.node_timeout, self._node.qraft
+        led = self._paired and qraft is not None and qraft.leader not in (None, self._node.me)
+        return max(STOP_PATIENCE, 2 * timeout) if led else STOP_PATIENCE
 
     def _waits_to_rest(self, now: float) -> bool:
         """Whether this node, which stops, is still counted and should not be: it asks the leader, for a while."""

@@ -94,6 +94,18 @@ def test_who_is_stopped_in_order_says_goodbye_by_the_log_and_is_not_shot(
     assert world.run(90.0, lambda: not missing(world)), missing(world)
 
 
+def test_both_may_be_stopped_at_once_and_are_well_when_both_are_started() -> None:
+    world = founded(7)
+    hosts = both(world)
+    for host in hosts:
+        host.give(StopRequested())
+    assert world.run(20.0, lambda: all(host.node is None for host in hosts))
+    assert not any("begins Fence" in line for line in world.story)
+    for host in hosts:
+        begin(host)
+    assert world.run(90.0, lambda: not missing(world)), missing(world)
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_of_two_that_are_cut_from_each_other_who_led_shoots_and_goes_on(seed: int) -> None:
     world = founded(seed)
