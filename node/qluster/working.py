@@ -57,6 +57,8 @@ class Workload:
         self._fresh = self._found_unowned = False
         self._known = False
         """The runner has said which runs it has, and they are this node's."""
+        self._knew = False
+        """It had once: since then nothing has been begun that is not known here."""
         self._abreast: int | None = None
         """Up to here this node must have read the log before it begins anything: what it told of before its daemon was
         started anew may stand there. None: no leader has said it yet."""
@@ -118,11 +120,13 @@ class Workload:
     def _found(self, runs: tuple[runner.Run, ...], fault: str, owner: tuple[int, int], now: float) -> None:
         """It is there, perhaps as another process than before: what it does not have does not run."""
         own = self._node.cluster, self._node.me
-        if owner != own:
-            # Of another founding, or of this host's former identity: numbers of tasks and claims may be the same.
+        if owner != own or not self._node.me:
+            # Of another founding, or of this host's former identity: numbers of tasks and claims may be the same. Who
+            # is no node yet owns nothing: what nobody owns would be taken for his, and for another's when he is one.
             self._known, self.fault, self._found_unowned = False, "the task runner has runs of another node", True
             return
-        self._known, self.fault = True, fault
+        self._known = self._knew = True
+        self.fault = fault
         # What was said already is so: a claim that was said to be over is not begun after all.
         self._ended = {claim for claim, words in self._words.items() if any(isinstance(one, Ended) for one in words)}
         self._runs = {}
@@ -190,6 +194,8 @@ class Workload:
         if self._known:
             self._begin(now)
             self._end(now)
+        elif self._knew:
+            self._decline(now)
         self._forget()
         self._tell(now)
 
@@ -211,6 +217,14 @@ class Workload:
                 continue
             self._runs[claim] = None
             self._orders.append(self._start(task))
+
+    def _decline(self, now: float) -> None:
+        """Without a runner nothing is begun: what it was never told to begin may be another node's."""
+        for number in sorted(self._mine):
+            claim = number, self._node.state.tasks.live[number].fence
+            if claim not in self._runs and claim not in self._ended:
+                self._ended.add(claim)
+                self._say(claim, Ended(*claim, Verdict.UNBEGUN, self._node.wall(now), self.fault))
 
     def _unbeginnable(self, task: Task, now: float) -> tuple[Verdict | None, str]:
         """Why a task that this node has the claim to is not begun here."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import select
 import signal
 import socket
@@ -33,6 +34,8 @@ GRACE = 5.0
 """Seconds between the request to end and the end, for who has used up its time."""
 HANGS = 5.0
 """Seconds after which what was killed and does not go is said to hang in the kernel: it runs no further."""
+FLOOR_MARGIN = 1024
+"""KiB by which the copy may have grown before it became the program; less than both is not known."""
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -54,6 +57,8 @@ class Attendant:
         self._ends_at = inf
         self._kill_at = inf
         self._cpu, self._memory = 0.0, 0
+        self._floor = 0
+        """KiB that this process has: the kernel counts them as the program's, which began as a copy of it."""
 
     def attend(self) -> None:
         """From the plan to the last word."""
@@ -104,6 +109,7 @@ class Attendant:
         if plan.tied and self._tether.passed(now, clock.slept()):
             self._say(Unborn("the lease of this node had passed", late=True))
             os._exit(0)
+        self._floor = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss + FLOOR_MARGIN
         try:
             self._pid = program.begin(plan, *self._outputs)
         except program.Unstartable as fault:
@@ -190,7 +196,8 @@ class Attendant:
             if pid == 0:
                 return True
             self._cpu += used.ru_utime + used.ru_stime
-            self._memory = max(self._memory, used.ru_maxrss * 1024)
+            if used.ru_maxrss > self._floor:
+                self._memory = max(self._memory, used.ru_maxrss * 1024)
             if pid == self._pid:
                 self._status = status
 

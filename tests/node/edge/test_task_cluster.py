@@ -1,0 +1,162 @@
+"""Tasks in a cluster of three daemons with their runners: they outlive daemons, runners and hosts, one at a time."""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+import requests
+from edge.daemon_world import NODE, Site, wait_for
+
+NODES = (1, 2, 3)
+
+
+class Cluster:
+    """Three hosts: on each a daemon and a runner."""
+
+    def __init__(self, root: Path, group: str, net: str) -> None:
+        self.site = Site(root, group, net)
+        self.daemons: dict[int, subprocess.Popen[str]] = {}
+        self.runners: dict[int, subprocess.Popen[bytes]] = {}
+        self.ledger = root / "ledger"
+        self.go = root / "go"
+        for number in NODES:
+            self.site.configure(number, tasks={"shell": True})
+            self.start(number)
+
+    def start(self, number: int) -> None:
+        """Both of a host."""
+        self.start_runner(number)
+        self.start_daemon(number)
+
+    def start_daemon(self, number: int) -> None:
+        """The daemon alone."""
+        self.daemons[number] = self.site.start(number)
+
+    def start_runner(self, number: int) -> None:
+        """The runner alone."""
+        place = self.site.place(number)
+        with open(place / "runner.log", "ab") as log:
+            self.runners[number] = subprocess.Popen(
+                [sys.executable, "-m", "qluster", "runner", "--config", str(place / "config.yaml")],
+                env={**os.environ, "PYTHONPATH": str(NODE)}, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            )  # fmt: skip
+
+    def kill(self, number: int) -> None:
+        """The host's power is gone."""
+        for process in (self.daemons[number], self.runners[number]):
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+
+    def end(self) -> None:
+        """All of it."""
+        for runner in self.runners.values():
+            runner.kill()
+            runner.wait()
+        self.site.end()
+
+    def leader(self, *of: int) -> int:
+        """Who leads, as all of these say; 0 when they do not."""
+        leaders = {self.site.leader(number) for number in of or NODES}
+        return (leaders.pop() or 0) if len(leaders) == 1 else 0
+
+    def submit(self, through: int, **task: object) -> int:
+        """A task that notes in the ledger that it began, waits for a sign, and notes that it ended."""
+        text = (f"echo began $QLUSTER_NODE $QLUSTER_TASK_FENCE $$ >> {self.ledger}; "
+                f"until [ -e {self.go} ]; do sleep 0.02; done; echo ended $QLUSTER_NODE >> {self.ledger}; "
+                f"echo done")  # fmt: skip
+        answer = self.site.post(through, "/tasks", {"shell": text, **task})
+        assert answer.status_code in (200, 201, 202), answer.text
+        return int(answer.json()["tasks"][0])
+
+    def task(self, number: int, through: int) -> dict[str, object]:
+        """What the cluster says of a task; {} when it does not."""
+        with suppress(requests.RequestException):
+            answer = self.site.get(through, f"/tasks/{number}")
+            if answer.status_code == 200:
+                return dict(answer.json())
+        return {}
+
+    def host_of(self, task: int, *, but: int = 0) -> int:
+        """The host on which it was begun: its number is not that of the node, which joining gives."""
+        (number,) = [each for each in NODES if each != but and list(self._runs(each).glob(f"{task}-*"))]
+        return number
+
+    def node_of(self, number: int) -> int:
+        """Number of the node on a host."""
+        return int(self.site.map(number)["own"]["node"])
+
+    def _runs(self, number: int) -> Path:
+        return self.site.place(number) / "state/tasks/runs"
+
+    def rows(self) -> list[list[str]]:
+        """The ledger."""
+        return [line.split() for line in self.ledger.read_text().splitlines()] if self.ledger.exists() else []
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    """Three of them."""
+    one = Cluster(tmp_path, "239.77.41.9:5477", "127.41.9")
+    try:
+        wait_for("there is a leader", lambda: one.leader(), 60)
+        yield one
+    finally:
+        one.end()
+
+
+def test_a_task_outlives_its_daemon_and_is_run_again_where_its_host_dies(cluster: Cluster) -> None:
+    leader = cluster.leader()
+    task = cluster.submit(leader, target={"nodes": [n for n in NODES if n != leader]})
+    wait_for("it began", lambda: cluster.task(task, leader).get("state") == "running", 60)
+    (began,) = cluster.rows()
+    first = cluster.host_of(task)
+    pid = int(began[3])
+
+    # A daemon that is started anew finds its run again: nothing ends, nothing begins.
+    cluster.daemons[first].send_signal(signal.SIGKILL)
+    cluster.daemons[first].wait()
+    cluster.start_daemon(first)
+    wait_for("the daemon is back", lambda: cluster.site.leader(first) == leader, 60)
+    time.sleep(1)
+    found = cluster.task(task, leader)
+    assert found.get("state") == "running", found
+    assert cluster.rows() == [began] and Path(f"/proc/{pid}").exists()
+
+    # A host that dies takes it along, and another one begins it, with a larger fencing number.
+    killed_at = time.monotonic()
+    cluster.kill(first)
+    wait_for("its program is dead", lambda: not Path(f"/proc/{pid}").exists(), 5)
+    wait_for("it began elsewhere", lambda: len(cluster.rows()) == 2, 60)
+    print(f"begun elsewhere {time.monotonic() - killed_at:.1f} s after its host died")
+    again = cluster.rows()[1]
+    assert again[1] not in (began[1], str(leader)) and int(again[2]) > int(began[2])
+    assert cluster.host_of(task, but=first)
+
+    # It ends while its former host comes back, which begins nothing.
+    cluster.start(first)
+    wait_for("the host is back", lambda: cluster.site.leader(first) == leader, 60)
+    cluster.go.touch()
+    wait_for("it succeeded", lambda: cluster.task(task, leader).get("state") == "succeeded", 60)
+    assert [row[0] for row in cluster.rows()] == ["began", "began", "ended"]
+
+
+def test_without_its_runner_a_host_begins_nothing_and_says_so(cluster: Cluster) -> None:
+    leader = cluster.leader()
+    other = next(number for number in NODES if number != leader)
+    cluster.runners[other].send_signal(signal.SIGTERM)
+    cluster.runners[other].wait()
+    task = cluster.submit(leader, target={"nodes": [cluster.node_of(other)]})
+    wait_for("it waits", lambda: "the task runner" in str(cluster.task(task, leader).get("reason")), 30)
+    assert cluster.task(task, leader)["state"] == "waiting"
+    cluster.start_runner(other)
+    cluster.go.touch()
+    wait_for("it succeeded", lambda: cluster.task(task, leader).get("state") == "succeeded", 60)
+    assert [row[0] for row in cluster.rows()] == ["began", "ended"]
