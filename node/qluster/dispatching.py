@@ -15,13 +15,18 @@ from math import inf
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec.structs import replace
 
 from qluster.cluster import commands
 from qluster.cluster.messages import Granted, Working
 from qluster.consensus.refusals import Refusal
-from qluster.tasks.bodies import Begun, Ended, Gone, Step, TasksMoved, Word
+from qluster.tasks.asking import FromTemplate
+from qluster.tasks.board import NAMES, Board
+from qluster.tasks.bodies import Begun, Ended, Gone, ScheduleFired, Step, Submission, TasksMoved, Word
+from qluster.tasks.filling import made
 from qluster.tasks.queue import STEPS_MAX, Queue
 from qluster.tasks.routing import View
+from qluster.tasks.schedules import Diary
 from qluster.working import CLAIM_LEASE
 
 if TYPE_CHECKING:
@@ -64,6 +69,7 @@ class Dispatching:
         self._since = inf
         """Since when this node has led, all entries before its own applied."""
         self.queue: Queue | None = None
+        self._diary = Diary({})
         self._heard: dict[int, _Heard] = {}
         self._granted: dict[int, float] = {}
         self._words: dict[tuple[int, int, bool], Word] = {}
@@ -85,7 +91,7 @@ class Dispatching:
         """When something is due without a word of anybody."""
         if self.queue is None or self.waiting:
             return inf
-        wall = self.queue.wake_at
+        wall = min(self.queue.wake_at, self._diary.wake_at)
         due = self._node.monotonic_of(wall) if wall < inf else inf
         silent = min((self._silent_at(node) for node, tasks in self.queue.on.items() if tasks), default=inf)
         unheard = self._known_at if self._looked_at < self._known_at and self._node.state.tasks.live else inf
@@ -130,6 +136,7 @@ class Dispatching:
         """The board is another one."""
         if self.queue is not None:
             self.queue = Queue(self._node.state.tasks)
+            self._diary = Diary(self._node.state.tasks.schedules)
 
     def changed(self, numbers: set[int]) -> None:
         """These tasks have changed."""
@@ -137,6 +144,8 @@ class Dispatching:
         if self.queue is not None:
             for number in numbers:
                 self.queue.note(number)
+            if NAMES in numbers:
+                self._diary.refresh(self._node.state.tasks.schedules)
 
     def step(self, now: float) -> bool:
         """Tell the log what is due; True when it was told something."""
@@ -149,13 +158,31 @@ class Dispatching:
             self._term, self._since = node.qraft.term, now
             self._heard, self._granted, self._words, self._barring, self._proposed = {}, {}, {}, {}, 0
             self.queue = Queue(node.state.tasks)
+            self._diary = Diary(node.state.tasks.schedules)
             self._stirred = True
         if self.waiting or not self._due(now):
             return False
         self._looked_at, self._stirred = now, False
+        fired = self._fire(now)
         steps = self._steps(self.queue, now)
         self.queue.compact()
-        return bool(steps) and self._propose(steps, now)
+        return (bool(steps) and self._propose(steps, now)) or fired
+
+    def _fire(self, now: float) -> bool:
+        """Tell the log of dates of schedules that have come."""
+        node = self._node
+        board = node.state.tasks
+        assert node.qraft is not None
+        said = False
+        for fired in self._diary.due(board.schedules, round(node.wall(now), 3)):
+            try:
+                body = _with_task(board, fired)
+                self._proposed, _ = node.qraft.propose("command", commands.encode(body), now)
+            except Refusal as refusal:
+                log.debug("put-off schedule=%s reason=%s", fired.name, refusal.reason)
+                break
+            said = True
+        return said
 
     def _due(self, now: float) -> bool:
         state = self._node.state
@@ -270,3 +297,15 @@ def _fitting(steps: list[Step], size: int) -> tuple[list[Step], list[Step]]:
         if size < 0 and place:
             return steps[:place], steps[place:]
     return steps, []
+
+def _with_task(board: Board, fired: ScheduleFired) -> ScheduleFired:
+    """With the task that its template makes now, or why that makes none."""
+    schedule = board.schedules[fired.name].schedule
+    if fired.skipped or not schedule.template:
+        return fired
+    own = schedule.submission.spec
+    found = made(board.templates, FromTemplate(schedule.template, schedule.parameters, own.name, priority=own.priority))
+    if isinstance(found, Submission):
+        return replace(fired, spec=found.spec)
+    wrong = "; ".join(f"{field}: {fault}" for field, fault in found or ())
+    return replace(fired, skipped=wrong or f"there is no template {schedule.template} any more")

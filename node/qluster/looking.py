@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 from qluster.clients import Done, Outcome, Refused
 from qluster.tasks import asking
 from qluster.tasks.board import Board
+from qluster.tasks.kept import Fired
 from qluster.tasks.life import FINAL
+from qluster.tasks.schedules import following, since
 from qluster.tasks.task import Task, unpack
 
 if TYPE_CHECKING:
@@ -45,11 +47,21 @@ def look(node: Node, what: asking.Look, now: float) -> Outcome:
         case asking.ListSchedules(name):
             if name and name not in board.schedules:
                 return Refused("name", f"there is no schedule {name}", "no-such-schedule")
+            wall = float(int(node.wall(now)))
+            chosen = [name] if name else sorted(board.schedules)
             return Done(applied, {"schedules": {
-                each: (fired, None) for each, fired in sorted(board.schedules.items()) if name in ("", each)
+                each: (board.schedules[each], _next(board.schedules[each], wall)) for each in chosen
             }})  # fmt: skip
         case asking.Overview():
             return Done(applied, _overview(node, now))
+
+
+def _next(fired: Fired, wall: float) -> float | None:
+    if not fired.schedule.enabled:
+        return None
+    # Not with the second of the question, which would reckon anew each time, but with the date before this one.
+    at = following(fired.schedule.cron, fired.schedule.zone, since(fired))
+    return at if at is None or at > wall else following(fired.schedule.cron, fired.schedule.zone, wall)
 
 
 def brief(task: Task) -> dict[str, object]:

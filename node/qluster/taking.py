@@ -22,7 +22,8 @@ from qluster.tasks.bodies import (
     TasksSubmitted,
     TemplateWritten,
 )
-from qluster.tasks.checking import Faults, faults, filled, schedule_faults, template_faults
+from qluster.tasks.checking import Faults, faults, schedule_faults, template_faults
+from qluster.tasks.filling import made
 from qluster.tasks.spec import Spec
 
 if TYPE_CHECKING:
@@ -67,13 +68,13 @@ def _submit(node: Node, what: asking.Submit, wall: float, now: float) -> Body | 
     tasks: list[Submission] = []
     wrong: Faults = []
     for place, one in enumerate(what.tasks):
-        made = _made(node, one)
-        if isinstance(made, Refused):
-            return made
-        found = made if isinstance(made, list) else [*faults(made.spec, len(what.tasks)), *_too_late(made.spec, wall)]
+        task = _made(node, one)
+        if isinstance(task, Refused):
+            return task
+        found = task if isinstance(task, list) else [*faults(task.spec, len(what.tasks)), *_too_late(task.spec, wall)]
         wrong += [(f"tasks[{place}].{field}" if len(what.tasks) > 1 else field, fault) for field, fault in found]
-        if isinstance(made, Submission):
-            tasks.append(made)
+        if isinstance(task, Submission):
+            tasks.append(task)
     if not wrong:
         wrong += _cycles(tasks)
     if wrong:
@@ -87,17 +88,9 @@ def _made(node: Node, one: Submission | asking.FromTemplate) -> Submission | Fau
     """The task itself: a template is filled in as it is now."""
     if isinstance(one, Submission):
         return one
-    template = node.state.tasks.templates.get(one.template)
-    if template is None:
-        return Refused("template", f"there is no template {one.template}", "no-such-template")
-    spec = filled(template, dict(one.parameters))
-    if isinstance(spec, list):
-        return spec
-    spec = replace(
-        spec, template=one.template, name=spec.name if one.name is None else one.name, start=one.start,
-        expires=one.expires, priority=spec.priority if one.priority is None else one.priority, needs=one.needs,
-    )  # fmt: skip
-    return Submission(spec, one.key)
+    found = made(node.state.tasks.templates, one)
+    return found if found is not None else Refused(
+        "template", f"there is no template {one.template}", "no-such-template")  # fmt: skip
 
 
 def _too_late(spec: Spec, wall: float) -> Faults:
@@ -111,10 +104,10 @@ def _schedule(
         return ScheduleWritten(name, None, wall)
     schedule = replace(schedule, since=wall)
     if filling is not None:
-        made = _made(node, filling)
-        if not isinstance(made, Submission):
-            return _refused(made) if isinstance(made, list) else made
-        schedule = replace(schedule, submission=made, template=filling.template, parameters=filling.parameters)
+        task = _made(node, filling)
+        if not isinstance(task, Submission):
+            return _refused(task) if isinstance(task, list) else task
+        schedule = replace(schedule, submission=task, template=filling.template, parameters=filling.parameters)
     wrong = schedule_faults(schedule, wall)
     return _refused(wrong) if wrong else ScheduleWritten(name, schedule, wall)
 

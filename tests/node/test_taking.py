@@ -219,3 +219,17 @@ def test_the_sum_of_it(cluster: Cluster) -> None:
     assert msgspec.json.encode(found)
     unknown = cluster.ask(asking.Drain("anna", 9, True))
     assert isinstance(unknown, Refused) and unknown.word == "no-such-node"
+
+
+def test_a_date_that_comes_makes_a_task(cluster: Cluster) -> None:
+    assert isinstance(cluster.deploy("t", {"task": TRUE}), Done)
+    assert isinstance(cluster.schedule("s", {"cron": "* * * * *", "task": {"template": "t"}}), Done)
+    for _ in range(140):
+        cluster.lone.wait(0.5)
+        cluster.lone.cooperate(UID + 2)
+        cluster.lone.cooperate(UID + 3)
+    fired = cluster.board.schedules["s"]
+    assert cluster.board.live[1].schedule == "s" and cluster.board.live[1].spec.template == "t"
+    assert fired.task == 1 and fired.last % 60 == 0
+    shown, following = cluster.seen(asking.ListSchedules())["schedules"]["s"]
+    assert shown is fired and following == fired.last + 60

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from qluster.api.parameters import SHOWN_LENGTH, json_kind, shown
 from qluster.api.shapes import FieldFault
-from qluster.api.times import SPAN_PATTERN, TIME_PATTERN, seconds_of, span_of
+from qluster.api.times import SPAN_TEXT, TIME_PATTERN, seconds_of, span_of
 
 Faults = list[FieldFault]
 Schema = dict[str, Any]
@@ -129,7 +129,7 @@ class Span:
         if isinstance(value, int | float) and not isinstance(value, bool):
             seconds = float(value) if abs(value) < 2**53 else None
         elif isinstance(value, str):
-            seconds = span_of(value)
+            seconds = span_of(value) if not value.isdigit() else None  # "5" may mean minutes to whoever wrote it
         if seconds is not None and isfinite(seconds) and self.least <= seconds <= self.most:
             return seconds
         wrong(faults, place, f'is {_quoted(value)}, not a span of {self.least:g} to {self.most:g} seconds: write '
@@ -139,7 +139,7 @@ class Span:
     def schema(self) -> Schema:
         """As JSON Schema."""
         number = {"type": "number", "minimum": self.least, "maximum": self.most}
-        return {"anyOf": [number, {"type": "string", "pattern": SPAN_PATTERN}]}
+        return {"anyOf": [number, {"type": "string", "pattern": f"^{SPAN_TEXT}$", "minLength": 2}]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +239,7 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Object:
-    """An object of these fields; what is null counts as not there."""
+    """An object of these fields."""
 
     fields: tuple[Field, ...]
     elsewhere: Mapping[str, str] = field(default_factory=dict)
@@ -256,15 +256,15 @@ class Object:
         found: dict[str, Any] = {}
         for name, one in value.items():
             own = known.get(name)
-            if one is None and (own is not None or name in self.elsewhere):
-                continue
-            if own is None:
+            if one is None:
+                wrong(faults, _at(place, shown(name)[1:-1]), "is null: leave it out")
+            elif own is None:
                 unknown = self.elsewhere.get(name) or f"is not known{_meant(name, tuple(known))}"
                 wrong(faults, _at(place, shown(name)[1:-1]), unknown)
             else:
                 found[name] = own.kind.read(one, _at(place, name), faults)
         for each in self.fields:
-            if each.required and value.get(each.name) is None:
+            if each.required and each.name not in value:
                 wrong(faults, _at(place, each.name), f"is missing: {each.about}")
         return found
 
@@ -295,7 +295,7 @@ class Variants:
             wrong(faults, place, f"is {json_kind(value)}, not an object")
             return None
         names = [name for name, _ in self.forms]
-        given = [name for name in names if value.get(name) is not None]
+        given = [name for name in names if name in value]
         if len(given) == 1:
             return dict(self.forms)[given[0]].read(value, place, faults)
         found, at = (" and ".join(given), given[1]) if given else ("nothing", names[0])

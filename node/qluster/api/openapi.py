@@ -212,6 +212,7 @@ def _parameter_schema(parameter: Parameter) -> dict[str, Any]:
             schema |= {"maxLength": TEXT_LENGTH_MAX, "pattern": TEXT_PATTERN}
         case kind:
             schema["pattern"] = _PATTERNS[kind]
+            schema |= {"minLength": 1} if kind == "span" else {}
     if parameter.default is not None:
         schema["default"] = int(parameter.default) if parameter.kind == "integer" else parameter.default
     return schema

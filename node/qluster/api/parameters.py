@@ -59,7 +59,7 @@ KEY_PATTERN = rf"^[A-Za-z0-9._:-]{{1,{KEY_LENGTH_MAX}}}$"
 LIST_MAX = 64
 """Most members of a list in one parameter: as many as a cluster has members."""
 
-NUMBERS_PATTERN = rf"^[1-9][0-9]{{0,9}}(,[1-9][0-9]{{0,9}}){{0,{LIST_MAX - 1}}}$"
+NUMBERS_PATTERN = rf"^[1-9][0-9]{{0,8}}(,[1-9][0-9]{{0,8}}){{0,{LIST_MAX - 1}}}$"
 """Numbers of nodes, separated by commas."""
 
 NAME_PATTERN = rf"^[A-Za-z0-9._:-]{{1,{NAME_LENGTH_MAX}}}$"

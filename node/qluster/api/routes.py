@@ -239,7 +239,8 @@ def _match(pattern: str, path: str) -> dict[str, str] | None:
 
 
 def _not_found(request: Request) -> Reply:
-    known = [each for each in OPERATIONS if _match(each.path, request.path) is not None]
+    known = [each for each in OPERATIONS if each.path == request.path] or [
+        each for each in OPERATIONS if _match(each.path, request.path) is not None]  # fmt: skip
     methods = {each.method for each in known}
     if request.path in PAGES:
         methods.add("GET")

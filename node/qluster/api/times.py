@@ -13,12 +13,13 @@ from qluster.config.kinds import duration_milliseconds
 TIME_PATTERN = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?(Z|[+-][0-9]{2}:[0-9]{2})$"
 """With a zone: a time without one means another moment on another host."""
 
-SPAN_PATTERN = r"^([0-9]{1,12}|([0-9]{1,12}(\.[0-9]{1,12})?(ms|s|m|h))+)$"
-"""Seconds, or a number with its unit."""
-
-SPAN_LENGTH_MAX = 60
+SPAN_TEXT = "([0-9]{1,3}h)?([0-9]{1,5}m)?([0-9]{1,7}s)?([0-9]{1,9}ms)?"
+"""A span of time with units, of less than 366 days whatever it says."""
+SPAN_PATTERN = rf"^([0-9]{{1,7}}|{SPAN_TEXT})$"
+"""The same, or seconds."""
 
 _TIME = re.compile(TIME_PATTERN[1:-1])
+_SPAN = re.compile(SPAN_PATTERN[1:-1])
 
 
 def seconds_of(text: str) -> float | None:
@@ -46,10 +47,7 @@ def stamp(seconds: float) -> str:
 
 
 def span_of(text: str) -> float | None:
-    """Seconds of a span such as ``90`` or ``1m30s``; None for what is none."""
-    if len(text) > SPAN_LENGTH_MAX or not text.isascii():
+    """Seconds of a span such as ``90`` or ``1h30m``; None for what is none."""
+    if not text or not _SPAN.fullmatch(text):
         return None
-    try:
-        return float(text) if text.isdigit() else duration_milliseconds(text) / 1000
-    except ValueError:
-        return None
+    return float(text) if text.isdigit() else duration_milliseconds(text) / 1000

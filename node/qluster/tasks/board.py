@@ -38,6 +38,9 @@ from qluster.tasks.kept import HISTORY_BYTES_MAX, HISTORY_MAX, LIVE_MAX, Drained
 from qluster.tasks.life import State
 from qluster.tasks.task import Task, pack, unpack
 
+NAMES = 0
+"""Stands among the tasks that changed for templates and schedules."""
+
 
 class Board(Struct, dict=True):
     """All tasks. Changed only by :meth:`apply`."""
@@ -97,6 +100,7 @@ class Board(Struct, dict=True):
             case TaskCancelled(number, at, by, reason):
                 return endings.cancel(self, number, at, by, reason, index)
             case TemplateWritten() | ScheduleWritten() | ScheduleFired():
+                self.touched.add(NAMES)
                 return submitting.written(self, body)
             case NodeDrained(node, drained, at, by, deadline):
                 if drained:

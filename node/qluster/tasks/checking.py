@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from math import isfinite
 
-from qluster.tasks import labels
+from qluster.tasks import labels, schedules
 from qluster.tasks.bodies import MISSED, Schedule, Template
 from qluster.tasks.spec import ENDS, MOVED, PRIORITY_MAX, ROLES, Command, Script, Spec, Sql, Target
 from qluster.tasks.submitting import NEEDS_MAX
@@ -211,6 +211,9 @@ def filled(template: Template, given: dict[str, str]) -> Spec | Faults:
 def schedule_faults(schedule: Schedule, wall: float) -> Faults:
     """What is wrong with a schedule, at this date."""
     wrong = faults(schedule.submission.spec)
+    unreal = schedules.fault(schedule.cron, schedule.zone, wall)
+    if unreal is not None:
+        wrong.append(unreal)
     if schedule.missed not in MISSED:
         wrong.append(("missed", f"{schedule.missed!r} is not known: use one of {', '.join(MISSED)}"))
     if schedule.submission.key:

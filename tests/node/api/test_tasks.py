@@ -116,7 +116,7 @@ def test_everything_that_is_wrong_is_found() -> None:
     found = wrong({
         "command": "/bin/true", "time_limit": "5 minutes", "start": "2030-01-31T05:30:00", "expires": "tomorrow",
         "priorty": 3, "slots": -1, "target": {"rol": "leader", "nodes": [0]}, "needs": [{"on": "success"}, "x"],
-        "retry": {"attempts": 1.5}, "once": "yes", "environment": {"A B": "c"}, "sql": None, "database": "x",
+        "retry": {"attempts": 1.5}, "once": "yes", "environment": {"A B": "c"}, "group": None, "database": "x",
         "resources": {"io": True}, "key": "a b", "name": "a\nb",
     })  # fmt: skip
     assert found["command"] == "is text, not a list"
@@ -124,11 +124,13 @@ def test_everything_that_is_wrong_is_found() -> None:
     assert "a date with its zone" in found["start"] and "a date with its zone" in found["expires"]
     assert found["priorty"] == "is not known; priority is"
     assert found["target.rol"] == "is not known; role is"
+    assert found["group"] == "is null: leave it out"
     assert found["database"] == "does not go with command"
     assert found["needs[0].task"].startswith("is missing")
     assert set(found) == {
         "command", "time_limit", "start", "expires", "priorty", "slots", "target.rol", "target.nodes[0]",
         "needs[0].task", "needs[1]", "retry.attempts", "once", "environment", "database", "resources.io", "key", "name",
+        "group",
     }  # fmt: skip
 
 
@@ -137,6 +139,7 @@ def test_everything_that_is_wrong_is_found() -> None:
     ({**TRUE, "start": "2030-02-30T00:00:00Z"}, "start"), ({**TRUE, "start": 1_790_000_000}, "start"),
     ({**TRUE, "start": "1969-12-31T23:00:00Z"}, "start"), ({**TRUE, "time_limit": True}, "time_limit"),
     ({**TRUE, "time_limit": 1e300}, "time_limit"), ({**TRUE, "time_limit": "9" * 400}, "time_limit"),
+    ({**TRUE, "time_limit": "90"}, "time_limit"), ({**TRUE, "time_limit": ""}, "time_limit"),
     ({**TRUE, "priority": 10}, "priority"), ({**TRUE, "priority": 2**70}, "priority"),
     ({**TRUE, "target": {"role": "boss"}}, "target.role"), ({"template": "t", "target": {"role": "leader"}}, "target"),
     ({"template": "a b"}, "template"), ({"template": "t", "parameters": {"A": "x"}}, "parameters"),

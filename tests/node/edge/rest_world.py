@@ -8,6 +8,7 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 
 import trustme
@@ -19,7 +20,7 @@ from qluster.edge.rest import RestServer
 from qluster.status import Status
 
 IP = "127.0.0.1"
-READ, OPERATE = "read-0123456789", "operate-0123456789"
+READ, OPERATE, DEPLOY = "read-0123456789", "operate-0123456789", "deploy-0123456789"
 
 
 def free_port() -> int:
@@ -46,6 +47,7 @@ api:
   ca-file: {folder}/ca.crt
   read-token-file: {folder}/read.token
   operate-token-file: {folder}/operate.token
+  deploy-token-file: {folder}/deploy.token
 role: listener
 """
     return parse(text, "config.yaml")
@@ -104,6 +106,7 @@ async def running(folder: Path, node: Node | None = None) -> AsyncIterator[World
     issue(authority, folder)
     (folder / "read.token").write_text(READ + "\n")
     (folder / "operate.token").write_text(OPERATE + "\n")
+    (folder / "deploy.token").write_text(f"sha256:{sha256(DEPLOY.encode()).hexdigest()}\n")
     node = node or Node()
     config = configured(folder, free_port())
     server = RestServer(config, node.handle, node.provide, node.judge)

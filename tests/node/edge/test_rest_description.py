@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from api import test_golden as golden
-from edge.rest_world import OPERATE, Node, running
+from edge.rest_world import DEPLOY, Node, running
 from qluster import clients
 from qluster.api import openapi
 from qluster.cluster.values import Values
@@ -40,6 +40,7 @@ class Members:
 
     def __init__(self) -> None:
         self.gone: set[int] = set()
+        self.names: set[tuple[str, str]] = set()
         self.store = Values()
         self.index = 43
 
@@ -66,8 +67,19 @@ class Members:
             ) if node in self.gone:
                 return clients.Refused("node", f"there is no node {node}", "no-such-node")
             case clients.TaskRequested() | clients.TaskLooked():
-                return ANSWERS[type(event.what)]
+                return self._of_tasks(event.what)
         return clients.Done(43)
+
+    def _of_tasks(self, what: asking.Change | asking.Look) -> clients.Outcome:
+        match what:
+            case asking.WriteTemplate(_, name, one) | asking.WriteSchedule(_, name, one):
+                kind = "template" if isinstance(what, asking.WriteTemplate) else "schedule"
+                (self.names.discard if one is not None else self.names.add)((kind, name))
+            case asking.ListTemplates(name) | asking.ListSchedules(name) if name:
+                kind = "template" if isinstance(what, asking.ListTemplates) else "schedule"
+                if (kind, name) in self.names:
+                    return clients.Refused("name", f"there is no {kind} {name}", f"no-such-{kind}")
+        return ANSWERS[type(what)]
 
 
 @pytest.mark.timeout(120)
@@ -75,7 +87,7 @@ async def test_server_keeps_to_its_description(tmp_path: Path) -> None:
     async with running(tmp_path, Node(outcome=Members().outcome, snapshot=b"snapshot" * 100)) as world:
         url = f"https://{world.config.ip}:{world.config.api_port}/openapi.json"
         arguments = ["--config-file", str(SETTINGS), "run", url, "--tls-verify", world.ca_file]
-        arguments += ["-H", f"Authorization: Bearer {OPERATE}", "-n", str(CASES), "--seed", "1", "--no-color"]
+        arguments += ["-H", f"Authorization: Bearer {DEPLOY}", "-n", str(CASES), "--seed", "1", "--no-color"]
         program = "import sys; from schemathesis.cli import schemathesis; sys.exit(schemathesis())"
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-c", program, *arguments, cwd=tmp_path,
