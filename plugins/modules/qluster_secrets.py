@@ -13,6 +13,7 @@ description:
   - Makes, in one directory on the controller, everything that the hosts of a cluster must share or prove.
   - That is an authority, a certificate with key for each host, the cluster key that seals datagrams,
     the tokens of the REST interface, and the passwords of database and pool.
+  - The token for deploying, which writes templates of tasks, stays on the controller. The hosts get its SHA-256.
   - What is there and good stays as it is. A certificate is made anew when it is about to expire, when the
     host's address has changed, when its key is missing, or when the authority has changed.
   - An authority that is about to expire gets a successor. The old one stays in C(ca.crt) until it has
@@ -107,6 +108,7 @@ expires:
 """
 
 import datetime
+import hashlib
 import ipaddress
 import os
 import re
@@ -131,6 +133,7 @@ from ansible_collections.qhb.qluster.plugins.module_utils._on_disk import locked
 WORDS = {
     "read.token": 32,
     "operate.token": 32,
+    "deploy.token": 32,
     "database.password": 24,
     "application.password": 24,
     "pool.password": 24,
@@ -160,6 +163,15 @@ def provide_words(store):
             store.write(name, secrets.token_urlsafe(size).encode() + b"\n")
         elif len(content.split()) != 1:
             raise SecretsFault(f"{store.path(name)} must hold one word without blanks, on one line.")
+    provide_digest(store)
+
+
+def provide_digest(store):
+    """What the hosts get of the token for deploying: enough to know it, not to use it."""
+    content = f"sha256:{hashlib.sha256(store.read('deploy.token').strip()).hexdigest()}\n".encode()
+    there = store.read("deploy.sha256")
+    if there != content:
+        store.write("deploy.sha256", content, None if there is None else "the token is another one")
 
 
 def check_hosts(hosts):

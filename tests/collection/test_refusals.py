@@ -101,3 +101,8 @@ def test_key_of_a_cluster_that_does_not_run_is_left_alone(tmp_path: Path) -> Non
 def test_status_refuses_where_no_cluster_was_made(tmp_path: Path) -> None:
     played = Stage(tmp_path).play("playbooks/status.yml")
     assert played.code == 2 and "no cluster was made from here" in played.text()
+
+
+def test_drain_wants_a_host_of_the_cluster(tmp_path: Path) -> None:
+    played = Stage(tmp_path).play("playbooks/drain.yml", "-e", "qluster_drain_host=node9")
+    assert played.code == 2 and "Name the host" in played.text() and "(given: node9)" in played.text()

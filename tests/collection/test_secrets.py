@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import os
 import stat
 from pathlib import Path
@@ -16,7 +17,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.x509.verification import PolicyBuilder, Store
 
 HOSTS = [{"name": "db1", "ip": "192.0.2.11"}, {"name": "db2", "ip": "192.0.2.12"}]
-WORDS = ["read.token", "operate.token", "database.password", "application.password", "pool.password"]
+WORDS = ["read.token", "operate.token", "deploy.token", "database.password", "application.password", "pool.password"]
 
 
 def make(directory: Path, **options: Any) -> dict[str, Any]:
@@ -48,12 +49,23 @@ def trusted(directory: Path, host: str, ip: str) -> None:
 def test_first_run_makes_everything_and_second_nothing(tmp_path: Path) -> None:
     directory = tmp_path / "secrets"
     first = make(directory)
-    expected = {".gitignore", "ca.crt", "ca.key", "cluster.key", *WORDS}
+    expected = {".gitignore", "ca.crt", "ca.key", "cluster.key", "deploy.sha256", *WORDS}
     expected |= {f"hosts/{host['name']}.{end}" for host in HOSTS for end in ("crt", "key")}
     assert first["changed"] and set(contents(directory)) == expected
     before = contents(directory)
     second = make(directory)
     assert not second["changed"] and second["made"] == [] and contents(directory) == before
+
+
+def test_hosts_get_only_the_digest_of_the_token_for_deploying(tmp_path: Path) -> None:
+    directory = tmp_path / "secrets"
+    make(directory)
+    digest = directory / "deploy.sha256"
+    token = (directory / "deploy.token").read_text().strip()
+    assert digest.read_text() == f"sha256:{hashlib.sha256(token.encode()).hexdigest()}\n"
+    (directory / "deploy.token").write_text("another-one\n")
+    assert make(directory)["renewed"] == {"deploy.sha256": "the token is another one"}
+    assert hashlib.sha256(b"another-one").hexdigest() in digest.read_text()
 
 
 def test_nobody_else_may_read(tmp_path: Path) -> None:

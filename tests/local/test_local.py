@@ -132,6 +132,21 @@ def test_operator_moves_the_primary_by_a_module_and_clients_of_the_pool_wait(loc
     assert local.sql("select count(*) > 0 from ledger", database="application_ro") == [True]
 
 
+def test_tasks_of_templates_run_once_for_each_key(local: Local) -> None:
+    wanted = {"template": "greet", "parameters": {"whom": "you"}, "key": "greeting", "wait": {"timeout": 60}}
+    checked = local.module("qluster_task", wanted, check=True)
+    assert checked["changed"] and len(checked["placements"][0]["nodes"]) == 1  # type: ignore[index]
+    done = local.module("qluster_task", wanted)
+    assert done["changed"] and done["state"] == "succeeded", done
+    assert re.fullmatch(r"hello you from [1-4]", str(done["tail"]))
+    again = local.module("qluster_task", wanted)
+    assert not again["changed"] and again["task"] == done["task"]
+    found = local.module("qluster_task_info", {"gather": ["summary", "templates", "schedules"]})
+    assert [one["name"] for one in found["templates"]] == ["attend", "greet"]  # type: ignore[attr-defined]
+    assert [one["name"] for one in found["schedules"]] == ["yearly"]  # type: ignore[attr-defined]
+    assert [node["ready"] for node in found["summary"]["nodes"]] == [True] * 4  # type: ignore[index]
+
+
 def test_status_says_what_is_missing_and_who_says_so(local: Local) -> None:
     verdict = local.judge({"voters": 5})
     assert verdict["failed"]

@@ -24,6 +24,12 @@ BIN = ROOT / ".venv" / "bin"
 NODES = {"node1": "127.0.3.1", "node2": "127.0.3.2", "node3": "127.0.3.3"}
 POOL = {"pool1": "127.0.3.4"}
 GROUP = "239.19.76.33:7433"
+TEMPLATES = {
+    "greet": {"task": {"command": ["/bin/sh", "-c", "echo hello $0 from $QLUSTER_NODE", "{whom}"]},
+              "parameters": {"whom": {"pattern": "[a-z]+"}}},
+    "attend": {"task": {"command": ["/bin/sleep", "600"], "target": {"role": "leader"}, "moved": "restart"}},
+}  # fmt: skip
+SCHEDULES = {"yearly": {"cron": "0 0 1 1 *", "task": {"template": "greet", "parameters": {"whom": "year"}}}}
 API_PORT = 8080
 POOL_PORT = 6432
 
@@ -58,7 +64,9 @@ class Local:
             "qluster_poolers": {"hosts": {name: {"ansible_host": ip} for name, ip in POOL.items()}},
         }
         (inventory / "hosts.yml").write_text(
-            json.dumps({"all": {"children": hosts, "vars": {"node_udp_socket_group": GROUP}}})
+            json.dumps({"all": {"children": hosts, "vars": {
+                "node_udp_socket_group": GROUP, "qluster_task_templates": TEMPLATES,
+                "qluster_task_schedules": SCHEDULES}}})
         )
         return cls(folder / "local", inventory)
 
@@ -211,7 +219,9 @@ class Local:
                 words = (entry / "cmdline").read_bytes().split(b"\0")
             except OSError:
                 continue
-            if b"--config" in words and any(word.startswith(wanted.encode() + b"/") for word in words):
+            if b"--config" not in words or b"runner" in words:
+                continue
+            if any(word.startswith(wanted.encode() + b"/") for word in words):
                 return int(entry.name)
         raise AssertionError(f"no daemon of {name} runs")
 

@@ -1,0 +1,110 @@
+"""What the role node makes of `node_tasks_*`: the section of config.yaml, the runner's unit, a file for sudo."""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from collection.playing import BIN
+from qluster.config import parse
+
+ROLE = Path(__file__).resolve().parents[2] / "roles/node"
+CURRENT = "/opt/qluster/current"
+UNIT = "/etc/systemd/system/qluster-runner.service"
+INVENTORY: dict[str, Any] = {
+    "plain": {},
+    "loaded": {
+        "node_tasks_slots": 8, "node_tasks_resources": {"gpu": 2}, "node_tasks_labels": {"disk": "ssd"},
+        "node_tasks_dir": "/var/lib/tasks", "node_tasks_commands": ["/opt/site/bin/", "/usr/bin/true"],
+        "node_tasks_users": ["loader", "backup"], "node_tasks_sql_roles": ["The Role"], "node_tasks_shell": True,
+        "node_tasks_output_total": 99, "changed": [UNIT],
+    },
+    "none": {"node_tasks_enabled": False, "changed": [UNIT]},
+    "configured": {"changed": ["/etc/qluster/config.yaml"]},
+    "switched": {"changed": [CURRENT]},
+    "upgraded": {"found": "old"},
+}  # fmt: skip
+PLAY = """
+- hosts: all
+  gather_facts: false
+  connection: local
+  vars_files: ["{role}/defaults/main.yml", "{role}/vars/main.yml"]
+  vars:
+    __node_interface: eth0
+    __node_release: new
+    __node_configured: {{restart_for: "{{{{ changed | default([]) }}}}"}}
+  tasks:
+    - ansible.builtin.set_fact:
+      args: "{{{{ given }}}}"
+    - ansible.builtin.copy:
+        dest: "{folder}/{{{{ inventory_hostname }}}}.json"
+        content: "{{{{ {{'config': lookup('ansible.builtin.template', '{role}/templates/config.yaml.j2'),
+                   'unit': lookup('ansible.builtin.template', '{role}/templates/qluster-runner.service.j2'),
+                   'sudoers': lookup('ansible.builtin.template', '{role}/templates/sudoers.j2'),
+                   'restart': __node_restart, 'runner': __node_runner_restart,
+                   'absent': __node_runner_absent}} | to_json }}}}"
+"""
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """Host → what the role makes for it."""
+    folder = tmp_path_factory.mktemp("tasks")
+    shared = {"node_config_dir": "/etc/qluster", "node_secrets_dir": "/secrets",
+              "ansible_python_interpreter": "{{ ansible_playbook_python }}",
+              "__node_address": {"ip": "192.0.2.11", "port": 8080},
+              "__node_found": {"founder": "", "release": "{{ found | default('new') }}"}}
+    every = {"node_ip": "192.0.2.11", "node_role": "node"}
+    hosts = {name: {"given": {**every, **given}} for name, given in INVENTORY.items()}
+    (folder / "hosts.yml").write_text(json.dumps({"all": {"hosts": hosts, "vars": shared}}))
+    (folder / "play.yml").write_text(PLAY.format(role=ROLE, folder=folder))
+    done = subprocess.run([BIN / "ansible-playbook", "-i", folder / "hosts.yml", folder / "play.yml"],
+                          capture_output=True, text=True, timeout=120, check=False)  # fmt: skip
+    assert done.returncode == 0, done.stdout[-3000:]
+    return {path.stem: json.loads(path.read_text()) for path in folder.glob("*.json")}
+
+
+def test_daemon_reads_what_the_inventory_says(written: dict[str, dict[str, Any]]) -> None:
+    assert parse(written["none"]["config"], "none").tasks is None
+    plain = parse(written["plain"]["config"], "plain").tasks
+    assert plain is not None and plain.slots == 4 and not plain.shell and plain.dir is None
+    assert not plain.commands and not plain.users and not plain.sql_roles, "nothing but templates"
+    loaded = parse(written["loaded"]["config"], "loaded").tasks
+    assert loaded is not None
+    assert (loaded.slots, loaded.amounts, dict(loaded.labels)) == (8, {"gpu": 2}, {"disk": "ssd"})
+    assert list(loaded.commands) == ["/opt/site/bin/", "/usr/bin/true"] and list(loaded.users) == ["loader", "backup"]
+    assert list(loaded.sql_roles) == ["The Role"] and loaded.shell and loaded.dir == "/var/lib/tasks"
+    assert loaded.output_total == 99
+
+
+def test_runner_is_restarted_only_for_its_own_changes(written: dict[str, dict[str, Any]]) -> None:
+    """Its restart ends what runs; daemon and runner have their own reasons."""
+    found = {host: (one["restart"], one["runner"]) for host, one in written.items()}
+    assert found == {"plain": (False, False), "loaded": (False, True), "none": (False, False),
+                     "configured": (True, False), "switched": (True, True), "upgraded": (True, True)}
+
+
+def test_unit_keeps_programs_from_more_rights_except_where_sudo_needs_them(written: dict[str, dict[str, Any]]) -> None:
+    plain, loaded = written["plain"]["unit"], written["loaded"]["unit"]
+    for unit in (plain, loaded):
+        assert "User=qhb" in unit and "Delegate=yes" in unit and "Before=qluster.service" in unit
+        assert "ExecStart=/usr/local/bin/qluster runner --config /etc/qluster/config.yaml" in unit
+    assert "NoNewPrivileges=yes" in plain
+    for implied in ("NoNewPrivileges=yes", "CapabilityBoundingSet", "Restrict", "Protect", "SystemCall", "Lock"):
+        assert implied not in loaded, f"{implied} keeps sudo from working"
+
+
+def test_file_for_sudo_names_the_users_and_goes_without(written: dict[str, dict[str, Any]], tmp_path: Path) -> None:
+    text = written["loaded"]["sudoers"]
+    assert "qhb ALL=(backup,loader) NOPASSWD: ALL\n" in text
+    assert written["loaded"]["absent"] == [] and written["plain"]["absent"] == ["/etc/sudoers.d/qluster-tasks"]
+    visudo = shutil.which("visudo", path="/usr/sbin:/usr/bin")
+    if visudo:
+        (tmp_path / "sudoers").write_text(text)
+        (tmp_path / "sudoers").chmod(0o440)
+        done = subprocess.run([visudo, "-cf", tmp_path / "sudoers"], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
