@@ -166,7 +166,7 @@ class Tasking:
                 self._world.at(self._world.now + 0.3, lambda: self._request(leader, request))
             case Refused(_, reason, word) if word not in ("key-reused", "no-such-task", "no-such-node",
                                                           "no-such-schedule", "no-such-template"):  # fmt: skip
-                if "is run once" not in reason:
+                if "has passed" not in reason:
                     raise Violated(f"tasks: {request.what} was refused: {reason}")
 
     def _accepted(self, node: Node, request: TaskRequested, index: int, numbers: list[int]) -> None:

@@ -147,13 +147,16 @@ class SmallHost:
         self.node = SmallNode(self, self.world.state_at(int(place * self.world.length)))
         if self.runner is not None:
             self.runner.connect(self.node)  # type: ignore[arg-type]
-        self.world.feed(self)
+        late = self.world.random.uniform(0.0, self.world.behind)
+        self.world.at(self.world.now + late, lambda: self.world.feed(self))
         self.give(None)
 
     def crash(self, *, power: bool = False) -> None:
         """The daemon, or the whole host, is gone."""
         still, self.frozen_until, self.node, self._wake_at = self.host_frozen and self.frozen, -inf, None, inf
         self._waiting.clear()
+        if self.world.head is self:
+            self.world.head, self.world.ready_at = None, 1 << 60
         if self.runner is not None:
             if still:
                 self.runner.thawed()
@@ -214,8 +217,10 @@ class SmallWorld:
         self.seed, self.now = seed, 1000.0
         self.random = Random(f"small {seed}")
         self.loss, self.late = self.random.choice([0.0, 0.05, 0.3]), self.random.choice([0.0, 0.0, 0.02])
-        self.slow = self.random.choice([0.001, 0.001, 0.05, 0.4])
+        self.slow = self.random.choice([0.001, 0.001, 0.05, 0.4, 1.0])
         """Seconds that a commit takes."""
+        self.behind = self.random.choice([0.0, 0.0, 3.0])
+        """Seconds that who comes back needs at most before it reads the log again."""
         self.cut: set[str] = set()
         self.injected: dict[str, int] = {}
         self.story: list[str] = []
@@ -335,7 +340,7 @@ class SmallWorld:
         for host in self.hosts.values():
             if host is self.head:
                 self.feed(host)
-            else:
+            elif host.node is not None and host.node.state.applied == index - 1:
                 self.at(self.now + self.random.choice([0.001, 0.01, 0.3]), lambda host=host: self.feed(host))  # type: ignore[misc]
         for each in told:
             each(index, outcome)
@@ -343,7 +348,9 @@ class SmallWorld:
     def feed(self, host: SmallHost) -> None:
         """It reads what is committed, as long as somebody tells it."""
         if self.head is None or host.node is None or not self.connected(self.head, host) or self.head.frozen:
-            self.at(self.now + 0.5, lambda: self.feed(host)) if host.node is not None else None
+            if host.node is not None:
+                late = self.random.uniform(0.0, self.behind) if self.behind else 0.5
+                self.at(self.now + late + 0.1, lambda: self.feed(host))
             return
         for index in range(host.node.state.applied + 1, self.length + 1):
             host.give(self.checks.committed[1, index])
@@ -399,7 +406,8 @@ def strike(world: SmallWorld) -> None:
     host = random.choice(list(world.hosts.values()))
     if world.head is not None and random.random() < 0.3:
         host = world.head
-    what = random.choice(["crash", "power", "freeze", "cut", "cut", "mend", "lost", "runner", "full", "move", "none"])
+    what = random.choice(["crash", "power", "freeze", "cut", "cut", "mend", "lost", "runner", "full", "move", "stall",
+                          "flap"])  # fmt: skip
     world.count(what)
     world.tell(f"{what} {host.name}")
     match what:
@@ -417,11 +425,38 @@ def strike(world: SmallWorld) -> None:
             host.runner.disconnect(random.choice([0.01, 2.0, 15.0]))
         case "runner" if host.runner is not None and host.node is not None:
             host.runner.die(random.choice([0.1, 5.0]))
+        case "stall":
+            stall(world, host)
+        case "flap" if host.runner is not None:
+            host.runner.fail(random.uniform(0.5, 3.0))
+            world.run(random.uniform(0.0, 1.0))
+            host.runner.disconnect(0.01)
         case "full" if host.runner is not None:
             host.runner.fail(random.uniform(0.1, 6.0))
         case "move" if len(able := world._voters(host)) > 1 and host in able and world.head is not None:
             world.contact = -inf  # handed over in order
             world._elect(host)
+
+
+def stall(world: SmallWorld, host: SmallHost) -> None:
+    """It is given claims that it cannot begin, is not heard until about the end of its leave, and reads late."""
+    if host.runner is not None and host is not world.head:
+        host.runner.disconnect(world.random.uniform(10.0, 14.0))
+        world.run(world.random.uniform(0.2, 2.4))
+        world.cut.add(host.ip)
+        world.at(world.now + world.random.uniform(10.5, 13.5), lambda: world.cut.discard(host.ip))
+
+
+def siege(seed: int) -> SmallWorld:
+    """One seed of nothing but stalls, in a cluster that is well: claims end without a word, again and again."""
+    world = SmallWorld(seed)
+    world.loss, world.late, world.behind, world.slow = 0.0, 0.0, 3.0, world.random.choice([0.05, 0.6])
+    world.run(15.0, lambda: world.leader() is not None and world.leader().node.leads)  # type: ignore[union-attr]
+    world.tasks.ask_always()
+    for _ in range(8):
+        stall(world, world.random.choice(list(world.hosts.values())))
+        world.run(16.0)
+    return _end(world)
 
 
 def play(seed: int) -> SmallWorld:
@@ -433,6 +468,10 @@ def play(seed: int) -> SmallWorld:
     while world.now < end:
         strike(world)
         world.run(world.random.uniform(0.05, pause))
+    return _end(world)
+
+
+def _end(world: SmallWorld) -> SmallWorld:
     world.cut.clear()
     world.loss = world.late = 0.0
     world.tell("faults end")

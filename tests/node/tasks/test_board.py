@@ -6,7 +6,10 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from qluster.clients import Done, Refused
+from qluster.tasks import board as board_module
 from qluster.tasks.board import Board
 from qluster.tasks.bodies import (
     Assigned,
@@ -14,15 +17,18 @@ from qluster.tasks.bodies import (
     Ended,
     Expired,
     Gone,
+    Held,
     Result,
     Spread,
     Step,
     Submission,
     TaskCancelled,
+    TasksForgotten,
     TasksMoved,
     TasksSubmitted,
     Verdict,
 )
+from qluster.tasks.endings import INTERRUPTIONS_MAX
 from qluster.tasks.life import FINAL, FOLLOWS, State
 from qluster.tasks.spec import Command, Need, Retry, Spec, Target
 
@@ -217,3 +223,117 @@ def test_a_board_is_the_same_after_its_bytes() -> None:
     text = msgspec.msgpack.encode(log.board)
     again = msgspec.msgpack.decode(text, type=Board)
     assert msgspec.msgpack.encode(again) == text and again.find(tasks[0]) == log.board.find(tasks[0])
+
+
+def test_the_begin_of_one_claim_says_nothing_of_the_next() -> None:
+    log = Log()
+    (task,) = log.submit(spec())
+    first = log.claim(task)
+    log.steps(Begun(task, first, log.at), Ended(task, first, Verdict.CUT_OFF, log.at))
+    second = log.claim(task)
+    assert log.board.live[task].began_at == 0.0
+    log.steps(Begun(task, second, log.at))
+    assert log.state(task) is State.RUNNING and log.board.live[task].began_at == log.at - 1
+
+
+@pytest.mark.parametrize("ahead", [-3600.0, 3600.0])
+def test_a_node_whose_clock_is_wrong_neither_delays_a_task_nor_turns_its_trail_round(ahead: float) -> None:
+    log = Log()
+    (task,) = log.submit(spec(retry=Retry(1, 10.0)))
+    fence = log.claim(task)
+    log.steps(Begun(task, fence, log.at + ahead), Ended(task, fence, Verdict.FAILED, log.at + ahead, "exit code 1"))
+    found = log.board.live[task]
+    assert 8 <= found.not_before - log.at <= 11
+    assert [change.after_ms for change in found.trail] == sorted(change.after_ms for change in found.trail)
+
+
+def test_a_part_that_failed_and_is_forgotten_counts_all_the_same() -> None:
+    log = Log()
+    (whole,) = log.submit(spec(target=Target(each=True)))
+    log.steps(Spread(whole, (1, 2)))
+    parts = log.board.live[whole].parts
+    log.steps(Ended(parts[0], log.claim(parts[0], 1), Verdict.FAILED, log.at, "exit code 1"))
+    log.say(TasksForgotten(1))
+    assert log.board.find(parts[0]) is None
+    log.steps(Ended(parts[1], log.claim(parts[1], 2), Verdict.DONE, log.at))
+    assert log.state(whole) is State.FAILED and log.reason(whole).startswith("1 of 2 succeeded; task 2 on node 1")
+
+
+def test_a_key_is_free_again_once_its_task_is_forgotten_and_a_need_of_one_forgotten_is_refused() -> None:
+    log = Log()
+    (task,) = log.submit(spec(), key="k")
+    log.steps(Ended(task, log.claim(task), Verdict.DONE, log.at))
+    log.say(TasksForgotten(1))
+    assert log.submit(spec(name="other"), key="k") != [task]
+    refused = log.say(TasksSubmitted(log.at, "me", (Submission(spec(needs=(Need(task),))),)))
+    assert isinstance(refused, Refused) and refused.word == "no-such-task"
+
+
+def test_who_needs_what_has_ended_otherwise_ends_at_once_and_leaves_nothing_behind() -> None:
+    log = Log()
+    (first,) = log.submit(spec())
+    log.steps(Ended(first, log.claim(first), Verdict.DONE, log.at))
+    met, never, after = log.submit(
+        spec(needs=(Need(first),)), spec(needs=(Need(first, "failure"),)), spec(needs=(Need(-2),))
+    )
+    assert [log.state(task) for task in (met, never, after)] == [State.SUBMITTED, State.CANCELLED, State.CANCELLED]
+    assert not log.board.dependants
+
+
+def test_a_chain_of_ten_thousand_ends_with_its_first() -> None:
+    log = Log()
+    tasks = log.submit(spec())
+    for _ in range(10):
+        tasks += log.submit(spec(needs=(Need(tasks[-1]),)), *(spec(needs=(Need(-place),)) for place in range(1, 1000)))
+    log.steps(Ended(tasks[0], log.claim(tasks[0]), Verdict.FAILED, log.at, "exit code 1"))
+    assert not log.board.live and log.board.ended == {"failed": 1, "cancelled": 10_000}
+    assert not log.board.dependants
+
+
+def test_a_task_that_is_only_ever_interrupted_is_given_up() -> None:
+    log = Log()
+    (task,) = log.submit(spec())
+    for count in range(1, INTERRUPTIONS_MAX + 1):
+        log.steps(Ended(task, log.claim(task), Verdict.CUT_OFF, log.at))
+        assert log.state(task) is (State.WAITING if count < INTERRUPTIONS_MAX else State.FAILED)
+    assert log.reason(task).endswith("that was the 20th time")
+
+
+def test_history_is_bounded_by_number_and_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(board_module, "HISTORY_MAX", 5)
+    log = Log()
+    for _ in range(8):
+        (task,) = log.submit(spec())
+        log.steps(Ended(task, log.claim(task), Verdict.DONE, log.at))
+    assert list(log.board.history) == [4, 5, 6, 7, 8]
+    assert log.board.history_bytes == sum(map(len, log.board.history.values()))
+    monkeypatch.setattr(board_module, "HISTORY_BYTES_MAX", log.board.history_bytes // 2)
+    (task,) = log.submit(spec())
+    log.steps(Ended(task, log.claim(task), Verdict.DONE, log.at))
+    assert log.board.history_bytes <= board_module.HISTORY_BYTES_MAX and task in log.board.history
+
+
+@given(st.lists(st.tuples(st.sampled_from("sacgbexdf"), st.integers(1, 12), st.integers(1, 3)), max_size=60))
+def test_any_entries_make_the_same_bytes_whether_a_snapshot_was_taken_between_or_not(moves: Any) -> None:
+    log, other = Log(), Log()
+    for move, task, node in moves:
+        live = log.board.live.get(task)
+        fence = live.fence if live is not None and node < 3 else node
+        at = log.at
+        body: Any = {
+            "s": TasksSubmitted(at, "me", (
+                Submission(spec(once=node == 1, retry=Retry(node - 1), group="g" * (node - 1)), f"k{task}"),
+                Submission(spec(needs=(Need(-1, "any"),), target=Target(each=node == 2))),
+            )),
+            "a": TasksMoved(at, (Assigned(task, node),)), "c": TaskCancelled(task, at, "me"),
+            "g": TasksMoved(at, (Gone(task, fence),)), "b": TasksMoved(at, (Begun(task, fence, at),)),
+            "e": TasksMoved(at, (Ended(task, fence, Verdict(1 + (task * node) % 11), at, "so"),)),
+            "x": TasksMoved(at, (Expired(task), Held(task + 1, f"reason {node}"))),
+            "d": TasksMoved(at, (Spread(task, (1, 2)),)), "f": TasksForgotten(1),
+        }[move]  # fmt: skip
+        said, again = log.say(body), other.say(body)
+        assert said == again
+        other.board = msgspec.msgpack.decode(msgspec.msgpack.encode(other.board), type=Board)
+        assert msgspec.msgpack.encode(other.board) == msgspec.msgpack.encode(log.board)
+        assert not set(log.board.live) & set(log.board.history)
+        assert all(task.final is False for task in log.board.live.values())

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 
 import pytest
-from tasks.small_world import play
+from tasks.small_world import play, siege
 
 FULL = os.environ.get("QLUSTER_FULL_TESTS") == "1"
 SEEDS = range(2000 if FULL else 24)
@@ -21,3 +21,8 @@ def test_tasks_run_once_at_a_time_and_all_end(first: int) -> None:
     for seed in range(first, first + BATCH):
         ran += play(seed).tasks.ledger.all
     assert ran > BATCH
+
+
+@pytest.mark.parametrize("seed", range(200 if FULL else 4))
+def test_claims_that_end_without_a_word_are_given_to_others_in_time(seed: int) -> None:
+    assert siege(seed).tasks.ledger.all > 0

@@ -12,7 +12,7 @@ from qluster import dispatching
 from qluster.dispatching import Dispatching
 from qluster.tasks import endings
 from qluster.tasks.board import Board
-from qluster.tasks.bodies import Begun, Step
+from qluster.tasks.bodies import Step
 from qluster.tasks.queue import Queue
 from qluster.working import Workload
 
@@ -69,9 +69,16 @@ def _unbarred() -> Iterator[None]:
         yield
 
 
-PLANTS.method(
-    "an end is taken with an old fencing number", Board, "_valid", lambda self, task, fence: task.claimed
-)
+@PLANTS.plant("an end is taken with an old fencing number")
+def _old_number() -> Iterator[None]:
+    def said(self: Dispatching) -> Iterator[Step]:
+        words, self._words = self._words, {}
+        live = self._node.state.tasks.live
+        yield from (word for word in words.values() if word.task in live and live[word.task].claimed)
+
+    any_number = patch.object(Board, "_valid", lambda self, task, fence: task.claimed)
+    with any_number, patch.object(Dispatching, "_said", said):
+        yield
 
 
 @PLANTS.plant("after its start a daemon begins what is its without asking the runner")
@@ -121,21 +128,6 @@ def _said_and_begun() -> Iterator[None]:
         self._ended = {claim for claim in self._ended if claim in self._runs}
 
     with patch.object(Workload, "_found", found):
-        yield
-
-
-@PLANTS.plant("a begin is remembered of the claim before")
-def _stale_begin() -> Iterator[None]:
-    sound = Board._step
-
-    def step(self: Board, step: Step, at: float, index: int) -> None:
-        task = self.live.get(step.task)
-        began = task.began_at if task is not None else 0.0
-        sound(self, step, at, index)
-        if task is not None and began and not isinstance(step, Begun):
-            task.began_at = began
-
-    with patch.object(Board, "_step", step):
         yield
 
 
