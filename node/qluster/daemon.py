@@ -33,6 +33,7 @@ from qluster.edge.disk import Disk, DiskTrouble
 from qluster.edge.fencing import FenceAgents
 from qluster.edge.guard import Guard, GuardFailed
 from qluster.edge.multicast import Multicast, NetworkUnusable
+from qluster.edge.outputs import Outputs
 from qluster.edge.postgres import PostgresFailed
 from qluster.edge.rest import RestServer, RestUnavailable
 from qluster.edge.saving import Saver
@@ -60,6 +61,7 @@ from qluster.events import (
     WallClockRead,
 )
 from qluster.jobs import Jobs
+from qluster.looking import output_place
 from qluster.node import Node
 from qluster.opening import FULL_RETRY, open_state
 from qluster.overview import headline, link_settings
@@ -140,6 +142,7 @@ class Daemon:
             Hands(self._limit, self._network.send, self._jobs.start, self._answer, self._saver.save, self._turned,
                   self._device.perform, self._tasks.perform)
         )  # fmt: skip
+        self._outputs = Outputs(config, lambda task: output_place(self._node, task))
         self._rest = RestServer(config, self._serve, self._snapshot, self._judge)
         self._watchdog = Watchdog()
         self._postgres: Postgres | None = None
@@ -423,9 +426,9 @@ class Daemon:
         ticket = self._ticket
         decided = routes.decide(request, self._status, ticket, self._health)
         if isinstance(decided, Reply):
-            return decided
+            return decided if decided.file != "output" else await self._outputs.answer(request, decided.values)
         if self._over:
-            return _unanswered(request)
+            return routes.unanswered(request)
         waiting: asyncio.Future[Answer | None] = asyncio.get_running_loop().create_future()
         self._tickets[ticket] = waiting
         try:
@@ -433,7 +436,7 @@ class Daemon:
             answer = await waiting
         finally:
             self._tickets.pop(ticket, None)
-        return _unanswered(request) if answer is None else routes.reply(request, answer.outcome, self._status)
+        return routes.unanswered(request) if answer is None else routes.reply(request, answer.outcome, self._status)
 
     def _judge(self, probe: Probe) -> Reply:
         return routes.answer_probe(probe, self._health())
@@ -491,10 +494,3 @@ def _pooler(pool: Pool) -> Pooler:
     from qluster.edge.pooler import Pooler
 
     return Pooler(pool)
-
-
-def _unanswered(request: Request) -> Reply:
-    """A reading can be asked of another node; what becomes of a write is not known."""
-    if request.method in ("GET", "HEAD"):
-        return routes.error(request, "busy", reason="it is stopping")
-    return routes.error(request, "unconfirmed")

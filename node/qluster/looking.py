@@ -6,6 +6,7 @@ Must not know HTTP.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from qluster.clients import Done, Outcome, Refused
@@ -103,6 +104,35 @@ def why(node: Node, task: Task, now: float) -> str:
     return task.reason or "it waits its turn, of which the leader knows more"
 
 
+@dataclass(frozen=True, slots=True)
+class OutputPlace:
+    """Where the output of a task's last attempt is; ``fence`` 0: there was none."""
+
+    node: int
+    fence: int
+    own: bool
+    """This node has it."""
+    over: bool
+    """The task is over."""
+    address: tuple[str, int] = ("", 0)
+    parts: tuple[int, ...] = ()
+
+
+def output_place(node: Node | None, number: int) -> OutputPlace | str:
+    """It; as text why there is none."""
+    if node is None:
+        return "this node has just begun"
+    task = node.state.tasks.find(number)
+    if task is None:
+        return f"there is no task {number}, or it is forgotten"
+    own = not task.node or task.node == node.me
+    member = node.settled.get(task.node) if not own else None
+    if not own and member is None:
+        return f"node {task.node}, which ran task {number} last, is no member any more"
+    address = (member.ip, member.api_port) if member is not None else ("", 0)
+    return OutputPlace(task.node, task.fence, own, task.final, address, tuple(task.parts))
+
+
 def _page(board: Board, what: asking.ListTasks) -> dict[str, object]:
     found: list[dict[str, object]] = []
     scanned = gone = 0
@@ -171,7 +201,8 @@ def _node(node: Node, number: int, running: list[Task], now: float) -> dict[str,
     """What a node has of tasks; what it offers only the leader hears."""
     dispatching = node.tasking.dispatching
     found = {"node": number, "running": len(running), "drained": number in node.state.tasks.drained}
-    view = next((view for view in dispatching.views(now) if view.node == number), None)
+    views = dispatching.views(now) if dispatching.queue is not None else []
+    view = next((view for view in views if view.node == number), None)
     if view is None:
         silent = "it has not said that it runs tasks" if dispatching.queue is not None else ""
         used = sum(task.spec.slots for task in running)

@@ -100,6 +100,12 @@ _TABLE = (
         "GET /task-schedules lists them",
     ),
     ErrorWord(
+        "no-output",
+        404,
+        "{reason}",
+        "GET /tasks/TASK shows in result.tail the end of what it said",
+    ),
+    ErrorWord(
         "no-snapshot",
         404,
         "this node has no snapshot at or after index {index}",
@@ -206,6 +212,12 @@ _TABLE = (
         531,
         "the daemon cannot answer now: {reason}",
         "send it again after the seconds of the header Retry-After",
+    ),
+    ErrorWord(
+        "output-away",
+        531,
+        "{reason}",
+        "ask again when that node is back; GET /tasks/TASK shows in result.tail the end of what it said",
     ),
     ErrorWord(
         "too-many-tasks",

@@ -72,7 +72,7 @@ class Request:
 class Reply:
     """An answer. Where ``file`` is set the edge puts the content there:
 
-    ``snapshot`` (of at least ``index``) or ``swagger/NAME``.
+    ``snapshot`` (of at least ``index``), ``output`` (of a task, by ``values``) or ``swagger/NAME``.
     """
 
     code: int
@@ -80,6 +80,7 @@ class Reply:
     headers: Mapping[str, str] = field(default_factory=dict)
     file: str = ""
     index: int = 0
+    values: Values = field(default_factory=dict)
 
 
 PATH_SHOWN = 100
@@ -225,6 +226,13 @@ def error(request: Request, word: str, **places: object) -> Reply:
     return _error(request, word, places=places)
 
 
+def unanswered(request: Request) -> Reply:
+    """The daemon stops. A reading can be asked of another node; what becomes of a write is not known."""
+    if request.method in ("GET", "HEAD"):
+        return _error(request, "busy", places={"reason": "it is stopping"})
+    return _error(request, "unconfirmed")
+
+
 def _match(pattern: str, path: str) -> dict[str, str] | None:
     wanted, given = pattern.split("/"), path.split("/")
     if len(wanted) != len(given):
@@ -352,6 +360,8 @@ def _show(request: Request, operation: Operation, status: Status, values: Values
             return Reply(
                 200, headers={"Content-Type": "application/octet-stream"}, file="snapshot", index=index
             )
+        case "output":
+            return Reply(200, file="output", values=values)
         case "metrics":
             return Reply(200, metrics.exposition(status), {"Content-Type": metrics.CONTENT_TYPE})
         case "openapi":

@@ -13,7 +13,7 @@ from qluster.api import task_shapes as shapes
 from qluster.api import task_views as views
 from qluster.api.access import Rights
 from qluster.api.fields import Faults
-from qluster.api.operation import CONSISTENCY, JOINED, KEY, PATH_NODE, WRITE, Operation, Shape, number, text
+from qluster.api.operation import CONSISTENCY, JOINED, KEY, PATH_NODE, READ, WRITE, Operation, Shape, number, text
 from qluster.api.parameters import INDEX_MAX, NODE_MAX, Parameter, Values
 from qluster.api.shapes import DoneAnswer
 from qluster.api.tasks import read_schedule, read_tasks, read_template
@@ -21,6 +21,9 @@ from qluster.api.times import span_of
 from qluster.looking import LIST_MAX
 from qluster.tasks import asking
 from qluster.tasks.life import State
+
+OUTPUT_MAX = 1 << 20
+"""Bytes of output in one answer."""
 
 STATES = tuple(state.name.lower() for state in State)
 
@@ -106,6 +109,20 @@ _TASKS = (
         "show_task", "/tasks/{task}", "All of one task: what was asked for, its trail, its result, and why it is where "
         "it is", shapes.TaskAnswer, views.task, lambda values: asking.ShowTask(number(values, "task")), _TASK,
         errors=("no-such-task",),
+    ),
+    Operation(
+        "task_output", "GET", "/tasks/{task}/output",
+        "What the last attempt at a task said, byte by byte, from whichever node ran it. Headers: X-Qluster-Offset, "
+        "X-Qluster-Next (where to go on), X-Qluster-Over (nothing more will come), X-Qluster-Node, X-Qluster-Fence "
+        "(another one: a new attempt, which begins at 0)", Rights.READ, "application/octet-stream",
+        (*READ, "not-joined", "no-such-task", "no-output", "output-away"),
+        (_TASK, Parameter("stream", "query", "choice", "Which", choices=("stdout", "stderr"), default="stdout"),
+         Parameter("offset", "query", "integer", "From this byte on", minimum=0, maximum=2**53, default="0"),
+         Parameter("limit", "query", "integer", "At most so many bytes", maximum=OUTPUT_MAX, default="65536"),
+         Parameter("wait", "query", "integer", "Seconds to wait for more", minimum=0, maximum=30, default="0"),
+         Parameter("fence", "query", "integer", "Only what the node that is asked has of this attempt",
+                   maximum=INDEX_MAX)),
+        file="output",
     ),
     _change(
         "cancel_task", "DELETE", "/tasks/{task}", "Cancel a task; one that runs is stopped",

@@ -260,6 +260,9 @@ ERRORS_BY_STATUS = {
 
 ERRORS_OF_THE_EDGE = {
     "body-too-slow": error(request("POST", "/config"), "body-too-slow", limit=10),
+    "no-output": error(request("GET", "/tasks/17/output"), "no-output", reason="task 17 runs in parts: see tasks 18"),
+    "output-away": error(request("GET", "/tasks/17/output"), "output-away",
+                         reason="node 2, which has the output, does not answer: no route"),
     "no-snapshot": error(request("GET", "/snapshot?index=99"), "no-snapshot", index=99),
     "no-such-range": error(request("GET", "/snapshot"), "no-such-range", found="bytes=900-", size=800),
     "fault": error(request("GET", "/map"), "fault"),
@@ -298,7 +301,7 @@ def test_error_of_the_edge_is_the_golden_one(word: str) -> None:
 
 
 def test_every_route_and_every_word_has_a_golden_answer() -> None:
-    no_json = {"read_key", "snapshot", "metrics", "openapi", "swagger"}
+    no_json = {"read_key", "snapshot", "task_output", "metrics", "openapi", "swagger"}
     assert {each.name for each in OPERATIONS if not each.alias} - no_json == set(ROUTES)
     assert {*ERRORS_BY_STATUS, *ERRORS_OF_THE_EDGE} == set(ERRORS)
     words = {f"error_{word}" for word in ERRORS}

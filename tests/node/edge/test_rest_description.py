@@ -82,7 +82,7 @@ class Members:
         return ANSWERS[type(what)]
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(260)
 async def test_server_keeps_to_its_description(tmp_path: Path) -> None:
     async with running(tmp_path, Node(outcome=Members().outcome, snapshot=b"snapshot" * 100)) as world:
         url = f"https://{world.config.ip}:{world.config.api_port}/openapi.json"
@@ -94,7 +94,7 @@ async def test_server_keeps_to_its_description(tmp_path: Path) -> None:
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
         )  # fmt: skip
         try:
-            async with asyncio.timeout(100):
+            async with asyncio.timeout(240):
                 said, _ = await process.communicate()
         finally:
             if process.returncode is None:
