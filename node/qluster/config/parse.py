@@ -6,6 +6,7 @@ It must not open files: the text and the name to show come as arguments.
 from __future__ import annotations
 
 import msgspec
+from msgspec.structs import replace
 
 from . import rules
 from .document import ConfigErrors, Fault
@@ -33,4 +34,8 @@ def parse(text: str, name: str) -> Config:
 
 def build(values: dict[str, object], sections: dict[str, int]) -> Config:
     """The Config of values by path; optional sections only where they were given."""
-    return msgspec.convert(SCHEMA.tree(values, sections), Config)
+    config = msgspec.convert(SCHEMA.tree(values, sections), Config)
+    if config.database is None or config.tasks is None:
+        return config
+    # Whom its server lets in is the database's matter, whatever for.
+    return replace(config, database=replace(config.database, task_roles=config.tasks.sql_roles))

@@ -147,6 +147,8 @@ class Database(Struct, rename="kebab", frozen=True, kw_only=True, forbid_unknown
     wal_segment_size: str = "16"
     """Megabytes."""
     data_checksums: bool = True
+    task_roles: tuple[str, ...] = ()
+    """No key: ``tasks.sql-roles`` of this host."""
 
 
 class Backup(Struct, rename="kebab", frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -289,6 +289,8 @@ def _shell_text(words: Sequence[str]) -> str:
     return " ".join(shlex.quote(word.replace("%", "%%")) for word in words)
 
 
+TASK_MAP = "qluster-tasks"
+"""Name of the map by which the task runner is the roles that its tasks may have."""
 _CLIENTS = "local all all scram-sha-256"
 """The rule that is there only where clients are let in."""
 
@@ -311,6 +313,7 @@ def access_rules(database: Database, members: Sequence[str], *, admits: bool = T
         f"local replication {user} peer map=qluster",
     ]
     if admits:
+        lines += [f'local all "{role}" peer map={TASK_MAP}' for role in _task_roles(database)]
         lines.append(_CLIENTS)
     for network in sorted({_network(member) for member in members}):
         lines.append(f"host all {user} {network} scram-sha-256")
@@ -328,9 +331,20 @@ def _network(text: str) -> str:
     return f"{address}/{address.max_prefixlen}"
 
 
-def identity_map(superuser: str, system_user: str) -> str:
-    """The text of ``pg_ident.conf``: the daemon's own system user, and no other, is the superuser."""
-    return (
-        "# Written by the qluster daemon at every start; what is edited here is lost.\n"
-        f'qluster "{system_user}" "{superuser}"\n'
-    )
+def _task_roles(database: Database) -> list[str]:
+    """Roles of tasks, without those whose names would be something else in these files."""
+    return [role for role in database.task_roles if '"' not in role and not role.startswith("/")]
+
+
+def identity_map(database: Database, system_user: str) -> str:
+    """The text of ``pg_ident.conf``: the daemon's own system user, and no other, is the superuser.
+
+    It is the roles of tasks too: they log in as themselves, for whoever logs in as a superuser and only sets his role
+    can set it back.
+    """
+    lines = [
+        "# Written by the qluster daemon at every start; what is edited here is lost.",
+        f'qluster "{system_user}" "{database.superuser}"',
+        *(f'{TASK_MAP} "{system_user}" "{role}"' for role in _task_roles(database)),
+    ]
+    return "\n".join(lines) + "\n"

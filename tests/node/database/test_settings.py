@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 from qluster.config import PROGRAMS, Database
@@ -165,4 +166,14 @@ def test_access_is_by_system_user_here_and_by_password_from_elsewhere() -> None:
     assert "host all all 192.0.2.7/32 scram-sha-256" in lines
     assert not [line for line in lines if "trust" in line or line.endswith("md5")]
     assert lets_clients_in(rules) and not lets_clients_in(access_rules(DATABASE, ["10.0.0.3"], admits=False))
-    assert identity_map("qluster", "qhb").endswith('qluster "qhb" "qluster"\n')
+    assert identity_map(DATABASE, "qhb").endswith('qluster "qhb" "qluster"\n')
+
+
+def test_roles_of_tasks_are_those_of_the_runner_while_clients_are_let_in() -> None:
+    database = msgspec.structs.replace(DATABASE, task_roles=("reporting", 'a"b', "/x"))
+    lines = access_rules(database, []).splitlines()
+    at = lines.index('local all "reporting" peer map=qluster-tasks')
+    assert at < lines.index("local all all scram-sha-256")
+    assert not [line for line in lines if 'a"b' in line or "/x" in line]
+    assert "reporting" not in access_rules(database, [], admits=False)
+    assert identity_map(database, "qhb").endswith('qluster-tasks "qhb" "reporting"\n')

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from edge.daemon_world import NODE, wait_for
+from qluster.config import Config, parse
 from qluster.edge.runner.place import socket_path
 from qluster.tasks.frames import Frames, framed
 from qluster.tasks.runner import (
@@ -97,6 +98,8 @@ class Host:
     directory: Path
     process: subprocess.Popen[bytes] | None = None
     log: Path = Path()
+    enter: Path | None = None
+    """Control group in which it begins."""
 
     def start(self) -> None:
         """Start it, and wait until it takes orders."""
@@ -104,9 +107,13 @@ class Host:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "qluster", "runner", "--config", str(self.config)],
                 env={"PATH": os.environ["PATH"], "PYTHONPATH": str(NODE), "PGPASSWORD": "secret-of-the-runner"},
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=self._enter if self.enter else None,
             )  # fmt: skip
         wait_for("the runner takes orders", self._answers)
+
+    def _enter(self) -> None:
+        assert self.enter is not None
+        (self.enter / "cgroup.procs").write_text("0")
 
     def _answers(self) -> bool:
         assert self.process is not None
@@ -116,6 +123,10 @@ class Host:
         except OSError:
             return False
         return True
+
+    def parsed(self) -> Config:
+        """Its configuration."""
+        return parse(self.config.read_text(), str(self.config))
 
     def line(self) -> Line:
         """Connect."""
@@ -166,7 +177,9 @@ def alive(pid: int) -> bool:
 
 
 @contextmanager
-def host(root: Path, directory: Path | None = None, **tasks: object) -> Iterator[Host]:
+def host(
+    root: Path, directory: Path | None = None, enter: Path | None = None, database: object = None, **tasks: object
+) -> Iterator[Host]:
     """A runner that may run everything unless ``tasks`` says otherwise."""
     directory = directory or root / "tasks"
     tree = {
@@ -178,11 +191,13 @@ def host(root: Path, directory: Path | None = None, **tasks: object) -> Iterator
             "ca-file": str(root / "ca.crt"), "read-token-file": str(root / "read.token"),
             "operate-token-file": str(root / "operate.token"),
         },
-        "tasks": {"dir": str(directory), "commands": ["/"], "shell": True, **tasks},
+        "tasks": {"dir": str(directory), "commands": ["/"], "shell": True,
+                  **{name.replace("_", "-"): value for name, value in tasks.items()}},
+        **({"database": database} if database else {}),
     }  # fmt: skip
     config = root / "config.yaml"
     config.write_text(json.dumps(tree))
-    one = Host(root, config, directory, log=root / "log")
+    one = Host(root, config, directory, log=root / "log", enter=enter)
     one.start()
     try:
         yield one

@@ -219,7 +219,7 @@ class Site:
         self.directory.configure(
             settings_text(settings),
             access_rules(self.database, terms.members, admits=terms.admits),
-            identity_map(self.database.superuser, system_user()),
+            identity_map(self.database, system_user()),
         )
         if self.refused[0] != newest.version:
             self.refused = (0, "")
