@@ -478,7 +478,8 @@ _TASKS = (
     Key("tasks.users", Items("list of users", r"[a-z_][a-z0-9_-]{0,31}[$]?", "a user's name"), "",
         "Users as whom a task may run here beside the runner's own; `sudo` must let the runner."),
     Key("tasks.sql-roles", Items("list of database roles", r"[^\x00-\x1f\x7f]{1,63}", "a role's name"), "",
-        "Roles as whom a task may run SQL without a template. Empty: none."),
+        "Roles as whom a task may run SQL without a template; the runner's user logs in as them here, without a "
+        "password. Empty: none."),
     Key("tasks.shell", Flag(), "false", "Whether a task without a template may have its command read by a shell."),
 )
 
