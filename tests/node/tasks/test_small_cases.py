@@ -1,0 +1,121 @@
+"""Cases of tasks that are no matter of chance, in the small world."""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+import pytest
+from qluster import taking
+from qluster.clients import Busy, TaskRequested
+from qluster.cluster.state import State, decode
+from qluster.tasks import asking
+from qluster.tasks.bodies import Submission, TasksSubmitted
+from qluster.tasks.spec import Command, Spec, Target
+from tasks.small_world import SmallHost, SmallWorld
+
+TRUE = Command(("/bin/true",))
+
+
+@pytest.fixture
+def world() -> SmallWorld:
+    """A well cluster that has led for a while."""
+    found = SmallWorld(5)
+    found.loss, found.late, found.slow, found.behind = 0.0, 0.0, 0.001, 0.0
+    found.run(20.0, lambda: found.leader() is not None and found.leader().node.leads)  # type: ignore[union-attr]
+    found.run(15.0)
+    return found
+
+
+def leader(world: SmallWorld) -> SmallHost:
+    first = world.leader()
+    assert first is not None and first.node is not None
+    return first
+
+
+def submit(world: SmallWorld, *specs: Spec) -> None:
+    request = TaskRequested(1_500_000_000, "", asking.Submit("me", tuple(map(Submission, specs))))
+    leader(world).give(request)
+    world.run(1.0)
+
+
+def test_tasks_that_wait_wake_nobody(world: SmallWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    wall = 1e9 + world.now
+    submit(
+        world, Spec(TRUE, start=wall + 3600), Spec(TRUE, target=Target(where="no=where")),
+        Spec(TRUE, slots=9, expires=wall + 3000), Spec(TRUE, target=Target(each=True, where="no")),
+    )  # fmt: skip
+    world.run(5.0)
+    wakes, length, sound = [0], world.length, SmallHost._wake
+
+    def wake(self: SmallHost, at: float) -> None:
+        wakes[0] += at == self._wake_at
+        sound(self, at)
+
+    monkeypatch.setattr(SmallHost, "_wake", wake)
+    world.run(20.0)
+    assert wakes[0] <= 4 * 10, "each node asks for its leave every 2.5 s, and has nothing else to do"
+    assert world.length == length, "and the log is told nothing"
+
+
+def test_who_knows_no_leader_sleeps(world: SmallWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    submit(world, Spec(TRUE))
+    world.cut |= set(world.hosts)
+    world.head, world.contact = None, 1e9
+    for host in world.hosts.values():
+        host.give(None)
+    assert all(host.node is not None and host.node.tasking.wake_at > 1e300 for host in world.hosts.values())
+
+
+def test_a_leader_whose_steps_are_on_their_way_does_not_wake_for_more(world: SmallWorld) -> None:
+    submit(world, Spec(TRUE, slots=9, expires=1e9 + world.now + 2))
+    world.slow = 1000.0
+    world.run(5.0)
+    dispatching = leader(world).node.tasking.dispatching  # type: ignore[union-attr]
+    assert dispatching.waiting and dispatching.wake_at > 1e300
+
+
+def test_a_node_that_is_free_again_gets_tasks_at_once(world: SmallWorld) -> None:
+    for number in (1, 2, 3, 4):
+        leader(world).give(TaskRequested(1_600_000_000 + number, "", asking.Drain("me", number, True)))
+    world.run(1.0)
+    submit(world, Spec(TRUE))
+    assert len(leader(world).node.state.tasks.live) == 1  # type: ignore[union-attr]
+    for number in (1, 2, 3, 4):
+        leader(world).give(TaskRequested(1_700_000_000 + number, "", asking.Drain("me", number, False)))
+    world.run(1.0)
+    assert world.tasks.ledger.all == 1
+
+
+# --- other versions ------------------------------------------------------------------------
+
+
+def _node(state: State, knows: dict[int, bool | None]) -> Any:
+    reports = {number: SimpleNamespace(tasks=said) for number, said in knows.items() if said is not None}
+    settled = [SimpleNamespace(node=number) for number in knows]
+    return SimpleNamespace(
+        state=state, settled=settled, me=1, reports=SimpleNamespace(last=reports.get), wall=lambda now: 1e9,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("other", [None, False])
+def test_the_log_is_told_of_no_task_before_every_member_said_that_it_would_know_it(other: bool | None) -> None:
+    what = asking.Submit("me", (Submission(Spec(TRUE)),))
+    outcome = taking.take(_node(State(), {1: None, 2: True, 3: other}), what, 0.0)
+    assert isinstance(outcome, Busy) and "nodes 3 have not said" in outcome.reason
+    assert isinstance(taking.take(_node(State(), {1: None, 2: True, 3: True}), what, 0.0), TasksSubmitted)
+
+
+def test_a_member_that_is_down_stops_nothing_once_the_log_has_told_of_tasks() -> None:
+    state = State()
+    state.tasks.apply(TasksSubmitted(1e9, "me", (Submission(Spec(TRUE)),)), 1)
+    what = asking.Submit("me", (Submission(Spec(TRUE)),))
+    assert isinstance(taking.take(_node(state, {1: None, 2: True, 3: None}), what, 0.0), TasksSubmitted)
+
+
+def test_a_snapshot_of_a_version_without_tasks_holds_none() -> None:
+    tree = msgspec.msgpack.decode(msgspec.msgpack.encode(State()))
+    del tree["tasks"]
+    state = decode(msgspec.msgpack.encode(tree))
+    assert not state.tasks.used and not state.tasks.live and state.tasks.next == 1
