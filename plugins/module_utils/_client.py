@@ -168,11 +168,12 @@ class Client:
             raise Unanswered(url, f"HTTP {answer.code}, {answer.meaning}", answer.code, refused=answer.code != 420)
         return answer
 
-    def ask(self, method, path, params=None, body=None):
+    def ask(self, method, path, params=None, body=None, raw=False):
         """What the cluster says: the next node is asked when one cannot answer.
 
         A node that does not lead is believed once when it names the leader.
         All tries carry the same idempotency key, so a change is made once at most.
+        With ``raw`` the document of the answer is its bytes, whatever they are.
         """
         deadline = time.monotonic() + self.total_timeout
         headers = dict(self._headers)
@@ -186,7 +187,7 @@ class Client:
             if number and time.monotonic() >= deadline:
                 break
             try:
-                return self._ask_once(method, self.urls[place], path, params, body, headers, deadline)
+                return self._ask_once(method, self.urls[place], path, params, body, headers, deadline, raw)
             except Unanswered as failure:
                 if failure.refused:
                     raise
@@ -194,12 +195,12 @@ class Client:
                     last = failure  # what a node says tells more than that another cannot be reached
         raise last
 
-    def _ask_once(self, method, url, path, params, body, headers, deadline):
-        answer = self._exchange(method, url, path, params, body, headers, deadline)
+    def _ask_once(self, method, url, path, params, body, headers, deadline, raw=False):
+        answer = self._exchange(method, url, path, params, body, headers, deadline, raw)
         if answer.code == NOT_LEADER:
             leader = self._leader_url(answer)
             if leader is not None and leader != url:
-                answer = self._exchange(method, leader, path, params, body, headers, deadline)
+                answer = self._exchange(method, leader, path, params, body, headers, deadline, raw)
         if answer.code in ANSWERED:
             return answer
         reason = f"HTTP {answer.code}, {answer.meaning}"
@@ -221,7 +222,7 @@ class Client:
         verified = bool(self._verify) and named.startswith("https://")
         return named if verified or named in self.urls else None
 
-    def _exchange(self, method, url, path, params, body, headers, deadline):
+    def _exchange(self, method, url, path, params, body, headers, deadline, raw=False):
         now = time.monotonic()
         left = self.request_timeout if deadline is None else min(self.request_timeout, deadline - now)
         if left <= 0:
@@ -235,6 +236,8 @@ class Client:
                     verify=self._verify, allow_redirects=False, stream=True,
                 ) as response:
                     text = _read(response, url, now + left)
+                    if raw and response.status_code in ANSWERED:
+                        return Answer(url, response.status_code, text)
                     return Answer(url, response.status_code, _parse(text, url, response.status_code))
         except requests.exceptions.SSLError as error:
             reason = f"the TLS certificate or handshake is refused: {_cause(error)}"

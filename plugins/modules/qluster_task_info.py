@@ -11,8 +11,8 @@ version_added: 0.1.0
 author:
   - The QLUSTER authors (@qluster)
 description:
-  - Lists tasks, shows one with its trail, its result and why it is where it is, and says how many there are and what
-    each node has of slots.
+  - Lists tasks, shows one with its trail, its result and why it is where it is, reads its output, and says how many
+    there are and what each node has of slots.
 extends_documentation_fragment:
   - qhb.qluster.connection
   - qhb.qluster.attributes
@@ -20,10 +20,10 @@ extends_documentation_fragment:
 options:
   gather:
     description:
-      - What is read. V(tasks) is the list, or with O(task) that one.
+      - What is read. V(tasks) is the list, or with O(task) that one, V(output) what that one has said.
     type: list
     elements: str
-    choices: [tasks, summary, templates, schedules]
+    choices: [tasks, output, summary, templates, schedules]
     default: [tasks]
   task:
     description: Number of a task that is shown, instead of a list.
@@ -53,6 +53,10 @@ options:
     description: So many tasks at most, the newest first.
     type: int
     default: 100
+  output_size:
+    description: Bytes of each stream that are returned at most, the end of what is kept where that is more.
+    type: int
+    default: 65536
   consistency:
     description:
       - Whom to ask, V(leader) for what a majority confirms or V(local) for what the first node that answers knows.
@@ -70,12 +74,13 @@ EXAMPLES = r"""
     state: [failed, lost]
   register: bad
 
-- name: How the last of them came to its end, with the last that it has said
+- name: What the last of them has said
   qhb.qluster.qluster_task_info:
     nodes: [https://192.0.2.11:8080, https://192.0.2.12:8080]
     token_file: secrets/read.token
     ca_file: secrets/ca.crt
     task: "{{ bad.tasks[0].task }}"
+    gather: [tasks, output]
   when: bad.tasks
 """
 
@@ -86,6 +91,16 @@ tasks:
   type: list
   elements: dict
   sample: [{task: 4711, name: analyze, state: failed, node: 2, reason: it failed, attempts: 1}]
+stdout:
+  description: The end of what the task wrote to its standard output.
+  returned: when output is gathered
+  type: str
+  sample: "42 rows"
+stderr:
+  description: The end of what the task wrote to its standard error.
+  returned: when output is gathered
+  type: str
+  sample: ""
 summary:
   description: How many tasks are in which state, and what each node has of slots and resources.
   returned: when it is gathered
@@ -106,13 +121,14 @@ schedules:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.qhb.qluster.plugins.module_utils import _tasks
+from ansible_collections.qhb.qluster.plugins.module_utils import _output, _tasks
 from ansible_collections.qhb.qluster.plugins.module_utils._arguments import CONNECTION, connect, require_between
 from ansible_collections.qhb.qluster.plugins.module_utils._client import Unanswered
 
 LIMIT_MOST = 100_000
 PAGE = 1000
 """Tasks of one answer, as the nodes have it."""
+OUTPUT_MOST = 8 * 1024 * 1024
 STATES = ["submitted", "waiting", "assigned", "running", *_tasks.FINAL]
 FILTERS = ("name", "template", "schedule", "key", "node")
 
@@ -142,6 +158,10 @@ def gather(client, given):
     at = {"consistency": given["consistency"]}
     if "tasks" in given["gather"]:
         found["tasks"] = listed(client, given)
+    if "output" in given["gather"]:
+        task = _tasks.show(client, given["task"])
+        for stream in ("stdout", "stderr"):
+            found[stream] = _output.end_of(client, task, stream, given["output_size"])
     if "summary" in given["gather"]:
         found["summary"] = client.ask("GET", "/tasks/summary", params=at).document
     for kind in ("templates", "schedules"):
@@ -157,17 +177,21 @@ def main():
             **CONNECTION,
             **text,
             "gather": {"type": "list", "elements": "str", "default": ["tasks"],
-                       "choices": ["tasks", "summary", "templates", "schedules"]},
+                       "choices": ["tasks", "output", "summary", "templates", "schedules"]},
             "task": {"type": "int"},
             "state": {"type": "list", "elements": "str", "choices": STATES, "default": []},
             "node": {"type": "int"},
             "limit": {"type": "int", "default": 100},
+            "output_size": {"type": "int", "default": 65536},
             "consistency": {"type": "str", "choices": ["leader", "local"], "default": "leader"},
         },
         supports_check_mode=True,
     )
     given = module.params
     require_between(module, "limit", given["limit"], 1, LIMIT_MOST)
+    require_between(module, "output_size", given["output_size"], 1, OUTPUT_MOST)
+    if "output" in given["gather"] and given["task"] is None:
+        module.fail_json(msg="output is of one task: give its number in task.")
     client = connect(module)
     try:
         module.exit_json(changed=False, **gather(client, given))

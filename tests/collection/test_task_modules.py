@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from ansible_collections.qhb.qluster.plugins.module_utils import _tasks
+from ansible_collections.qhb.qluster.plugins.module_utils import _output, _tasks
 from ansible_collections.qhb.qluster.plugins.module_utils._client import Answer, Unanswered
 from ansible_collections.qhb.qluster.plugins.module_utils._stored import settle
 from ansible_collections.qhb.qluster.plugins.modules import (
@@ -297,6 +297,20 @@ def test_node_is_drained_and_waited_for_by_its_address() -> None:
                           ("7", "has not heard that node 7 runs tasks")):
         with pytest.raises(_tasks.Refusal, match=message):
             qluster_node_drain.perform(cluster, {**wanted, "node": node}, False)
+
+
+@pytest.mark.parametrize(("kept", "said", "size", "end"), [
+    (b"0123456789", 10, 4, "6789"), (b"0123456789", 10, 99, "0123456789"), (b"0123456789", 1000, 4, "6789"),
+    (b"0123456789", 0, 4, "6789"), (b"", 0, 4, ""), ("ж".encode(), 2, 1, "\ufffd")])  # fmt: skip
+def test_end_of_output_is_read_also_where_not_all_was_kept(kept: bytes, said: int, size: int, end: str) -> None:
+    """A task that runs has no count yet, and of one that said too much the beginning is kept."""
+    class Node:
+        def ask(self, _method: str, path: str, params: Any, raw: bool) -> Answer:
+            assert path == "/tasks/7/output" and params["stream"] == "stderr" and raw
+            return Answer(URL, 200, kept[params["offset"]: params["offset"] + 3])
+
+    task = {"task": 7, "result": {"stderr_bytes": said} if said else None}
+    assert _output.end_of(Node(), task, "stderr", size) == end
 
 
 def test_list_is_read_page_by_page(monkeypatch: pytest.MonkeyPatch) -> None:
