@@ -9,6 +9,7 @@ EXIT_DONE = 0
 EXIT_TROUBLE = 1
 EXIT_USAGE = 2
 EXIT_LEADERLESS = 3
+EXIT_ENDED_ILL = 4
 EXIT_CONFIG = 78
 """EX_CONFIG of sysexits.h: starting again does not help before the file is changed."""
 
@@ -17,5 +18,6 @@ MEANINGS = {
     EXIT_TROUBLE: "it cannot be done now; the message says why",
     EXIT_USAGE: "the command line is wrong; quorum: the node answers, and it is not quorate",
     EXIT_LEADERLESS: "status: the node answers, and the cluster has no leader",
+    EXIT_ENDED_ILL: "task: it is over, and did not succeed",
     EXIT_CONFIG: "the configuration is wrong; starting again does not help before it is changed",
 }

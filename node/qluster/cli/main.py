@@ -59,8 +59,8 @@ def _run(chosen: argparse.Namespace, program: str) -> int:
     if chosen.command in ("check-config", "runner"):
         return _check_config(chosen, program) if chosen.command == "check-config" else _run_tasks(chosen, program)
     config = read_config(config_path(chosen.config, program))
-    if chosen.command == "failover":
-        return _failover(config, chosen)
+    if chosen.command in ("failover", "task"):
+        return _failover(config, chosen) if chosen.command == "failover" else _task(config, chosen)
     if chosen.command == "set-aside":
         return _set_aside(config, chosen.reason)
     if chosen.command == "quorum":
@@ -212,6 +212,12 @@ def _mind_backups(config: Config, chosen: argparse.Namespace) -> int:
         config, target=chosen.target, label=chosen.backup, system_id=chosen.system_id, confirm=chosen.confirm,
         accept_gap=chosen.accept_gap, as_json=chosen.json,
     )  # fmt: skip
+
+
+def _task(config: Config, chosen: argparse.Namespace) -> int:
+    from qluster.cli.task import run_task
+
+    return run_task(config, chosen)
 
 
 def _failover(config: Config, chosen: argparse.Namespace) -> int:

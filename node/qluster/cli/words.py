@@ -9,6 +9,7 @@ import argparse
 from typing import TypeAlias
 
 from qluster.cli.exits import MEANINGS
+from qluster.cli.task_words import add_task_commands
 
 FALLBACK_CONFIG = "/etc/qluster/config.yaml"
 
@@ -34,6 +35,9 @@ def _parsers() -> tuple[argparse.ArgumentParser, Commands]:
     _add_host_commands(commands)
     _add_database_commands(commands)
     _add_backup_commands(commands)
+    tasks = _command(commands, "task", "submit tasks to the cluster, show them, wait for them", configured=False)
+    below = tasks.add_subparsers(dest="task_command", metavar="COMMAND", title="commands", required=True)
+    add_task_commands(lambda name, text: _command(below, name, text))
     return parser, commands
 
 
@@ -195,6 +199,10 @@ def reference() -> str:
     """The reference page of the command line."""
     parser, commands = _parsers()
     pages = [("qluster", parser.format_help())]
-    pages += [(f"qluster {name}", command.format_help()) for name, command in commands.choices.items()]
+    for name, command in commands.choices.items():
+        pages.append((f"qluster {name}", command.format_help()))
+        below = [action for action in command._actions if isinstance(action, argparse._SubParsersAction)]
+        pages += [(f"qluster {name} {each}", one.format_help()) for action in below for each, one in
+                  action.choices.items()]  # fmt: skip
     texts = [f"## {title}\n\n```text\n{text.rstrip()}\n```\n" for title, text in pages]
     return "# The command line\n\nMade from the program's own help; do not edit.\n\n" + "\n".join(texts)

@@ -1,0 +1,293 @@
+"""Submits tasks, shows them, prints what they said, waits for them.
+
+It must not decide anything: it asks the node on this host, or the leader that it names, and prints what that answers.
+"""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from qluster.cli.asking import Unanswered, refusal, user
+from qluster.cli.exits import EXIT_DONE, EXIT_ENDED_ILL, EXIT_TROUBLE, EXIT_USAGE
+from qluster.cli.show import table
+from qluster.config import Config
+from qluster.edge.client import ClientError, HttpAnswer, ask
+
+ASK_SECONDS = 20.0
+"""A write is confirmed within ten seconds, or the leader says that it is not."""
+
+OUTPUT_WAIT = 20
+"""Seconds that one question for more output waits."""
+
+LOOK_INTERVAL = 0.5
+"""Seconds between two looks whether a task is over."""
+
+PATIENCE = 120.0
+"""Seconds without any answer after which waiting ends: an election and the start of a daemon take less."""
+
+NOT_FOUND = 404
+
+FINAL = ("succeeded", "failed", "cancelled", "expired", "lost")
+
+
+class Wrong(ValueError):
+    """The command line contradicts itself; the message says how."""
+
+
+class Unknown(Unanswered):
+    """There is no such thing."""
+
+
+def run_task(config: Config, chosen: argparse.Namespace) -> int:
+    """Do what was asked; the exit code."""
+    commands: dict[str, Callable[[Config, argparse.Namespace], int]] = {
+        "submit": _submit, "list": _list, "show": _show, "output": _output, "cancel": _cancel,
+        "wait": lambda config, chosen: _wait(config, chosen.task, chosen.seconds), "templates": _stored,
+        "schedules": _stored, "summary": _summary, "drain": _drain,
+    }  # fmt: skip
+    try:
+        return commands[chosen.task_command](config, chosen)
+    except Wrong as wrong:
+        print(wrong, file=sys.stderr)
+        return EXIT_USAGE
+    except (Unanswered, ClientError) as reason:
+        print(reason, file=sys.stderr)
+        return EXIT_TROUBLE
+
+
+def _asked(config: Config, method: str, path: str, query: dict[str, Any] | None = None, body: object = None,
+           seconds: float = ASK_SECONDS) -> HttpAnswer:  # fmt: skip
+    """The answer of code 200; raises :class:`Unanswered` for any other."""
+    file = config.api.read_token_file if method == "GET" else config.api.operate_token_file
+    try:
+        token = Path(file).read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise Unanswered(f"{file} cannot be read ({error}). Run this as the user of the service.") from None
+    given = {name: str(value) for name, value in (query or {}).items() if value not in (None, "")}
+    key = "" if method == "GET" else uuid.uuid4().hex
+    answer = asyncio.run(ask((config.ip, config.api_port), method, path, ca_file=config.api.ca_file, token=token,
+                             query=given, body=body, key=key, timeout=seconds))  # fmt: skip
+    if answer.code != 200:
+        raise (Unknown if answer.code == NOT_FOUND else Unanswered)(refusal(answer))
+    return answer
+
+
+# --- submit -------------------------------------------------------------------------
+
+
+def _submit(config: Config, chosen: argparse.Namespace) -> int:
+    body = described(chosen)
+    check = "true" if chosen.check else None
+    answer = _asked(config, "POST", "/tasks", {"by": user(), "check": check}, body)
+    document = answer.document()
+    if chosen.json:
+        print(answer.body.decode())
+    elif chosen.check:
+        for placement in document["placements"]:
+            print("\n".join(_placed(placement)))
+    else:
+        print("\n".join(str(task) for task in document["tasks"] or ()), flush=True)
+    return _wait(config, document["tasks"], chosen.seconds) if chosen.wait and not chosen.check else EXIT_DONE
+
+
+def described(chosen: argparse.Namespace) -> object:
+    """The body of the request."""
+    if chosen.file is not None:
+        return _read(chosen.file)
+    works = {"command": chosen.argv or None, "shell": chosen.shell, "sql": chosen.sql, "template": chosen.template}
+    given = {name: value for name, value in works.items() if value is not None}
+    if len(given) != 1:
+        raise Wrong("say what is to run: a program, --shell, --sql, --template or --file, and one of them only")
+    pairs = [word.partition("=") for word in chosen.parameter]
+    if any(not name or not equals for name, equals, _ in pairs):
+        raise Wrong("a parameter is written as NAME=VALUE")
+    target = {"role": chosen.role, "nodes": chosen.node or None, "where": chosen.where, "each": chosen.each or None}
+    rest = {
+        "parameters": {name: value for name, _, value in pairs} or None, "database": chosen.database,
+        "role": chosen.sql_role, "name": chosen.name, "key": chosen.key, "priority": chosen.priority,
+        "time_limit": chosen.time_limit, "once": chosen.once or None, "start": chosen.start,
+        "expires": chosen.expires, "needs": chosen.need or None,
+        "retry": {"attempts": chosen.retry} if chosen.retry is not None else None,
+        "target": {name: value for name, value in target.items() if value is not None} or None,
+    }  # fmt: skip
+    return given | {name: value for name, value in rest.items() if value is not None}
+
+
+def _read(file: str) -> object:
+    try:
+        return json.loads(sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise Wrong(f"{file}: cannot be read as JSON ({error})") from None
+
+
+def _placed(placement: dict[str, Any]) -> list[str]:
+    nodes = ", ".join(map(str, placement["nodes"]))
+    said = [f"it would run on {'nodes' if len(placement['nodes']) > 1 else 'node'} {nodes}" if nodes
+            else "no node can run it now"]  # fmt: skip
+    return said + [f"  node {node} {reason}" for node, reason in placement["reasons"].items() if reason]
+
+
+# --- wait and output ----------------------------------------------------------------
+
+
+def _wait(config: Config, tasks: list[int], seconds: int | None) -> int:
+    """Until all are over; a node or a leader that is away for a while is waited for as well."""
+    until = time.monotonic() + seconds if seconds is not None else None
+    well = True
+    for task in tasks:
+        shown = _over(config, task, until)
+        if shown is None:
+            print(f"task {task} is not over after {seconds} s", file=sys.stderr)
+            return EXIT_TROUBLE
+        well = well and shown["state"] == "succeeded"
+        print(f"task {task} {shown['state']}" + (f": {shown['reason']}" if shown["reason"] else ""), file=sys.stderr)
+    return EXIT_DONE if well else EXIT_ENDED_ILL
+
+
+def _over(config: Config, task: int, until: float | None) -> dict[str, Any] | None:
+    heard = time.monotonic()
+    while True:
+        try:
+            # Of the leader: the node on this host may not have heard yet of what was just confirmed.
+            shown: dict[str, Any] = _asked(config, "GET", f"/tasks/{task}", {"consistency": "lease"}).document()
+            heard = time.monotonic()
+            if shown["state"] in FINAL:
+                return shown
+        except Unknown:
+            raise
+        except (Unanswered, ClientError):
+            if time.monotonic() > min(heard + PATIENCE, until if until is not None else heard + PATIENCE):
+                raise
+        if until is not None and time.monotonic() >= until:
+            return None
+        time.sleep(LOOK_INTERVAL)
+
+
+def _output(config: Config, chosen: argparse.Namespace) -> int:
+    path, offset, fence = f"/tasks/{chosen.task}/output", 0, ""
+    stream = "stderr" if chosen.stderr else "stdout"
+    while True:
+        query = {"stream": stream, "offset": offset, "wait": OUTPUT_WAIT if chosen.follow else 0}
+        answer = _asked(config, "GET", path, query, seconds=OUTPUT_WAIT + ASK_SECONDS)
+        if fence not in ("", answer.headers.get("x-qluster-fence", "")):
+            offset, fence = 0, ""  # another attempt has begun: all that it says is new
+            continue
+        sys.stdout.buffer.write(answer.body)
+        sys.stdout.buffer.flush()
+        offset = int(answer.headers.get("x-qluster-next", offset + len(answer.body)))
+        fence = answer.headers.get("x-qluster-fence", "") if offset else ""
+        if answer.body:
+            continue
+        if not chosen.follow:
+            return EXIT_DONE
+        if answer.headers.get("x-qluster-over") == "true":
+            shown = _asked(config, "GET", f"/tasks/{chosen.task}").document()
+            if shown["state"] in FINAL:
+                return EXIT_DONE if shown["state"] == "succeeded" else EXIT_ENDED_ILL
+            time.sleep(LOOK_INTERVAL)
+
+
+# --- what there is ------------------------------------------------------------------
+
+
+def _list(config: Config, chosen: argparse.Namespace) -> int:
+    query = {name: getattr(chosen, name) for name in ("state", "name", "template", "schedule", "node", "limit")}
+    answer = _asked(config, "GET", "/tasks", query)
+    if chosen.json:
+        print(answer.body.decode())
+        return EXIT_DONE
+    document = answer.document()
+    print("\n".join(listed(document["tasks"])))
+    if document["next"] is not None:
+        print(f"… and older ones, from {document['next']} on", file=sys.stderr)
+    return EXIT_DONE
+
+
+def listed(tasks: list[dict[str, Any]]) -> list[str]:
+    """Tasks as a table."""
+    rows = [
+        (str(one["task"]), one["name"] or "-", one["state"], str(one["node"] or "-"), str(one["attempts"]), one["by"],
+         one["submitted_at"][:19] + "Z", one["reason"]) for one in tasks
+    ]  # fmt: skip
+    return table(("task", "name", "state", "node", "claims", "by", "submitted", "reason"), rows)
+
+
+def _show(config: Config, chosen: argparse.Namespace) -> int:
+    answer = _asked(config, "GET", f"/tasks/{chosen.task}", {"consistency": "local"})
+    print(answer.body.decode() if chosen.json else "\n".join(whole(answer.document())))
+    return EXIT_DONE
+
+
+def whole(task: dict[str, Any]) -> list[str]:
+    """One task as lines."""
+    result = task["result"] or {}
+    ended = f"signal {result['signal']}" if result.get("signal") else f"code {result.get('code')}"
+    facts = {
+        "task": f"{task['task']} {task['name']}".strip(), "state": task["state"], "why": task["why"],
+        "node": task["node"], "by": task["by"], "key": task["key"], "schedule": task["schedule"],
+        "waits for": ", ".join(map(str, task["waits_for"])), "parts": ", ".join(map(str, task["parts"])),
+        "spec": json.dumps(task["spec"], ensure_ascii=False),
+        "result": f"{ended}, {result['seconds']:.1f} s, said {result['stdout_bytes']} + {result['stderr_bytes']} B"
+        if result else "",
+    }  # fmt: skip
+    found = [f"{name:<9} {value}" for name, value in facts.items() if value not in (None, "")]
+    rows = [(one["at"], one["state"], str(one["node"] or "-"), one["reason"]) for one in task["trail"]]
+    return [*found, "", *table(("at", "state", "node", "reason"), rows),
+            *(["", *result["tail"].splitlines()] if result.get("tail") else [])]  # fmt: skip
+
+
+def _cancel(config: Config, chosen: argparse.Namespace) -> int:
+    query = {"reason": chosen.reason, "by": user()}
+    found = _asked(config, "DELETE", f"/tasks/{chosen.task}", query).document()
+    if not found["changed"] and not found["cancelling"]:
+        print(f"task {chosen.task} is over already: {found['state']}")
+    else:
+        print(f"task {chosen.task} is {'being cancelled' if found['cancelling'] else 'cancelled'}")
+    return EXIT_DONE
+
+
+def _stored(config: Config, chosen: argparse.Namespace) -> int:
+    kind = chosen.task_command
+    answer = _asked(config, "GET", f"/task-{kind}" + (f"/{chosen.name}" if chosen.name else ""))
+    document = answer.document()
+    if chosen.json or chosen.name:
+        print(answer.body.decode() if chosen.json else json.dumps(document, indent=2, ensure_ascii=False))
+    elif kind == "templates":
+        rows = [(one["name"], ", ".join(one["parameters"]) or "-", one["about"]) for one in document[kind]]
+        print("\n".join(table(("template", "parameters", "about"), rows)))
+    else:
+        dates = [(one["name"], one["cron"], one["zone"], one["next"] or "-", one["last"] or "-",
+                  str(one["last_task"] or "-"), one["skipped"]) for one in document[kind]]  # fmt: skip
+        print("\n".join(table(("schedule", "cron", "zone", "next", "last", "task", "skipped"), dates)))
+    return EXIT_DONE
+
+
+def _summary(config: Config, chosen: argparse.Namespace) -> int:
+    answer = _asked(config, "GET", "/tasks/summary", {"consistency": "lease"})
+    if chosen.json:
+        print(answer.body.decode())
+        return EXIT_DONE
+    document = answer.document()
+    for what in ("states", "ended"):
+        counted = ", ".join(f"{count} {state}" for state, count in document[what].items())
+        print(f"{'now' if what == 'states' else 'ended':<6} {counted or 'none'}")
+    rows = [(str(one["node"]), one["role"] or "-", f"{one['used']}/{one['slots'] if one['slots'] is not None else '?'}",
+             str(one["running"]), "drained" if one["drained"] else "ready" if one["ready"] else "no", one["fault"])
+            for one in document["nodes"]]  # fmt: skip
+    print("\n".join(["", *table(("node", "role", "slots", "tasks", "takes", "fault"), rows)]))
+    return EXIT_DONE
+
+
+def _drain(config: Config, chosen: argparse.Namespace) -> int:
+    query = {"by": user()} | ({} if chosen.end else {"patience": chosen.patience})
+    _asked(config, "DELETE" if chosen.end else "POST", f"/nodes/{chosen.node}/drain", query)
+    print(f"node {chosen.node} {'gets tasks again' if chosen.end else 'gets no new tasks'}")
+    return EXIT_DONE

@@ -1,0 +1,142 @@
+"""``qluster task``: what it asks for, and how it shows what it is answered."""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from qluster.cli import task
+from qluster.cli.asking import Unanswered
+from qluster.cli.exits import EXIT_DONE, EXIT_ENDED_ILL, EXIT_TROUBLE, EXIT_USAGE
+from qluster.cli.words import get_parser
+from qluster.edge.client import HttpAnswer
+
+GOLDEN = Path(__file__).parents[2] / "golden" / "api"
+
+
+def chosen(*words: str) -> argparse.Namespace:
+    return get_parser().parse_args(["task", *words])
+
+
+def golden(name: str, **changed: object) -> bytes:
+    return json.dumps(json.loads((GOLDEN / f"{name}.json").read_text()) | changed).encode()
+
+
+class Cluster:
+    """Stands where the node stands: a list of answers, and what was asked."""
+
+    def __init__(self) -> None:
+        self.answers: list[HttpAnswer | Exception] = []
+        self.asked: list[tuple[str, str, dict[str, Any]]] = []
+        self.bodies: list[object] = []
+
+    def ask(self, config: object, method: str, path: str, query: Any = None, body: Any = None, seconds: Any = 0) -> Any:
+        self.asked.append((method, path, query or {}))
+        self.bodies.append(body)
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def run(self, *words: str) -> int:
+        return task.run_task(None, chosen(*words))  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Cluster:
+    found = Cluster()
+    monkeypatch.setattr(task, "_asked", found.ask)
+    monkeypatch.setattr(task, "LOOK_INTERVAL", 0.0)
+    return found
+
+
+@pytest.mark.parametrize(("words", "body"), [
+    (["--", "/bin/dump", "-x"], {"command": ["/bin/dump", "-x"]}),
+    (["--sql", "select 1", "--sql-role", "reader", "--role", "replica"],
+     {"sql": "select 1", "role": "reader", "target": {"role": "replica"}}),
+    (["--template", "t", "-p", "a=b=c", "--name", "n", "--need", "4", "--priority", "0"],
+     {"template": "t", "parameters": {"a": "b=c"}, "name": "n", "needs": [4], "priority": 0}),
+    (["--node", "2", "--node", "3", "--retry", "2", "--once", "--time-limit", "2h", "/bin/true"],
+     {"command": ["/bin/true"], "target": {"nodes": [2, 3]}, "retry": {"attempts": 2}, "once": True,
+      "time_limit": "2h"}),
+])  # fmt: skip
+def test_only_what_is_said_is_asked_for(words: list[str], body: object) -> None:
+    assert task.described(chosen("submit", *words)) == body
+
+
+@pytest.mark.parametrize("words", [[], ["/bin/true", "--sql", "select 1"], ["--template", "t", "-p", "a"],
+                                   ["--file", "/nowhere/at/all"]])  # fmt: skip
+def test_what_contradicts_itself_is_not_asked(words: list[str], cluster: Cluster) -> None:
+    assert cluster.run("submit", *words) == EXIT_USAGE
+    assert cluster.asked == []
+
+
+@pytest.mark.parametrize(("state", "code"), [("succeeded", EXIT_DONE), ("failed", EXIT_ENDED_ILL),
+                                             ("lost", EXIT_ENDED_ILL)])  # fmt: skip
+def test_submit_waits_and_ends_as_the_task(
+    state: str, code: int, cluster: Cluster, capsys: pytest.CaptureFixture[str]
+) -> None:
+    over = golden("show_task", state=state, reason="so it was")
+    cluster.answers = [HttpAnswer(200, golden("submit_tasks")), HttpAnswer(200, golden("show_task")),
+                       Unanswered("an election"), HttpAnswer(200, over)]  # fmt: skip
+    assert cluster.run("submit", "--wait", "/bin/true") == code
+    said = capsys.readouterr()
+    assert (said.out, said.err) == ("17\n", f"task 17 {state}: so it was\n")
+
+
+def test_a_task_that_there_is_not_is_not_waited_for(cluster: Cluster) -> None:
+    cluster.answers = [task.Unknown("there is no task 9")]
+    assert cluster.run("wait", "9") == EXIT_TROUBLE
+
+
+def piece(body: bytes, offset: int, *, over: bool, fence: int = 52) -> HttpAnswer:
+    return HttpAnswer(200, body, {"x-qluster-next": str(offset + len(body)), "x-qluster-fence": str(fence),
+                                  "x-qluster-over": "true" if over else "false"})  # fmt: skip
+
+
+def test_output_is_followed_to_the_end_through_a_second_attempt(
+    cluster: Cluster, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    running, over = (HttpAnswer(200, golden("show_task", state=state)) for state in ("waiting", "succeeded"))
+    cluster.answers = [
+        piece(b"a\xff", 0, over=False), piece(b"", 2, over=True), running,
+        piece(b"", 2, over=False, fence=60), piece(b"b\n", 0, over=True, fence=60), piece(b"", 2, over=True, fence=60),
+        over,
+    ]  # fmt: skip
+    assert cluster.run("output", "-f", "17") == EXIT_DONE
+    assert capsysbinary.readouterr().out == b"a\xffb\n"
+    offsets = [query["offset"] for _, path, query in cluster.asked if path.endswith("/output")]
+    assert offsets == [0, 2, 2, 0, 2]
+
+
+def test_tables(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
+    for words, name in (
+        (["list", "--state", "running"], "list_tasks"), (["show", "17"], "show_task"),
+        (["templates"], "list_templates"),
+        (["schedules"], "list_schedules"), (["summary"], "summarize_tasks"),
+    ):  # fmt: skip
+        cluster.answers = [HttpAnswer(200, golden(name))]
+        assert cluster.run(*words) == EXIT_DONE
+    said = capsys.readouterr()
+    assert "17    nightly  running  2     2       anna  2026-09-21T14:13:20Z" in said.out
+    assert "2026-09-21T14:13:23.250Z  running    2" in said.out
+    assert "pg_dump: error: connection to server lost" in said.out
+    assert "nightly   30 2 * * *  Europe/Berlin  2026-09-22T00:30:00.000Z" in said.out
+    assert "1     leader   0/4    0      drained" in said.out
+    assert said.err == "… and older ones, from 17 on\n"
+
+
+def test_cancel_and_drain(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
+    cluster.answers = [HttpAnswer(200, golden("cancel_task")), HttpAnswer(200, golden("drain_node")),
+                       HttpAnswer(200, golden("undrain_node"))]  # fmt: skip
+    assert cluster.run("cancel", "17", "--reason", "a mistake") == EXIT_DONE
+    assert cluster.run("drain", "2", "--patience", "10m") == EXIT_DONE
+    assert cluster.run("drain", "2", "--end") == EXIT_DONE
+    assert [asked[:2] for asked in cluster.asked] == [
+        ("DELETE", "/tasks/17"), ("POST", "/nodes/2/drain"), ("DELETE", "/nodes/2/drain")]  # fmt: skip
+    assert cluster.asked[0][2]["reason"] == "a mistake" and cluster.asked[1][2]["patience"] == "10m"
+    assert capsys.readouterr().out == (
+        "task 17 is being cancelled\nnode 2 gets no new tasks\nnode 2 gets tasks again\n")  # fmt: skip
