@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 from edge.daemon_world import NODE, wait_for
 from edge.runner_world import Host, alive, host, order, shell
+from qluster.edge.runner import kin
 from qluster.edge.runner.record import Record, prune
+from qluster.edge.runner.server import ENDS_MAX
 from qluster.tasks.bodies import Verdict
 from qluster.tasks.runner import ForgetRun, RunnerFault
 from qluster.tasks.spec import Command
@@ -96,6 +98,31 @@ def test_an_attendant_that_is_killed_leaves_nothing_behind(one: Host) -> None:
     os.kill(parent, signal.SIGKILL)
     assert line.ended(1).verdict is Verdict.VANISHED
     assert not alive(pid) and not alive(child)
+
+
+def test_without_its_forker_a_runner_ends_to_be_started_again(one: Host) -> None:
+    line = one.ready()
+    line.say(order(1, Command(("/bin/sleep", "1000"))))
+    line.began(1)
+    assert one.process is not None
+    runner = one.process.pid
+    (forker,) = [each.pid for each in kin.look().values() if each.parent == runner]
+    os.kill(forker, signal.SIGKILL)
+    wait_for("the forker is gone", lambda: not alive(forker))
+    line.say(order(2, Command(("/bin/true",))))
+    assert line.ended(2).verdict is Verdict.UNBEGUN
+    assert line.ended(1).verdict is Verdict.DRAINED
+    assert one.process.wait(20) == 0
+
+
+def test_more_ends_than_one_message_holds_are_all_told(one: Host) -> None:
+    line = one.ready()
+    last = ENDS_MAX + 50
+    line.say(*(order(task, Command(("/not/there",), user="x" * 30)) for task in range(1, last + 1)))
+    line.ended(last)
+    again = one.line()
+    assert len(again.found().runs) == last
+    assert again.ended(last).verdict is Verdict.REFUSED
 
 
 def test_what_is_forgotten_is_not_told_after_a_restart(one: Host) -> None:
@@ -189,7 +216,10 @@ def test_the_oldest_output_makes_room(tmp_path: Path) -> None:
         (record.path / "stdout").write_bytes(bytes(1 << 20))
         if task != 4:
             record.forget()
-    assert prune(str(tmp_path), (5 << 20)) == 0
-    assert prune(str(tmp_path), (3 << 20)) == 2
+    known: dict[str, int] = {}
+    assert prune(str(tmp_path), (5 << 20), known) == 0
+    assert set(known) == {"1-9", "2-8", "3-7"}
+    assert prune(str(tmp_path), (3 << 20), known) == 2
+    assert set(known) == {"1-9"}
     # By their fencing numbers 4 is the oldest, and the cluster does not know its end.
     assert sorted(path.name for path in tmp_path.iterdir()) == ["1-9", "4-6"]

@@ -29,6 +29,8 @@ from qluster.tasks.runner import RunEnded, StartRun
 
 ROOM = 8192
 """Bytes that the end of a run takes at most: half a kilobyte of words, and their packing."""
+COUNT_MAX = 10_000
+"""Runs that are kept: with small output, directories cost more than what is in them."""
 FREE_MIN = 64 << 20
 """Bytes that must be free for something new to begin: what the daemon writes beside it must have room."""
 
@@ -173,16 +175,23 @@ def hand_over(directory: str, runs: str, to: tuple[int, int]) -> None:
     _sync(path)
 
 
-def prune(runs: str, size_max: int) -> int:
-    """Remove the oldest of those that are over and forgotten, until all take no more than this; how many went."""
-    sizes = [(record, record.size()) for record in records(runs)]
+def prune(runs: str, size_max: int, known: dict[str, int] | None = None) -> int:
+    """Remove the oldest of those that are over and forgotten, until all take no more than this, and are no more than
+    :data:`COUNT_MAX`; how many went. ``known`` is kept by the caller: sizes that do not change any more."""
+    known = {} if known is None else known
+    kept = records(runs)
+    sizes = [(record, known.get(record.path.name) or record.size()) for record in kept]
     total, gone = sum(size for _, size in sizes), 0
     for record, size in sizes:
-        if total <= size_max:
+        if total <= size_max and len(kept) - gone <= COUNT_MAX:
             break
         if record.forgotten:
             record.remove()
+            known.pop(record.path.name, None)
             total, gone = total - size, gone + 1
+    known.update(
+        (record.path.name, size) for record, size in sizes if record.path.name not in known and record.forgotten
+    )
     return gone
 
 

@@ -38,13 +38,15 @@ class World:
     """What all runs of a runner have in common."""
 
     def __init__(self, runs: str, forker: Forker, groups: Groups, preparing: Preparing,
-                 troubled: Callable[[OSError], None]) -> None:  # fmt: skip
+                 troubled: Callable[[OSError], None], orphaned: Callable[[], None]) -> None:  # fmt: skip
         self.runs = runs
         self.forker = forker
         self.groups = groups
         self.preparing = preparing
         self.troubled = troubled
         """The disk does not take what is to be kept."""
+        self.orphaned = orphaned
+        """There is no forker any more."""
         self.until = 0.0
         """End of the lease."""
         self.boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
@@ -100,7 +102,12 @@ class ActiveRun:
         # Its attendant is forked while the disk takes the order, and waits for its plan.
         budget = Budget(self.order.limits.output)
         self._captures = [Capture(budget, reserve, world.troubled) for reserve in (budget.reserve, 0)]
-        line = world.forker.attendant(*(capture.writing for capture in self._captures))
+        try:
+            line = world.forker.attendant(*(capture.writing for capture in self._captures))
+        except BrokenPipeError:
+            await asyncio.wait([kept])
+            world.orphaned()
+            return self._end(Verdict.UNBEGUN, "the task runner is started anew")
         reader, self._line = await _stream(line)
         for capture in self._captures:
             capture.handed_over()

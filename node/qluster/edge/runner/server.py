@@ -14,6 +14,7 @@ import signal
 import socket
 import struct
 from collections.abc import Callable
+from itertools import islice
 
 import msgspec
 
@@ -54,6 +55,8 @@ PRUNE_INTERVAL = 30.0
 """Seconds between two looks whether output must make room."""
 UNSENT_MAX = 16 << 20
 """Bytes that wait for a daemon that reads nothing; it finds all again when it connects anew."""
+ENDS_MAX = 400
+"""Ends in one message, of two kilobytes each at most."""
 OWN_INTERVAL = 0.01
 """Seconds between two looks whether what another node had run here is dead."""
 GRACE = 5.0
@@ -80,7 +83,7 @@ class Runner:
         self._tether = Tether(lease, clock.slept())
         self._forker = forker
         self._groups = groups
-        self._world = World(self._runs, forker, groups, Preparing(config, groups), self._troubled)
+        self._world = World(self._runs, forker, groups, Preparing(config, groups), self._troubled, self._orphaned)
         self._owner = record.owner(self._directory)
         self._owning = asyncio.Lock()
         self._active: dict[Claim, ActiveRun] = {}
@@ -91,6 +94,7 @@ class Runner:
         self._broken = ""
         """What the disk did not take since it was looked at last."""
         self._pruned_at = 0.0
+        self._sizes: dict[str, int] = {}
         self._stopping = asyncio.Event()
         self._watchdog = Watchdog()
 
@@ -153,10 +157,11 @@ class Runner:
                 try:
                     await asyncio.to_thread(record.hand_over, self._directory, self._runs, owner)
                     self._owner = owner
+                    self._sizes.clear()
                 except OSError as error:
                     self._troubled(error)
                     await asyncio.sleep(LOOK_INTERVAL)  # the daemon hears that nothing has changed, and says it again
-        self._tell(self._found())
+        self._tell_found()
 
     def _start(self, order: StartRun) -> None:
         claim = order.task, order.fence
@@ -219,14 +224,20 @@ class Runner:
         if self._daemon is not None:
             self._daemon.close()
         self._daemon = daemon
-        found = self._found()
-        log.info("daemon-came runs=%d", len(found.runs))
-        self._tell(found)
+        log.info("daemon-came runs=%d", len(self._active) + len(self._ended))
+        self._tell_found()
 
     def _found(self) -> RunnerFound:
         runs = [Run(*claim, run.began_at) for claim, run in self._active.items()]
-        runs += [Run(*claim, ended.began_at, ended) for claim, ended in self._ended.items()]
+        for number, (claim, ended) in enumerate(self._ended.items()):
+            runs.append(Run(*claim, ended.began_at, ended if number < ENDS_MAX else None))
         return RunnerFound(tuple(runs), os.getpid(), self._fault, self._owner)
+
+    def _tell_found(self) -> None:
+        """The runs that there are; ends for which one message has no room follow."""
+        self._tell(self._found())
+        for ended in islice(self._ended.values(), ENDS_MAX, None):
+            self._tell(ended)
 
     def left(self, daemon: _Daemon) -> None:
         """It is gone; what runs goes on for as long as its lease."""
@@ -280,14 +291,22 @@ class Runner:
         self._set_fault(broken or await asyncio.to_thread(record.lack, self._runs))
         if now >= self._pruned_at + PRUNE_INTERVAL:
             self._pruned_at = now
-            gone = await asyncio.to_thread(record.prune, self._runs, self._tasks.output_total << 20)
+            gone = await asyncio.to_thread(self._prune)
             if gone:
                 log.info("output-pruned runs=%d", gone)
         self._watchdog.alive(f"{len(self._active)} runs" + (f"; {self._fault}" if self._fault else ""))
 
+    def _prune(self) -> int:
+        return record.prune(self._runs, self._tasks.output_total << 20, self._sizes)
+
     def _troubled(self, error: OSError) -> None:
         self._broken = record.fault_of(error, self._runs)
         self._set_fault(self._broken)
+
+    def _orphaned(self) -> None:
+        """Only a process without threads may be forked: that is another runner."""
+        log.critical("forker-lost hint=somebody killed it; the runner ends what runs and stops, to be started again")
+        self._stopping.set()
 
     def _set_fault(self, fault: str) -> None:
         if fault == self._fault:
