@@ -14,6 +14,8 @@ from qluster.consensus.members import Member, Members
 from qluster.events import Entry, Snapshot
 from qluster.ring import messages as ringing
 from qluster.status import DatabaseStatus, PoolStatus, SlotStatus
+from qluster.tasks import bodies as tasks
+from qluster.tasks.spec import Command, Need, Retry, Script, Spec, Sql, Target
 from qluster.transport.fragments import Want
 from qluster.transport.probe import Ask, Heard, Reply
 from qluster.transport.repair import Request
@@ -29,6 +31,8 @@ MEMBERS = Members(
     ),
     configured=3,
 )
+
+SPEC = Spec(Command(("/usr/bin/report", "{day}"), (("LANG", "C"),)), "report", resources=(("gpu", 1),), group="g")
 
 COMMANDS: tuple[commands.Body, ...] = (
     commands.Founded("fuzz", {"cluster.node-timeout": "30s", "udp.max-log-size": "64000"}),
@@ -57,6 +61,22 @@ COMMANDS: tuple[commands.Body, ...] = (
     commands.SwitchoverBegun(2, 3, 5.0, 0, 1_800_000_000.0),
     commands.Yielded(3, 2, 2, 0x1_0000_0000),
     commands.SwitchoverEnded(9, 8, "node 2 did not take over", 1_800_000_001.0),
+    tasks.TasksSubmitted(1e9, "me", (
+        tasks.Submission(SPEC, "a-key"),
+        tasks.Submission(Spec(Sql("select :'a'", variables=(("a", "1"),)), needs=(Need(-1),), retry=Retry(2))),
+        tasks.Submission(Spec(Script("print(1)"), target=Target("leader"), once=True)),
+    )),
+    tasks.TasksMoved(1e9, (
+        tasks.Assigned(1, 2), tasks.Begun(1, 20, 1e9), tasks.Ended(1, 20, tasks.Verdict.DONE, 1e9),
+        tasks.Held(2, "no node can run it"), tasks.Failed(3, "no node could"), tasks.Expired(4),
+        tasks.Spread(5, (1, 2)), tasks.Gone(6, 7),
+    )),
+    tasks.TaskCancelled(2, 1e9, "me", "enough"),
+    tasks.TemplateWritten("t", tasks.Template(SPEC, (("day", None, "[0-9]+"),), "a report")),
+    tasks.ScheduleWritten("s", tasks.Schedule("0 3 * * *", tasks.Submission(SPEC), "Europe/Berlin"), 1e9),
+    tasks.ScheduleFired("s", 1e9 + 60, 1e9 + 61),
+    tasks.NodeDrained(2, True, 1e9, "me", 1e9 + 600),
+    tasks.TasksForgotten(1),
 )
 
 ENTRIES = [
@@ -101,6 +121,11 @@ TELLING: tuple[telling.Message, ...] = (
     telling.Leaving(FOUNDING, 2),
     telling.PositionReply(FOUNDING, 2, 7, SYSTEM_ID, 2, 4096, True, "", 3, (2, 8192)),
     telling.Present(FOUNDING, 2, 1, (FOUNDING - 60, FOUNDING - 5)),
+    telling.Working(FOUNDING, 2, 12.5, 40, 4, {"gpu": 1}, {"disk": "ssd"}, "", (
+        tasks.Begun(1, 30, 1e9),
+        tasks.Ended(2, 31, tasks.Verdict.FAILED, 1e9, "exit code 3", tasks.Result(3, 0, 0.5, 4096)),
+    )),
+    telling.Granted(FOUNDING, 1, 2, 12.5, 40),
 )
 
 RINGING: tuple[ringing.Message, ...] = (

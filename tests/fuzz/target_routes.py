@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
+from typing import Any
 
 from api import sample_status as sample
 from fuzz.source import Source
@@ -11,7 +13,14 @@ from qluster.api.access import Rights, Tokens, rights_of
 from qluster.api.errors import ERRORS
 from qluster.api.operations import OPERATIONS
 from qluster.api.routes import PAGES, Reply, Request, decide, find, reply
+from qluster.looking import shown
 from qluster.status import Status
+from qluster.tasks import asking
+from qluster.tasks.bodies import Schedule, Submission, Template
+from qluster.tasks.kept import Fired
+from qluster.tasks.life import State
+from qluster.tasks.spec import Command, Spec
+from qluster.tasks.task import Task
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "", "GET\n", "\ud800")
 PATHS = tuple(operation.path for operation in OPERATIONS) + tuple(PAGES) + ("/", "", "//", "/node/", "/kv/")
@@ -22,6 +31,20 @@ OUTCOMES: tuple[clients.Outcome, ...] = (
     clients.Done(4, {"a": 1}), clients.NotJoined(), clients.NotLeader(1), clients.NotLeader(77), clients.NoLeader(),
     clients.Superseded(), clients.Unconfirmed(), clients.Busy("it is busy"), clients.Refused("node", "no"),
 )  # fmt: skip
+TASK = Task(1, Spec(Command(("/bin/true",))), 1000.0, "me", state=State.SUCCEEDED)
+NODE: Any = SimpleNamespace(tasking=SimpleNamespace(dispatching=None))
+"""Of a task that is over, what there is to see does not depend on the node."""
+SEEN: dict[type, clients.Done] = {
+    asking.ListTasks: clients.Done(4, {"tasks": [], "next": None}),
+    asking.ShowTask: clients.Done(4, {"task": shown(NODE, TASK, 0.0)}),
+    asking.ListTemplates: clients.Done(4, {"templates": {"t": Template(TASK.spec)}}),
+    asking.ListSchedules: clients.Done(4, {"schedules": {
+        "s": (Fired(Schedule("0 3 * * *", Submission(TASK.spec))), None),
+    }}),
+    asking.Overview: clients.Done(4, {"states": {}, "ended": {}, "history": 0, "refused": 0, "templates": 0,
+                                      "schedules": 0, "nodes": [], "fault": ""}),
+}  # fmt: skip
+"""What a node answers to a look at tasks: the shapes of these answers are made of nothing else."""
 CODES = {word.code for word in ERRORS.values()} | {200}
 
 
@@ -35,7 +58,10 @@ def run(content: bytes) -> None:
         _check(decided)
         return
     assert decided.ticket == 7
-    _check(reply(request, source.one_of(OUTCOMES), lambda: status))
+    outcome = source.one_of(OUTCOMES)
+    if isinstance(outcome, clients.Done) and isinstance(decided, clients.TaskLooked):
+        outcome = SEEN[type(decided.what)]
+    _check(reply(request, outcome, lambda: status))
 
 
 def _request(source: Source) -> Request:
