@@ -19,6 +19,8 @@ from qluster.consensus.qraft import QRaft
 from qluster.consensus.remarks import remarks
 from qluster.events import Entry, FetchSnapshot, Job, JobEnded, Snapshot
 from qluster.overview import consensus_settings, link_settings
+from qluster.tasks.bodies import Ended, Failed, Gone, Step, TasksMoved
+from qluster.tasks.life import State
 
 if TYPE_CHECKING:
     from qluster.node import Node
@@ -114,10 +116,24 @@ class Applying:
                             number, reign)  # fmt: skip
             case commands.LossAccepted(reign):
                 log.warning("loss-accepted reign=%d hint=an operator would rather lose something than wait", reign)
+            case TasksMoved(_, steps):
+                self._tell_of(steps)
             case commands.LossMeasured(reign, left):
                 log.info("loss-measured reign=%d left-bytes=%d", reign, left)
             case commands.Guaranteed(reign, guarantees) if guarantees == self._node.state.guarantees:
                 log.info("guarantee reign=%d %s", reign, " then ".join(map(_text, guarantees)) or "none")
+
+    def _tell_of(self, steps: tuple[Step, ...]) -> None:
+        """Tasks that ended so that somebody may want to look; all else stands with the task."""
+        board = self._node.state.tasks
+        for step in steps:
+            if not isinstance(step, Ended | Gone | Failed) or step.task in board.live:
+                continue
+            task = board.find(step.task)
+            if task is not None and task.state in (State.FAILED, State.LOST):
+                name = ascii(task.spec.name or task.spec.template)
+                log.warning("task-%s task=%d name=%s node=%d attempts=%d reason=%s", task.state.name.lower(), task.id,
+                            name, task.node, task.claims, task.reason)  # fmt: skip
 
     def take_settings(self, now: float) -> None:
         """The settings in force are those of the log."""

@@ -139,6 +139,13 @@ def _database_word(node: Node, now: float) -> str:
     return node.keeper.status().role + follows
 
 
+def _of_tasks(node: Node) -> dict[str, int]:
+    """How many tasks ended in which state since the founding, by the log as far as it is known here."""
+    board = node.state.tasks
+    ended = {f"tasks_{state}": count for state, count in board.ended.items()}
+    return {**ended, "tasks_submitted": board.next - 1, "task_words_refused": board.refused}
+
+
 def _own(node: Node, now: float) -> OwnStatus:
     qraft = node.qraft
     leads = qraft is not None and qraft.role == "leader"
@@ -153,7 +160,7 @@ def _own(node: Node, now: float) -> OwnStatus:
         uptime=now - node.started,
         stopping=node.stopping,
         message=_message(node, now),
-        counters={**node.link.counters, **node.counters},
+        counters={**node.link.counters, **node.counters, **_of_tasks(node)},
         device=node.consulting.status(now, *_way_and_fault(node, now)),
     )
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from qluster.clients import Busy, Done, Outcome, Refused
-from qluster.tasks import asking, routing
+from qluster.tasks import asking, policy, routing
 from qluster.tasks.bodies import (
     Body,
     NodeDrained,
@@ -24,7 +24,8 @@ from qluster.tasks.bodies import (
 )
 from qluster.tasks.checking import Faults, faults, schedule_faults, template_faults
 from qluster.tasks.filling import made
-from qluster.tasks.spec import Spec
+from qluster.tasks.routing import View
+from qluster.tasks.spec import Command, Script, Spec, Sql
 
 if TYPE_CHECKING:
     from qluster.node import Node
@@ -50,7 +51,7 @@ def take(node: Node, what: asking.Change, now: float) -> Body | Outcome:
             wrong = template_faults(template) if template is not None else []
             return _refused(wrong) if wrong else TemplateWritten(name, template)
         case asking.WriteSchedule(_, name, schedule, filling):
-            return _schedule(node, name, schedule, filling, wall)
+            return _schedule(node, name, schedule, filling, now)
         case asking.Drain(by, number, drained, patience):
             if node.settled.get(number) is None:
                 return Refused("node", f"there is no node {number}", "no-such-node")
@@ -65,6 +66,7 @@ def _knows(node: Node, number: int) -> bool:
 def _submit(node: Node, what: asking.Submit, wall: float, now: float) -> Body | Outcome:
     if len(what.tasks) > BATCH_MAX:
         return Refused("tasks", f"{len(what.tasks)} tasks in one request, at most {BATCH_MAX} are possible")
+    mine = _own_view(node, now)
     tasks: list[Submission] = []
     wrong: Faults = []
     for place, one in enumerate(what.tasks):
@@ -72,6 +74,8 @@ def _submit(node: Node, what: asking.Submit, wall: float, now: float) -> Body | 
         if isinstance(task, Refused):
             return task
         found = task if isinstance(task, list) else [*faults(task.spec, len(what.tasks)), *_too_late(task.spec, wall)]
+        if isinstance(task, Submission) and not found:
+            found = _not_here(node, mine, task.spec)
         wrong += [(f"tasks[{place}].{field}" if len(what.tasks) > 1 else field, fault) for field, fault in found]
         if isinstance(task, Submission):
             tasks.append(task)
@@ -93,13 +97,34 @@ def _made(node: Node, one: Submission | asking.FromTemplate) -> Submission | Fau
         "template", f"there is no template {one.template}", "no-such-template")  # fmt: skip
 
 
+def _own_view(node: Node, now: float) -> View | None:
+    """This host, where it runs tasks now."""
+    if node.config.tasks is None:
+        return None
+    return next((view for view in node.tasking.dispatching.views(now) if view.node == node.me and view.ready), None)
+
+
+def _not_here(node: Node, mine: View | None, spec: Spec) -> Faults:
+    """What the leader's own file has against it, where it may come here. The other hosts' files are not known: a task
+    that cannot come here is taken on, and its host's runner says what it thinks of it."""
+    tasks = node.config.tasks
+    if tasks is None or mine is None or routing.unfit(mine, spec):
+        return []
+    rules = policy.Rules(tasks.commands, tasks.users, tasks.sql_roles, tasks.shell)
+    # Where links lead is looked up by the runner: here only what is written counts.
+    real = spec.work.argv[0] if isinstance(spec.work, Command) else ""
+    reason = policy.refusal(spec.work, spec.template, rules, real)
+    return [({Sql: "sql", Script: "script"}.get(type(spec.work), "command"), reason)] if reason else []
+
+
 def _too_late(spec: Spec, wall: float) -> Faults:
     return [("expires", "has passed: it would never be begun")] if 0 < spec.expires <= wall else []
 
 
 def _schedule(
-    node: Node, name: str, schedule: Schedule | None, filling: asking.FromTemplate | None, wall: float
+    node: Node, name: str, schedule: Schedule | None, filling: asking.FromTemplate | None, now: float
 ) -> Body | Outcome:
+    wall = round(node.wall(now), 3)
     if schedule is None:
         return ScheduleWritten(name, None, wall)
     schedule = replace(schedule, since=wall)
@@ -108,7 +133,8 @@ def _schedule(
         if not isinstance(task, Submission):
             return _refused(task) if isinstance(task, list) else task
         schedule = replace(schedule, submission=task, template=filling.template, parameters=filling.parameters)
-    wrong = schedule_faults(schedule, wall)
+    wrong = schedule_faults(schedule, wall) or _not_here(
+        node, _own_view(node, now), schedule.submission.spec)
     return _refused(wrong) if wrong else ScheduleWritten(name, schedule, wall)
 
 

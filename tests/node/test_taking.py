@@ -12,9 +12,11 @@ from msgspec.structs import replace
 from qluster.api.tasks import read_schedule, read_tasks, read_template
 from qluster.clients import Busy, Done, NotLeader, Outcome, Refused, TaskLooked, TaskRequested
 from qluster.cluster import messages as telling
+from qluster.config.structure import Tasks
 from qluster.looking import SCANNED_MAX
 from qluster.tasks import asking
-from qluster.tasks.bodies import Assigned, Submission, TaskCancelled, TasksForgotten, TasksMoved, TasksSubmitted
+from qluster.tasks.bodies import Assigned, Gone, Submission, TaskCancelled, TasksForgotten, TasksMoved, TasksSubmitted
+from qluster.tasks.routing import View
 from qluster.tasks.spec import Command, Spec
 
 REPORT = next(one for one in examples.TELLING if isinstance(one, telling.Report))
@@ -219,6 +221,32 @@ def test_the_sum_of_it(cluster: Cluster) -> None:
     assert msgspec.json.encode(found)
     unknown = cluster.ask(asking.Drain("anna", 9, True))
     assert isinstance(unknown, Refused) and unknown.word == "no-such-node"
+
+
+def test_what_the_leaders_own_file_forbids_is_refused_at_once(cluster: Cluster) -> None:
+    """Where the leader runs tasks and could run this one; other hosts' files only their runners know."""
+    node = cluster.lone.node
+    node.config = replace(node.config, tasks=Tasks(commands=("/bin/",)))
+    mine = View(node.me, ready=True, slots=4)
+    node.tasking.dispatching.views = lambda now: [mine]  # type: ignore[method-assign]
+    assert numbers(cluster.submit(TRUE)) == [1]
+    assert "tasks.commands" in refused(cluster.submit({"command": ["/sbin/reboot"]}))["command"]
+    assert "tasks.shell" in refused(cluster.submit({"shell": "true"}))["command"]
+    assert "tasks.sql-roles" in refused(cluster.submit({"sql": "select 1"}))["sql"]
+    assert numbers(cluster.submit({"command": ["/sbin/reboot"], "target": {"nodes": [2]}})) == [2]
+    assert isinstance(cluster.deploy("t", {"task": {"command": ["/sbin/reboot"]}}), Done)
+    assert numbers(cluster.submit({"template": "t"})) == [3]
+
+
+def test_a_task_that_is_lost_is_told_of(cluster: Cluster, caplog: pytest.LogCaptureFixture) -> None:
+    cluster.submit({**TRUE, "once": True, "name": "a"})
+    board, step = cluster.board, cluster.lone.node.applying._tell_of
+    for index, body in enumerate((Assigned(1, 2), Gone(1, 500)), 500):
+        board.apply(TasksMoved(2e9, (body,)), index)
+    step((Gone(1, 500),))
+    assert "task-lost task=1 name='a' node=2 attempts=1 reason=" in caplog.text
+    counters = cluster.lone.node.status(cluster.lone.now).own.counters
+    assert (counters["tasks_submitted"], counters["tasks_lost"]) == (1, 1)
 
 
 def test_a_date_that_comes_makes_a_task(cluster: Cluster) -> None:

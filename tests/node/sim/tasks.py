@@ -53,7 +53,7 @@ class Tasking:
         for host in world.hosts.values():
             if self.random.random() < 0.9:
                 labels = {"disk": self.random.choice(["ssd", "hdd"]), "zone": self.random.choice("ab")}
-                tasks = Tasks(slots=SLOTS, resources={"gpu": "2"}, labels=labels)
+                tasks = Tasks(slots=SLOTS, commands=("/bin/",), resources={"gpu": "2"}, labels=labels)
                 host.config = host.proper = replace(host.config, tasks=tasks)
                 host.runner = SimRunner(world, host, self.ledger)
 

@@ -95,7 +95,8 @@ def _node(state: State, knows: dict[int, bool | None]) -> Any:
     reports = {number: SimpleNamespace(tasks=said) for number, said in knows.items() if said is not None}
     settled = [SimpleNamespace(node=number) for number in knows]
     return SimpleNamespace(
-        state=state, settled=settled, me=1, reports=SimpleNamespace(last=reports.get), wall=lambda now: 1e9,
+        state=state, settled=settled, me=1, config=SimpleNamespace(tasks=None),
+        reports=SimpleNamespace(last=reports.get), wall=lambda now: 1e9,
     )  # fmt: skip
 
 
