@@ -147,6 +147,41 @@ def test_tasks_of_templates_run_once_for_each_key(local: Local) -> None:
     assert [node["ready"] for node in found["summary"]["nodes"]] == [True] * 4  # type: ignore[index]
 
 
+def task(local: Local, number: object) -> tuple[str, str]:
+    """State of a task and address of its node, as some node knows them; "" where none answers."""
+    for ip in NODES.values():
+        answer = local.get(ip, f"/tasks/{number}")
+        if answer is not None and answer.status_code == 200:
+            nodes = {node["node"]: node["ip"] for node in local.get(ip, "/map").json()["nodes"]}  # type: ignore[union-attr]
+            return answer.json()["state"], nodes.get(answer.json()["node"], "")
+    return "", ""
+
+
+def test_task_for_the_leader_is_where_the_leader_is(local: Local) -> None:
+    """Through a failover, and a switchover after it; and never beside itself."""
+    number = local.module("qluster_task", {"template": "attend"})["task"]
+
+    def follows() -> bool:
+        leader = local.leader()
+        return leader is not None and task(local, number) == ("running", NODES[leader])
+
+    wait_for("the task runs", follows)
+    first = local.leader()
+    assert first is not None
+    local.kill(local.daemon(first))
+    took = wait_for("the task runs where the leader is", lambda: local.leader() and follows())
+    print(f"the task for the leader runs after {took:.2f} s, {task(local, number)}")
+    wait_for("the killed node is a replica or primary again, by itself", local.whole, RECOVERY_LIMIT)
+    before = task(local, number)[1]
+    second = next(ip for ip in NODES.values() if ip != before)
+    rows = local.get(second, "/map").json()["nodes"]  # type: ignore[union-attr]
+    local.module("qluster_switchover", {"node": next(row["node"] for row in rows if row["ip"] == second)})
+    took = wait_for("the task runs where the leader is now", lambda: task(local, number) == ("running", second))
+    print(f"{took:.2f} s after the switchover it runs on the next node")
+    assert local.module("qluster_task", {"task": number, "state": "cancelled", "wait": {"timeout": 30}})["changed"]
+    wait_for("all are whole", local.whole, RECOVERY_LIMIT)
+
+
 def test_status_says_what_is_missing_and_who_says_so(local: Local) -> None:
     verdict = local.judge({"voters": 5})
     assert verdict["failed"]
