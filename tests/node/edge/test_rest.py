@@ -15,6 +15,7 @@ from api import sample_status as sample
 from edge.rest_world import IP, OPERATE, READ, Node, World, issue, running
 from msgspec.structs import replace as changed
 from qluster import clients
+from qluster.api import routes
 from qluster.edge import client
 from qluster.edge.client import ClientError, HttpAnswer
 from qluster.edge.rest import RestServer, RestUnavailable
@@ -186,7 +187,7 @@ async def test_bad_token_file_is_said_clearly(tmp_path: Path, content: str | Non
 
 async def test_large_body_is_refused_before_the_node_sees_it(tmp_path: Path) -> None:
     async with running(tmp_path) as world:
-        answer = await ask(world, "POST", "/config", body={"a": "x" * rest.BODY_SIZE_MAX})
+        answer = await ask(world, "POST", "/config", body={"a": "x" * routes.BODY_SIZE_MAX})
         chunked = await raw(
             world,
             b"POST /config HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
