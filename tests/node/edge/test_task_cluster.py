@@ -154,7 +154,8 @@ def test_without_its_runner_a_host_begins_nothing_and_says_so(cluster: Cluster) 
     cluster.runners[other].send_signal(signal.SIGTERM)
     cluster.runners[other].wait()
     task = cluster.submit(leader, target={"nodes": [cluster.node_of(other)]})
-    wait_for("it waits", lambda: "the task runner" in str(cluster.task(task, leader).get("reason")), 30)
+    # What the leader sees now: the reason in the log is told anew every half minute at most.
+    wait_for("it waits", lambda: "the task runner" in str(cluster.task(task, leader).get("why")), 30)
     assert cluster.task(task, leader)["state"] == "waiting"
     cluster.start_runner(other)
     cluster.go.touch()

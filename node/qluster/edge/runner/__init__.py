@@ -9,10 +9,12 @@ It knows nothing of the cluster but what ``tasks/runner.py`` says.
 | ``prepare.py`` | what a task says → a plan: words, environment, limits |
 | ``forker.py`` | a small process that forks an attendant for each run |
 | ``attendant.py`` | a process for each run: begins the program, kills it when its time or its lease is over |
+| ``alarm.py`` | wakes an attendant at its lease's end, also after the host slept |
 | ``kin.py`` | finds and kills all that a program has begun |
 | ``groups.py`` | control groups, where the runner was given one of its own |
 | ``capture.py`` | what a program says |
 | ``record.py`` | what the disk knows of a run |
+| ``flushing.py`` | makes what a crowd of runs wrote durable in one go |
 | ``output.py`` | reads what was said, for who asks |
 
 Whatever is late or hangs in the runner, the attendants are not: they touch no disk. They end what they attend when

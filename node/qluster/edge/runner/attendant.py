@@ -17,12 +17,13 @@ from math import inf
 
 from qluster.edge import clock
 from qluster.edge.runner import kin, program
+from qluster.edge.runner.alarm import Alarm
 from qluster.edge.runner.plan import Born, Over, Plan, Stop, Tie, Unborn, Word, decode_bid, encode
 from qluster.tasks.frames import Frames, framed
 from qluster.tasks.tether import Tether
 
 TICK = 0.05
-"""Seconds between two looks at the lease: a host that slept is seen by then."""
+"""Seconds between two looks at the lease where the kernel has no alarm: a host that slept is seen by then."""
 WATCH = 0.25
 """Seconds between two looks at memory and number of processes, where no control group does it: a look takes some
 milliseconds."""
@@ -47,6 +48,7 @@ class Attendant:
         self._outputs = output, errors
         self._frames = Frames()
         self._tether = Tether(lease, clock.slept())
+        self._alarm = Alarm()
         self._plan: Plan | None = None
         self._pid = 0
         self._status: int | None = None
@@ -64,12 +66,15 @@ class Attendant:
         """From the plan to the last word."""
         woken = _wake_on_children()
         poll = select.poll()
-        for descriptor in (self._runner.fileno(), woken):
-            poll.register(descriptor, select.POLLIN)
+        for descriptor in (self._runner.fileno(), woken, self._alarm.descriptor):
+            if descriptor >= 0:
+                poll.register(descriptor, select.POLLIN)
         while True:
             came = {descriptor for descriptor, _ in poll.poll(self._wait())}
             if woken in came:
                 os.read(woken, 4096)
+            if self._alarm.descriptor in came:
+                self._alarm.clear()
             if self._runner.fileno() in came and not self._hear():
                 poll.unregister(self._runner.fileno())
                 self._kill("runner")
@@ -91,10 +96,15 @@ class Attendant:
                 case Plan() as plan:
                     self._begin(plan)
                 case Tie(until):
-                    self._tether.take(until, clock.monotonic(), clock.slept())
+                    self._tie(until)
                 case Stop(grace):
                     self._stop(grace)
         return bool(data)
+
+    def _tie(self, until: float) -> None:
+        now = clock.monotonic()
+        self._tether.take(until, now, clock.slept())
+        self._alarm.set(self._tether.until - now if self._tether.until > now else 0.0)
 
     def _say(self, word: Word) -> None:
         with contextlib.suppress(OSError):
@@ -105,7 +115,7 @@ class Attendant:
     def _begin(self, plan: Plan) -> None:
         self._plan = plan
         now = clock.monotonic()
-        self._tether.take(plan.until, now, clock.slept())
+        self._tie(plan.until)
         if plan.tied and self._tether.passed(now, clock.slept()):
             self._say(Unborn("the lease of this node had passed", late=True))
             os._exit(0)
@@ -217,7 +227,7 @@ class Attendant:
             return self._again * 1000
         due = self._kill_at if self._kill_at < inf else self._ends_at
         if plan.tied:
-            due = min(due, self._tether.until, clock.monotonic() + TICK)
+            due = min(due, self._tether.until, inf if self._alarm.descriptor >= 0 else clock.monotonic() + TICK)
         if plan.memory or plan.processes:
             due = min(due, self._looked_at + WATCH)
         return None if due == inf else max(0.0, due - clock.monotonic()) * 1000 + 1

@@ -24,6 +24,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
+from qluster.edge.runner.flushing import sync
 from qluster.tasks.bodies import Verdict
 from qluster.tasks.runner import RunEnded, StartRun
 
@@ -59,8 +60,8 @@ class Record:
         self.path = Path(runs, f"{task}-{fence}")
         self.work = self.path / "work"
 
-    def create(self, order: StartRun) -> None:
-        """Keep the order, durably."""
+    def create(self, order: StartRun) -> tuple[Path, ...]:
+        """Write the order; what must be flushed before its program may begin."""
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.work.mkdir(mode=0o700, exist_ok=True)
         for name in ("stdout", "stderr"):
@@ -71,17 +72,15 @@ class Record:
         finally:
             os.close(room)
         _write(self.path / "run", _encoder.encode(order))
-        # All is written before any of it is flushed: the first flush takes the rest along on most file systems. A
-        # torn file is none: its program was never begun.
-        for path in (self.path / "run", self.path, self.path.parent):
-            _sync(path)
+        # A torn file is none: its program was never begun.
+        return self.path / "run", self.path, self.path.parent
 
     def began(self, began: Began) -> None:
         """Keep what it began as."""
         _write(self.path / "began", _encoder.encode(began))
 
-    def ended(self, ended: RunEnded) -> None:
-        """Keep how it ended, durably; only then it may be told."""
+    def ended(self, ended: RunEnded) -> tuple[Path, ...]:
+        """Write how it ended; what must be flushed before it may be told."""
         room = self.path / "room"
         data = _encoder.encode(ended)
         descriptor = os.open(room, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -91,8 +90,7 @@ class Record:
         finally:
             os.close(descriptor)
         os.rename(room, self.path / "ended")
-        for path in (self.path / "ended", self.path):
-            _sync(path)
+        return self.path / "ended", self.path
 
     def forget(self) -> None:
         """The cluster knows its end; what it worked in goes, what it said stays."""
@@ -167,12 +165,12 @@ def hand_over(directory: str, runs: str, to: tuple[int, int]) -> None:
     """All that is kept goes, then the directory is this node's, durably. Raises OSError."""
     for kept in records(runs):
         kept.remove()
-    _sync(Path(runs))
+    sync(Path(runs))
     path = Path(directory)
     _write(path / "owner.new", _encoder.encode(to))
-    _sync(path / "owner.new")
+    sync(path / "owner.new")
     os.rename(path / "owner.new", path / "owner")
-    _sync(path)
+    sync(path)
 
 
 def prune(runs: str, size_max: int, known: dict[str, int] | None = None) -> int:
@@ -219,13 +217,5 @@ def _write(path: Path, data: bytes) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
         os.write(descriptor, data)
-    finally:
-        os.close(descriptor)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
     finally:
         os.close(descriptor)

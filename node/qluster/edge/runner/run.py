@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from qluster.edge import clock
 from qluster.edge.runner import kin
 from qluster.edge.runner.capture import Budget, Capture
+from qluster.edge.runner.flushing import Flushing
 from qluster.edge.runner.forker import Forker
 from qluster.edge.runner.groups import Groups
 from qluster.edge.runner.plan import Born, Over, Plan, Stop, Tie, Unborn, decode_word, encode
@@ -47,6 +48,7 @@ class World:
         """The disk does not take what is to be kept."""
         self.orphaned = orphaned
         """There is no forker any more."""
+        self.flushing = Flushing()
         self.until = 0.0
         """End of the lease."""
         self.boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
@@ -98,7 +100,7 @@ class ActiveRun:
 
     async def _live(self, began: Callable[[RunBegan], None]) -> RunEnded:
         world = self._world
-        kept = asyncio.create_task(asyncio.to_thread(self._prepare))
+        kept = asyncio.create_task(self._prepared())
         # Its attendant is forked while the disk takes the order, and waits for its plan.
         budget = Budget(self.order.limits.output)
         self._captures = [Capture(budget, reserve, world.troubled) for reserve in (budget.reserve, 0)]
@@ -125,10 +127,15 @@ class ActiveRun:
             self._say(Stop(self._stop.grace))
         return await self._attend(reader, plan, began)
 
-    def _prepare(self) -> Plan:
-        self.record.create(self.order)
+    async def _prepared(self) -> Plan:
+        plan, paths = await asyncio.to_thread(self._prepare)
+        await self._world.flushing.flush(*paths)
+        return plan
+
+    def _prepare(self) -> tuple[Plan, tuple[Path, ...]]:
+        paths = self.record.create(self.order)
         group = self._world.groups.open(self._name, self.order.limits)
-        return self._world.preparing.plan(self.order, self.record, group, self._world.until)
+        return self._world.preparing.plan(self.order, self.record, group, self._world.until), paths
 
     async def _attend(self, reader: asyncio.StreamReader, plan: Plan, began: Callable[[RunBegan], None]) -> RunEnded:
         frames = Frames()
@@ -186,7 +193,7 @@ class ActiveRun:
             await asyncio.to_thread(self._world.groups.remove, self._name)
         try:
             if self.record.path.exists():
-                await asyncio.to_thread(self.record.ended, ended)
+                await self._world.flushing.flush(*await asyncio.to_thread(self.record.ended, ended))
         except OSError as error:
             # The log of the cluster will have it. If this runner dies before, the run will be said to have vanished.
             log.error("run-end-not-kept run=%s error=%s", self._name, error)

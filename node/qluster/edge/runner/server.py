@@ -22,6 +22,7 @@ from qluster.config import Config
 from qluster.config.structure import Tasks
 from qluster.edge import clock
 from qluster.edge.runner import place, record
+from qluster.edge.runner.flushing import sync
 from qluster.edge.runner.forker import Forker
 from qluster.edge.runner.groups import Groups
 from qluster.edge.runner.prepare import Preparing, leftover_mark, real_path
@@ -279,7 +280,8 @@ class Runner:
                 reason = "the host or its task runner was down while it ran"
                 ended = found.vanished(reason, clock.wall())
                 with contextlib.suppress(OSError):
-                    found.ended(ended)
+                    for path in found.ended(ended):
+                        sync(path)
             self._ended[ended.task, ended.fence] = ended
         for name in self._groups.left():
             self._groups.kill(name)
