@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from qluster.cluster import database_settings
 from qluster.tasks import bodies
+from qluster.tasks.said import said
 
 
 class MalformedCommand(ValueError):
@@ -269,7 +270,8 @@ def encode(body: Body, key: str = "", fingerprint: bytes = b"") -> bytes:
     """The payload of an entry."""
     # By a buffer: what the encoder returns by itself has room for half as much again, and the log keeps thousands.
     buffer = bytearray()
-    _encoder.encode_into(Command(key, body, fingerprint), buffer)
+    told = said(body) if isinstance(body, bodies.WithSpecs) else body
+    _encoder.encode_into([key, told, fingerprint], buffer)
     return bytes(buffer)
 
 

@@ -226,13 +226,7 @@ class TasksForgotten(Struct, frozen=True, tag="task-forget", array_like=True):
     count: int
 
 
-Body = (
-    TasksSubmitted
-    | TasksMoved
-    | TaskCancelled
-    | TemplateWritten
-    | ScheduleWritten
-    | ScheduleFired
-    | NodeDrained
-    | TasksForgotten
-)
+WithSpecs = TasksSubmitted | TemplateWritten | ScheduleWritten | ScheduleFired
+"""What holds whole tasks, of which most say little."""
+
+Body = WithSpecs | TasksMoved | TaskCancelled | NodeDrained | TasksForgotten

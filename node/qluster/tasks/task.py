@@ -10,7 +10,8 @@ from msgspec import Struct, field
 
 from qluster.tasks.bodies import Result
 from qluster.tasks.life import CLAIMED, FINAL, PENDING, State, may
-from qluster.tasks.spec import Command, Spec
+from qluster.tasks.said import said
+from qluster.tasks.spec import Spec
 
 TRAIL_MAX = 32
 """Changes that are remembered of one task: those of its first and of its last attempts."""
@@ -101,25 +102,11 @@ _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Task)
 
 
-_SPEC = tuple((name, getattr(Spec(Command(())), name)) for name in Spec.__struct_fields__[1:])
-"""What a spec says that says nothing but its work."""
-
-
 def pack(task: Task) -> bytes:
-    """A task that is over, in few bytes: of what it did not say the end is left out, a fifth of it all."""
-    said = [getattr(task, name) for name in Task.__struct_fields__]
-    said[1] = _said(task.spec)
+    """A task that is over, in few bytes."""
     buffer = bytearray()
-    _encoder.encode_into(said, buffer)
+    _encoder.encode_into(said(task), buffer)
     return bytes(buffer)
-
-
-def _said(spec: Spec) -> list[object]:
-    """The fields of a spec, without those at its end that are as if they had not been given."""
-    values: list[object] = [getattr(spec, name) for name, _ in _SPEC]
-    while values and values[-1] == _SPEC[len(values) - 1][1]:
-        values.pop()
-    return [spec.work, *values]
 
 
 def unpack(text: bytes) -> Task:
