@@ -44,6 +44,8 @@ class Applying:
         self._fetching: int | None = None
         self._illegible = False
         """A committed command was not understood: nothing after it may be applied until the daemon has left."""
+        self.told_up_to = 0
+        """The last entry that the disk had at the start: who ran before has told of what ended by it."""
 
     def kept(self, index: int) -> bool:
         """Whether a snapshot on the disk covers this entry: at its next start this node will know of it."""
@@ -116,7 +118,7 @@ class Applying:
                             number, reign)  # fmt: skip
             case commands.LossAccepted(reign):
                 log.warning("loss-accepted reign=%d hint=an operator would rather lose something than wait", reign)
-            case TasksMoved(_, steps):
+            case TasksMoved(_, steps) if index > self.told_up_to:
                 self._tell_of(steps)
             case commands.LossMeasured(reign, left):
                 log.info("loss-measured reign=%d left-bytes=%d", reign, left)

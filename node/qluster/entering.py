@@ -99,6 +99,7 @@ class Entering:
             # The log goes on where the snapshot ends: what lies before it is in the snapshot alone.
             node.state = decode_state(saved.snapshot.state)
             node.applying.settle_members(Members.decode(saved.snapshot.members))
+        node.applying.told_up_to = saved.entries[-1].index if saved.entries else node.state.applied
         settings = consensus_settings(node.config)
         promised = replace(settings, node_timeout=promise_at_start(saved, settings.node_timeout))
         node.qraft = QRaft(saved.identity.node, promised, saved, node.random, now)

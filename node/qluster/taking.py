@@ -139,7 +139,9 @@ def _schedule(
 
 
 def _refused(wrong: list[tuple[str, str]]) -> Refused:
-    return Refused(wrong[0][0], "; ".join(f"{field}: {fault}" for field, fault in wrong[:5]), faults=tuple(wrong))
+    """What is wrong stands with its field: who shows a refusal shows its faults beside the sentence."""
+    count = "a wrong value" if len(wrong) == 1 else f"{len(wrong)} wrong values"
+    return Refused(wrong[0][0], f"the request has {count}", faults=tuple(wrong))
 
 
 def _cycles(tasks: list[Submission]) -> list[tuple[str, str]]:

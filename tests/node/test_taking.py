@@ -230,7 +230,9 @@ def test_what_the_leaders_own_file_forbids_is_refused_at_once(cluster: Cluster) 
     mine = View(node.me, ready=True, slots=4)
     node.tasking.dispatching.views = lambda now: [mine]  # type: ignore[method-assign]
     assert numbers(cluster.submit(TRUE)) == [1]
-    assert "tasks.commands" in refused(cluster.submit({"command": ["/sbin/reboot"]}))["command"]
+    outcome = cluster.submit({"command": ["/sbin/reboot"]})
+    assert "tasks.commands" in refused(outcome)["command"]
+    assert isinstance(outcome, Refused) and outcome.reason == "the request has a wrong value", "the fault says the rest"
     assert "tasks.shell" in refused(cluster.submit({"shell": "true"}))["command"]
     assert "tasks.sql-roles" in refused(cluster.submit({"sql": "select 1"}))["sql"]
     assert numbers(cluster.submit({"command": ["/sbin/reboot"], "target": {"nodes": [2]}})) == [2]
@@ -240,13 +242,21 @@ def test_what_the_leaders_own_file_forbids_is_refused_at_once(cluster: Cluster) 
 
 def test_a_task_that_is_lost_is_told_of(cluster: Cluster, caplog: pytest.LogCaptureFixture) -> None:
     cluster.submit({**TRUE, "once": True, "name": "a"})
-    board, step = cluster.board, cluster.lone.node.applying._tell_of
+    board, applying = cluster.board, cluster.lone.node.applying
     for index, body in enumerate((Assigned(1, 2), Gone(1, 500)), 500):
         board.apply(TasksMoved(2e9, (body,)), index)
-    step((Gone(1, 500),))
+    applying.told_up_to = 501
+    applying._applied(TasksMoved(2e9, (Gone(1, 500),)), 501, cluster.lone.now)
+    assert "task-lost" not in caplog.text, "who ran before this start has said it"
+    applying.told_up_to = 500
+    applying._applied(TasksMoved(2e9, (Gone(1, 500),)), 501, cluster.lone.now)
     assert "task-lost task=1 name='a' node=2 attempts=1 reason=" in caplog.text
     counters = cluster.lone.node.status(cluster.lone.now).own.counters
     assert (counters["tasks_submitted"], counters["tasks_lost"]) == (1, 1)
+    assert cluster.lone.node.qraft is not None
+    last = cluster.lone.node.qraft.last_index
+    cluster.lone.start()
+    assert cluster.lone.node.applying.told_up_to == last
 
 
 def test_a_date_that_comes_makes_a_task(cluster: Cluster) -> None:
