@@ -22,8 +22,9 @@ from qluster.cluster.messages import Granted, Working
 from qluster.consensus.refusals import Refusal
 from qluster.tasks.asking import FromTemplate
 from qluster.tasks.board import NAMES, Board
-from qluster.tasks.bodies import Begun, Ended, Gone, ScheduleFired, Step, Submission, TasksMoved, Word
+from qluster.tasks.bodies import Begun, Ended, Gone, ScheduleFired, Step, Submission, TasksForgotten, TasksMoved, Word
 from qluster.tasks.filling import made
+from qluster.tasks.forgetting import Forgetting
 from qluster.tasks.queue import STEPS_MAX, Queue
 from qluster.tasks.routing import View
 from qluster.tasks.schedules import Diary
@@ -70,6 +71,7 @@ class Dispatching:
         """Since when this node has led, all entries before its own applied."""
         self.queue: Queue | None = None
         self._diary = Diary({})
+        self._forgetting = Forgetting(-inf)
         self._heard: dict[int, _Heard] = {}
         self._granted: dict[int, float] = {}
         self._words: dict[tuple[int, int, bool], Word] = {}
@@ -95,7 +97,13 @@ class Dispatching:
         due = self._node.monotonic_of(wall) if wall < inf else inf
         silent = min((self._silent_at(node) for node, tasks in self.queue.on.items() if tasks), default=inf)
         unheard = self._known_at if self._looked_at < self._known_at and self._node.state.tasks.live else inf
-        return max(min(due, silent, unheard), self._looked_at + AGAIN)
+        return max(min(due, silent, unheard, self._forget_at), self._looked_at + AGAIN)
+
+    @property
+    def _forget_at(self) -> float:
+        """When some of the tasks that are over are to be forgotten."""
+        node, kept = self._node, self._node.config.cluster
+        return self._forgetting.due_at(node.state.tasks, kept.task_history, kept.task_history_time, node.monotonic_of)
 
     @property
     def _known_at(self) -> float:
@@ -137,6 +145,7 @@ class Dispatching:
         if self.queue is not None:
             self.queue = Queue(self._node.state.tasks)
             self._diary = Diary(self._node.state.tasks.schedules)
+            self._forgetting = Forgetting(self._looked_at)
 
     def changed(self, numbers: set[int]) -> None:
         """These tasks have changed."""
@@ -159,9 +168,12 @@ class Dispatching:
             self._heard, self._granted, self._words, self._barring, self._proposed = {}, {}, {}, {}, 0
             self.queue = Queue(node.state.tasks)
             self._diary = Diary(node.state.tasks.schedules)
+            self._forgetting = Forgetting(now)
             self._stirred = True
         if self.waiting or not self._due(now):
             return False
+        if now >= self._forget_at and self._forget(now):
+            return True  # alone: what else is said now may end tasks, and these would be counted anew
         self._looked_at, self._stirred = now, False
         fired = self._fire(now)
         steps = self._steps(self.queue, now)
@@ -183,6 +195,21 @@ class Dispatching:
                 break
             said = True
         return said
+
+    def _forget(self, now: float) -> bool:
+        """Tell the log that the oldest tasks are forgotten."""
+        node, kept = self._node, self._node.config.cluster
+        assert node.qraft is not None
+        count = self._forgetting.count(
+            node.state.tasks, kept.task_history, kept.task_history_time, now, node.wall(now))  # fmt: skip
+        if not count:
+            return False
+        try:
+            self._proposed, _ = node.qraft.propose("command", commands.encode(TasksForgotten(count)), now)
+        except Refusal as refusal:
+            log.debug("put-off forgotten=%d reason=%s", count, refusal.reason)
+            return False
+        return True
 
     def _due(self, now: float) -> bool:
         state = self._node.state

@@ -82,6 +82,9 @@ LAG_MAX = 2**50
 SOCKET_DIR_SIZE_MAX = 107 - len("/.s.PGSQL.65535")
 """A Unix socket's path has at most 107 bytes, and the database adds its file name."""
 
+HISTORY_MAX = 100_000
+"""So many tasks stand in the memory of each node, and in each snapshot."""
+
 WAL_SEGMENT_SIZES = tuple(str(1 << power) for power in range(11))
 """Powers of two from 1 MB to 1 GB: what the database takes."""
 
@@ -197,6 +200,10 @@ _CLUSTER = (
         Text("name of a replication slot", r"([a-z0-9_]+)?", "lower-case letters, digits and underscores"), "",
         "Replication slot that keeps WAL for this cluster at the databases of `standby-of`; it is made where it is "
         "missing. Empty: none.", Change.LIVE),
+    Key("cluster.task-history", Whole(0, HISTORY_MAX, "tasks"), "100000",
+        "Tasks that are over and still known; of more the ones that ended first are forgotten.", Change.LIVE),
+    _timer("cluster.task-history-time", "720h", "1s", "87600h",
+           "How long a task that is over is known, if it is among so many."),
 )
 
 _QUORUM = (

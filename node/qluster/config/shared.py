@@ -17,8 +17,8 @@ from .keys import BY_PATH, KEYS, OPTIONAL_SECTIONS, Change
 from .parse import build
 from .structure import Config
 
-SILENT = "quorum."
-"""Keys that nobody says while they are at their default."""
+SILENT = ("quorum.", "cluster.task-history")
+"""Beginnings of keys that nobody says while they are at their default."""
 
 CHANGES_NAME = "settings"
 """What messages name as the place of a change that comes in no file."""

@@ -82,6 +82,8 @@ class Cluster(Struct, rename="kebab", frozen=True, kw_only=True, forbid_unknown_
     standby_of: tuple[Address, ...] = ()
     """Databases outside, one of which is followed; empty: this cluster has a primary of its own."""
     standby_slot: str = ""
+    task_history: int = 100_000
+    task_history_time: float = 30 * 86_400.0
 
 
 class Quorum(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

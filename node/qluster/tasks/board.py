@@ -9,6 +9,8 @@ log at most one claim to a task stands.
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+from itertools import islice
+
 from msgspec import Struct, field
 
 from qluster.clients import Done, Refused
@@ -181,8 +183,7 @@ class Board(Struct, dict=True):
 
     def forget(self, count: int) -> None:
         """So many of the oldest leave the history, and their keys may be used again."""
-        for _ in range(min(count, len(self.history))):
-            number = next(iter(self.history))
+        for number in list(islice(self.history, count)):
             packed = self.history.pop(number)
             self.history_bytes -= len(packed)
             key = unpack(packed).key

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 from qluster import taking
 from qluster.clients import Busy, TaskRequested
 from qluster.cluster.state import State, decode
@@ -57,6 +58,58 @@ def test_tasks_that_wait_wake_nobody(world: SmallWorld, monkeypatch: pytest.Monk
     world.run(20.0)
     assert wakes[0] <= 4 * 10, "each node asks for its leave every 2.5 s, and has nothing else to do"
     assert world.length == length, "and the log is told nothing"
+
+
+def keep(world: SmallWorld, tasks: int, seconds: float) -> None:
+    """The log has these settings now."""
+    for host in world.hosts.values():
+        cluster = replace(host.config.cluster, task_history=tasks, task_history_time=seconds)
+        assert host.node is not None
+        host.node.config = host.config = replace(host.config, cluster=cluster)
+        host.give(None)
+
+
+def known(world: SmallWorld) -> list[list[int]]:
+    return [list(host.node.state.tasks.history) for host in world.hosts.values() if host.node is not None]
+
+
+def test_tasks_that_are_over_are_forgotten_by_number_and_by_time(world: SmallWorld) -> None:
+    submit(world, *[Spec(TRUE)] * 6)
+    world.run(120.0, lambda: not leader(world).node.state.tasks.live)  # type: ignore[union-attr]
+    order = known(world)[0]
+    assert len(order) == 6
+    keep(world, 4, 2_592_000.0)
+    world.run(10.0)
+    assert known(world) == [order[2:]] * 4, "the oldest are gone, on all nodes alike"
+    length = world.length
+    world.run(60.0)
+    assert world.length == length, "and the log is told nothing more"
+    keep(world, 4, 30.0)
+    world.run(10.0)
+    assert known(world) == [[]] * 4
+    assert leader(world).node.state.tasks.find(order[0]) is None  # type: ignore[union-attr]
+    assert leader(world).node.state.tasks.next == 7  # type: ignore[union-attr]
+    assert sum(leader(world).node.state.tasks.ended.values()) == 6, "what is counted stays"  # type: ignore[union-attr]
+
+
+def test_tasks_that_are_forgotten_later_wake_nobody_until_then(
+    world: SmallWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit(world, Spec(TRUE), Spec(TRUE))
+    world.run(120.0, lambda: not leader(world).node.state.tasks.live)  # type: ignore[union-attr]
+    keep(world, 4, 60.0)
+    world.run(1.0)
+    wakes, sound = [0], SmallHost._wake
+
+    def wake(self: SmallHost, at: float) -> None:
+        wakes[0] += at == self._wake_at
+        sound(self, at)
+
+    monkeypatch.setattr(SmallHost, "_wake", wake)
+    world.run(20.0)
+    assert wakes[0] <= 4 * 10, "each node asks for its leave every 2.5 s, and has nothing else to do"
+    world.run(60.0)
+    assert known(world) == [[]] * 4
 
 
 def test_who_knows_no_leader_sleeps(world: SmallWorld, monkeypatch: pytest.MonkeyPatch) -> None:
