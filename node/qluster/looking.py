@@ -5,15 +5,19 @@ Must not know HTTP.
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from qluster.clients import Done, Outcome, Refused
+from qluster.tasked import SlotsStatus, TasksStatus
 from qluster.tasks import asking
 from qluster.tasks.board import Board
 from qluster.tasks.kept import Fired
 from qluster.tasks.life import FINAL
+from qluster.tasks.routing import View
 from qluster.tasks.schedules import following, since
 from qluster.tasks.task import Task, unpack
 
@@ -180,8 +184,23 @@ def _chosen(task: Task, what: asking.ListTasks) -> bool:
     )
 
 
+def figures(node: Node, now: float) -> TasksStatus:
+    """Tasks at a glance, cheap enough for who asks all the time."""
+    board, workload, dispatching = node.state.tasks, node.tasking.workload, node.tasking.dispatching
+    states = Counter(map(attrgetter("state"), board.live.values()))
+    ip = {member.node: member.ip for member in node.settled}
+    views = dispatching.views(now) if dispatching.queue is not None else []
+    return TasksStatus(
+        enabled=workload.enabled, fault=workload.fault if workload.enabled else "", running=workload.claims,
+        states={state.name.lower(): states[state] for state in sorted(states)}, history=len(board.history),
+        slots=tuple(SlotsStatus(node=view.node, ip=ip[view.node], total=view.slots, used=view.used)
+                    for view in views if view.runs),
+    )  # fmt: skip
+
+
 def _overview(node: Node, now: float) -> dict[str, object]:
     board = node.state.tasks
+    views = {view.node: view for view in node.tasking.dispatching.views(now)}
     states: dict[str, int] = {}
     running: dict[int, list[Task]] = {}
     for task in board.live.values():
@@ -192,19 +211,18 @@ def _overview(node: Node, now: float) -> dict[str, object]:
     return {
         "states": states, "ended": dict(sorted(board.ended.items())), "history": len(board.history),
         "refused": board.refused, "templates": len(board.templates), "schedules": len(board.schedules),
-        "nodes": [_node(node, member.node, running.get(member.node, []), now) for member in node.settled],
+        "nodes": [_node(node, member.node, running.get(member.node, []), views) for member in node.settled],
         "fault": node.tasking.workload.fault if node.tasking.workload.enabled else "this host runs no tasks",
     }  # fmt: skip
 
 
-def _node(node: Node, number: int, running: list[Task], now: float) -> dict[str, object]:
+def _node(node: Node, number: int, running: list[Task], views: dict[int, View]) -> dict[str, object]:
     """What a node has of tasks; what it offers only the leader hears."""
-    dispatching = node.tasking.dispatching
+    leads = node.tasking.dispatching.queue is not None
     found = {"node": number, "running": len(running), "drained": number in node.state.tasks.drained}
-    views = dispatching.views(now) if dispatching.queue is not None else []
-    view = next((view for view in views if view.node == number), None)
+    view = views.get(number) if leads else None
     if view is None:
-        silent = "it has not said that it runs tasks" if dispatching.queue is not None else ""
+        silent = "it has not said that it runs tasks" if leads else ""
         used = sum(task.spec.slots for task in running)
         return {**found, "ready": False if silent else None, "fault": silent, "role": None, "slots": None,
                 "used": used, "resources": {}, "taken": {}, "labels": {}}  # fmt: skip

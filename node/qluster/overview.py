@@ -101,6 +101,7 @@ def overview(node: Node, now: float) -> Status:
         database_settings=node.configuring.status(),
         health=health(node, now),
         votes=_votes(node),
+        tasks=node.tasking.status(now),
     )
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from qluster import looking, taking
 from qluster.clients import Outcome, TaskLooked, TaskRequested
 from qluster.dispatching import Dispatching
+from qluster.tasked import TasksStatus
 from qluster.tasks.board import Board
 from qluster.tasks.runner import Order
 from qluster.working import Workload
@@ -55,6 +56,10 @@ class Tasking:
             board.touched.clear()
         self.workload.step(now)
         return self.dispatching.step(now)
+
+    def status(self, now: float) -> TasksStatus:
+        """What there is to see at a glance."""
+        return looking.figures(self._node, now)
 
     def asked(self, request: TaskRequested, now: float) -> commands.Body | Outcome:
         """What a request becomes: what is said in the log, or its answer."""

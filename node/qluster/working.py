@@ -76,6 +76,11 @@ class Workload:
         return self._node.config.tasks is not None
 
     @property
+    def claims(self) -> int:
+        """To so many tasks this node has the claim, begun or not."""
+        return len(self._mine)
+
+    @property
     def wake_at(self) -> float:
         """When there is something to be said, or a lease ends."""
         if not self.enabled or not self._leads():

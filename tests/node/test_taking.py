@@ -14,6 +14,7 @@ from qluster.clients import Busy, Done, NotLeader, Outcome, Refused, TaskLooked,
 from qluster.cluster import messages as telling
 from qluster.config.structure import Tasks
 from qluster.looking import SCANNED_MAX
+from qluster.tasked import SlotsStatus
 from qluster.tasks import asking
 from qluster.tasks.bodies import Assigned, Gone, Submission, TaskCancelled, TasksForgotten, TasksMoved, TasksSubmitted
 from qluster.tasks.routing import View
@@ -257,6 +258,22 @@ def test_a_task_that_is_lost_is_told_of(cluster: Cluster, caplog: pytest.LogCapt
     last = cluster.lone.node.qraft.last_index
     cluster.lone.start()
     assert cluster.lone.node.applying.told_up_to == last
+
+
+def test_the_status_counts_tasks_and_has_the_slots_that_the_leader_knows(cluster: Cluster) -> None:
+    cluster.submit(TRUE, TRUE, {**TRUE, "start": "2050-01-01T00:00:00Z"})
+    node, board = cluster.lone.node, cluster.board
+    board.apply(TasksMoved(2e9, (Assigned(1, 2),)), 500)
+    mine = View(node.me, slots=4, used=1)
+    node.tasking.dispatching.views = lambda now: [mine, View(2, runs=False)]  # type: ignore[method-assign]
+    found = node.status(cluster.lone.now).tasks
+    assert found.states == {"submitted": 1, "waiting": 1, "assigned": 1} and next(iter(found.states)) == "submitted"
+    assert found.slots == (SlotsStatus(node=node.me, ip="10.0.0.1", total=4, used=1),)
+    assert (found.enabled, found.fault, found.running, found.history) == (False, "", 0, 0), "this host runs none"
+    node.config = replace(node.config, tasks=Tasks())
+    assert "has not been heard of" in node.status(cluster.lone.now).tasks.fault
+    follower = lone.follower().node
+    assert follower.status(cluster.lone.now).tasks.slots == ()
 
 
 def test_a_date_that_comes_makes_a_task(cluster: Cluster) -> None:

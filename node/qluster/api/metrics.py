@@ -16,11 +16,14 @@ from prometheus_client.registry import Collector
 from qluster.api import views
 from qluster.api.probes import ROUTES, No
 from qluster.status import ClusterStatus, Health, Status
+from qluster.tasked import TasksStatus
+from qluster.tasks.life import FINAL, State
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 ROLES = ("joining", "listener", "follower", "pre-candidate", "candidate", "leader")
 CLAIMS = ("none", "waits", "fencing", "fenced", "alone", "failed", "barred")
 """Words of ``TwoNodeStatus.claim``."""
+TASK_STATES = tuple(state.name.lower() for state in State if state not in FINAL)
 
 
 def exposition(status: Status) -> bytes:
@@ -41,6 +44,7 @@ class _Collector(Collector):
         yield from _nodes(self._status)
         yield from _databases(self._status)
         yield from _backups(self._status)
+        yield from _tasks(self._status.tasks)
         yield from _health(self._status.health)
 
 
@@ -216,6 +220,26 @@ def _backups(status: Status) -> Iterator[Metric]:
         "archive_age_seconds", "Seconds since WAL was last archived.", views.duration(found.archive_age)
     )
     yield from _gauge("archive_waiting_bytes", "Finished WAL of this host that is not archived.", found.waiting_bytes)
+
+
+def _tasks(tasks: TasksStatus) -> Iterator[Metric]:
+    """How many wait and run, and what is left for more; how many ended is counted among the events."""
+    states = GaugeMetricFamily("qluster_tasks", "Tasks that are not over.", labels=["state"])
+    for name in TASK_STATES:
+        states.add_metric([name], tasks.states.get(name, 0))
+    yield states
+    yield from _gauge("tasks_known", "Tasks that are over and still known.", tasks.history)
+    if tasks.enabled:
+        yield from _gauge("tasks_here", "Tasks that this host has.", tasks.running)
+        yield from _gauge("task_runner_fault", "1 while this host runs tasks and begins none.", bool(tasks.fault))
+    if tasks.slots:
+        labels = ["node", "ip"]
+        total = GaugeMetricFamily("qluster_task_slots", "Slots of a node; the leader has them.", labels=labels)
+        used = GaugeMetricFamily("qluster_task_slots_used", "Of these, what its tasks take.", labels=labels)
+        for one in tasks.slots:
+            total.add_metric([str(one.node), one.ip], one.total)
+            used.add_metric([str(one.node), one.ip], one.used)
+        yield from (total, used)
 
 
 def _health(health: Health) -> Iterator[Metric]:

@@ -29,8 +29,8 @@ from qluster.api.operation import (
 from qluster.api.parameters import INDEX_MAX, NODE_MAX, PORT_MAX, Parameter, Values
 from qluster.api.task_operations import TASK_OPERATIONS
 from qluster.api.times import seconds_of
+from qluster.archived import BackupsStatus
 from qluster.cluster.database_settings import RestartPlan
-from qluster.status import BackupsStatus
 from qluster.switching import TRANSACTION_PATIENCE, TRANSACTION_PATIENCE_MAX
 
 LIMIT_MAX = 3600

@@ -14,11 +14,11 @@ from typing import Any
 
 from msgspec import Struct, field
 
+from qluster.archived import BackupsStatus
 from qluster.consulted import VotingDevice
 from qluster.forced import ForcedStatus
 from qluster.paired import TwoNodeStatus
 from qluster.status import (
-    BackupsStatus,
     ClusterStatus,
     DatabaseSettingsStatus,
     DatabaseStatus,
@@ -30,6 +30,7 @@ from qluster.status import (
     PoolStatus,
     ReignStatus,
 )
+from qluster.tasked import TasksStatus
 from qluster.voted import QuorumChangeStatus, VotesStatus
 
 
@@ -174,6 +175,7 @@ class Whole(Struct, frozen=True, kw_only=True):
     settings: dict[str, str]
     db_config: dict[str, str]
     backups: BackupsStatus | None = None
+    tasks: TasksStatus = TasksStatus()
 
 
 class NodeSettingsAnswer(Struct, frozen=True, kw_only=True):

@@ -35,11 +35,11 @@ from qluster.api.shapes import (
     Whole,
 )
 from qluster.api.times import text_of
+from qluster.archived import BackupsStatus
 from qluster.consulted import VotingDevice
 from qluster.fenced import FencingStatus
 from qluster.paired import TwoNodeStatus
 from qluster.status import (
-    BackupsStatus,
     DatabaseStatus,
     NodeStatus,
     OwnStatus,
@@ -80,6 +80,7 @@ def whole(status: Status) -> Whole:
         settings=status.settings,
         db_config=status.db_config,
         backups=backups(status) if status.backups is not None else None,
+        tasks=status.tasks,
     )
 
 

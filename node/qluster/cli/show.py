@@ -22,6 +22,7 @@ from qluster.edge.client import ClientError, ask
 from qluster.fenced import FencingStatus
 from qluster.paired import TwoNodeStatus
 from qluster.status import GuaranteeStatus, PauseStatus, ReignStatus, RestartStatus, StandbyStatus
+from qluster.tasked import TasksStatus
 
 ASK_SECONDS = 5.0
 """The node on this host answers from memory, so later than this means never."""
@@ -100,6 +101,15 @@ def _summary(whole: Whole) -> Iterator[tuple[str, str]]:
         yield "two-node", _two_node(pair)
     if own.device is not None:
         yield "arbiter", _device(own.device)
+    if whole.tasks.enabled or whole.tasks.states:
+        yield "tasks", _tasks(whole.tasks)
+
+
+def _tasks(tasks: TasksStatus) -> str:
+    """How many there are, in words, and why none is begun here."""
+    listed = ", ".join(f"{count} {state}" for state, count in tasks.states.items()) or "none waits or runs"
+    here = f", {tasks.running} of them here" if tasks.running else ""
+    return f"{listed}{here}" + (f"; NONE IS BEGUN HERE: {tasks.fault}" if tasks.fault else "")
 
 
 def _device(device: DeviceStatus) -> str:

@@ -4,12 +4,11 @@
 from __future__ import annotations
 
 from msgspec.structs import replace
+from qluster.archived import BackupEntry, BackupsStatus
 from qluster.consulted import DeviceStatus
 from qluster.forced import ForcedStatus, LostNode
 from qluster.paired import ShotStatus, TwoNodeStatus
 from qluster.status import (
-    BackupEntry,
-    BackupsStatus,
     ChangeStatus,
     ClusterStatus,
     DatabaseHealth,
@@ -28,6 +27,7 @@ from qluster.status import (
     StandbyStatus,
     Status,
 )
+from qluster.tasked import SlotsStatus, TasksStatus
 from qluster.voted import DeviceFlagsStatus, QuorumChangeStatus, RingStatus, VoterStatus, VotesStatus
 
 SYSTEM_ID = 7300000000000000001
@@ -216,6 +216,16 @@ def healthy(own: int = 1) -> Status:
         health=health(own),
         votes=votes(own),
     )
+
+
+def with_tasks(own: int = 1) -> Status:
+    """Node 1 runs tasks, the runner of node 3 cannot, and the pool host has none."""
+    slots = (SlotsStatus(node=1, ip="10.0.0.1", total=4, used=2), SlotsStatus(node=3, ip="10.0.0.3", total=4, used=0))
+    found = TasksStatus(
+        enabled=own != 4, fault="the disk of tasks.dir is full" if own == 3 else "", running=2 if own == 1 else 0,
+        states={"waiting": 7, "running": 2}, history=120, slots=slots if own == 1 else (),
+    )  # fmt: skip
+    return replace(healthy(own), tasks=found)
 
 
 def paused(own: int = 1) -> Status:

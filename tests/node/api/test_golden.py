@@ -191,6 +191,7 @@ SEEN_FROM_ELSEWHERE = {
     "status_follower": (request("GET", "/status"), sample.healthy(2), None),
     "status_listener": (request("GET", "/status"), sample.healthy(4), None),
     "status_arbiter": (request("GET", "/status"), sample.with_arbiter(), None),
+    "status_tasks": (request("GET", "/status"), sample.with_tasks(), None),
     "status_paused": (request("GET", "/status"), sample.paused(), None),
     "status_forced": (request("GET", "/status"), sample.forced(), None),
     "status_pair": (request("GET", "/status"), sample.pair(), None),

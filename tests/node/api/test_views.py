@@ -156,3 +156,15 @@ def test_metrics_say_when_a_quorum_was_forced_and_how_many_are_outside() -> None
     assert "qluster_forced_quorum_timestamp_seconds 1.79000006525e+09" in text
     plain = exposition(sample.healthy()).decode()
     assert "qluster_forced_quorums 0.0" in plain and "qluster_forced_quorum_outside" not in plain
+
+
+def test_metrics_say_how_many_tasks_wait_and_what_is_free_where() -> None:
+    text = exposition(sample.with_tasks()).decode()
+    assert 'qluster_tasks{state="waiting"} 7.0' in text and 'qluster_tasks{state="assigned"} 0.0' in text
+    assert "qluster_tasks_known 120.0" in text and "qluster_tasks_here 2.0" in text
+    assert 'qluster_task_slots_used{ip="10.0.0.1",node="1"} 2.0' in text
+    assert 'qluster_task_slots{ip="10.0.0.3",node="3"} 4.0' in text
+    assert "qluster_task_runner_fault 0.0" in text
+    follower, listener = exposition(sample.with_tasks(3)).decode(), exposition(sample.with_tasks(4)).decode()
+    assert "qluster_task_runner_fault 1.0" in follower and "qluster_task_slots" not in follower
+    assert "qluster_task_runner_fault" not in listener and 'qluster_tasks{state="running"} 2.0' in listener

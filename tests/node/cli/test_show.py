@@ -6,10 +6,12 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 from qluster.api.shapes import Whole
 from qluster.cli.show import lines, size_text, span_text, table
 from qluster.consulted import VotingDevice
 from qluster.status import GuaranteeStatus
+from qluster.tasked import TasksStatus
 
 GOLDEN = Path(__file__).parents[2] / "golden/api"
 
@@ -47,6 +49,15 @@ def test_an_arbiter_is_shown_with_what_it_says_and_why_that_does_not_count() -> 
     text = lines(answer("status_arbiter"))
     assert "arbiter   ffsplit at 192.0.2.99:5403, connected, says ack to the membership 1.c" in text
     assert text[-1].startswith("arbiter: its vote does not count: it has restarted since it last was in sync")
+
+
+def test_tasks_are_counted_and_a_host_that_begins_none_says_why() -> None:
+    whole = answer("status_tasks")
+    assert "tasks     7 waiting, 2 running, 2 of them here" in lines(whole)
+    sick = replace(whole, tasks=TasksStatus(enabled=True, fault="the task runner has not been heard of yet"))
+    said = "tasks     none waits or runs; NONE IS BEGUN HERE: the task runner has not been heard of yet"
+    assert said in lines(sick)
+    assert not any(line.startswith("tasks") for line in lines(answer("status")))
 
 
 def test_standby_cluster_says_whom_it_follows() -> None:

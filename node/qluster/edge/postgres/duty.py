@@ -18,6 +18,7 @@ import msgspec
 
 from qluster.api.backups import alone, taker
 from qluster.api.shapes import Whole
+from qluster.archived import BackupEntry, BackupsStatus
 from qluster.config import Config
 from qluster.database.backups import due
 from qluster.edge import clock
@@ -25,7 +26,6 @@ from qluster.edge.postgres.plain_repository import TAKE_LIMIT
 from qluster.edge.postgres.programs import tie_words
 from qluster.edge.postgres.surveying import Survey, Taken
 from qluster.edge.process import CommandFailed, run
-from qluster.status import BackupEntry, BackupsStatus
 
 log = logging.getLogger(__name__)
 
