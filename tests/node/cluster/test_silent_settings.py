@@ -42,3 +42,12 @@ def test_file_may_leave_unsaid_what_the_log_says() -> None:
     assert not wrong(state, TIMEOUT) and not wrong(state, TIMEOUT | {PROVIDER: "votequorum"})
     perform(state, SettingsChanged({PROVIDER: "none", "quorum.two_node": "true"}))
     assert not wrong(state, TIMEOUT) and not wrong(state, TIMEOUT | {PROVIDER: "votequorum"})
+
+
+def test_cluster_that_was_founded_before_the_history_of_tasks_had_limits_takes_files_with_the_defaults() -> None:
+    limits = {"cluster.task-history": "100000", "cluster.task-history-time": "720h"}
+    state = founded(TIMEOUT)
+    assert not wrong(state, TIMEOUT) and not wrong(state, TIMEOUT | limits)
+    perform(state, SettingsChanged({"cluster.task-history": "50"}))
+    assert not wrong(state, TIMEOUT), "a file at the default does not say it"
+    assert state.values()["cluster.task-history"] == "50"
