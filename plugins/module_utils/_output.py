@@ -26,7 +26,7 @@ def end_of(client, task, stream, size):
 def _from(client, task, stream, offset, size):
     """The end of what is there from an offset on."""
     end = b""
-    for _ in range(PAGES_MAX):
+    for _page in range(PAGES_MAX):
         params = {"stream": stream, "offset": offset, "limit": PAGE}
         piece = client.ask("GET", f"/tasks/{task['task']}/output", params=params, raw=True).document
         if not piece:

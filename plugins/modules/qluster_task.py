@@ -321,8 +321,9 @@ def look(client, numbers, wait):
     found = []
     for number in numbers:
         left = max(0.0, deadline - time.monotonic())
-        task, _ = _tasks.wait_for(lambda number=number: _tasks.show(client, number), _tasks.over, left, wait["delay"])
-        found.append(task)
+        found.append(
+            _tasks.wait_for(lambda number=number: _tasks.show(client, number), _tasks.over, left, wait["delay"])[0]
+        )
     return found, [task for task in found if not _tasks.over(task)]
 
 

@@ -87,7 +87,7 @@ def test_replica_that_was_cut_off_goes_on_and_the_others_take_back_what_only_the
     wait_for("what was taken back is known", lambda: (
         hosts.map(last)["cluster"]["reign"]["left_bytes"] or 0) > 0, 30)  # type: ignore[index]
     code, said = command(hosts, last, "status")
-    assert code == 0 and "forced: an operator forced the quorum on node" in said, said
+    assert code == 0 and "forced: an operator (command-line) forced the quorum on node" in said, said
     print(said)
 
 

@@ -116,6 +116,7 @@ def test_a_task_outlives_its_daemon_and_is_run_again_where_its_host_dies(cluster
     leader = cluster.leader()
     task = cluster.submit(leader, target={"nodes": [n for n in NODES if n != leader]})
     wait_for("it began", lambda: cluster.task(task, leader).get("state") == "running", 60)
+    wait_for("its program wrote so", lambda: len(cluster.rows()) == 1, 10)
     (began,) = cluster.rows()
     first = cluster.host_of(task)
     pid = int(began[3])
