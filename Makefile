@@ -162,8 +162,8 @@ fuzz: $(VENV)/fuzz.stamp ## bad input guided by coverage: make fuzz SECONDS=600 
 lock: $(VENV)/controller.stamp ## pin the dependencies anew, with hashes
 	@for f in controller dev bench fuzz; do $(BIN)/uv pip compile -q --generate-hashes --no-emit-index-url --no-emit-find-links \
 	  --no-header --python-version 3.11 requirements/$$f.in -o requirements/$$f.txt || exit 1; done
-	@$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
-	  --python-version 3.11 requirements/node.in -o requirements/node.txt
+	@for f in node dask; do $(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
+	  --no-header --python-version 3.11 requirements/$$f.in -o requirements/$$f.txt || exit 1; done
 
 clean: ## remove what commands here made again and again (not the cluster)
 	@rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -61,8 +61,8 @@ def _run(chosen: argparse.Namespace, program: str) -> int:
     config = read_config(config_path(chosen.config, program))
     if chosen.command in ("failover", "task"):
         return _failover(config, chosen) if chosen.command == "failover" else _task(config, chosen)
-    if chosen.command == "set-aside":
-        return _set_aside(config, chosen.reason)
+    if chosen.command in ("dask", "set-aside"):
+        return _set_aside(config, chosen.reason) if chosen.command == "set-aside" else _run_dask(config)
     if chosen.command == "quorum":
         from qluster.cli.quorum import show_quorum
 
@@ -169,6 +169,12 @@ def _run_tasks(chosen: argparse.Namespace, program: str) -> int:
 
     begin_log()
     return run_runner(config, lambda: _read_again(path))
+
+
+def _run_dask(config: Config) -> int:
+    from qluster.cli.dask import run_dask
+
+    return run_dask(config)
 
 
 def _read_again(path: str) -> Config | None:

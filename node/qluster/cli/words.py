@@ -56,6 +56,7 @@ def _add_host_commands(commands: Commands) -> None:
     state.add_argument("--entries", metavar="FIRST", type=int, help="show the log's entries from this index on as well")
 
     _command(commands, "runner", "run the tasks that the node on this host is given; the daemon tells it which")
+    _command(commands, "dask", "run this host's part of the Dask cluster: workers, and the leader's scheduler")
 
     aside = _command(commands, "set-aside", "put the node's state away, so that it joins anew; the daemon is stopped")
     aside.add_argument("--reason", default="asked for by an operator", help="what to note in it")

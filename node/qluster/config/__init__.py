@@ -25,6 +25,7 @@ from .structure import (
     Pool,
     Quorum,
     Synchronous,
+    Tasks,
     Udp,
     UdpSocket,
 )
@@ -47,6 +48,7 @@ __all__ = [
     "Pool",
     "Quorum",
     "Synchronous",
+    "Tasks",
     "Udp",
     "UdpSocket",
     "changeable",

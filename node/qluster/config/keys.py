@@ -488,6 +488,12 @@ _TASKS = (
         "Roles as whom a task may run SQL without a template; the runner's user logs in as them here, without a "
         "password. Empty: none."),
     Key("tasks.shell", Flag(), "false", "Whether a task without a template may have its command read by a shell."),
+    Key("tasks.dask-python", Path(), None,
+        "A Python that has Dask, as the role dask brings it: this host takes part in the Dask cluster (`qluster dask`) "
+        "and runs scripts for it. Not given: it does not.", optional=True),
+    Key("tasks.dask-port", Whole(1024, 65_000), "8786",
+        "Port of Dask's scheduler, the same on all hosts; workers listen on the 64 after it, what minds them on the 64 "
+        "from 101 above it."),
 )
 
 KEYS: tuple[Key, ...] = (

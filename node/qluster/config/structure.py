@@ -286,6 +286,9 @@ class Tasks(Struct, rename="kebab", frozen=True, kw_only=True, forbid_unknown_fi
     users: tuple[str, ...] = ()
     sql_roles: tuple[str, ...] = ()
     shell: bool = False
+    dask_python: str | None = None
+    """A Python that has Dask; None: no Dask cluster here."""
+    dask_port: int = 8786
 
     @property
     def amounts(self) -> dict[str, int]:

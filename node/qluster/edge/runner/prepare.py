@@ -12,7 +12,9 @@ import subprocess
 from pathlib import Path
 
 from qluster.config import Config, Database
+from qluster.edge.dask import words as dask
 from qluster.edge.runner.groups import Groups
+from qluster.edge.runner.place import tasks_dir
 from qluster.edge.runner.plan import Plan
 from qluster.edge.runner.program import Unstartable
 from qluster.edge.runner.record import Record
@@ -32,9 +34,14 @@ class Preparing:
     """What plans are made of on this host."""
 
     def __init__(self, config: Config, groups: Groups) -> None:
+        self._config = config
         self._database = config.database
         self._groups = groups
         self._options: str | None = None
+
+    def reread(self, config: Config) -> None:
+        """Go on with another configuration."""
+        self._config = config
 
     def plan(self, order: StartRun, record: Record, group: str, until: float) -> Plan:
         """The plan of a run; raises :class:`Unstartable`. It may ask a program for its version: call it in a thread."""
@@ -46,8 +53,9 @@ class Preparing:
             case Sql() as work:
                 argv, more, given = self._sql(work, order, record)
                 own, directory, user, stop = (), str(record.work), "", 2
-            case Script():
-                raise Unstartable("there is no Dask cluster here")
+            case Script() as work:
+                argv, more = self._script(work, record)
+                own, directory, user, given, stop = (), str(record.work), "", "/dev/null", 15
         mark = str(record.path)
         environment = {
             "PATH": SEARCH, "LANG": "C.UTF-8", "HOME": str(record.work), "TMPDIR": str(record.work),
@@ -85,6 +93,16 @@ class Preparing:
             )
         # Of the environment sudo passes on what its own rules keep (env_keep).
         return ["/usr/bin/sudo", "-n", "-u", work.user, "--", *argv], work.directory or "/", ""
+
+    def _script(self, work: Script, record: Record) -> tuple[list[str], dict[str, str]]:
+        tasks = self._config.tasks
+        if tasks is None or not tasks.dask_python:
+            raise Unstartable("there is no Dask cluster here: bring it with the role dask (tasks.dask-python), or give "
+                              "the task a target that has it")  # fmt: skip
+        text = record.path / "script.py"
+        text.write_text(work.text, encoding="utf-8")
+        directory = dask.directory_of(tasks_dir(tasks.dir, self._config.state_dir))
+        return dask.script(tasks, str(text), directory, work.arguments), dask.environment(self._config)
 
     def _sql(self, work: Sql, order: StartRun, record: Record) -> tuple[list[str], dict[str, str], str]:
         database = self._database

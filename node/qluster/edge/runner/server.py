@@ -84,7 +84,8 @@ class Runner:
         self._tether = Tether(lease, clock.slept())
         self._forker = forker
         self._groups = groups
-        self._world = World(self._runs, forker, groups, Preparing(config, groups), self._troubled, self._orphaned)
+        self._preparing = Preparing(config, groups)
+        self._world = World(self._runs, forker, groups, self._preparing, self._troubled, self._orphaned)
         self._owner = record.owner(self._directory)
         self._owning = asyncio.Lock()
         self._active: dict[Claim, ActiveRun] = {}
@@ -335,6 +336,7 @@ class Runner:
             log.error("reload-refused hint=the configuration is wrong, or has no section tasks; the old rules hold")
             return
         self._tasks = config.tasks
+        self._preparing.reread(config)
         log.info("reloaded commands=%d shell=%s", len(self._tasks.commands), self._tasks.shell)
 
 

@@ -1,0 +1,169 @@
+"""Keeps this host's part of the Dask cluster running: a scheduler while the node leads, and workers for the leader's.
+
+It must not ask who leads; whoever calls it does. There is nothing to hand over when the leader changes: a scheduler
+keeps nothing on disk, its scripts fail with it, and are run again where their tasks say so.
+"""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import logging
+import os
+import resource
+import signal
+import subprocess
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from qluster.config import Config, Tasks
+from qluster.edge import clock
+from qluster.edge.dask import words
+
+log = logging.getLogger("qluster.dask")
+
+LOOK = 1.0
+"""Seconds between two looks who leads, and whether what should run does."""
+PAUSE = 2.0
+"""Seconds at least between two starts of the same program: one that cannot run must not take a processor."""
+STOP_LIMIT = 5.0
+"""Seconds that a program may take to end by itself."""
+SHARE = 0.8
+"""Of the service's memory is the workers'; the rest is for the scheduler and for what minds the workers."""
+PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None)
+
+Ask = Callable[[], Awaitable[str]]
+"""Address of the leader, "" where nobody can say it."""
+
+
+@dataclass
+class Part:
+    """One program of this host."""
+
+    name: str
+    process: subprocess.Popen[bytes] | None = None
+    started: float = field(default=-PAUSE)
+
+    def keep(self, arguments: Sequence[str], environment: Mapping[str, str], directory: str) -> None:
+        """Start it where it does not run."""
+        if self.process is not None:
+            code = self.process.poll()
+            if code is None:
+                return
+            log.warning("dask-ended program=%s code=%d hint=it is started again", self.name, code)
+            self._kill_group()
+        now = clock.monotonic()
+        if now < self.started + PAUSE:
+            return
+        self.started = now
+        try:
+            self.process = subprocess.Popen(
+                arguments, env=dict(environment), cwd=directory, stdin=subprocess.DEVNULL, start_new_session=True,
+                preexec_fn=_tied,
+            )  # fmt: skip
+        except OSError as error:
+            log.error("dask-unstartable program=%s python=%s error=%s hint=install it there (role dask), or change "
+                      "tasks.dask-python", self.name, arguments[0], error.strerror or error)  # fmt: skip
+            return
+        log.info("dask-started program=%s pid=%d", self.name, self.process.pid)
+
+    async def stop(self) -> None:
+        """End it, with all that it began."""
+        if self.process is None:
+            return
+        self.process.terminate()
+        end = clock.monotonic() + STOP_LIMIT
+        while self.process.poll() is None and clock.monotonic() < end:
+            await asyncio.sleep(0.02)
+        self._kill_group()
+        self.started = -PAUSE
+
+    def _kill_group(self) -> None:
+        assert self.process is not None
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        self.process = None
+
+
+def _tied() -> None:
+    """In the child: it must not outlive the keeper, whose successor would find its port taken."""
+    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
+class Member:
+    """This host's part."""
+
+    def __init__(self, config: Config, tasks: Tasks, directory: str) -> None:
+        self._config, self._tasks, self._directory = config, tasks, directory
+        self._scheduler, self._worker = Part("scheduler"), Part("worker")
+        self._environment = {
+            "PATH": words.SEARCH, "LANG": "C.UTF-8", "HOME": directory, "TMPDIR": directory,
+            "DASK_TEMPORARY_DIRECTORY": directory, **words.environment(config),
+        }  # fmt: skip
+        self._leader = ""
+
+    async def follow(self, leader: str) -> None:
+        """Be what a host is where ``leader`` leads; where nobody can say who does, what it was."""
+        if leader and leader != self._leader:
+            log.info("dask-follows leader=%s before=%s", leader, self._leader or "nobody")
+            # The worker first: it would look for another scheduler while the old one ends.
+            await self._worker.stop()
+            if leader != self._config.ip:
+                await self._scheduler.stop()
+            self._tell(leader)
+            self._leader = leader
+        if not self._leader:
+            return
+        if self._leader == self._config.ip:
+            self._scheduler.keep(words.scheduler(self._config, self._tasks), self._environment, self._directory)
+        self._worker.keep(
+            words.worker(self._config, self._tasks, self._leader), self._environment, self._directory
+        )
+
+    async def end(self) -> None:
+        """Stop all of it."""
+        await self._worker.stop()
+        await self._scheduler.stop()
+
+    def _tell(self, leader: str) -> None:
+        """Scripts read it; they come and go without asking anybody."""
+        path = os.path.join(self._directory, words.ADDRESS_FILE)
+        with open(path + ".new", "w", encoding="utf-8") as file:
+            file.write(words.address(leader, self._tasks.dask_port) + "\n")
+        os.replace(path + ".new", path)
+
+
+def tell_memory() -> None:
+    """Have Dask know what memory this service may use: it divides that among its workers.
+
+    It reads the limit of the whole host's control group alone, and this limit, which the kernel does not heed.
+    """
+    try:
+        group = Path("/proc/self/cgroup").read_text(encoding="ascii").partition("0::")[2].strip()
+        size = int(SHARE * int(Path(f"/sys/fs/cgroup{group}/memory.max").read_text(encoding="ascii")))
+        resource.setrlimit(resource.RLIMIT_RSS, (size, size))
+    except (OSError, ValueError):  # no control group, or no limit ("max")
+        return
+    log.info("dask-memory bytes=%d", size)
+
+
+async def run(config: Config, tasks: Tasks, directory: str, ask: Ask) -> None:
+    """Be a member until a signal says otherwise. Raises :class:`OSError` where the directory cannot be used."""
+    os.umask(0o077)
+    os.makedirs(directory, mode=0o700, exist_ok=True)
+    stopped = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    tell_memory()
+    member = Member(config, tasks, directory)
+    try:
+        while not stopped.is_set():
+            await member.follow(await ask())
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stopped.wait(), LOOK)
+    finally:
+        await member.end()
