@@ -6,6 +6,7 @@ import asyncio
 import shlex
 from pathlib import Path
 
+import msgspec
 import pytest
 from edge.daemon_world import Site
 from qluster.config import Config, Tasks, parse
@@ -32,6 +33,8 @@ def test_programs_listen_on_the_hosts_address_alone_and_on_ports_that_are_known(
     assert "--worker-port 9001:9064 --nanny-port 9101:9164" in worker
     assert tasks.dask_port + words.PORTS - 1 == 9164
     assert words.address("fd00::1", 9000) == "tls://[fd00::1]:9000"
+    six = msgspec.structs.replace(config, ip="fd00::1")
+    assert "--host [fd00::1] --protocol tls --port 9000" in " ".join(words.scheduler(six, tasks))
 
 
 def test_all_of_them_prove_who_they_are_and_tell_nothing_by_http(tmp_path: Path) -> None:

@@ -31,12 +31,12 @@ def directory_of(tasks_dir: str) -> str:
 
 def address(ip: str, port: int) -> str:
     """As Dask writes it."""
-    return f"tls://[{ip}]:{port}" if ":" in ip else f"tls://{ip}:{port}"
+    return f"tls://{_host(ip)}:{port}"
 
 
 def scheduler(config: Config, tasks: Tasks) -> list[str]:
     """The scheduler of a host that leads."""
-    return [*_python(tasks), "-m", "distributed.cli.dask_scheduler", "--host", config.ip, "--protocol", "tls",
+    return [*_python(tasks), "-m", "distributed.cli.dask_scheduler", "--host", _host(config.ip), "--protocol", "tls",
             "--port", str(tasks.dask_port), *_QUIET]  # fmt: skip
 
 
@@ -45,7 +45,7 @@ def worker(config: Config, tasks: Tasks, leader: str) -> list[str]:
     first, keeper = tasks.dask_port + 1, tasks.dask_port + KEEPERS_FROM
     return [
         *_python(tasks), "-m", "distributed.cli.dask_worker", address(leader, tasks.dask_port),
-        "--host", config.ip, "--protocol", "tls", "--name", config.ip, "--nworkers", "auto",
+        "--host", _host(config.ip), "--protocol", "tls", "--name", config.ip, "--nworkers", "auto",
         "--worker-port", f"{first}:{first + WORKERS_MAX - 1}",
         "--nanny-port", f"{keeper}:{keeper + WORKERS_MAX - 1}",
         "--death-timeout", str(DEATH_TIMEOUT), *_QUIET,
@@ -75,6 +75,10 @@ def environment(config: Config) -> dict[str, str]:
 
 _QUIET = ("--no-dashboard", "--dashboard-address", "127.0.0.1:0")
 """It listens for HTTP in any case: where nobody else can come to, and with nothing to tell."""
+
+
+def _host(ip: str) -> str:
+    return f"[{ip}]" if ":" in ip else ip
 
 
 def _python(tasks: Tasks) -> tuple[str, str]:
