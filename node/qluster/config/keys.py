@@ -489,11 +489,9 @@ _TASKS = (
         "password. Empty: none."),
     Key("tasks.shell", Flag(), "false", "Whether a task without a template may have its command read by a shell."),
     Key("tasks.dask-python", Path(), None,
-        "A Python that has Dask, as the role dask brings it: this host takes part in the Dask cluster (`qluster dask`) "
-        "and runs scripts for it. Not given: it does not.", optional=True),
-    Key("tasks.dask-port", Whole(1024, 65_000), "8786",
-        "Port of Dask's scheduler, the same on all hosts; workers listen on the 64 after it, what minds them on the 64 "
-        "from 101 above it."),
+        "A Python that has Dask: this host takes part in the Dask cluster (`qluster dask`). Not given: it does not.",
+        optional=True),
+    Key("tasks.dask-port", Whole(1024, 65_000), "8786", "Port of Dask's scheduler; Dask uses 164 more from there on."),
 )
 
 KEYS: tuple[Key, ...] = (
