@@ -6,7 +6,6 @@ Must not know what is measured.
 from __future__ import annotations
 
 import json
-import ssl
 import sys
 import time
 import urllib.error
@@ -48,19 +47,23 @@ class TaskCluster(Qluster):
 
     def ask(self, method: str, path: str, body: object = None, node: int = 0, seconds: float = 15.0) -> dict[str, Any]:
         """An answer of the leader, or of ``node``; {} where nobody answers well."""
-        url = f"https://{self.site.ip(node or self.leader())}:{PORT}{path}"
-        headers = {"Authorization": f"Bearer {OPERATE_TOKEN}", "Content-Type": "application/json"}
-        data = json.dumps(body).encode() if body is not None else None
-        context = ssl.create_default_context(cafile=str(self.site.folder / "ca.crt"))
-        request = urllib.request.Request(url, data, headers, method=method)
         try:
-            with urllib.request.urlopen(request, timeout=seconds, context=context) as answer:
-                found: dict[str, Any] = json.load(answer)
-                return found
+            found: dict[str, Any] = json.loads(self.read(method, path, body, node, seconds) or b"{}")
+            return found
         except urllib.error.HTTPError as error:
             return {"error": error.code, "said": error.read().decode(errors="replace")}
         except OSError:
             return {}
+
+    def read(self, method: str, path: str, body: object = None, node: int = 0, seconds: float = 15.0) -> bytes:
+        """The same as it comes; raises OSError."""
+        url = f"https://{self.site.ip(node or self.leader())}:{PORT}{path}"
+        headers = {"Authorization": f"Bearer {OPERATE_TOKEN}", "Content-Type": "application/json"}
+        data = json.dumps(body).encode() if body is not None else None
+        request = urllib.request.Request(url, data, headers, method=method)
+        with urllib.request.urlopen(request, timeout=seconds, context=self._context) as answer:
+            said: bytes = answer.read()
+            return said
 
     def summary(self) -> dict[str, Any]:
         """How many tasks are in which state."""
