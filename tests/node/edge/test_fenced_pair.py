@@ -76,8 +76,9 @@ def test_who_is_stopped_in_order_is_not_shot_and_is_back_when_it_is_started(
         hosts.daemons[stopped].terminate()
         assert hosts.daemons[stopped].wait(30) == 0
         ledger.wait_for_rows(left)
-        cluster = hosts.map(left)["cluster"]  # type: ignore[index]
-        assert cluster["two_node"]["claim"] == "alone" and cluster["voters"] == 1
+        wait_for("it goes on alone", lambda: (
+            hosts.map(left)["cluster"]["two_node"]["claim"] == "alone"), 30)  # type: ignore[index]
+        assert hosts.map(left)["cluster"]["voters"] == 1  # type: ignore[index]
         hosts.start(stopped)
         wait_for("both again", hosts.whole, 120)
     print(f"no row was acknowledged for {ledger.gap():.2f} s")
