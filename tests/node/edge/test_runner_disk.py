@@ -8,7 +8,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from qluster.edge.runner import alarm, flushing
+from qluster.edge.runner import alarm, flushing, libc
 
 
 def test_what_waits_while_the_disk_is_busy_is_flushed_in_one_go(
@@ -47,7 +47,7 @@ def test_a_fault_is_told_to_whom_it_concerns(tmp_path: Path) -> None:
 
 
 def test_the_alarm_can_be_waited_for_and_set_anew() -> None:
-    alarm.prepare()
+    assert not libc.prepare()
     timer = alarm.Alarm()
     assert timer.descriptor >= 0
     timer.set(3600)

@@ -10,6 +10,7 @@ It knows nothing of the cluster but what ``tasks/runner.py`` says.
 | ``forker.py`` | a small process that forks an attendant for each run |
 | ``attendant.py`` | a process for each run: begins the program, kills it when its time or its lease is over |
 | ``alarm.py`` | wakes an attendant at its lease's end, also after the host slept |
+| ``libc.py`` | the kernel, where Python has no word for what is asked of it |
 | ``kin.py`` | finds and kills all that a program has begun |
 | ``groups.py`` | control groups, where the runner was given one of its own |
 | ``capture.py`` | what a program says |

@@ -11,11 +11,11 @@ import ctypes
 import os
 import time
 
+from qluster.edge.runner import libc
+
 _FLAGS = os.O_CLOEXEC | os.O_NONBLOCK
 _LATE = 0.001
 """Seconds after the time, so that who is woken finds it passed."""
-
-_libc: ctypes.CDLL | None = None
 
 
 class _Setting(ctypes.Structure):
@@ -24,28 +24,19 @@ class _Setting(ctypes.Structure):
     _fields_ = (("every", ctypes.c_long * 2), ("value", ctypes.c_long * 2))
 
 
-def prepare() -> None:
-    """Load what it needs, in a process that others are forked from."""
-    global _libc  # one for the process, before it forks
-    try:
-        _libc = ctypes.CDLL(None, use_errno=True)
-    except OSError:
-        _libc = None
-
-
 class Alarm:
     """One timer; ``descriptor`` can be read when it is due, and is -1 where the kernel has none."""
 
     def __init__(self) -> None:
-        self.descriptor = _libc.timerfd_create(time.CLOCK_BOOTTIME, _FLAGS) if _libc is not None else -1
+        self.descriptor = libc.call("timerfd_create", time.CLOCK_BOOTTIME, _FLAGS)
 
     def set(self, seconds: float) -> None:
         """Due in so many seconds from now, in place of what was set before."""
-        if self.descriptor < 0 or _libc is None:
+        if self.descriptor < 0:
             return
         whole = max(0.0, seconds) + _LATE
         setting = _Setting((ctypes.c_long * 2)(0, 0), (ctypes.c_long * 2)(int(whole), int(whole % 1 * 1e9)))
-        _libc.timerfd_settime(self.descriptor, 0, ctypes.byref(setting), None)
+        libc.call("timerfd_settime", self.descriptor, 0, ctypes.byref(setting), None)
 
     def clear(self) -> None:
         """It was due, and is to be waited for again."""

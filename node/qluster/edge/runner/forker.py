@@ -14,7 +14,7 @@ import os
 import signal
 import socket
 
-from qluster.edge.runner import alarm, program
+from qluster.edge.runner import libc, program
 from qluster.edge.runner.attendant import Attendant
 
 log = logging.getLogger("qluster.runner")
@@ -84,8 +84,7 @@ def _settle() -> None:
         with contextlib.suppress(OSError):  # the directory itself was open
             if int(name) > 2:  # who started the runner may have left it something
                 os.set_inheritable(int(name), False)
-    alarm.prepare()
-    if fault := program.prepare():
+    if fault := libc.prepare():
         log.warning("runner-without-prctl error=%s hint=orphans of a program are found by a mark alone", fault)
     program.prctl(program.PR_SET_PDEATHSIG, signal.SIGKILL)
     with contextlib.suppress(OSError):

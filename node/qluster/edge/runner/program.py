@@ -6,13 +6,13 @@ It must not know why, nor wait for its end.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import pwd
 import resource
 import signal
 from typing import NoReturn
 
+from qluster.edge.runner import libc
 from qluster.edge.runner.plan import Plan
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
@@ -21,27 +21,14 @@ OOM_SCORE = 500
 CORE_SIZE = 0
 """Bytes of a core file: it may hold secrets, and fills the disk."""
 
-_libc: ctypes.CDLL | None = None
-
 
 class Unstartable(Exception):
     """It was not begun; the message says why and what to do."""
 
 
-def prepare() -> str:
-    """Load what a process needs between fork and exec; "" or why it does without."""
-    global _libc  # one for the process, before it forks
-    try:
-        _libc = ctypes.CDLL(None)
-    except OSError as error:
-        return str(error)
-    return ""
-
-
 def prctl(option: int, value: int) -> None:
     """Ask the kernel; where it does not know the option there is another net below."""
-    if _libc is not None:
-        _libc.prctl(option, value, 0, 0, 0)
+    libc.call("prctl", option, value, 0, 0, 0)
 
 
 def begin(plan: Plan, output: int, errors: int) -> int:
