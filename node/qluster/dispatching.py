@@ -184,14 +184,9 @@ class Dispatching:
         """Tell the log of dates of schedules that have come."""
         node = self._node
         board = node.state.tasks
-        assert node.qraft is not None
         said = False
         for fired in self._diary.due(board.schedules, round(node.wall(now), 3)):
-            try:
-                body = _with_task(board, fired)
-                self._proposed, _ = node.qraft.propose("command", commands.encode(body), now)
-            except Refusal as refusal:
-                log.debug("put-off schedule=%s reason=%s", fired.name, refusal.reason)
+            if not self._say(_with_task(board, fired), now):
                 break
             said = True
         return said
@@ -199,15 +194,18 @@ class Dispatching:
     def _forget(self, now: float) -> bool:
         """Tell the log that the oldest tasks are forgotten."""
         node, kept = self._node, self._node.config.cluster
-        assert node.qraft is not None
         count = self._forgetting.count(
             node.state.tasks, kept.task_history, kept.task_history_time, now, node.wall(now))  # fmt: skip
-        if not count:
-            return False
+        return bool(count) and self._say(TasksForgotten(count), now)
+
+    def _say(self, body: commands.Body, now: float) -> bool:
+        """Tell the log; False where it takes nothing now: all is found again at the next look."""
+        node = self._node
+        assert node.qraft is not None
         try:
-            self._proposed, _ = node.qraft.propose("command", commands.encode(TasksForgotten(count)), now)
+            self._proposed, _ = node.qraft.propose("command", commands.encode(body), now)
         except Refusal as refusal:
-            log.debug("put-off forgotten=%d reason=%s", count, refusal.reason)
+            log.debug("put-off body=%s reason=%s", type(body).__name__, refusal.reason)
             return False
         return True
 
@@ -252,13 +250,9 @@ class Dispatching:
 
     def _propose(self, steps: list[Step], now: float) -> bool:
         node = self._node
-        assert node.qraft is not None and self.queue is not None
+        assert self.queue is not None
         steps, rest = _fitting(steps, int(node.config.udp.max_log_size * STEPS_SHARE))
-        try:
-            body = TasksMoved(round(node.wall(now), 3), tuple(steps))
-            self._proposed, _ = node.qraft.propose("command", commands.encode(body), now)
-        except Refusal as refusal:
-            log.debug("put-off steps=%d reason=%s", len(steps), refusal.reason)
+        if not self._say(TasksMoved(round(node.wall(now), 3), tuple(steps)), now):
             self._put_back(steps + rest)
             return False
         live = node.state.tasks.live
