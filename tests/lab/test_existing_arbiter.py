@@ -17,8 +17,8 @@ from pathlib import Path
 
 import pytest
 from lab_world import LabAtWork
-from test_cluster import RECOVERY_TIMEOUT, packed
-from test_two_nodes import ARBITER, PAIR, QUORUM, SPARE, STATUS, Pair, written_through
+from test_cluster import packed
+from test_two_nodes import ARBITER, SPARE, STATUS, Pair, go_through_a_loss, written_through
 
 pytestmark = [
     pytest.mark.lab,
@@ -110,17 +110,7 @@ def test_arbiter_counts_by_episode_once_the_cluster_is_deployed(pair: Pair) -> N
 @pytest.mark.parametrize(("strike", "undo"), [("kill", "start"), ("cut", "heal")])
 @pytest.mark.parametrize("of_primary", [True, False], ids=["primary", "replica"])
 def test_writes_go_on_when_either_is_lost(pair: Pair, strike: str, undo: str, of_primary: bool) -> None:
-    pair.whole()
-    leader = pair.leader()
-    struck = leader if of_primary else next(host for host in PAIR if host != leader)
-    other = next(host for host in PAIR if host != struck)
-    pause, written = written_through(pair, lambda: pair.lab.say(strike, struck), lambda: None)
-    print(f"{strike} of the {'primary' if of_primary else 'replica'}: no write was acknowledged for {pause:.2f} s")
-    assert pair.leader() == other
-    alone = pair.lab.on(other, QUORUM)
-    assert "Quorate:          Yes" in alone and "Total votes:      2\n" in alone, alone
-    pair.lab.say(undo, struck)
-    pair.lab.wait_until(lambda: pair.holds(struck, written), f"{struck} is a replica again", RECOVERY_TIMEOUT)
+    go_through_a_loss(pair, strike, undo, of_primary=of_primary)
 
 
 def test_writes_go_on_without_the_arbiter_and_it_counts_again_when_it_is_back(pair: Pair) -> None:

@@ -96,9 +96,8 @@ def written_through(pair: Pair, strike: Callable[[], object], undo: Callable[[],
     return min(when for when in writer.acknowledged.values() if when > moment) - before, acknowledged
 
 
-@pytest.mark.parametrize(("strike", "undo"), [("kill", "start"), ("cut", "heal")])
-@pytest.mark.parametrize("of_primary", [True, False], ids=["primary", "replica"])
-def test_writes_go_on_when_either_is_lost(pair: Pair, strike: str, undo: str, of_primary: bool) -> None:
+def go_through_a_loss(pair: Pair, strike: str, undo: str, *, of_primary: bool) -> None:
+    """One of the two is lost and comes back: writes go on, nothing acknowledged is missing, both are whole again."""
     pair.whole()
     leader = pair.leader()
     struck = leader if of_primary else next(host for host in PAIR if host != leader)
@@ -110,6 +109,12 @@ def test_writes_go_on_when_either_is_lost(pair: Pair, strike: str, undo: str, of
     assert "Quorate:          Yes" in alone and "Total votes:      2\n" in alone, alone
     pair.lab.say(undo, struck)
     pair.lab.wait_until(lambda: pair.holds(struck, written), f"{struck} is a replica again", RECOVERY_TIMEOUT)
+
+
+@pytest.mark.parametrize(("strike", "undo"), [("kill", "start"), ("cut", "heal")])
+@pytest.mark.parametrize("of_primary", [True, False], ids=["primary", "replica"])
+def test_writes_go_on_when_either_is_lost(pair: Pair, strike: str, undo: str, of_primary: bool) -> None:
+    go_through_a_loss(pair, strike, undo, of_primary=of_primary)
 
 
 def test_writes_go_on_without_the_arbiter_and_it_counts_again_when_it_is_back(pair: Pair) -> None:
