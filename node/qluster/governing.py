@@ -1,8 +1,7 @@
 """Decides when this node takes up, hands over and lays down the leader's duties.
 
 Must not know how anything is sent or saved. What a leader owes others is in ``leading.py``;
-here stands when: at the start of its term, when its primary will not run, when an operator
-asks, when the daemon stops.
+here stands when: at the start of its term, when its primary will not run, when an operator asks.
 """
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
@@ -18,6 +17,7 @@ from qluster.config import shared
 from qluster.consensus.refusals import Refusal
 from qluster.database.room import GENEROUS, full, needed
 from qluster.database.standstill import standing
+from qluster.departing import Departing
 from qluster.handing import Handing
 from qluster.leading import Change, Duty, Fire, Leading, Propose, Scene, Tell, Transfer, best_successor
 from qluster.switching import Wish
@@ -38,9 +38,6 @@ START_ATTEMPTS = 2
 GIVE_WAY_PAUSE = 60.0
 """Seconds before a leader whose disk is full tries again to hand over: each attempt stops its primary."""
 
-STOP_PATIENCE = 5.0
-"""Seconds a stopping leader waits for its successor before it goes without, and then again for its disk."""
-
 
 class Governing:
     """The leader's duties on this node, as long as it leads."""
@@ -49,10 +46,11 @@ class Governing:
         self._node = node
         self._leading: Leading | None = None
         self.handing = Handing(node)
-        self._transfer_until = -inf
+        self.departing = Departing(node, self)
+        self.transfer_until = -inf
+        """Until when an offer of leadership is waited for."""
         self._unwritable_since: float | None = None
         self._named: int = 0
-        self._stop_at = inf
         self._busy = False
         """Leadership is being handed to another node: no primary is sought meanwhile."""
         self._stepped_at = -inf
@@ -65,8 +63,6 @@ class Governing:
         """Whether the others were told so since this node last led."""
         self._unchanged = ""
         """Why a list of members was last refused."""
-        self._rest_at = -inf
-        """When the leader is asked again not to count this node, which stops."""
 
     @property
     def handing_over(self) -> bool:
@@ -92,13 +88,10 @@ class Governing:
             times.append(self._pausing.wake_at)
             times.append(self._witnessing.wake_at)
         if self._busy:
-            times.append(self._transfer_until)
+            times.append(self.transfer_until)
         if self._unwritable_since is not None:
             times.append(self._unwritable_since + self._restart_patience)
-        if self._node.stopping and self._node.qraft is not None:
-            patience = self._rest_patience
-            waits = STOP_PATIENCE, patience, patience + STOP_PATIENCE
-            times += [self._rest_at, *(self._stop_at + each for each in waits)]
+        times += self.departing.times
         # What was due at the last step was seen to there, or waits for an event: it must not wake again.
         return min((time for time in times if time > self._stepped_at), default=inf)
 
@@ -124,17 +117,17 @@ class Governing:
                     self._leading.position(message)
 
     @property
-    def _paired(self) -> bool:
+    def paired(self) -> bool:
         """By the list in force, or the newest: the one in which this node rests says nothing of two any more, and until
         it is committed the other one would be left with a change that it cannot bring to its end alone."""
         qraft = self._node.qraft
         return qraft is not None and (self._node.settled.two_node or qraft.members.two_node)
 
     @property
-    def _downscales(self) -> bool:
+    def downscales(self) -> bool:
         """Whether who stops is not counted until it is back. Of two of which one may go on alone the other one would
         be shot for its silence: what both have committed needs no shot."""
-        return self._node.config.cluster.allow_downscale or self._paired
+        return self._node.config.cluster.allow_downscale or self.paired
 
     def _let_rest(self, number: int, now: float) -> None:
         """A voter that stops is not counted until it is back, where that is wanted.
@@ -142,7 +135,7 @@ class Governing:
         First there is a primary: the one that stops may be its predecessor, and has its say in who takes over.
         """
         node = self._node
-        if node.qraft is None or node.qraft.role != "leader" or not self._downscales:
+        if node.qraft is None or node.qraft.role != "leader" or not self.downscales:
             return
         if node.config.database is not None and not node.hosting.reigns():
             return
@@ -164,11 +157,6 @@ class Governing:
         """``target`` is to lead, at once: the primary here, which stops cleanly first, is of no use any more."""
         self.handing.begin(Wish(target, at_once=True), now)
 
-    def stop(self, now: float) -> None:
-        """The daemon is to stop."""
-        self._stop_at = min(self._stop_at, now)
-        self._node.requests.stop("it is stopping")
-
     # --- what is to be done ------------------------------------------------------------
 
     def step(self, now: float) -> bool:
@@ -177,7 +165,7 @@ class Governing:
         assert node.qraft is not None
         self._stepped_at = now
         if node.stopping:
-            self._depart(now)
+            self.departing.step(now)
             return False
         if node.qraft.role != "leader":
             self._leading, self._unwritable_since = None, None
@@ -194,18 +182,18 @@ class Governing:
         if self._name(now) or self._witnessing.step(now):
             return True
         scene = self.scene(now)
-        self._busy = self.handing_over or now < self._transfer_until or node.qraft.transferring is not None
+        self._busy = self.handing_over or now < self.transfer_until or node.qraft.transferring is not None
         duties = self._leading.step(scene, handing_over=self._busy) if node.state.name else []
         duties += self._guarantee(self._leading, scene)
         duties += self._pausing.duties(scene)
         duties += [Propose(body) for body in node.fences.endings(now)]
         duties += [Fire(target, index) for target, index in node.fences.asked_for()]
         for duty in duties:
-            self._perform(duty, now)
+            self.perform(duty, now)
         if node.state.pause.active:
             self._unwritable_since = None
             for duty in self.handing.step(scene, now):
-                self._perform(duty, now)  # what began before the pause comes to its end, and no plan begins
+                self.perform(duty, now)  # what began before the pause comes to its end, and no plan begins
             node.configuring.withhold("the cluster is paused")
             return any(isinstance(duty, (Propose, Change)) for duty in duties)
         configured = not self._busy and node.configuring.step(now)
@@ -213,7 +201,7 @@ class Governing:
         self._give_way(scene, now)
         for duty in self.handing.step(scene, now):
             duties.append(duty)
-            self._perform(duty, now)
+            self.perform(duty, now)
         return configured or any(isinstance(duty, (Propose, Change)) for duty in duties)
 
     def _guarantee(self, leading: Leading, scene: Scene) -> list[Duty]:
@@ -278,10 +266,11 @@ class Governing:
         if node.state.name or self._named == node.qraft.term:
             return False
         self._named = node.qraft.term
-        self._perform(Propose(commands.Founded(node.file.cluster.name, shared(node.file))), now)
+        self.perform(Propose(commands.Founded(node.file.cluster.name, shared(node.file))), now)
         return True
 
-    def _perform(self, duty: Duty, now: float) -> None:
+    def perform(self, duty: Duty, now: float) -> None:
+        """Carry it out; what is refused is put off."""
         node = self._node
         assert node.qraft is not None
         try:
@@ -299,7 +288,7 @@ class Governing:
                     node.qraft.change_members(members, now)
                 case Transfer(target):
                     node.qraft.transfer(target, now)
-                    self._transfer_until = now + node.config.cluster.leader_voting_timeout
+                    self.transfer_until = now + node.config.cluster.leader_voting_timeout
                 case Tell(message, to):
                     node.tell(message, to, now)
                 case Fire(target, index):
@@ -344,7 +333,7 @@ class Governing:
     def _pass_on(self, target: int, now: float) -> None:
         """Another node is to lead at once."""
         if self._node.hosting.follows_outside:
-            self._perform(Transfer(target), now)  # nobody writes: there is nothing to be stopped before
+            self.perform(Transfer(target), now)  # nobody writes: there is nothing to be stopped before
         else:
             self.ask_hand_over(target, now)
 
@@ -385,53 +374,6 @@ class Governing:
         log.warning("gives-way node=%d successor=%d reason=%s", node.me, target,
                     node.short or node.keeper.fault)  # fmt: skip
         self._pass_on(target, now)
-
-    # --- stopping ----------------------------------------------------------------------------
-
-    def _depart(self, now: float) -> None:
-        """Stop the database, then hand over or say goodbye, then leave."""
-        node = self._node
-        assert node.qraft is not None
-        if node.config.database is not None and not node.keeper.stopped and not node.hosting.untied:
-            self._stop_at = now
-            return
-        if node.qraft.role == "leader":
-            target = best_successor(self.scene(now), node.settled)
-            if target is not None and now < self._stop_at + STOP_PATIENCE:
-                if now >= self._transfer_until:
-                    self._perform(Transfer(target), now)
-                return
-            node.qraft.resign(now)
-        if self._waits_to_rest(now):
-            return
-        node.voting.leave(now)
-        if now < self._stop_at + self._rest_patience + STOP_PATIENCE:
-            node.leave("stopped", clean=True)
-        else:
-            node.leave_now()
-
-    @property
-    def _rest_patience(self) -> float:
-        """Seconds for which who stops waits until it is not counted. One of two must not leave before the other one
-        has a primary, which may wait for node-timeout first: it would be shot for its silence. Where nobody leads there
-        is nobody to wait for: both may be stopping."""
-        timeout, qraft = self._node.config.cluster.node_timeout, self._node.qraft
-        led = self._paired and qraft is not None and qraft.leader not in (None, self._node.me)
-        return max(STOP_PATIENCE, 2 * timeout) if led else STOP_PATIENCE
-
-    def _waits_to_rest(self, now: float) -> bool:
-        """Whether this node, which stops, is still counted and should not be: it asks the leader, for a while."""
-        node = self._node
-        assert node.qraft is not None
-        wanted = self._downscales and not node.state.pause.active
-        counted = node.me in node.settled.voters and len(node.settled.voters) > 1
-        if not (wanted and counted and now < self._stop_at + self._rest_patience):
-            return False
-        leader = node.settled.get(node.qraft.leader or 0)
-        if leader is not None and now >= self._rest_at:
-            self._rest_at = now + node.config.cluster.replication_retry_interval
-            node.tell(messages.Leaving(node.cluster, node.me), (leader.ip, leader.udp_port), now)
-        return True
 
 
 def _roomy(scene: Scene) -> int | None:

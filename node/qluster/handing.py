@@ -132,15 +132,14 @@ class Handing:
     def _sight(self, one: Switchover, scene: Scene | None, now: float) -> Sight:
         node = self._node
         assert node.qraft is not None
-        member, facts = node.settled.get(one.wish.node), node.keeper.facts
+        member = node.settled.get(one.wish.node)
         address = place_text(member.ip, member.db_port) if member is not None and member.db_port is not None else ""
-        clean = facts is not None and facts.server == "stopped" and facts.control_state == "shut down"
         pools = [one for one in node.settled if one.pool and node.alive(one.node, now)]
         return Sight(
             now=now, wall=node.wall(now), leads=scene is not None, term=node.qraft.term, leader=node.qraft.leader,
             reign=node.state.reign, switching=node.state.switching, checkpointed=self._checkpointed,
             quiet=node.hosting.no_primary,
-            end=(facts.timeline or 0, facts.position or 0) if clean and facts is not None else None,
+            end=node.keeper.clean_end,
             successor=node.reports.last(one.wish.node), address=address,
             pools={pool.node: self._pool_of(pool.node) for pool in pools},
             transferring=node.qraft.transferring is not None, node_timeout=node.config.cluster.node_timeout,

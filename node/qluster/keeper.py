@@ -111,6 +111,14 @@ class Keeper:
         return self.settled and facts is not None and facts.server == "stopped" and not facts.stray
 
     @property
+    def clean_end(self) -> tuple[int, int] | None:
+        """Timeline, and where the last record begins, of a server that was shut down in order as a primary."""
+        facts = self.facts
+        if facts is None or facts.server != "stopped" or facts.control_state != "shut down":
+            return None
+        return facts.timeline or 0, facts.position or 0
+
+    @property
     def writable(self) -> bool:
         """The server runs as a primary that was told so, and clients may connect."""
         facts = self.facts

@@ -207,7 +207,7 @@ class Node:
                     self.applying.fetched(event, now)
             case StopRequested():
                 self.stopping = True
-                self.governing.stop(now)
+                self.governing.departing.begin(now)
             case DeviceHeard(what):
                 self.consulting.handle(what, now)  # type: ignore[arg-type]
             case TasksHeard(what):

@@ -8,8 +8,8 @@ from qluster.clients import ValueWriteRequested
 from qluster.consensus import messages as say
 from qluster.database.facts import Facts
 from qluster.database.orders import StopFast
+from qluster.departing import STOP_PATIENCE
 from qluster.events import StopRequested
-from qluster.governing import STOP_PATIENCE
 
 STOPPED = Facts(directory="initialised", system_id=examples.SYSTEM_ID, server="stopped", timeline=1, position=4096)
 

@@ -27,11 +27,17 @@ def missing(world: World) -> str:
     return converged(world)
 
 
-def founded(seed: int, pools: int = 0, synchronous: str = "off") -> World:
-    """A cluster of two that serves."""
+def started(seed: int, pools: int = 0, synchronous: str = "off") -> World:
+    """Two nodes that found a cluster."""
     world = World(seed, databases=2, pools=pools, synchronous=synchronous, fencing="wait", electing=TWO)
     for host in world.hosts.values():
         host.start()
+    return world
+
+
+def founded(seed: int, pools: int = 0, synchronous: str = "off") -> World:
+    """A cluster of two that serves."""
+    world = started(seed, pools, synchronous)
     if not world.run(90.0, lambda: not missing(world)):
         raise Violated(f"not founded: {missing(world)}")
     world.clients.write_always()

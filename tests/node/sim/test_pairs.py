@@ -8,12 +8,11 @@ from __future__ import annotations
 import os
 
 import pytest
-from qluster import governing
 from qluster.events import StopRequested
 
 from sim.checks import Violated
 from sim.host import Host
-from sim.pairs import begin, boots_cut_off, founded, missing, play
+from sim.pairs import begin, boots_cut_off, founded, missing, play, started
 from sim.planted_pairs import PLANTS
 from sim.world import World
 
@@ -75,22 +74,38 @@ def test_host_that_could_not_be_switched_on_again_is_named_until_it_is_back() ->
 
 
 @pytest.mark.parametrize("of_primary", [True, False], ids=["primary", "replica"])
-def test_who_is_stopped_in_order_says_goodbye_by_the_log_and_is_not_shot(
-    of_primary: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_who_is_stopped_in_order_says_goodbye_by_the_log_and_is_not_shot(of_primary: bool) -> None:
     """No shot is needed for what both have committed: the list counts the other one no more, also without
-    allow-downscale."""
-    # A new primary waits for node-timeout until it reigns without a word of the other one: longer than a usual stop.
-    monkeypatch.setattr(governing, "STOP_PATIENCE", 1.0)
+    allow-downscale. A primary says besides where it ended: nobody waits for node-timeout to learn that."""
     world = founded(6, synchronous="quorum")
     primary, other = both(world)
     stopped, left = (primary, other) if of_primary else (other, primary)
     stopped.give(StopRequested())
-    assert world.run(20.0, lambda: stopped.node is None) and serves(world, left)
+    assert serves(world, left, 1.0) and world.run(20.0, lambda: stopped.node is None)
     world.run(20.0)
     assert stopped.last_off_at < 0 and not any("begins Fence" in line for line in world.story)
     assert world.primary() is left and left.node is not None
     begin(stopped)
+    assert world.run(90.0, lambda: not missing(world)), missing(world)
+
+
+def test_primary_that_is_stopped_before_its_guarantee_is_settled_is_followed_without_its_answer() -> None:
+    """What it acknowledged alone is proven by nobody else, and a database that is stopped answers no question: by the
+    log the other one knows where it ended, and has all of that."""
+    world = started(8, synchronous="quorum")
+    world.clients.write_always()
+
+    def changes() -> bool:
+        primary = world.primary()
+        return primary is not None and primary.node is not None and len(primary.node.state.guarantees) == 2
+
+    assert world.run(90.0, changes, every=0.001)
+    primary, other = both(world)
+    primary.give(StopRequested())
+    assert serves(world, other, 2.0)
+    world.run(20.0)
+    assert primary.last_off_at < 0 and not any("begins Fence" in line for line in world.story)
+    begin(primary)
     assert world.run(90.0, lambda: not missing(world)), missing(world)
 
 
