@@ -55,7 +55,7 @@ class Governing:
         """Leadership is being handed to another node: no primary is sought meanwhile."""
         self._stepped_at = -inf
         self._gave_way_at = -inf
-        self._pausing = pausing.Pausing(node)
+        self.pausing = pausing.Pausing(node)
         self._witnessing = Witnessing(node)
         self._guaranteed = 0
         """Index of the last change of the guarantees that this leader proposed."""
@@ -85,7 +85,7 @@ class Governing:
         times = [self.handing.wake_at]
         if self._leading is not None and not self._busy:
             times.append(self._leading.wake_at)
-            times.append(self._pausing.wake_at)
+            times.append(self.pausing.wake_at)
             times.append(self._witnessing.wake_at)
         if self._busy:
             times.append(self.transfer_until)
@@ -185,7 +185,7 @@ class Governing:
         self._busy = self.handing_over or now < self.transfer_until or node.qraft.transferring is not None
         duties = self._leading.step(scene, handing_over=self._busy) if node.state.name else []
         duties += self._guarantee(self._leading, scene)
-        duties += self._pausing.duties(scene)
+        duties += self.pausing.duties(scene)
         duties += [Propose(body) for body in node.fences.endings(now)]
         duties += [Fire(target, index) for target, index in node.fences.asked_for()]
         for duty in duties:

@@ -101,6 +101,8 @@ def _resume(node: Node, request: ResumeRequested, now: float) -> Asked:
     if pause.of(node.me) and not node.hosting.reigns() and node.keeper.intact(node.state.system_id, now):
         # Resumed without a reign of this term, its primary would be ended instead of going on.
         return Busy(f"node {node.me} has just been elected and begins its reign first")
+    if not abandoned and node.governing.pausing.gives_back(node.governing.scene(now)):
+        return Busy(f"node {pause.loose}, whose primary goes on, takes the leadership back first")
     waits = pause.loose if pause.loose != abandoned else 0
     return Resumed(abandoned), {"paused": False, "changed": True, "waits_for": waits or None}
 
@@ -132,8 +134,7 @@ class Pausing:
 
     def duties(self, scene: Scene) -> list[Propose | Transfer]:
         """What is to be done now."""
-        if scene.term != self._term:
-            self._term, self._offers = scene.term, 0
+        self._count_anew(scene)
         pause = scene.state.pause
         if not pause.loose:
             return []
@@ -145,6 +146,18 @@ class Pausing:
             return []
         self._proposed = scene.term, pause.since
         return [Propose(Bound(pause.loose, pause.since))]
+
+    def gives_back(self, scene: Scene) -> bool:
+        """Whether the node of the reign is yet to lead, whose primary serves: a resume before that would end it."""
+        self._count_anew(scene)
+        holder = scene.state.pause.loose
+        report = scene.report(holder)
+        serves = holder not in (0, scene.me) and report is not None and report.writable
+        return serves and self._can_lead(scene, holder)
+
+    def _count_anew(self, scene: Scene) -> None:
+        if scene.term != self._term:
+            self._term, self._offers = scene.term, 0
 
     def _can_lead(self, scene: Scene, holder: int) -> bool:
         """Whether the node of the reign may yet take the leadership: it has all that was written, and goes on with it.

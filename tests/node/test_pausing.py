@@ -7,6 +7,7 @@ from math import inf
 import pytest
 from qluster.api import views
 from qluster.clients import (
+    Busy,
     ClientRequest,
     Done,
     LeaderChangeRequested,
@@ -138,6 +139,23 @@ def test_resume_interrupts_nobody(world: World) -> None:
         world.run(0.05)
         assert first.writes and world.primary() is first
     assert reign(world) == begun and converged(world) == ""
+
+
+def test_resume_waits_until_the_node_of_the_primary_leads_again(world: World) -> None:
+    """Bound in a term in which somebody else leads, its primary would be ended."""
+    first = paused(world)
+    world.network.isolate(first)
+    assert world.run(PATIENCE, lambda: elected(world, instead_of=first))
+    second = leader(world).node
+    assert second is not None
+    world.network.cut.clear()
+    assert world.run(PATIENCE, lambda: second.alive(number(first), leader(world).clock()), every=0.0001)
+    assert leader(world).node is second and isinstance(resume(world), Busy)
+    assert world.run(PATIENCE, lambda: world.leader() is first)
+    assert isinstance(resume(world), Done)
+    for _ in range(100):
+        world.run(0.05)
+        assert first.writes and world.primary() is first
 
 
 def test_after_a_resume_that_its_primary_does_not_hear_nobody_takes_over(world: World) -> None:
