@@ -151,7 +151,8 @@ _TABLE = (
         "too-large-for-log",
         413,
         "{method} {path} does not fit into one entry of the log: {reason}",
-        "send it in parts, each with an Idempotency-Key of its own; `udp.max-log-size` is the largest entry",
+        "make it smaller, or send several in parts, each with an Idempotency-Key of its own; `udp.max-log-size` is the "
+        "largest entry",
     ),
     ErrorWord(
         "wrong-content-type",

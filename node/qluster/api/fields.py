@@ -132,8 +132,8 @@ class Span:
             seconds = span_of(value) if not value.isdigit() else None  # "5" may mean minutes to whoever wrote it
         if seconds is not None and isfinite(seconds) and self.least <= seconds <= self.most:
             return seconds
-        wrong(faults, place, f'is {_quoted(value)}, not a span of {self.least:g} to {self.most:g} seconds: write '
-                             f'seconds, or text such as "5m"')  # fmt: skip
+        wrong(faults, place, f'is {_quoted(value)}, not a span of {self.least:g} to {self.most:.0f} seconds: write '
+                             f'a number of seconds without quotes, or text with its unit, such as "5m"')  # fmt: skip
         return None
 
     def schema(self) -> Schema:

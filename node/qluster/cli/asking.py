@@ -21,6 +21,9 @@ ELSEWHERE = 417
 """The code of a node that does not lead."""
 
 
+FAULTS_SHOWN = 10
+"""Of a request with more the same mistake was made in each task."""
+
 _OTHER = re.compile(r"[^A-Za-z0-9._:-]")
 
 
@@ -70,10 +73,13 @@ async def _ask(config: Config, method: str, path: str, token: str, *, elsewhere:
 
 
 def refusal(answer: HttpAnswer) -> str:
-    """An answer that is none of code 200, for people."""
+    """An answer that is none of code 200, for people: what is wrong, each fault by its field, what to do."""
     try:
         document = answer.document()
-        faults = "".join(f"; {each['field']} {each['message']}" for each in document.get("faults") or ())
-        return f"the node answers {answer.code}: {document['message']}{faults} {document.get('hint', '')}".strip()
+        faults = [f"  {each['field'] or 'the body'} {each['message']}" for each in document.get("faults") or ()]
+        more = [f"  and {len(faults) - FAULTS_SHOWN} more"] if len(faults) > FAULTS_SHOWN else []
+        hint = [f"hint: {document['hint']}"] if document.get("hint") else []
+        said = f"the node answers {answer.code}: {document['message']}"
+        return "\n".join([said, *faults[:FAULTS_SHOWN], *more, *hint])
     except (ClientError, KeyError, TypeError):
         return f"the node answers {answer.code} without a reason. Is this the port of qluster?"

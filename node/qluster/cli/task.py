@@ -229,14 +229,15 @@ def _show(config: Config, chosen: argparse.Namespace) -> int:
 def whole(task: dict[str, Any]) -> list[str]:
     """One task as lines."""
     result = task["result"] or {}
-    ended = f"signal {result['signal']}" if result.get("signal") else f"code {result.get('code')}"
+    ended = (f"signal {result['signal']}" if result.get("signal") else
+             f"code {result['code']}" if result.get("code") is not None else "no exit code")  # fmt: skip
     facts = {
         "task": f"{task['task']} {task['name']}".strip(), "state": task["state"], "why": task["why"],
         "node": task["node"], "by": task["by"], "key": task["key"], "schedule": task["schedule"],
         "waits for": ", ".join(map(str, task["waits_for"])), "parts": ", ".join(map(str, task["parts"])),
         "spec": json.dumps(task["spec"], ensure_ascii=False),
         "result": f"{ended}, {result['seconds']:.1f} s, said {result['stdout_bytes']} + {result['stderr_bytes']} B"
-        if result else "",
+        if result and task["began_at"] else "",
     }  # fmt: skip
     found = [f"{name:<9} {value}" for name, value in facts.items() if value not in (None, "")]
     rows = [(one["at"], one["state"], str(one["node"] or "-"), one["reason"]) for one in task["trail"]]

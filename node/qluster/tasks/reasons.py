@@ -11,6 +11,9 @@ from qluster.tasks.runner import StartRun, StopRun
 TAIL = 500
 """Characters of what a program said at its end."""
 
+SIGKILL = 9
+UNASKED = ", and not by the cluster: where the host ran out of memory, its kernel log says so (journalctl -k)"
+
 REPLACED = "\N{REPLACEMENT CHARACTER}"
 
 SIGNALS = {
@@ -46,7 +49,7 @@ def judge(
     memory = f": out of memory{limit}" if short else ""
     if signal:
         name = f" ({SIGNALS[signal]})" if signal in SIGNALS else ""
-        return Verdict.FAILED, f"killed by signal {signal}{name}{memory}"
+        return Verdict.FAILED, f"killed by signal {signal}{name}{memory or (UNASKED if signal == SIGKILL else '')}"
     return Verdict.FAILED, f"exit code {code}{memory}" if code is not None else "nobody saw its end"
 
 

@@ -36,6 +36,8 @@ _FIELDS = 5
 
 def fault(cron: str, zone: str, wall: float) -> tuple[str, str] | None:
     """The field that is wrong, and why; None when nothing is."""
+    if zone == "localtime":
+        return "zone", "'localtime' is another one on each host that was set so: use a name such as Europe/Berlin"
     try:
         _zone(zone)
     except (ValueError, OSError):  # ZoneInfoNotFoundError is a KeyError, see _zone

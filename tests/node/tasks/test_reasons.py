@@ -14,6 +14,8 @@ ROWS = [
     (0, 0, "", None, False, Verdict.DONE, ""),
     (3, 0, "", None, False, Verdict.FAILED, "exit code 3"),
     (None, 11, "", None, False, Verdict.FAILED, "killed by signal 11 (SIGSEGV)"),
+    (None, 9, "", None, False, Verdict.FAILED, "killed by signal 9 (SIGKILL), and not by the cluster: where the host "
+     "ran out of memory, its kernel log says so (journalctl -k)"),
     (None, 40, "", None, False, Verdict.FAILED, "killed by signal 40"),
     (None, 9, "", None, True, Verdict.FAILED, "killed by signal 9 (SIGKILL): out of memory (limits.memory is 64 MiB)"),
     (None, 9, "memory", None, False, Verdict.FAILED, "out of memory (limits.memory is 64 MiB): it was killed"),

@@ -18,6 +18,8 @@ from qluster.edge.runner.plan import Plan
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 OOM_SCORE = 500
 """When memory is short on the host, a task goes before the database does."""
+SHOWN = 160
+"""Characters of a path that are shown: a longer one is cut in the middle."""
 CORE_SIZE = 0
 """Bytes of a core file: it may hold secrets, and fills the disk."""
 
@@ -109,14 +111,27 @@ def _switch(user: str) -> None:
 def _sentence(plan: Plan, step: str, reason: str) -> str:
     match step:
         case "program":
-            return f"{plan.argv[0]}: {_first(reason)}. {_remedy(plan.argv[0])}"
+            return f"{_short(plan.argv[0])}: {_first(reason)}. {_remedy(plan.argv[0])}"
         case "directory":
-            return f"its directory {plan.directory}: {_first(reason)}. It must be there on every node that may run it."
+            return f"its directory {_short(plan.directory)}: {_first(reason)}. {_way_in(plan.directory)}"
         case "user":
             return f"its user {plan.user}: {_first(reason)}. Create the user, or name another."
         case "group":
             return f"its control group cannot be entered: {_first(reason)}. See the log of the task runner."
     return f"it cannot be begun ({step}): {_first(reason)}"
+
+
+def _short(path: str) -> str:
+    """A path in a sentence that must not end before the fault is named."""
+    return path if len(path) <= SHOWN else f"{path[: SHOWN // 2]} ... {path[-SHOWN // 2 :]}"
+
+
+def _way_in(path: str) -> str:
+    if os.path.isdir(path):
+        return "Let the user of the task enter it."
+    if os.path.exists(path):
+        return "Name a directory."
+    return "It must be there on every node that may run it, and the user of the task must get to it."
 
 
 def _first(reason: str) -> str:
