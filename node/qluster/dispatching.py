@@ -20,14 +20,28 @@ from msgspec.structs import replace
 from qluster.cluster import commands
 from qluster.cluster.messages import Granted, Working
 from qluster.consensus.refusals import Refusal
+from qluster.tasks import bulk
 from qluster.tasks.asking import FromTemplate
 from qluster.tasks.board import NAMES, Board
-from qluster.tasks.bodies import Begun, Ended, Gone, ScheduleFired, Step, Submission, TasksForgotten, TasksMoved, Word
+from qluster.tasks.bodies import (
+    Begun,
+    Ended,
+    Failed,
+    Gone,
+    Held,
+    ScheduleFired,
+    Step,
+    Submission,
+    TasksForgotten,
+    TasksMoved,
+    Word,
+)
 from qluster.tasks.filling import made
 from qluster.tasks.forgetting import Forgetting
 from qluster.tasks.queue import STEPS_MAX, Queue
 from qluster.tasks.routing import View
 from qluster.tasks.schedules import Diary
+from qluster.tasks.task import REASON_MAX
 from qluster.working import CLAIM_LEASE
 
 if TYPE_CHECKING:
@@ -51,6 +65,10 @@ AGAIN = 0.05
 
 STEPS_SHARE = 0.75
 """Of the bytes of an entry that steps fill at most: the rest is for what encloses them."""
+
+BARE = 50
+"""Characters of a step's words, of four bytes at most, where it would else not fit into the smallest entry there can
+be, 1024 bytes."""
 
 LAG_UNKNOWN = 1 << 62
 
@@ -185,8 +203,14 @@ class Dispatching:
         node = self._node
         board = node.state.tasks
         said = False
-        for fired in self._diary.due(board.schedules, round(node.wall(now), 3)):
-            if not self._say(_with_task(board, fired), now):
+        for due in self._diary.due(board.schedules, round(node.wall(now), 3)):
+            fired = _with_task(board, due)
+            size = len(commands.encode(fired))
+            if size > node.config.udp.max_log_size:  # its template has grown since the schedule was written
+                most = node.config.udp.max_log_size
+                reason = f"its task takes {size} bytes, an entry of the log {most}: put what is long into a file"
+                fired = replace(due, skipped=reason)
+            if not self._say(fired, now):
                 break
             said = True
         return said
@@ -303,30 +327,43 @@ class Dispatching:
             member.node in node.state.tasks.drained, working.slots if working is not None else 0,
             working.resources if working is not None else {},
             (working.labels if working is not None else {}) | {"node": str(member.node), "ip": member.ip}, lag,
+            dask=working.dask if working is not None else None,
         )  # fmt: skip
 
 
 def _offer(working: Working) -> tuple[object, ...]:
     """What of a node's words changes where tasks may run."""
-    return working.slots, working.resources, working.labels, working.fault
+    return working.slots, working.resources, working.labels, working.fault, working.dask
 
 
 def _fitting(steps: list[Step], size: int) -> tuple[list[Step], list[Step]]:
     """Those that fit into so many bytes, and the rest: words of programs may be long."""
     for place, step in enumerate(steps):
         size -= len(msgspec.msgpack.encode(step))
-        if size < 0 and place:
-            return steps[:place], steps[place:]
+        if size < 0:
+            # One that is alone too large has the words of a program, or a reason: they are cut, for it must be told.
+            return (steps[:place], steps[place:]) if place else ([_bare(step)], steps[1:])
     return steps, []
+
+
+def _bare(step: Step) -> Step:
+    """With as many words as any entry has room for."""
+    if isinstance(step, Ended):
+        return replace(step, reason=step.reason[:BARE], result=replace(step.result, tail=step.result.tail[-BARE:]))
+    return replace(step, reason=step.reason[:BARE]) if isinstance(step, Held | Failed) else step
+
 
 def _with_task(board: Board, fired: ScheduleFired) -> ScheduleFired:
     """With the task that its template makes now, or why that makes none."""
     schedule = board.schedules[fired.name].schedule
-    if fired.skipped or not schedule.template:
+    if fired.skipped:
         return fired
     own = schedule.submission.spec
+    if not schedule.template:
+        return replace(fired, skipped=bulk.overfull(board.text, bulk.text(own))[:REASON_MAX])
     found = made(board.templates, FromTemplate(schedule.template, schedule.parameters, own.name, priority=own.priority))
     if isinstance(found, Submission):
-        return replace(fired, spec=found.spec)
-    wrong = "; ".join(f"{field}: {fault}" for field, fault in found or ())
+        full = bulk.overfull(board.text, bulk.text(found.spec))[:REASON_MAX]
+        return replace(fired, skipped=full, spec=None if full else found.spec)
+    wrong = "; ".join(f"{field}: {fault}" for field, fault in found or ())[:REASON_MAX]
     return replace(fired, skipped=wrong or f"there is no template {schedule.template} any more")

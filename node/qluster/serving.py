@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from qluster import outlying, pausing, wishes
+from qluster import outlying, pausing, taking, wishes
 from qluster.clients import (
     Busy,
     ClientRequest,
@@ -141,8 +141,7 @@ def _take(node: Node, request: ClientRequest, now: float) -> Outcome | None:
         case ValueWriteRequested(_, _, name, value, cas):
             return _propose(node, request, commands.ValueWritten(name, value, cas), now)
         case TaskRequested():
-            body = node.tasking.asked(request, now)
-            return body if isinstance(body, Outcome) else _propose(node, request, body, now)
+            return _take_task(node, request, now)
         case ValueReadRequested() | ValuesListRequested() | ReadRequested() | FailoverShown() | TaskLooked():
             return _take_reading(node, request, now)
         case DatabaseChangeRequested() | DatabaseRestartRequested() | RestartCancelRequested():
@@ -160,6 +159,16 @@ def _take(node: Node, request: ClientRequest, now: float) -> Outcome | None:
             return _propose(node, request, fence[0], now, fence[1]) if isinstance(fence, tuple) else fence
         case _:
             return _take_change(node, request, now)
+
+
+def _take_task(node: Node, request: TaskRequested, now: float) -> Outcome | None:
+    body = node.tasking.asked(request, now)
+    if isinstance(body, Outcome):
+        return body
+    try:
+        return _propose(node, request, body, now)
+    except TooLarge as refusal:
+        return taking.too_large(node, body, refusal.reason)
 
 
 def _take_change(

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from qluster.clients import Busy, Done, Outcome, Refused
-from qluster.tasks import asking, policy, routing
+from qluster.cluster import commands
+from qluster.tasks import asking, bulk, policy, routing
 from qluster.tasks.bodies import (
     Body,
     NodeDrained,
@@ -83,9 +84,23 @@ def _submit(node: Node, what: asking.Submit, wall: float, now: float) -> Body | 
         wrong += _cycles(tasks)
     if wrong:
         return _refused(wrong)
-    if what.check:
-        return Done(0, {"checked": [_placed(node, one, now) for one in tasks]})
-    return TasksSubmitted(wall, what.by, tuple(tasks))
+    more = sum(bulk.text(one.spec) * (1 + len(node.settled) if one.spec.target.each else 1) for one in tasks)
+    if reason := bulk.overfull(node.state.tasks.text, more):
+        return Refused("", reason, "too-many-tasks")
+    body = TasksSubmitted(wall, what.by, tuple(tasks))
+    if not what.check:
+        return body
+    size = len(commands.encode(body))
+    if size > node.config.udp.max_log_size:
+        return too_large(node, body, f"{size} bytes, max-log-size is {node.config.udp.max_log_size}")
+    return Done(0, {"checked": [_placed(node, one, now) for one in tasks]})
+
+
+def too_large(node: Node, body: commands.Body, reason: str) -> Refused:
+    """The answer to a request of which the log takes no entry that is as large as that."""
+    if isinstance(body, TasksSubmitted | TemplateWritten | ScheduleWritten):
+        reason = f"{reason}; {bulk.oversize(body, node.config.udp.max_log_size)}"
+    return Refused("", reason, "too-large-for-log")
 
 
 def _made(node: Node, one: Submission | asking.FromTemplate) -> Submission | Faults | Refused:
@@ -141,7 +156,7 @@ def _schedule(
 def _refused(wrong: list[tuple[str, str]]) -> Refused:
     """What is wrong stands with its field: who shows a refusal shows its faults beside the sentence."""
     count = "a wrong value" if len(wrong) == 1 else f"{len(wrong)} wrong values"
-    return Refused(wrong[0][0], f"the request has {count}", faults=tuple(wrong))
+    return Refused(wrong[0][0], f"the request has {count}", "wrong-value", faults=tuple(wrong))
 
 
 def _cycles(tasks: list[Submission]) -> list[tuple[str, str]]:
@@ -156,6 +171,9 @@ def _cycles(tasks: list[Submission]) -> list[tuple[str, str]]:
     circle = sorted(place for place in needs if place not in free)
     if not circle:
         return []
+    itself = next((place for place in circle if place in needs[place]), None)
+    if itself is not None:
+        return [("needs", f"task {itself + 1} of the request needs itself: it would wait for ever")]
     listed = ", ".join(str(place + 1) for place in circle[:10])
     return [("needs", f"tasks {listed} of the request need each other in a circle, or one that does")]
 

@@ -16,7 +16,7 @@ from qluster.cluster.messages import Granted, Working
 from qluster.tasks import runner
 from qluster.tasks.bodies import Begun, Ended, Verdict, Word
 from qluster.tasks.runner import ForgetRun, Lease, Order, Own, RunnerFound, StartRun, StopRun
-from qluster.tasks.task import Task
+from qluster.tasks.task import REASON_MAX, Task
 
 if TYPE_CHECKING:
     from qluster.node import Node
@@ -150,9 +150,8 @@ class Workload:
         self._ended.add(claim)
         if ended.began_at:
             self._say(claim, Begun(ended.task, ended.fence, ended.began_at))
-        self._say(
-            claim, Ended(ended.task, ended.fence, ended.verdict, ended.at, ended.reason, ended.result)
-        )
+        reason = ended.reason[:REASON_MAX]  # no more of it is kept, and words must fit into a message
+        self._say(claim, Ended(ended.task, ended.fence, ended.verdict, ended.at, reason, ended.result))
 
     def _say(self, claim: Claim, word: Word) -> None:
         words = self._words.setdefault(claim, [])
@@ -326,7 +325,8 @@ class Workload:
         assert tasks is not None
         working = Working(
             node.cluster, node.me, now, node.state.applied, tasks.slots, tasks.amounts, tasks.labels,
-            "it is stopping" if node.stopping else self.fault, tuple(words),
+            "it is stopping" if node.stopping else self.fault[:REASON_MAX], tuple(words),
+            bool(tasks.dask_python),
         )  # fmt: skip
         if leader == node.me:
             node.tasking.dispatching.receive(working, now)

@@ -15,7 +15,7 @@ from qluster.cluster import messages as telling
 from qluster.config.structure import Tasks
 from qluster.looking import SCANNED_MAX
 from qluster.tasked import SlotsStatus
-from qluster.tasks import asking
+from qluster.tasks import asking, bulk
 from qluster.tasks.bodies import Assigned, Gone, Submission, TaskCancelled, TasksForgotten, TasksMoved, TasksSubmitted
 from qluster.tasks.routing import View
 from qluster.tasks.spec import Command, Spec
@@ -133,6 +133,7 @@ def test_a_circle_is_refused(cluster: Cluster) -> None:
     needing = [{**TRUE, "needs": [-3]}, {**TRUE, "needs": [-1]}, {**TRUE, "needs": [-2]}, TRUE]
     assert "tasks 1, 2, 3 of the request need each other" in refused(cluster.submit(*needing))["needs"]
     assert numbers(cluster.submit(TRUE, {**TRUE, "needs": [-1]}, {**TRUE, "needs": [-1, -2]})) == [1, 2, 3]
+    assert refused(cluster.submit(TRUE, {**TRUE, "needs": [-2]}))["needs"].startswith("task 2 of the request needs it")
     unknown = cluster.submit({**TRUE, "needs": [99]})
     assert isinstance(unknown, Refused) and unknown.word == "no-such-task"
 
@@ -140,7 +141,28 @@ def test_a_circle_is_refused(cluster: Cluster) -> None:
 def test_a_request_that_does_not_fit_into_the_log(cluster: Cluster) -> None:
     outcome = cluster.submit(*[{"sql": "x" * 30_000}] * 3)
     assert isinstance(outcome, Refused) and outcome.word == "too-large-for-log"
+    assert outcome.reason.endswith("max-log-size is 64000; the first 2 of its 3 tasks would fit")
     assert not cluster.board.live
+    checked = cluster.submit(*[{"sql": "x" * 30_000}] * 3, check=True)
+    assert isinstance(checked, Refused) and checked.word == "too-large-for-log"
+    variables = {f"v{at}": "x" * 30_000 for at in range(3)}
+    outcome = cluster.submit({"sql": "select 1", "variables": variables})
+    assert isinstance(outcome, Refused) and "it is one task, and that is too large" in outcome.reason
+
+
+def test_what_is_not_over_holds_no_more_text_than_nodes_can_bear(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bulk, "LIVE_TEXT_MAX", 100_000)
+    for _ in range(3):
+        assert isinstance(cluster.submit({"sql": "x" * 30_000}), Done)
+    outcome = cluster.submit({"sql": "x" * 30_000})
+    assert isinstance(outcome, Refused) and outcome.word == "too-many-tasks"
+    assert "wait, cancel some" in outcome.reason
+    assert isinstance(cluster.ask(asking.Cancel("anna", 1)), Done)
+    assert isinstance(cluster.submit({"sql": "x" * 30_000}), Done)
+    every = {"sql": "x" * 3000, "target": {"each": True}}
+    assert isinstance(cluster.submit(every), Refused), "each of its parts would hold as much"
 
 
 def test_a_template_is_filled_in(cluster: Cluster) -> None:

@@ -173,6 +173,8 @@ class Working(Struct, frozen=True, tag="working", array_like=True):
     """Why it begins nothing; "" when it does."""
     words: tuple[TaskWord, ...] = ()
     """What became of its claims, said again until the log has it."""
+    dask: bool | None = None
+    """It takes part in the Dask cluster; None: a version that does not say."""
 
 
 class Granted(Struct, frozen=True, tag="granted", array_like=True):

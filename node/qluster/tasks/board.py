@@ -14,7 +14,7 @@ from itertools import islice
 from msgspec import Struct, field
 
 from qluster.clients import Done, Refused
-from qluster.tasks import endings, submitting
+from qluster.tasks import bulk, endings, submitting
 from qluster.tasks.bodies import (
     Assigned,
     Begun,
@@ -77,6 +77,19 @@ class Board(Struct, dict=True):
         """Tasks that changed since somebody last emptied this: for who keeps an index of them. Not replicated."""
         found: set[int] = self.__dict__.setdefault("_touched", set())
         return found
+
+    @property
+    def text(self) -> int:
+        """Characters that tasks which are not over hold, see ``bulk.py``. Not replicated: reckoned when it is asked for
+        first."""
+        if "_text" not in self.__dict__:
+            self.__dict__["_text"] = sum(bulk.text(task.spec) for task in self.live.values())
+        return int(self.__dict__["_text"])
+
+    def weigh(self, task: Task, sign: int) -> None:
+        """A task has come (1), or is over (-1)."""
+        if "_text" in self.__dict__:
+            self.__dict__["_text"] += sign * bulk.text(task.spec)
 
     @property
     def used(self) -> bool:
@@ -172,7 +185,8 @@ class Board(Struct, dict=True):
 
     def _bury(self, task: Task) -> None:
         self.touched.add(task.id)
-        self.live.pop(task.id, None)
+        if self.live.pop(task.id, None) is not None:
+            self.weigh(task, -1)
         packed = pack(task)
         self.history[task.id] = packed
         self.history_bytes += len(packed)

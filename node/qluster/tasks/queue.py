@@ -35,13 +35,13 @@ HELD_AGAIN = 30.0
 TURN = "it waits its turn: the nodes that can run it are full"
 """That is no reason to wait, unless the task was told one."""
 
-Like = tuple[Target, int, tuple[tuple[str, int], ...], str, int]
-"""What tasks of one queue have in common."""
+Like = tuple[Target, int, tuple[tuple[str, int], ...], str, int, type]
+"""What tasks of one queue have in common; the kind of their work, since not every host runs every kind."""
 
 
 def like(spec: Spec) -> Like:
     """Its queue."""
-    return spec.target, spec.slots, spec.resources, spec.group, spec.group_limit
+    return spec.target, spec.slots, spec.resources, spec.group, spec.group_limit, type(spec.work)
 
 
 class Queue:
@@ -261,12 +261,12 @@ class _Plan:
         self.groups: dict[str, int] = {}
         self.made = 0
         """Parts of tasks for each node."""
-        self._full: set[tuple[Target, int, tuple[tuple[str, int], ...]]] = set()
+        self._full: set[tuple[Target, int, tuple[tuple[str, int], ...], type]] = set()
         """For this there is no node, and in this plan there will be none any more."""
 
     def choose(self, views: Sequence[View], spec: Spec) -> int | None:
         """The node that runs it."""
-        asked = spec.target, spec.slots, spec.resources
+        asked = spec.target, spec.slots, spec.resources, type(spec.work)
         if asked in self._full:
             return None
         node = routing.choose(views, spec)

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from qluster.tasks.labels import fulfil
-from qluster.tasks.spec import Spec, Target
+from qluster.tasks.spec import Script, Spec, Sql, Target
 
 
 @dataclass(slots=True)
@@ -37,6 +37,8 @@ class View:
     used: int = 0
     taken: dict[str, int] = field(default_factory=dict)
     """Of its resources."""
+    dask: bool | None = None
+    """It takes part in the Dask cluster; None: its version does not say, and its task runner will."""
 
     def take(self, spec: Spec, times: int = 1) -> None:
         """A task has come, or (-1) gone."""
@@ -57,8 +59,9 @@ def unfit(view: View, spec: Spec) -> str:
         return UNHEARD
     if not view.runs:
         return "does not say that it runs tasks"
-    if target.role == "pooler" and not view.pooler:
-        return "has no pool"
+    lacking = _lacking(view, spec)
+    if lacking:
+        return lacking
     if target.role in ("leader", "replica") and view.role != target.role:
         return f"is no {target.role}"
     lacking = fulfil(view.labels, target.where)
@@ -69,6 +72,18 @@ def unfit(view: View, spec: Spec) -> str:
     for name, amount in spec.resources:
         if amount > view.resources.get(name, 0):
             return f"has {view.resources.get(name, 0)} of {name}, {amount} are needed"
+    return ""
+
+
+def _lacking(view: View, spec: Spec) -> str:
+    """What the host would have to have for a role or a kind of work."""
+    role = spec.target.role
+    if role == "pooler" and not view.pooler:
+        return "has no pool"
+    if view.role == "none" and (role in ("leader", "replica") or isinstance(spec.work, Sql)):
+        return "has no database"
+    if view.dask is False and isinstance(spec.work, Script):
+        return "does not take part in the Dask cluster (tasks.dask-python)"
     return ""
 
 

@@ -87,6 +87,7 @@ def _resolved(spec: Spec, numbers: tuple[int, ...] | list[int]) -> Spec:
 def _accept(board: Board, one: Submission, at: float, by: str, numbers: tuple[int, ...], number: int) -> Task:
     spec = _resolved(one.spec, numbers)
     task = board.live[number] = Task(number, spec, at, by, one.key)
+    board.weigh(task, 1)
     board.next = max(board.next, number + 1)
     if one.key:
         board.keys[one.key] = number

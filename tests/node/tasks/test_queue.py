@@ -13,7 +13,7 @@ from qluster.tasks.bodies import TasksSubmitted as Submitted
 from qluster.tasks.life import State
 from qluster.tasks.queue import HELD_AGAIN, STEPS_MAX, Queue
 from qluster.tasks.routing import View
-from qluster.tasks.spec import Command, Need, Spec, Target
+from qluster.tasks.spec import Command, Need, Script, Spec, Sql, Target, Work
 
 TRUE = Command(("/bin/true",))
 AT = 1000.0
@@ -140,6 +140,28 @@ def test_where_a_target_leads(target: Target, node: int | None) -> None:
     desk = Desk(*views)
     desk.submit(spec(target=target))
     assert [node for _, node in desk.claims()] == ([node] if node else [])
+
+
+@pytest.mark.parametrize(("work", "node"), [(TRUE, 1), (Sql("select 1"), 2), (Script("pass"), 3)])
+def test_work_goes_where_there_is_what_it_needs(work: Work, node: int) -> None:
+    views = [View(1, "none", slots=1, dask=False), View(2, slots=1, dask=False), View(3, "none", slots=1, dask=True)]
+    desk = Desk(*views)
+    desk.submit(Spec(work))
+    assert [chosen for _, chosen in desk.claims()] == [node]
+
+
+def test_what_a_host_would_have_to_have_is_said() -> None:
+    desk = Desk(View(1, "none", slots=1, dask=False))
+    script, sql, plain, leading = desk.submit(Spec(Script("pass")), Spec(Sql("select 1")), spec(),
+                                              spec(target=Target("leader")))  # fmt: skip
+    held = {step.task: step.reason for step in desk.plan() if isinstance(step, Held)}
+    assert held == {
+        script: "no node can run it: node 1 does not take part in the Dask cluster (tasks.dask-python)",
+        sql: "no node can run it: node 1 has no database", leading: "no node can run it: node 1 has no database",
+    }  # fmt: skip
+    assert desk.board.live[plain].node == 1
+    desk.views = [View(1, "none", slots=4)]
+    assert desk.claims(AT + HELD_AGAIN) == [(script, 1)], "of a version that does not say, its task runner does"
 
 
 def test_nodes_that_are_drained_or_silent_or_broken_get_nothing() -> None:

@@ -10,11 +10,15 @@ import pytest
 from msgspec.structs import replace
 from qluster import taking
 from qluster.clients import Busy, TaskRequested
+from qluster.cluster.messages import Working
 from qluster.cluster.state import State, decode
-from qluster.tasks import asking
-from qluster.tasks.bodies import Submission, TasksSubmitted
-from qluster.tasks.spec import Command, Spec, Target
-from tasks.small_world import SmallHost, SmallWorld
+from qluster.dispatching import _fitting
+from qluster.events import TasksHeard
+from qluster.tasks import asking, bulk
+from qluster.tasks.bodies import Ended, Held, Result, Schedule, Submission, TasksSubmitted, Template, Verdict
+from qluster.tasks.runner import RunEnded
+from qluster.tasks.spec import Command, Spec, Sql, Target
+from tasks.small_world import SmallHost, SmallNode, SmallWorld
 
 TRUE = Command(("/bin/true",))
 
@@ -173,3 +177,53 @@ def test_a_snapshot_of_a_version_without_tasks_holds_none() -> None:
     del tree["tasks"]
     state = decode(msgspec.msgpack.encode(tree))
     assert not state.tasks.used and not state.tasks.live and state.tasks.next == 1
+
+
+def templated(size: int) -> asking.WriteTemplate:
+    """A template whose task holds so much text."""
+    work = Sql("select 1", variables=(("x", "x" * size),))
+    return asking.WriteTemplate("me", "t", Template(Spec(work, template="t")))
+
+
+def asked(world: SmallWorld, what: asking.Change) -> None:
+    leader(world).give(TaskRequested(1_500_000_000, "", what))
+    world.run(1.0)
+
+
+def test_a_date_whose_task_has_grown_too_large_is_passed_over_and_stops_no_other(
+    world: SmallWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked(world, templated(10))
+    for name in ("a", "b"):
+        made = asking.FromTemplate("t") if name == "a" else None
+        asked(world, asking.WriteSchedule("me", name, Schedule("* * * * *", Submission(Spec(TRUE))), made))
+    asked(world, templated(70_000))
+    world.run(65.0)
+    first = leader(world).node
+    assert first is not None
+    large, small = (first.state.tasks.schedules[name] for name in ("a", "b"))
+    assert large.skipped.startswith("its task takes 70") and "put what is long into a file" in large.skipped
+    assert small.task and not small.skipped and large.last == small.last
+    monkeypatch.setattr(bulk, "LIVE_TEXT_MAX", 5)
+    world.run(65.0)
+    assert "wait, cancel some" in large.skipped and "wait, cancel some" in small.skipped
+
+
+def test_a_reason_of_any_length_fits_into_messages_and_into_the_log(
+    world: SmallWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = next(host for host in world.hosts.values() if host is not leader(world))
+    told: list[Working] = []
+    monkeypatch.setattr(SmallNode, "tell", lambda node, message, to, now: told.append(message))
+    long = "\N{SNOWMAN}" * 30_000
+    for task in range(1, 65):
+        other.give(TasksHeard(RunEnded(task, 1 << 40, Verdict.FAILED, 1.0, long)))
+    world.run(3.0)
+    largest = max((one for one in told if isinstance(one, Working)), key=lambda one: len(one.words))
+    assert len(largest.words) == 64
+    assert len(msgspec.msgpack.encode(largest)) < 100_000
+    step = Ended(1, 1 << 40, Verdict.FAILED, 1e9, long[:400], Result(tail=long[:500]))
+    held = Held(2, long[:400])
+    first, rest = _fitting([step, held], 768)
+    assert len(msgspec.msgpack.encode(first)) <= 768 and rest == [held]
+    assert len(msgspec.msgpack.encode(_fitting(rest, 768)[0])) <= 768
