@@ -323,7 +323,7 @@ class Dispatching:
         ready = self._ready(member.node, now)
         return View(
             member.node, role if database else "none", working is not None or now >= self._known_at,
-            working is not None, ready and not fault, fault or ("" if ready else "says nothing"), member.pool,
+            working is not None, ready and not fault, fault, member.pool,
             member.node in node.state.tasks.drained, working.slots if working is not None else 0,
             working.resources if working is not None else {},
             (working.labels if working is not None else {}) | {"node": str(member.node), "ip": member.ip}, lag,

@@ -17,7 +17,7 @@ from qluster.tasks import asking
 from qluster.tasks.board import Board
 from qluster.tasks.kept import Fired
 from qluster.tasks.life import FINAL
-from qluster.tasks.routing import View
+from qluster.tasks.routing import SILENT, View
 from qluster.tasks.schedules import following, since
 from qluster.tasks.task import Task, unpack
 
@@ -227,7 +227,8 @@ def _node(node: Node, number: int, running: list[Task], views: dict[int, View]) 
         return {**found, "ready": False if silent else None, "fault": silent, "role": None, "slots": None,
                 "used": used, "resources": {}, "taken": {}, "labels": {}}  # fmt: skip
     return {
-        **found, "ready": view.ready, "fault": view.fault, "role": view.role, "slots": view.slots, "used": view.used,
+        **found, "ready": view.ready, "fault": view.fault or ("" if view.ready else SILENT), "role": view.role,
+        "slots": view.slots, "used": view.used,
         "resources": dict(view.resources), "taken": {name: amount for name, amount in view.taken.items() if amount},
         "labels": dict(view.labels),
     }  # fmt: skip

@@ -123,6 +123,9 @@ def _not_here(node: Node, mine: View | None, spec: Spec) -> Faults:
     """What the leader's own file has against it, where it may come here. The other hosts' files are not known: a task
     that cannot come here is taken on, and its host's runner says what it thinks of it."""
     tasks = node.config.tasks
+    nowhere = isinstance(spec.work, Script) and not spec.template
+    if nowhere:
+        return [("script", policy.refusal(spec.work, "", policy.Rules(), ""))]
     if tasks is None or mine is None or routing.unfit(mine, spec):
         return []
     rules = policy.Rules(tasks.commands, tasks.users, tasks.sql_roles, tasks.shell)

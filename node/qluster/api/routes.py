@@ -182,7 +182,7 @@ def reply(request: Request, outcome: clients.Outcome, look: Look) -> Reply:
         case clients.Busy():
             return _error(request, "busy", places={"reason": outcome.reason})
         case clients.Refused():
-            faults = tuple(FieldFault(field=name, message=text) for name, text in outcome.faults)
+            faults = tuple(FieldFault(field=name, message=text) for name, text in outcome.faults[:FAULTS_MAX])
             return _error(request, outcome.word, places={"reason": outcome.reason}, field=outcome.field, faults=faults)
     raise AssertionError(f"no answer is known for the outcome {outcome!r}")
 

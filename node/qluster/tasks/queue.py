@@ -230,8 +230,7 @@ class Queue:
         if spec.target.each and not routing.never(views, spec) and len(self._board.live) + len(views) > LIVE_MAX:
             return f"{len(self._board.live)} tasks are not over, and at most {LIVE_MAX} are possible"
         if not routing.never(views, spec) and all(
-            routing.unfit(view, spec) not in ("", routing.UNHEARD) or "free" in routing.occupied(view, spec)
-            for view in views
+            routing.unfit(view, spec) not in ("", routing.UNHEARD) or routing.busy(view, spec) for view in views
         ):
             return TURN
         return routing.summary(views, spec)

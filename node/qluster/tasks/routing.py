@@ -26,7 +26,7 @@ class View:
     ready: bool = True
     """It runs tasks, and has said so lately."""
     fault: str = ""
-    """Why it does not."""
+    """Why it does not; "" as well where it is only silent."""
     pooler: bool = False
     drained: bool = False
     slots: int = 0
@@ -47,6 +47,7 @@ class View:
             self.taken[name] = self.taken.get(name, 0) + times * amount
 
 
+SILENT = "says nothing"
 UNHEARD = "has not said yet what it runs"
 
 
@@ -92,7 +93,12 @@ def occupied(view: View, spec: Spec) -> str:
     if view.drained:
         return "is drained"
     if not view.ready:
-        return view.fault or "does not say that it runs tasks"
+        return f"begins nothing: {view.fault}" if view.fault else SILENT
+    return full(view, spec)
+
+
+def full(view: View, spec: Spec) -> str:
+    """Why it has no room beside what it runs; "" when it has."""
     if view.used + spec.slots > view.slots:
         return f"has {view.slots - view.used} of {view.slots} slots free"
     for name, amount in spec.resources:
@@ -100,6 +106,11 @@ def occupied(view: View, spec: Spec) -> str:
         if amount > free:
             return f"has {free} of {name} free"
     return ""
+
+
+def busy(view: View, spec: Spec) -> bool:
+    """It could run the task, and lacks nothing but room."""
+    return not view.drained and view.ready and bool(full(view, spec))
 
 
 def choose(views: Sequence[View], spec: Spec) -> int | None:

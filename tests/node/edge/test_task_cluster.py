@@ -2,70 +2,25 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
-import requests
-from edge.daemon_world import NODE, Site, wait_for
+from edge.daemon_world import wait_for
+from edge.task_world import TaskHosts
 
 NODES = (1, 2, 3)
 
 
-class Cluster:
-    """Three hosts: on each a daemon and a runner."""
+class Cluster(TaskHosts):
+    """Three hosts whose tasks keep a ledger."""
 
     def __init__(self, root: Path, group: str, net: str) -> None:
-        self.site = Site(root, group, net)
-        self.daemons: dict[int, subprocess.Popen[str]] = {}
-        self.runners: dict[int, subprocess.Popen[bytes]] = {}
+        super().__init__(root, group, net, NODES, shell=True)
         self.ledger = root / "ledger"
         self.go = root / "go"
-        for number in NODES:
-            self.site.configure(number, tasks={"shell": True})
-            self.start(number)
-
-    def start(self, number: int) -> None:
-        """Both of a host."""
-        self.start_runner(number)
-        self.start_daemon(number)
-
-    def start_daemon(self, number: int) -> None:
-        """The daemon alone."""
-        self.daemons[number] = self.site.start(number)
-
-    def start_runner(self, number: int) -> None:
-        """The runner alone."""
-        place = self.site.place(number)
-        with open(place / "runner.log", "ab") as log:
-            self.runners[number] = subprocess.Popen(
-                [sys.executable, "-m", "qluster", "runner", "--config", str(place / "config.yaml")],
-                env={**os.environ, "PYTHONPATH": str(NODE)}, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-            )  # fmt: skip
-
-    def kill(self, number: int) -> None:
-        """The host's power is gone."""
-        for process in (self.daemons[number], self.runners[number]):
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-
-    def end(self) -> None:
-        """All of it."""
-        for runner in self.runners.values():
-            runner.kill()
-            runner.wait()
-        self.site.end()
-
-    def leader(self, *of: int) -> int:
-        """Who leads, as all of these say; 0 when they do not."""
-        leaders = {self.site.leader(number) for number in of or NODES}
-        return (leaders.pop() or 0) if len(leaders) == 1 else 0
 
     def submit(self, through: int, **task: object) -> int:
         """A task that notes in the ledger that it began, waits for a sign, and notes that it ended."""
@@ -75,14 +30,6 @@ class Cluster:
         answer = self.site.post(through, "/tasks", {"shell": text, **task})
         assert answer.status_code in (200, 201, 202), answer.text
         return int(answer.json()["tasks"][0])
-
-    def task(self, number: int, through: int) -> dict[str, object]:
-        """What the cluster says of a task; {} when it does not."""
-        with suppress(requests.RequestException):
-            answer = self.site.get(through, f"/tasks/{number}")
-            if answer.status_code == 200:
-                return dict(answer.json())
-        return {}
 
     def host_of(self, task: int, *, but: int = 0) -> int:
         """The host on which it was begun: its number is not that of the node, which joining gives."""

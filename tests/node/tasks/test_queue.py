@@ -165,7 +165,7 @@ def test_what_a_host_would_have_to_have_is_said() -> None:
 
 
 def test_nodes_that_are_drained_or_silent_or_broken_get_nothing() -> None:
-    desk = Desk(View(1, slots=1, drained=True), View(2, slots=1, ready=False, fault="says nothing"))
+    desk = Desk(View(1, slots=1, drained=True), View(2, slots=1, ready=False))
     [task] = desk.submit(spec())
     assert desk.plan() == [Held(task, "no node can run it: node 1 is drained; node 2 says nothing")]
 
@@ -176,7 +176,14 @@ def test_a_reason_that_changes_is_told_again_only_after_a_while() -> None:
     assert len(desk.plan()) == 1
     desk.views = [View(1, slots=1, ready=False, fault="its disk is full")]
     assert desk.plan(AT + HELD_AGAIN - 1) == []
-    assert desk.plan(AT + HELD_AGAIN) == [Held(task, "no node can run it: node 1 its disk is full")]
+    assert desk.plan(AT + HELD_AGAIN) == [Held(task, "no node can run it: node 1 begins nothing: its disk is full")]
+
+
+def test_a_node_without_room_on_its_disk_is_not_called_full() -> None:
+    desk = Desk(View(1, slots=1, used=1), View(2, slots=1, ready=False, fault="3 MiB are free"))
+    [_, task] = desk.submit(spec(), spec(target=Target(nodes=(2,))))
+    held = {step.task: step.reason for step in desk.plan() if isinstance(step, Held)}
+    assert "node 2 begins nothing: 3 MiB are free" in held[task]
 
 
 def test_what_can_never_run_fails_if_it_is_to_but_not_before_all_nodes_are_heard() -> None:
