@@ -9,9 +9,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import nobody
 import pytest
+
+if TYPE_CHECKING:
+    from edge.pair_world import Asking
 
 REPEATED = "QLUSTER_TEST_AS_NOBODY"
 
@@ -19,6 +24,15 @@ REPEATED = "QLUSTER_TEST_AS_NOBODY"
 def pytest_configure(config: pytest.Config) -> None:
     """Make the marker known."""
     config.addinivalue_line("markers", "unprivileged: runs as nobody where the tests run as root")
+
+
+@pytest.fixture(scope="module")
+def asked(request: pytest.FixtureRequest) -> Iterator[Asking]:
+    """Two hosts that ask Debian's arbiter by the algorithm that the file names."""
+    from edge.pair_world import asking
+
+    with asking(request.module.ALGORITHM) as made:
+        yield made
 
 
 @pytest.hookimpl(tryfirst=True)

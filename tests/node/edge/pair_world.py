@@ -94,8 +94,11 @@ class Released:
             self.kill()
 
 
+Asking = tuple[Pair, Released]
+
+
 @contextmanager
-def asking(algorithm: str) -> Iterator[tuple[Pair, Released]]:
+def asking(algorithm: str) -> Iterator[Asking]:
     """Both nodes ask Debian's arbiter by an algorithm."""
     if reason := obstacle():
         pytest.skip(reason)

@@ -5,30 +5,22 @@ the arbiter from then on.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 
-import pytest
 from edge.fault_world import Ledger, wait_for
-from edge.pair_world import LONG, Pair, Released, asking, in_order, needs_released, silent
+from edge.pair_world import LONG, Asking, in_order, needs_released, silent
 
 pytestmark = needs_released
-World = tuple[Pair, Released]
+ALGORITHM = "ffsplit"
 
 
-@pytest.fixture(scope="module")
-def ffsplit() -> Iterator[World]:
-    with asking("ffsplit") as made:
-        yield made
-
-
-def test_list_counts_it_by_episode(ffsplit: World) -> None:
-    pair, _ = ffsplit
+def test_list_counts_it_by_episode(asked: Asking) -> None:
+    pair, _ = asked
     pair.wait_until_well()
     assert (pair.listed()["votes"], pair.listed()["way"], pair.listed()["reason"]) == (1, "episode", "")
 
 
-def test_survivor_of_the_primary_goes_on_until_the_arbiter_dies_too_and_then_needs_the_other(ffsplit: World) -> None:
-    pair, arbiter = ffsplit
+def test_survivor_of_the_primary_goes_on_until_the_arbiter_dies_too_and_then_needs_the_other(asked: Asking) -> None:
+    pair, arbiter = asked
     primary = pair.wait_until_well()
     survivor = 3 - primary
     with Ledger(pair, "power") as ledger:
@@ -49,9 +41,9 @@ def test_survivor_of_the_primary_goes_on_until_the_arbiter_dies_too_and_then_nee
 
 
 def test_primary_that_is_cut_off_closes_before_the_other_opens_and_both_go_on_without_the_arbiter(
-    ffsplit: World,
+    asked: Asking,
 ) -> None:
-    pair, arbiter = ffsplit
+    pair, arbiter = asked
     primary = pair.wait_until_well()
     with Ledger(pair, "cut") as ledger:
         ledger.wait_for_rows(primary)
@@ -68,8 +60,8 @@ def test_primary_that_is_cut_off_closes_before_the_other_opens_and_both_go_on_wi
 
 
 @LONG
-def test_primary_goes_on_when_the_replica_is_cut_off_or_loses_its_power(ffsplit: World) -> None:
-    pair, arbiter = ffsplit
+def test_primary_goes_on_when_the_replica_is_cut_off_or_loses_its_power(asked: Asking) -> None:
+    pair, arbiter = asked
     primary = pair.wait_until_well()
     replica = 3 - primary
     with Ledger(pair, "replica") as ledger:
@@ -85,8 +77,8 @@ def test_primary_goes_on_when_the_replica_is_cut_off_or_loses_its_power(ffsplit:
 
 
 @LONG
-def test_one_half_goes_on_when_the_cable_between_them_is_cut(ffsplit: World) -> None:
-    pair, _ = ffsplit
+def test_one_half_goes_on_when_the_cable_between_them_is_cut(asked: Asking) -> None:
+    pair, _ = asked
     pair.wait_until_well()
     with Ledger(pair, "cable") as ledger:
         ledger.wait_for_rows()
@@ -104,8 +96,8 @@ def test_one_half_goes_on_when_the_cable_between_them_is_cut(ffsplit: World) -> 
 
 
 @LONG
-def test_who_comes_back_alone_stays_closed_and_says_why(ffsplit: World) -> None:
-    pair, _ = ffsplit
+def test_who_comes_back_alone_stays_closed_and_says_why(asked: Asking) -> None:
+    pair, _ = asked
     primary = pair.wait_until_well()
     with Ledger(pair, "lone") as ledger:
         ledger.wait_for_rows(primary)

@@ -2,20 +2,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import pytest
 from edge.fault_world import Ledger, wait_for
-from edge.pair_world import LONG, Pair, Released, asking, in_order, needs_released, silent
+from edge.pair_world import LONG, Asking, Pair, in_order, needs_released, silent
 
 pytestmark = needs_released
-World = tuple[Pair, Released]
-
-
-@pytest.fixture(scope="module")
-def lms() -> Iterator[World]:
-    with asking("lms") as made:
-        yield made
+ALGORITHM = "lms"
 
 
 def closed_without(pair: Pair, struck: int, ledger: Ledger) -> None:
@@ -32,15 +23,15 @@ def closed_without(pair: Pair, struck: int, ledger: Ledger) -> None:
     ledger.wait_for_rows()
 
 
-def test_list_counts_it_by_formula_and_says_what_that_is_worth(lms: World) -> None:
-    pair, _ = lms
+def test_list_counts_it_by_formula_and_says_what_that_is_worth(asked: Asking) -> None:
+    pair, _ = asked
     assert (pair.listed()["votes"], pair.listed()["way"]) == (1, "formula")
     [said] = pair.map(1)["cluster"]["remarks"]  # type: ignore[index]
     assert "helps to elect and never to write, and writes take 2 of 2 votes of the nodes" in said
 
 
-def test_arbiter_may_go_and_who_is_left_of_the_nodes_stays_closed_and_says_why(lms: World) -> None:
-    pair, arbiter = lms
+def test_arbiter_may_go_and_who_is_left_of_the_nodes_stays_closed_and_says_why(asked: Asking) -> None:
+    pair, arbiter = asked
     primary = pair.wait_until_well()
     with Ledger(pair, "formula") as ledger:
         ledger.wait_for_rows(primary)
@@ -55,8 +46,8 @@ def test_arbiter_may_go_and_who_is_left_of_the_nodes_stays_closed_and_says_why(l
 
 
 @LONG
-def test_primary_closes_when_the_replica_loses_its_power(lms: World) -> None:
-    pair, _ = lms
+def test_primary_closes_when_the_replica_loses_its_power(asked: Asking) -> None:
+    pair, _ = asked
     primary = pair.wait_until_well()
     with Ledger(pair, "replica") as ledger:
         ledger.wait_for_rows(primary)
@@ -65,9 +56,9 @@ def test_primary_closes_when_the_replica_loses_its_power(lms: World) -> None:
 
 
 @LONG
-def test_at_most_one_is_open_when_the_cable_between_them_is_cut(lms: World) -> None:
+def test_at_most_one_is_open_when_the_cable_between_them_is_cut(asked: Asking) -> None:
     """The arbiter may acknowledge both halves: each leads, and neither confirms anything."""
-    pair, _ = lms
+    pair, _ = asked
     pair.wait_until_well()
     with Ledger(pair, "cable") as ledger:
         ledger.wait_for_rows()
