@@ -18,27 +18,9 @@ description:
 extends_documentation_fragment:
   - qhb.qluster.connection
   - qhb.qluster.task_by
+  - qhb.qluster.task_stored
   - qhb.qluster.attributes.action_group
-attributes:
-  check_mode:
-    support: full
-    description: Can run in check mode and say what it would change. The cluster judges nothing then.
-  diff_mode:
-    support: full
-    description: Shows the schedule before and after.
-  idempotent:
-    support: full
-    description: A second run changes nothing.
 options:
-  name:
-    description: Name of the schedule.
-    type: str
-    required: true
-  state:
-    description: Whether it is to be there. Tasks that it made stay.
-    type: str
-    choices: [present, absent]
-    default: present
   cron:
     description: Minute, hour, day of the month, month and day of the week.
     type: str

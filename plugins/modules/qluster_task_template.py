@@ -17,27 +17,9 @@ description:
 extends_documentation_fragment:
   - qhb.qluster.connection
   - qhb.qluster.task_by
+  - qhb.qluster.task_stored
   - qhb.qluster.attributes.action_group
-attributes:
-  check_mode:
-    support: full
-    description: Can run in check mode and say what it would change. The cluster judges nothing then.
-  diff_mode:
-    support: full
-    description: Shows the template before and after.
-  idempotent:
-    support: full
-    description: A second run changes nothing.
 options:
-  name:
-    description: Name of the template.
-    type: str
-    required: true
-  state:
-    description: Whether it is to be there. Tasks that it made stay.
-    type: str
-    choices: [present, absent]
-    default: present
   task:
     description:
       - The task, with the options of M(qhb.qluster.qluster_task) by the same names; C(key), C(start), C(expires) and
