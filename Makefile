@@ -164,6 +164,7 @@ lock: $(VENV)/controller.stamp ## pin the dependencies anew, with hashes
 	  --no-header --python-version 3.11 requirements/$$f.in -o requirements/$$f.txt || exit 1; done
 	@for f in node dask; do $(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
 	  --no-header --python-version 3.11 requirements/$$f.in -o requirements/$$f.txt || exit 1; done
+	@echo "Now bring docs/licences.md up to date: packaging/licences.py"
 
 clean: ## remove what commands here made again and again (not the cluster)
 	@rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis
