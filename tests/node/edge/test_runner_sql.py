@@ -60,7 +60,9 @@ def test_sql_runs_with_variables_as_its_role_and_is_stopped(tmp_path: Path) -> N
     with server(tmp_path) as one:
         _try_words(one)
         _try_roles(one)
+        _try_refusals(one)
         _try_stops(one)
+        _try_no_server(one, tmp_path)
 
 
 def _try_words(one: Host) -> None:
@@ -90,6 +92,35 @@ def _try_roles(one: Host) -> None:
     line = one.ready()
     line.say(order(6, Sql("\\! id", role="reporting")))
     assert line.ended(6).verdict is Verdict.REFUSED
+
+
+def _try_refusals(one: Host) -> None:
+    """What the server has against it stands in the last words."""
+    rows = [
+        (Sql("select * from pg_authid", role="reporting"), "", "permission denied for table pg_authid"),
+        (Sql("select 1", role="nobody_knows"), "any", 'role "nobody_knows" does not exist'),
+        (Sql("select 1", database="nowhere"), "any", 'database "nowhere" does not exist'),
+        (Sql("select 1/0"), "any", "division by zero"), (Sql("\\i /no/such/file"), "any", "No such file or directory"),
+        (Sql("selec"), "any", "syntax error at or near"),
+    ]  # fmt: skip
+    for task, (sql, template, words) in enumerate(rows, 20):
+        line = one.ready()
+        line.say(order(task, sql, template=template))
+        ended = line.ended(task)
+        assert ended.verdict is Verdict.FAILED and ended.reason in ("exit code 2", "exit code 3"), ended
+        assert words in ended.result.tail, ended
+    # One that takes longer than its limit is cancelled in the server.
+    line = one.ready()
+    line.say(order(30, Sql("select pg_sleep(1000)"), template="any", time_limit=0.5))
+    ended = line.ended(30)
+    assert (ended.verdict, ended.reason) == (Verdict.TIMED_OUT, "time limit of 0.5 s passed")
+    assert "canceling statement due to user request" in ended.result.tail
+
+
+def _try_no_server(one: Host, tmp_path: Path) -> None:
+    (tmp_path / f".s.PGSQL.{PORT}").unlink()
+    verdict, said, _ = _run(one, 40, Sql("select 1"))
+    assert verdict is Verdict.FAILED and "Is the server running locally" in said
 
 
 def _try_stops(one: Host) -> None:
