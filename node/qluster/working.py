@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from qluster.cluster.messages import Granted, Working
 from qluster.tasks import runner
 from qluster.tasks.bodies import Begun, Ended, Verdict, Word
+from qluster.tasks.reasons import one_line
 from qluster.tasks.runner import ForgetRun, Lease, Order, Own, RunnerFound, StartRun, StopRun
 from qluster.tasks.task import REASON_MAX, Task
 
@@ -150,7 +151,7 @@ class Workload:
         self._ended.add(claim)
         if ended.began_at:
             self._say(claim, Begun(ended.task, ended.fence, ended.began_at))
-        reason = ended.reason[:REASON_MAX]  # no more of it is kept, and words must fit into a message
+        reason = one_line(ended.reason)[:REASON_MAX]  # no more of it is kept, and words must fit into a message
         self._say(claim, Ended(ended.task, ended.fence, ended.verdict, ended.at, reason, ended.result))
 
     def _say(self, claim: Claim, word: Word) -> None:

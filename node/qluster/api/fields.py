@@ -22,6 +22,10 @@ Schema = dict[str, Any]
 REFERENCE = "#/components/schemas/{name}"
 
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+"""What moves the cursor of whoever reads a list of tasks."""
+
+
 class Kind(Protocol):
     """A kind of value. ``read`` gives None where it has said what is wrong."""
 
@@ -62,7 +66,7 @@ class Text:
             wrong(faults, place, f"has {len(value)} characters; at most {self.size_max}")
         elif self.pattern and not re.fullmatch(self.pattern, value):
             wrong(faults, place, f"is {shown(value)}, not {self.like}")
-        elif "\0" in value or (not self.lines and any(ord(letter) < 32 for letter in value)) or _lone(value):
+        elif "\0" in value or (not self.lines and _CONTROL.search(value)) or _lone(value):
             wrong(faults, place, f"is {shown(value)}: no control characters are possible here")
         else:
             return value
@@ -72,7 +76,7 @@ class Text:
         """As JSON Schema."""
         if self.choices:
             return {"type": "string", "enum": list(self.choices)}
-        free = r"[^\x00]*" if self.lines else r"[^\x00-\x1f]*"
+        free = r"[^\x00]*" if self.lines else r"[^\x00-\x1f\x7f-\x9f]*"
         return {"type": "string", "maxLength": self.size_max, "pattern": f"^{self.pattern or free}$"}
 
 

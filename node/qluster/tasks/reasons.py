@@ -56,9 +56,13 @@ def judge(
 def tail(errors: bytes, output: bytes) -> str:
     """The end of what it said: its complaints, or else what it said otherwise."""
     text = (errors if errors.strip() else output).decode("utf-8", "replace").strip()
-    cleaned = "".join(letter if letter.isprintable() or letter == "\n" else REPLACED for letter in text)
-    return cleaned[-TAIL:]
+    return "\n".join(map(one_line, text.split("\n")))[-TAIL:]
+
+
+def one_line(text: str) -> str:
+    """As one line that moves no cursor and forges no log: a path in a reason may have anything in it."""
+    return text if text.isprintable() else "".join(one if one.isprintable() else REPLACED for one in text)
 
 
 def _mib(size: int) -> str:
-    return f"{size / (1 << 20):g} MiB"
+    return f"{size / (1 << 20):g} MiB" if size >= 1 << 20 else f"{size} bytes"

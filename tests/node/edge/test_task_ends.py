@@ -34,6 +34,7 @@ BYTES = "import sys; sys.stderr.buffer.write(b'\\xff\\xfe\\x1b[31m\\0 gone wrong
 RUNS = {
     "no such program": ({"command": ["/no/such/program"]}, "failed", "/no/such/program: no such file or directory. It"),
     "a path without end": ({"command": [LONG_PATH]}, "failed", "y: no such file or directory. It must"),
+    "a path that forges": ({"command": ["/no/such\n2030-01-01 forged"]}, "failed", "such\ufffd2030-01-01 forged"),
     "not executable": ({"command": ["/etc/passwd"]}, "failed", "permission denied. Make it executable"),
     "a directory": ({"command": ["/tmp"]}, "failed", "Name a program in it"),
     "no such directory": ({**TRUE, "directory": "/no/such"}, "failed", "its directory /no/such: no such file"),
@@ -74,6 +75,7 @@ def test_each_ends_in_a_state_with_a_reason(one: Lone) -> None:
              if found[what]["state"] != state or words not in found[what]["reason"]}  # fmt: skip
     assert not wrong
     assert all(task["state"] == "succeeded" or task["reason"] for task in found.values())
+    assert not any("\n2030-01-01" in one.logged(1, log) for log in ("daemon.log", "runner.log"))
     assert "gone wrong" in found["bytes of any kind"]["result"]["tail"]
     assert "not found" in found["no such word"]["result"]["tail"]
     assert not alive(int(found["it goes away"]["result"]["tail"])), "what a program leaves behind ends with it"

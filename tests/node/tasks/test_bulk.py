@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from qluster.clients import Refused
 from qluster.cluster import commands
-from qluster.tasks import bulk
+from qluster.tasks import bulk, submitting
 from qluster.tasks.board import Board
 from qluster.tasks.bodies import (
     Schedule,
+    ScheduleFired,
     ScheduleWritten,
     Submission,
     TaskCancelled,
@@ -44,6 +46,19 @@ def test_so_much_is_taken_on_and_no_more() -> None:
     assert bulk.overfull(0, bulk.LIVE_TEXT_MAX) == ""
     said = bulk.overfull(bulk.LIVE_TEXT_MAX - 1, 2)
     assert "hold 32.0 MiB" in said and "32.0 MiB are possible: wait, cancel some" in said
+
+
+def test_so_many_may_not_be_over_and_a_date_passes_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(submitting, "LIVE_MAX", 2)
+    board, small = Board(), Submission(Spec(Command(("/bin/true",))))
+    board.apply(ScheduleWritten("s", Schedule("* * * * *", small), 1.0), 1)
+    board.apply(TasksSubmitted(1.0, "me", (small,)), 2)
+    refused = board.apply(TasksSubmitted(1.0, "me", (small, small)), 3)
+    assert isinstance(refused, Refused) and refused.word == "too-many-tasks"
+    assert len(board.live) == 1, "all of a request or nothing"
+    board.apply(TasksSubmitted(1.0, "me", (small,)), 4)
+    board.apply(ScheduleFired("s", 60.0, 60.0), 5)
+    assert board.schedules["s"].skipped == "2 tasks are not over" and len(board.live) == 2
 
 
 @pytest.mark.parametrize("size", [50, 200, 1000])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from qluster.tasks.bodies import Verdict
-from qluster.tasks.reasons import TAIL, judge, tail
+from qluster.tasks.reasons import TAIL, judge, one_line, tail
 from qluster.tasks.runner import StartRun, StopRun
 from qluster.tasks.spec import Command, Limits
 
@@ -40,3 +40,5 @@ def test_the_end_of_what_was_said_can_be_shown_to_people() -> None:
     assert tail(b" \n", b"out\n") == "out"
     assert tail(b"x" * 2000 + "\N{SNOWMAN}".encode(), b"") == "x" * (TAIL - 1) + "\N{SNOWMAN}"
     assert tail(b"\xff\xfeno text", b"").endswith("no text")
+    assert tail(b"two\r\nlines", b"") == "two\ufffd\nlines"
+    assert one_line("/no/such\n2030-01-01 forged\x9b31m") == "/no/such\ufffd2030-01-01 forged\ufffd31m"

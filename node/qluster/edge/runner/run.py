@@ -26,7 +26,7 @@ from qluster.edge.runner.program import Unstartable
 from qluster.edge.runner.record import Began, Record
 from qluster.tasks.bodies import Result, Verdict
 from qluster.tasks.frames import Frames, framed
-from qluster.tasks.reasons import judge, tail
+from qluster.tasks.reasons import judge, one_line, tail
 from qluster.tasks.runner import RunBegan, RunEnded, StartRun, StopRun
 
 log = logging.getLogger("qluster.runner")
@@ -185,7 +185,7 @@ class ActiveRun:
     def _end(self, verdict: Verdict, reason: str, result: Result | None = None) -> RunEnded:
         order = self.order
         return RunEnded(
-            order.task, order.fence, verdict, clock.wall(), reason, result or Result(), self.began_at
+            order.task, order.fence, verdict, clock.wall(), one_line(reason), result or Result(), self.began_at
         )
 
     async def _keep(self, ended: RunEnded) -> RunEnded:
