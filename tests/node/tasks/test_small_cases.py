@@ -17,7 +17,7 @@ from qluster.events import TasksHeard
 from qluster.tasks import asking, bulk
 from qluster.tasks.bodies import Ended, Held, Result, Schedule, Submission, TasksSubmitted, Template, Verdict
 from qluster.tasks.runner import RunEnded
-from qluster.tasks.spec import Command, Spec, Sql, Target
+from qluster.tasks.spec import Command, Script, Spec, Sql, Target
 from tasks.small_world import SmallHost, SmallNode, SmallWorld
 
 TRUE = Command(("/bin/true",))
@@ -227,3 +227,18 @@ def test_a_reason_of_any_length_fits_into_messages_and_into_the_log(
     first, rest = _fitting([step, held], 768)
     assert len(msgspec.msgpack.encode(first)) <= 768 and rest == [held]
     assert len(msgspec.msgpack.encode(_fitting(rest, 768)[0])) <= 768
+
+
+def test_a_script_waits_for_a_node_with_dask_and_goes_nowhere_else(world: SmallWorld) -> None:
+    asked(world, asking.WriteTemplate("me", "s", Template(Spec(Script("pass"), template="s"))))
+    asked(world, asking.Submit("me", (asking.FromTemplate("s"),)))
+    first = leader(world)
+    assert first.node is not None
+    [task] = first.node.state.tasks.live.values()
+    assert task.reason.count("does not take part in the Dask cluster") == len(world.hosts), task.reason
+    other = next(host for host in world.hosts.values() if host is not first)
+    assert other.node is not None and other.config.tasks is not None
+    tasks = replace(other.config.tasks, dask_python="/opt/dask/bin/python")
+    other.node.config = other.config = replace(other.config, tasks=tasks)
+    world.run(5.0)
+    assert task.node == other.number, "within the next word of that node"
