@@ -34,6 +34,7 @@ from qluster.tasks.bodies import (
     Submission,
     TasksForgotten,
     TasksMoved,
+    Verdict,
     Word,
 )
 from qluster.tasks.filling import made
@@ -42,17 +43,13 @@ from qluster.tasks.queue import STEPS_MAX, Queue
 from qluster.tasks.routing import View
 from qluster.tasks.schedules import Diary
 from qluster.tasks.task import REASON_MAX
-from qluster.working import CLAIM_LEASE
+from qluster.working import CLAIM_LEASE, KILL_TIME
 
 if TYPE_CHECKING:
     from qluster.consensus.members import Member
     from qluster.node import Node
 
 log = logging.getLogger("qluster.dispatching")
-
-KILL_TIME = 2.0
-"""Seconds after the end of a lease until its runs are dead for certain: the runner needs milliseconds, on a host
-that is busy perhaps a second."""
 
 READY = CLAIM_LEASE * 0.75
 """Seconds without a word after which a node gets no new tasks: its lease is near its end."""
@@ -69,6 +66,11 @@ STEPS_SHARE = 0.75
 BARE = 50
 """Characters of a step's words, of four bytes at most, where it would else not fit into the smallest entry there can
 be, 1024 bytes."""
+
+SHY, SHY_MAX, SHY_OVER = 0.1, 5.0, 20.0
+"""Seconds for which a node gets no claim after it did not begin one, the first time, doubled each time, and at most;
+and after which the next time is a first one. It may have a reason that it does not know itself yet, as a host that
+slept or a runner that is being stopped, and a task is given up after some claims."""
 
 LAG_UNKNOWN = 1 << 62
 
@@ -93,6 +95,8 @@ class Dispatching:
         self._heard: dict[int, _Heard] = {}
         self._granted: dict[int, float] = {}
         self._words: dict[tuple[int, int, bool], Word] = {}
+        self._shy: dict[int, tuple[float, float]] = {}
+        """Node → until when it gets no claim, for it did not begin one, and for how long."""
         self._proposed = 0
         """Index of the last entry with steps that was proposed here."""
         self._barring: dict[int, int] = {}
@@ -115,7 +119,8 @@ class Dispatching:
         due = self._node.monotonic_of(wall) if wall < inf else inf
         silent = min((self._silent_at(node) for node, tasks in self.queue.on.items() if tasks), default=inf)
         unheard = self._known_at if self._looked_at < self._known_at and self._node.state.tasks.live else inf
-        return max(min(due, silent, unheard, self._forget_at), self._looked_at + AGAIN)
+        shy = min((until for until, _ in self._shy.values() if until > self._looked_at), default=inf)
+        return max(min(due, silent, unheard, shy, self._forget_at), self._looked_at + AGAIN)
 
     @property
     def _forget_at(self) -> float:
@@ -141,9 +146,9 @@ class Dispatching:
                 self._words[word.task, word.fence, isinstance(word, Ended)] = word
         if self._may_go_on(working, now):
             self._granted[working.node] = now
-            granted = Granted(node.cluster, node.me, working.node, working.sent, node.state.applied)
+            granted = Granted(node.cluster, node.me, working.node, working.sent, node.state.applied, node.wall(now))
             if working.node == node.me:
-                node.tasking.workload.granted(granted)
+                node.tasking.workload.granted(granted, now)
             elif (address := node.address(working.node)) is not None:
                 node.tell(granted, address, now)
 
@@ -180,10 +185,12 @@ class Dispatching:
         if not node.leads or node.qraft is None:
             if self.queue is not None:
                 self.queue, self._heard, self._granted, self._words, self._barring = None, {}, {}, {}, {}
+                self._shy = {}
             return False
         if self.queue is None or self._term != node.qraft.term:
             self._term, self._since = node.qraft.term, now
             self._heard, self._granted, self._words, self._barring, self._proposed = {}, {}, {}, {}, 0
+            self._shy = {}
             self.queue = Queue(node.state.tasks)
             self._diary = Diary(node.state.tasks.schedules)
             self._forgetting = Forgetting(now)
@@ -238,16 +245,29 @@ class Dispatching:
         scene = state.reign, state.tasks.drained, self._node.settled
         if self._scene != scene:  # where tasks may run has changed, though none of them has
             self._scene, self._stirred = (state.reign, dict(state.tasks.drained), self._node.settled), True
+        if self.queue is not None and self._node.wall(now) < self.queue.looked:
+            self._stirred = True  # somebody has set the clock back
         return self._stirred or bool(self._words) or now >= self.wake_at
 
     def _steps(self, queue: Queue, now: float) -> list[Step]:
-        steps = [*self._said(), *self._gone(queue, now)]
+        steps = [*self._said(now), *self._gone(queue, now)]
         if len(steps) < STEPS_MAX:
             steps += queue.plan(self.views(now), self._node.wall(now))
         return steps
 
-    def _said(self) -> Iterator[Step]:
+    def _said(self, now: float) -> list[Step]:
         """Words of nodes whose claims stand, of each run its begin before its end."""
+        live, words = self._node.state.tasks.live, list(self._valid_words())
+        for node in {live[word.task].node for word in words if isinstance(word, Begun)}:
+            self._shy.pop(node, None)
+        unbegun = (word for word in words if isinstance(word, Ended) and word.verdict is Verdict.UNBEGUN)
+        for node in {live[word.task].node for word in unbegun}:
+            until, pause = self._shy.get(node, (-inf, 0.0))
+            pause = SHY if now >= until + SHY_OVER else min(2 * pause, SHY_MAX)
+            self._shy[node] = now + pause, pause
+        return list(words)
+
+    def _valid_words(self) -> Iterator[Word]:
         live, found = self._node.state.tasks.live, 0
         for key in sorted(self._words, key=lambda key: key[2]):
             word, task = self._words[key], live.get(key[0])
@@ -319,10 +339,13 @@ class Dispatching:
         working = heard.working if heard is not None else None
         reign, database = node.state.reign, member.db_port is not None and member.role == "node"
         role = "leader" if reign is not None and reign.node == member.node else "replica"
+        passing = reign is None or reign.node != node.me  # who leads reigns, or is about to
         fault = working.fault if working is not None else ""
         ready = self._ready(member.node, now)
+        if not fault and now < self._shy.get(member.node, (-inf, 0.0))[0]:
+            fault = "it did not begin what it was given last"
         return View(
-            member.node, role if database else "none", working is not None or now >= self._known_at,
+            member.node, role if database else "none", passing, working is not None or now >= self._known_at,
             working is not None, ready and not fault, fault, member.pool,
             member.node in node.state.tasks.drained, working.slots if working is not None else 0,
             working.resources if working is not None else {},

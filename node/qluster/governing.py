@@ -107,7 +107,7 @@ class Governing:
             case messages.Working():
                 self._node.tasking.dispatching.receive(message, now)
             case messages.Granted():
-                self._node.tasking.workload.granted(message)
+                self._node.tasking.workload.granted(message, now)
             case messages.Leaving():
                 self._let_rest(message.node, now)
             case messages.PositionQuery():

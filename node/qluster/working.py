@@ -16,7 +16,7 @@ from qluster.cluster.messages import Granted, Working
 from qluster.tasks import runner
 from qluster.tasks.bodies import Begun, Ended, Verdict, Word
 from qluster.tasks.reasons import one_line
-from qluster.tasks.runner import ForgetRun, Lease, Order, Own, RunnerFound, StartRun, StopRun
+from qluster.tasks.runner import ForgetRun, Lease, Met, Order, Own, RunnerFound, StartRun, StopRun
 from qluster.tasks.task import REASON_MAX, Task
 
 if TYPE_CHECKING:
@@ -27,6 +27,10 @@ log = logging.getLogger("qluster.working")
 CLAIM_LEASE = 10.0
 """Seconds from asking the leader until runs are stopped that must not run twice: long enough for a daemon that is
 started anew and for several elections, short enough that the tasks of a dead host do not wait long."""
+
+KILL_TIME = 2.0
+"""Seconds after the end of a lease until its runs are dead for certain: the runner needs milliseconds, on a host
+that is busy perhaps a second."""
 
 RENEWALS = 4
 """So often within a lease it is asked for anew: two lost datagrams in a row cost nothing."""
@@ -63,9 +67,15 @@ class Workload:
         self._abreast: int | None = None
         """Up to here this node must have read the log before it begins anything: what it told of before its daemon was
         started anew may stand there. None: no leader has said it yet."""
+        self._dead_at = node.started + CLAIM_LEASE + KILL_TIME
+        """While the runner is away: from then on nothing runs that it was told to begin, and that is tied."""
         self.until = -inf
         """End of the lease."""
         self._asked_at = self._said_at = -inf
+        self._asked_first = inf
+        """What was asked for earlier was asked for by another daemon, which may have told of what it had since."""
+        self._dates_ahead: float | None = None
+        """Leader's wall clock less this node's monotonic one, at least: by its dates tasks are begun or not."""
         self._leader = 0
         self._orders: list[Order] = []
         self._mine: set[int] = set()
@@ -112,15 +122,19 @@ class Workload:
     def heard(self, what: runner.Happening, now: float) -> None:
         """The runner says something."""
         match what:
-            case RunnerFound(runs, _, fault, owner):
+            case RunnerFound(runs, _, fault, owner, line):
+                self._orders.append(Met(line))
                 self._found(runs, fault, owner, now)
+            case runner.RunBegan() | runner.RunEnded() if not self._known:
+                pass  # another node's, or another founding's: here the same numbers are other claims
             case runner.RunBegan(task, fence, at):
                 self._say((task, fence), Begun(task, fence, at))
             case runner.RunEnded():
                 self._over(what)
             case runner.RunnerFault(fault):
-                self.fault = fault
+                self.fault = fault if self._known else self.fault
             case runner.RunnerLost(reason):
+                self._dead_at = max(self._dead_at, self.until + KILL_TIME)
                 self._known, self.fault = False, reason
 
     def _found(self, runs: tuple[runner.Run, ...], fault: str, owner: tuple[int, int], now: float) -> None:
@@ -151,8 +165,9 @@ class Workload:
         self._ended.add(claim)
         if ended.began_at:
             self._say(claim, Begun(ended.task, ended.fence, ended.began_at))
+        verdict = Verdict.UNBEGUN if ended.verdict is Verdict.MOVED and not ended.began_at else ended.verdict
         reason = one_line(ended.reason)[:REASON_MAX]  # no more of it is kept, and words must fit into a message
-        self._say(claim, Ended(ended.task, ended.fence, ended.verdict, ended.at, reason, ended.result))
+        self._say(claim, Ended(ended.task, ended.fence, verdict, ended.at, reason, ended.result))
 
     def _say(self, claim: Claim, word: Word) -> None:
         words = self._words.setdefault(claim, [])
@@ -160,11 +175,12 @@ class Workload:
             words.append(word)
             self._fresh = True
 
-    def granted(self, granted: Granted) -> None:
+    def granted(self, granted: Granted, now: float) -> None:
         """The leader has given leave, for a time that counts from the asking."""
         until = granted.sent + CLAIM_LEASE
-        if granted.to == self._node.me and until > self.until and granted.sent <= self._asked_at:
+        if granted.to == self._node.me and until > self.until and self._asked_first <= granted.sent <= self._asked_at:
             self.until = until
+            self._dates_ahead = granted.wall - now if granted.wall else None
             if self._abreast is None:
                 self._abreast = granted.applied
             if self._known:
@@ -199,7 +215,7 @@ class Workload:
         if self._known:
             self._begin(now)
             self._end(now)
-        elif self._knew:
+        else:
             self._decline(now)
         self._forget()
         self._tell(now)
@@ -224,23 +240,35 @@ class Workload:
             self._orders.append(self._start(task))
 
     def _decline(self, now: float) -> None:
-        """Without a runner nothing is begun: what it was never told to begin may be another node's."""
+        """Without a runner nothing is begun: what it was never told to begin may be another node's. What it may have
+        begun is dead when the last lease that it was told of has passed: it may be away for good."""
         for number in sorted(self._mine):
             claim = number, self._node.state.tasks.live[number].fence
-            if claim not in self._runs and claim not in self._ended:
+            unbegun = self._knew and claim not in self._runs
+            if claim not in self._ended and (unbegun or now >= self._dead_at):
                 self._ended.add(claim)
-                self._say(claim, Ended(*claim, Verdict.UNBEGUN, self._node.wall(now), self.fault))
+                verdict = Verdict.UNBEGUN if unbegun else Verdict.VANISHED
+                self._say(claim, Ended(*claim, verdict, self._node.wall(now), self.fault))
 
     def _unbeginnable(self, task: Task, now: float) -> tuple[Verdict | None, str]:
         """Why a task that this node has the claim to is not begun here."""
         if task.began_at:
             return Verdict.VANISHED, "the task runner does not know it any more"
+        forced = self._node.state.forced
+        if forced and task.fence <= forced[-1].index:
+            return Verdict.VANISHED, "quorum was forced since it was given, and what ran here was killed then"
         verdict, reason = self._unwanted(task, now)
+        if verdict is Verdict.MOVED:  # what never began has nothing to lose by being begun where the role is now
+            return Verdict.UNBEGUN, reason
         if verdict is None and self.fault:
             return Verdict.UNBEGUN, self.fault
-        if verdict is None and task.spec.expires and self._node.wall(now) >= task.spec.expires:
+        if verdict is None and task.spec.expires and self._date(now) >= task.spec.expires:
             return Verdict.UNBEGUN, "its time has passed"
         return verdict, reason
+
+    def _date(self, now: float) -> float:
+        """The date by the clock of who leads, as all that is decided by dates: this host's may be wrong."""
+        return self._node.wall(now) if self._dates_ahead is None else now + self._dates_ahead
 
     def _start(self, task: Task) -> StartRun:
         node, spec = self._node, task.spec
@@ -289,7 +317,7 @@ class Workload:
             if reigns != (role == "leader"):
                 return Verdict.MOVED, f"node {node.me} is {'the' if reigns else 'no'} leader"
         drained = node.state.tasks.drained.get(node.me)
-        if drained is not None and drained.deadline and node.wall(now) >= drained.deadline:
+        if drained is not None and drained.deadline and self._date(now) >= drained.deadline:
             return Verdict.DRAINED, f"node {node.me} was drained by {drained.by}"
         return None, ""
 
@@ -321,6 +349,7 @@ class Workload:
             return
         self._leader, self._fresh = leader, False
         self._said_at = self._asked_at = now
+        self._asked_first = min(self._asked_first, now)
         words = [word for claim in list(self._words)[:WORDS_MAX] for word in self._words[claim]][:WORDS_MAX]
         tasks = node.config.tasks
         assert tasks is not None

@@ -188,6 +188,8 @@ class Granted(Struct, frozen=True, tag="granted", array_like=True):
     applied: Count
     """Up to here the leader has read the log. Who was started anew begins nothing before it has read as much: an end
     that it told of before may stand there."""
+    wall: float = 0.0
+    """Seconds since 1970 by the leader's clock; 0.0 where its version does not say."""
 
 
 Message = Hello | Present | Welcome | Refusal | Report | PositionQuery | PositionReply | Leaving | Working | Granted

@@ -12,11 +12,12 @@ import logging
 from collections.abc import Callable, Sequence
 
 import msgspec
+from msgspec.structs import replace
 
 from qluster.config.structure import Tasks
 from qluster.edge.runner.place import socket_path, tasks_dir
 from qluster.tasks.frames import Frames, Overlong, framed
-from qluster.tasks.runner import Happening, RunnerLost, decode_happening, encode
+from qluster.tasks.runner import Happening, Met, RunnerFound, RunnerLost, decode_happening, encode
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +35,8 @@ class TaskHand:
         self._directory = tasks_dir(tasks.dir, state_dir) if tasks is not None else ""
         self._tell = tell
         self._line: asyncio.StreamWriter | None = None
+        self._number = self._met = 0
+        """Of this line, and of the last of which the node has heard what runs at its other end."""
         self._keeping: asyncio.Task[None] | None = None
         self._said = ""
 
@@ -49,12 +52,16 @@ class TaskHand:
             self._line.transport.abort()
 
     def perform(self, orders: Sequence[object]) -> None:
-        """Send these, in their order; each is an ``Order``."""
+        """Send these, in their order; each is an ``Order``. What was decided before the node had heard what runs at the
+        other end is dropped."""
         line = self._line
         if line is None or line.is_closing():
             return
         for order in orders:
-            line.write(framed(encode(order)))  # type: ignore[arg-type]
+            if isinstance(order, Met):
+                self._met = order.line
+            elif self._met == self._number:
+                line.write(framed(encode(order)))  # type: ignore[arg-type]
         if line.transport.get_write_buffer_size() > UNSENT_MAX:
             log.error("task-runner-deaf hint=it takes no orders; it is told anew")
             line.transport.abort()
@@ -78,7 +85,7 @@ class TaskHand:
                 delay = min(delay * 2, RETRY_MAX)
                 continue
             delay = RETRY
-            self._line = writer
+            self._line, self._number = writer, self._number + 1
             reason = "the task runner of this host is gone"
             try:
                 await self._listen(reader)
@@ -97,7 +104,8 @@ class TaskHand:
         while data := await reader.read(1 << 16):
             for text in frames.take(data):
                 self._said = ""
-                self._tell(decode_happening(text))
+                said = decode_happening(text)
+                self._tell(replace(said, line=self._number) if isinstance(said, RunnerFound) else said)
 
     def _lost(self, reason: str) -> None:
         if reason != self._said:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from heapq import heapify, heappop, heappush, nsmallest
 from itertools import islice
 from math import inf
+from operator import itemgetter
 
 from qluster.tasks import routing
 from qluster.tasks.board import Board
@@ -32,6 +33,13 @@ HELD_SORTED_MAX = 1024
 HELD_AGAIN = 30.0
 """Seconds before a task is told another reason: nodes fill, and fall silent, and are back, all the time."""
 
+DATE_GRAIN = 0.01
+"""Seconds by which two dates may differ that are the same."""
+
+PATIENCE = 30.0
+"""Seconds for which the first of a queue finds no room before a node keeps for it what becomes free: else what is
+small goes in before what is large again and again."""
+
 TURN = "it waits its turn: the nodes that can run it are full"
 """That is no reason to wait, unless the task was told one."""
 
@@ -53,13 +61,19 @@ class Queue:
         self._roomless: dict[Like, None] = {}
         """Queues of tasks that need no free slot."""
         self._queued: set[int] = set()
+        self._came: list[int] = []
+        """Tasks that wait since the last look."""
         self._timers: list[tuple[float, int]] = []
+        self.looked = inf
+        """The date of the last look."""
         self._expiries: list[tuple[float, int]] = []
         self._expiring: set[int] = set()
         self._claims: dict[int, tuple[int, Spec]] = {}
         self.on: dict[int, set[int]] = {}
         """Node → the tasks to which it has the claim."""
         self._groups: dict[str, int] = {}
+        self._stuck: dict[Like, tuple[int, float]] = {}
+        """The first of a queue that found no room, and since which date."""
         board.touched.clear()
         for number in board.live:
             self.note(number)
@@ -78,7 +92,7 @@ class Queue:
             self._queued.discard(number)
         elif number not in self._queued:
             self._queued.add(number)
-            heappush(self._timers, (task.not_before, number))
+            self._came.append(number)
 
     def _claim(self, number: int, task: Task | None) -> None:
         before = self._claims.pop(number, None)
@@ -98,6 +112,8 @@ class Queue:
     @property
     def wake_at(self) -> float:
         """The next date of a task that waits for one."""
+        if self._came:
+            return -inf
         return min(self._timers[0][0] if self._timers else inf, self._expiries[0][0] if self._expiries else inf)
 
     def load(self, views: Sequence[View]) -> None:
@@ -123,7 +139,9 @@ class Queue:
             step = self._place(task, views, plan)
             if step is None:
                 stuck.append(kind)
+                self._keep_room(task, kind, views, plan.groups, wall)
                 continue
+            self._stuck.pop(kind, None)
             heappop(self._queues[kind])
             self._queued.discard(number)
             steps.append(step)
@@ -133,8 +151,39 @@ class Queue:
             steps += self._held(kind, views, plan.groups, wall)
         return steps[:STEPS_MAX]
 
+    def _keep_room(
+        self, task: Task, kind: Like, views: Sequence[View], groups: dict[str, int], wall: float
+    ) -> None:
+        """A node keeps what becomes free for who has waited for long. Others may use it for as long as they end in
+        time by their limits; where nothing there has one, it is kept in vain and therefore not."""
+        number, since = self._stuck.get(kind, (0, wall))
+        if number != task.id or wall < since:
+            self._stuck[kind] = task.id, wall
+        elif wall >= since + PATIENCE and not task.spec.target.each and not self._group_full(task.spec, groups):
+            able = [view for view in views if not view.kept[0] and not routing.unfit(view, task.spec)
+                    and view.ready and not view.drained]  # fmt: skip
+            soon = [(routing.room_in(view, task.spec, self._running(view.node, wall)), view.node, view)
+                    for view in able]  # fmt: skip
+            seconds, _, view = min(soon, default=(inf, 0, None), key=itemgetter(0, 1))
+            if view is not None and 0.0 < seconds < inf:
+                view.kept = task.id, seconds
+
+    def _running(self, node: int, wall: float) -> Iterator[tuple[float, Spec]]:
+        """What a node has, each with the seconds until its time limit."""
+        for number in self.on.get(node, ()):
+            task = self._board.live[number]
+            limit = task.spec.time_limit or inf
+            yield max(0.0, (task.began_at or wall) + limit - wall), task.spec
+
     def _come(self, wall: float) -> None:
         """Tasks whose time has come stand in their queues."""
+        if wall < self.looked:
+            self._timers = [(self._due(number, wall), number) for _, number in self._timers]
+            heapify(self._timers)
+        for number in self._came:
+            heappush(self._timers, (self._due(number, wall), number))
+        self._came.clear()
+        self.looked = wall
         while self._timers and self._timers[0][0] <= wall:
             number = heappop(self._timers)[1]
             task = self._task(number)
@@ -143,6 +192,17 @@ class Queue:
                 heappush(self._queues.setdefault(kind, []), (-task.spec.priority, number))
                 if not task.spec.slots or task.spec.target.each or task.spec.target.fail or task.whole:
                     self._roomless[kind] = None
+
+    def _due(self, number: int, wall: float) -> float:
+        """When a task is due by this clock. Where it failed by one that was ahead of this the wait counts, not its
+        date; and what was waited for before a later claim is over."""
+        task = self._board.live.get(number)
+        if task is None or not task.failures:
+            return task.not_before if task is not None else inf
+        wait = task.not_before - task.changed_at
+        if abs(wait - task.spec.retry.after(task.failures, number)) > DATE_GRAIN:
+            return min(task.not_before, wall)
+        return task.not_before if task.changed_at <= wall else wall + wait
 
     def _heads(self, room: bool) -> list[tuple[int, int]]:
         """The first of each queue that may have something to place. Where there is no room those that need none, and
@@ -158,8 +218,8 @@ class Queue:
             heappop(queue)
         if queue:
             return queue[0]
-        self._queues.pop(kind, None)
-        self._roomless.pop(kind, None)
+        for known in (self._queues, self._roomless, self._stuck):
+            known.pop(kind, None)
         return None
 
     def put_back(self, steps: Sequence[Step]) -> None:
@@ -230,7 +290,7 @@ class Queue:
         if spec.target.each and not routing.never(views, spec) and len(self._board.live) + len(views) > LIVE_MAX:
             return f"{len(self._board.live)} tasks are not over, and at most {LIVE_MAX} are possible"
         if not routing.never(views, spec) and all(
-            routing.unfit(view, spec) not in ("", routing.UNHEARD) or routing.busy(view, spec) for view in views
+            routing.unfit(view, spec) not in ("", *routing.UNKNOWN) or routing.busy(view, spec) for view in views
         ):
             return TURN
         return routing.summary(views, spec)
@@ -260,12 +320,12 @@ class _Plan:
         self.groups: dict[str, int] = {}
         self.made = 0
         """Parts of tasks for each node."""
-        self._full: set[tuple[Target, int, tuple[tuple[str, int], ...], type]] = set()
+        self._full: set[tuple[object, ...]] = set()
         """For this there is no node, and in this plan there will be none any more."""
 
     def choose(self, views: Sequence[View], spec: Spec) -> int | None:
         """The node that runs it."""
-        asked = spec.target, spec.slots, spec.resources, type(spec.work)
+        asked = spec.target, spec.slots, spec.resources, type(spec.work), spec.time_limit
         if asked in self._full:
             return None
         node = routing.choose(views, spec)

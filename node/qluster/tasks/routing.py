@@ -5,8 +5,10 @@ Must not know how the nodes are heard of, nor any clock: the same views give the
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import inf
+from operator import itemgetter
 
 from qluster.tasks.labels import fulfil
 from qluster.tasks.spec import Script, Spec, Sql, Target
@@ -19,6 +21,8 @@ class View:
     node: int
     role: str = "replica"
     """leader, replica, or none: a host without a database."""
+    passing: bool = False
+    """Who has which role is being decided anew: the one it has says nothing of the next."""
     heard: bool = True
     """It has said what it has for tasks, or nothing for so long that it is known to run none just now."""
     runs: bool = True
@@ -39,6 +43,9 @@ class View:
     """Of its resources."""
     dask: bool | None = None
     """It takes part in the Dask cluster; None: its version does not say, and its task runner will."""
+    kept: tuple[int, float] = (0, 0.0)
+    """The task for which it keeps what becomes free, and in how many seconds that is enough: until then others may use
+    it; 0: none."""
 
     def take(self, spec: Spec, times: int = 1) -> None:
         """A task has come, or (-1) gone."""
@@ -49,6 +56,9 @@ class View:
 
 SILENT = "says nothing"
 UNHEARD = "has not said yet what it runs"
+UNDECIDED = "may have another role in a moment"
+UNKNOWN = (UNHEARD, UNDECIDED)
+"""No reasons, only no answers yet."""
 
 
 def unfit(view: View, spec: Spec) -> str:
@@ -64,7 +74,7 @@ def unfit(view: View, spec: Spec) -> str:
     if lacking:
         return lacking
     if target.role in ("leader", "replica") and view.role != target.role:
-        return f"is no {target.role}"
+        return UNDECIDED if view.passing and view.role != "none" else f"is no {target.role}"
     lacking = fulfil(view.labels, target.where)
     if lacking:
         return f"has not the label {lacking}"
@@ -99,6 +109,9 @@ def occupied(view: View, spec: Spec) -> str:
 
 def full(view: View, spec: Spec) -> str:
     """Why it has no room beside what it runs; "" when it has."""
+    task, seconds = view.kept
+    if task and (spec.slots or spec.resources) and not 0.0 < spec.time_limit <= seconds:
+        return f"keeps what becomes free for task {task}"
     if view.used + spec.slots > view.slots:
         return f"has {view.slots - view.used} of {view.slots} slots free"
     for name, amount in spec.resources:
@@ -124,6 +137,20 @@ def choose(views: Sequence[View], spec: Spec) -> int | None:
     return min(able, key=lambda view: (_fullness(view, target), view.node)).node
 
 
+def room_in(view: View, spec: Spec, running: Iterable[tuple[float, Spec]]) -> float:
+    """Seconds until the node has room for it at the latest, if nothing else is begun there; ``running`` are the tasks
+    that it has, each with the seconds until its time limit."""
+    used, taken = view.used, dict(view.taken)
+    for seconds, one in [(0.0, None), *sorted(running, key=itemgetter(0))]:
+        if one is not None:
+            used -= one.slots
+            taken |= {name: taken.get(name, 0) - amount for name, amount in one.resources}
+        left = (view.resources.get(name, 0) - taken.get(name, 0) - amount for name, amount in spec.resources)
+        if used + spec.slots <= view.slots and all(amount >= 0 for amount in left):
+            return max(0.0, seconds)
+    return inf
+
+
 def _fullness(view: View, target: Target) -> float:
     share = view.used / max(view.slots, 1)
     return -share if target.pack else share
@@ -131,7 +158,9 @@ def _fullness(view: View, target: Target) -> float:
 
 def spread(views: Sequence[View], spec: Spec) -> tuple[int, ...]:
     """The nodes on each of which it is to run: those that could, whether they are free now or not."""
-    if any(unfit(view, spec) == UNHEARD for view in views):
+    if spec.target.role in ("leader", "replica") and any(view.passing for view in views):
+        return ()  # it may be no other one
+    if any(unfit(view, spec) in UNKNOWN for view in views):
         return ()  # it may be one of them
     return tuple(sorted(view.node for view in views if not unfit(view, spec) and not view.drained))
 
@@ -143,7 +172,7 @@ def reasons(views: Sequence[View], spec: Spec) -> dict[int, str]:
 
 def never(views: Sequence[View], spec: Spec) -> bool:
     """No node could ever run it as the cluster is. Of who has said nothing yet nobody knows that."""
-    return all(unfit(view, spec) not in ("", UNHEARD) for view in views)
+    return all(unfit(view, spec) not in ("", *UNKNOWN) for view in views)
 
 
 def summary(views: Sequence[View], spec: Spec) -> str:

@@ -66,7 +66,14 @@ class Own(Struct, frozen=True, tag="own", array_like=True):
     owner: tuple[int, int]
 
 
-Order = StartRun | StopRun | ForgetRun | Lease | Own
+class Met(Struct, frozen=True, tag="met", array_like=True):
+    """The node has heard which runs there are at the end of this line: what it orders from here on it orders knowing
+    that. It is not sent, and what was decided before it is not sent over that line either."""
+
+    line: int
+
+
+Order = StartRun | StopRun | ForgetRun | Lease | Own | Met
 
 
 class Run(Struct, frozen=True, array_like=True):
@@ -89,6 +96,8 @@ class RunnerFound(Struct, frozen=True, tag="found", array_like=True):
     owner: tuple[int, int] = (0, 0)
     """Founding and node whose runs these are; of nobody, where :class:`Own` was never said. In another founding, or for
     a host that lost its state, tasks and claims begin with the same numbers again."""
+    line: int = 0
+    """Number of the line over which it came, by who has the daemon's end; the runner does not say it."""
 
 
 class RunBegan(Struct, frozen=True, tag="began", array_like=True):

@@ -44,9 +44,12 @@ def submit(board: Board, body: TasksSubmitted, index: int) -> Refused | Done:
     refusal = _against(board, body.tasks, known, numbers)
     if refusal is not None:
         return refusal
+    needed = {need.task for one in body.tasks for need in one.spec.needs if need.task in board.history}
+    # Before anything else ends with this entry, and pushes one of them out of the history.
+    over = {each.id: each.state for each in map(board.find, sorted(needed)) if each is not None}
     for place, (one, at) in enumerate(zip(body.tasks, numbers, strict=True)):
         if known[place] is None:
-            _accept(board, one, body.at, body.by, tuple(numbers), at)
+            _accept(board, one, body.at, body.by, tuple(numbers), at, over)
     board.batches[index] = tuple(numbers)
     board.batched += len(numbers)
     while len(board.batches) > BATCHES_MAX or board.batched > BATCHED_MAX:
@@ -84,8 +87,12 @@ def _resolved(spec: Spec, numbers: tuple[int, ...] | list[int]) -> Spec:
     return replace(spec, needs=needs)
 
 
-def _accept(board: Board, one: Submission, at: float, by: str, numbers: tuple[int, ...], number: int) -> Task:
-    spec = _resolved(one.spec, numbers)
+def _accept(
+    board: Board, one: Submission, at: float, by: str, numbers: tuple[int, ...], number: int,
+    over: dict[int, State] | None = None,
+) -> Task:  # fmt: skip
+    """``over``: how tasks ended that it may need, and that were known when the entry came."""
+    spec, over = _resolved(one.spec, numbers), over or {}
     task = board.live[number] = Task(number, spec, at, by, one.key)
     board.weigh(task, 1)
     board.next = max(board.next, number + 1)
@@ -94,29 +101,34 @@ def _accept(board: Board, one: Submission, at: float, by: str, numbers: tuple[in
     board.touched.add(number)
     task.note(State.SUBMITTED, at)
     task.not_before = spec.start
-    lacking = [need for need in spec.needs if not _met(board, need)]
+    ends = {need.task: _end_of(board, over, need.task) for need in spec.needs}
+    lacking = [need for need in spec.needs if not _met(ends[need.task], need.on)]
     task.waits = sorted({need.task for need in lacking})
     for other in task.waits:
-        if other not in board.history:  # of that nobody hears any more, and this task ends below
+        if ends[other] is None:  # of one that is over nobody hears any more, and this task ends below
             board.dependants.setdefault(other, []).append(number)
     if task.waits:
         task.move(State.WAITING, at, f"it needs {_tasks(task.waits)} first")
     elif spec.start > at:
         task.move(State.WAITING, at, "its time has not come")
     for need in lacking:
-        other_task = board.history.get(need.task)
-        if other_task is not None and number in board.live:
+        if ends[need.task] is not None and number in board.live:
             # It ended, and not as it had to.
             board.close(task, State.CANCELLED, at, f"task {need.task}, which it needs, did not end with {need.on}")
     return task
 
 
-def _met(board: Board, need: Need) -> bool:
+def _end_of(board: Board, over: dict[int, State], number: int) -> State | None:
+    """How a task ended; None: it is not over."""
+    if number in over:
+        return over[number]
+    found = board.find(number) if number in board.history else None
+    return found.state if found is not None else None
+
+
+def _met(end: State | None, on: str) -> bool:
     """The task is over, and ended as it had to."""
-    if need.task not in board.history:
-        return False
-    found = board.find(need.task)
-    return found is not None and ends_so(found.state, need.on)
+    return end is not None and ends_so(end, on)
 
 
 def ends_so(state: State, on: str) -> bool:

@@ -90,6 +90,37 @@ def test_a_runner_that_is_killed_takes_its_programs_along(one: Host) -> None:
     assert runs[1].began_at > 0
 
 
+def test_an_attendant_that_is_killed_with_unread_words_leaves_nothing_behind(one: Host) -> None:
+    """The kernel says of its line that it was reset, not that it ended: a run that had begun is none that never did."""
+    line = one.ready()
+    line.say(order(1, shell(HIDES)))
+    pids = one.pid(1), one.pid(1, "child")
+    line.began(1)
+    found = kin.relative(pids[0])
+    assert found is not None
+    os.kill(found.parent, signal.SIGSTOP)
+    line.lease(70.0)
+    line.say(order(2, Command(("/bin/true",))))
+    line.ended(2)  # what was said before has come to the attendant's line by then
+    os.kill(found.parent, signal.SIGKILL)
+    ended = line.ended(1)
+    assert ended.verdict is Verdict.VANISHED and ended.began_at
+    assert not any(alive(pid) for pid in pids)
+
+
+def test_a_runner_that_is_stopped_says_that_it_begins_nothing_any_more(one: Host) -> None:
+    line = one.ready()
+    line.say(order(1, shell("trap '' TERM; echo $$ > pid; sleep 1000; sleep 1000")))
+    one.pid(1)
+    assert one.process is not None
+    one.process.send_signal(signal.SIGTERM)
+    fault = line.until(lambda said: isinstance(said, RunnerFault))
+    assert isinstance(fault, RunnerFault) and fault.fault == "its task runner was stopped"
+    line.say(order(2, Command(("/bin/true",))))
+    assert line.ended(2).verdict is Verdict.UNBEGUN
+    assert line.ended(1).verdict is Verdict.DRAINED
+
+
 def test_an_attendant_that_is_killed_leaves_nothing_behind(one: Host) -> None:
     line = one.ready()
     line.say(order(1, shell(HIDES)))

@@ -92,6 +92,10 @@ class BoardChecks:
                 raise Violated(f"tasks: task {task.id} went from {one.name} to {other.name}")
         if trail and trail[-1] is not task.state:
             raise Violated(f"tasks: task {task.id} is {task.state.name} and its trail ends with {trail[-1].name}")
+        if task.state is Life.FAILED and task.reason.endswith("th time") and not task.parts:
+            raise Violated(f"tasks: task {task.id} was given up: {task.reason}; {task.trail}")
+        if task.state is Life.CANCELLED and "cancelled it" not in task.reason and "which it needs" not in task.reason:
+            raise Violated(f"tasks: task {task.id} was cancelled by nobody: {task.reason}; {task.trail}")
         if task.state in FINAL and not task.reason and task.state is not Life.SUCCEEDED:
             raise Violated(f"tasks: task {task.id} is {task.state.name} for no reason")
         if known is None:

@@ -73,6 +73,8 @@ class Host:
         self.last_off_at = -inf
         """When it was switched off the last time, by an agent."""
         self.clock_rate, self.clock_offset = 1.0, 0.0
+        self.slept = 0.0
+        """Seconds for which its clock stood still."""
         self.lag = 1.0
         """Chance that the stream moves in one interval: small for a replica that is behind."""
         self.stuck_until = -inf

@@ -19,6 +19,7 @@ from qluster.tasks.runner import (
     ForgetRun,
     Happening,
     Lease,
+    Met,
     Own,
     Run,
     RunBegan,
@@ -29,6 +30,9 @@ from qluster.tasks.runner import (
     StartRun,
     StopRun,
 )
+from qluster.tasks.spec import Command, Limits
+from qluster.tasks.tether import Tether
+from qluster.working import CLAIM_LEASE
 
 if TYPE_CHECKING:
     from sim.host import Host
@@ -38,6 +42,7 @@ if TYPE_CHECKING:
 Claim = tuple[int, int]
 
 LENGTHS = (0.0, 0.05, 0.3, 1.0, 4.0, 15.0)
+STOPPED = "its task runner was stopped"
 ENDS = (Verdict.DONE,) * 7 + (Verdict.FAILED, Verdict.FAILED, Verdict.TIMED_OUT)
 
 
@@ -60,9 +65,11 @@ class SimRunner:
         self.random = Random(f"runner {world.seed} {host.ip}")
         self._runs: dict[Claim, SimRun] = {}
         self._owner = (0, 0)
-        self._until = -inf
+        self._tether = Tether(CLAIM_LEASE, 0.0)
         self._up = True
-        self._link = 0
+        self._stopping = False
+        self._foundings = int(host.ip.rpartition(".")[2]) << 40
+        self._link = self._met = 0
         """Number of the connection to the daemon; what was said over another one is lost."""
         self._node: Node | None = None
         self._said_at = -inf
@@ -86,7 +93,7 @@ class SimRunner:
 
     def _all(self) -> RunnerFound:
         runs = [Run(*claim, run.began_at, run.ended) for claim, run in sorted(self._runs.items())]
-        return RunnerFound(tuple(runs), 1, "", self._owner)
+        return RunnerFound(tuple(runs), 1, "", self._owner, self._link)
 
     def disconnect(self, seconds: float) -> None:
         """The connection breaks."""
@@ -109,6 +116,24 @@ class SimRunner:
         self.power_lost()
         self.disconnect(seconds)
 
+    def stop(self, seconds: float) -> None:
+        """It is stopped in order, which takes a while, and started again after so many seconds."""
+        if self._stopping or self._node is None:
+            return
+        self._stopping = True
+        for claim, run in list(self._runs.items()):
+            if run.ended is None:
+                wait = self.random.uniform(0.0, 5.0)
+                self._world.at(self._world.now + wait, lambda claim=claim: self._end(claim, Verdict.DRAINED, STOPPED))  # type: ignore[misc]
+        if self.random.random() < 0.5:  # else it stops between two words
+            self._say(RunnerFault(STOPPED))
+        self._world.at(self._world.now + self.random.uniform(0.5, 6.0), lambda: self._stopped(seconds))
+
+    def _stopped(self, seconds: float) -> None:
+        if not self._defer(lambda: self._stopped(seconds)):
+            self._stopping = False
+            self.die(seconds)
+
     def power_lost(self) -> None:
         """The host is without power: what ran runs no more, and its record says only that it began."""
         for claim, run in self._runs.items():
@@ -118,9 +143,21 @@ class SimRunner:
                 at = self._wall()
                 run.ended = RunEnded(*claim, verdict, at, "the host was down", Result(), run.began_at)
 
+    def was_anothers(self, claims: Sequence[Claim]) -> None:
+        """It has runs of another founding, with these numbers, and its daemon finds them."""
+        if self._runs:
+            return  # they would be gone, and are this one's
+        self._foundings += 1
+        self._owner = self._foundings, 1
+        for claim in claims:
+            order = StartRun(*claim, 1, Command(("/bin/true",)), "", Limits(), 0.0, tied=True)
+            self._runs[claim] = SimRun(order, self._owner, self._wall())
+        self.disconnect(0.01)
+
     def lose_records(self) -> None:
         """Its directory is gone, after the host was without power."""
-        self._runs, self._owner, self._until = {}, (0, 0), -inf
+        self._runs, self._owner = {}, (0, 0)
+        self._tether = Tether(CLAIM_LEASE, self._host.slept)
 
     def thawed(self) -> None:
         """The host goes on: before anything else the runner ends what should not run any more."""
@@ -135,7 +172,9 @@ class SimRunner:
         """What the daemon wants done, over the connection that stands now."""
         link = self._link
         for order in orders:
-            if self._node is node:
+            if isinstance(order, Met):
+                self._met = order.line
+            elif self._node is node and self._met == link:
                 self._world.at(self._world.now + 0.0005, lambda order=order: self._take(order, link))  # type: ignore[misc]
 
     def _take(self, order: object, link: int) -> None:
@@ -155,7 +194,7 @@ class SimRunner:
                 if found is not None and found.ended is not None:
                     del self._runs[task, fence]
             case Lease(until):
-                self._until = max(self._until, until)
+                self._tether.take(until, self._host.clock(), self._host.slept)
                 self._world.at(self._host.world_time(until) + 0.001, self._lease_over)
             case Own(owner):
                 self._own(owner)
@@ -163,17 +202,18 @@ class SimRunner:
     def _own(self, owner: tuple[int, int]) -> None:
         if owner != self._owner:
             for claim, run in self._runs.items():
-                self._stop_going(claim, run)
-            self._runs, self._owner, self._until = {}, owner, -inf
+                if run.ended is None:
+                    self._end(claim, Verdict.CANCELLED, "it is another node's")
+            self._runs, self._owner = {}, owner
         self._say(self._all())
 
     def _begin(self, claim: Claim, run: SimRun) -> None:
         if self._defer(lambda: self._begin(claim, run)) or self._runs.get(claim) is not run or run.ended is not None:
             return
-        if self._host.clock() >= self._until:
-            self._end(claim, Verdict.UNBEGUN, "the lease is over")
+        if self._passed() or self._stopping:
+            self._end(claim, Verdict.UNBEGUN, STOPPED if self._stopping else "the lease is over")
             return
-        if self.random.random() < 0.03:
+        if self.random.random() < getattr(self._world, "refusal", 0.03):
             self._end(claim, self.random.choice([Verdict.UNSTARTABLE, Verdict.REFUSED]), "not here")
             return
         run.began_at, run.going = self._wall(), True
@@ -200,8 +240,11 @@ class SimRunner:
         if not self._defer(self._lease_over):
             self._kill_expired()
 
+    def _passed(self) -> bool:
+        return self._tether.passed(self._host.clock(), self._host.slept)
+
     def _kill_expired(self) -> None:
-        if self._host.clock() < self._until:
+        if not self._passed():
             return
         for claim, run in list(self._runs.items()):
             if run.order.tied and run.going:

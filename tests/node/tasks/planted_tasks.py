@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from math import inf
 from typing import Any
 from unittest.mock import patch
@@ -14,6 +15,8 @@ from qluster.tasks import endings
 from qluster.tasks.board import Board
 from qluster.tasks.bodies import Step
 from qluster.tasks.queue import Queue
+from qluster.tasks.runner import Met, RunBegan, RunEnded
+from qluster.tasks.tether import Tether
 from qluster.working import Workload
 
 PLANTS = Plants()
@@ -42,9 +45,8 @@ def _no_lease() -> Iterator[None]:
     from sim.runner import SimRunner
 
     def unasked(self: SimRunner, claim: Any, run: Any) -> None:
-        until, self._until = self._until, inf
-        trusting(self, claim, run)
-        self._until = until
+        with patch.object(SimRunner, "_passed", lambda self: False):
+            trusting(self, claim, run)
 
     trusting = SimRunner._begin
     with patch.object(Workload, "_begin", begin), patch.object(SimRunner, "_begin", unasked):
@@ -71,7 +73,7 @@ def _unbarred() -> Iterator[None]:
 
 @PLANTS.plant("an end is taken with an old fencing number")
 def _old_number() -> Iterator[None]:
-    def said(self: Dispatching) -> Iterator[Step]:
+    def said(self: Dispatching, now: float) -> Iterator[Step]:
         words, self._words = self._words, {}
         live = self._node.state.tasks.live
         yield from (word for word in words.values() if word.task in live and live[word.task].claimed)
@@ -148,4 +150,62 @@ def _twice() -> Iterator[None]:
         task.spec = spec
 
     with patch.object(endings, "_interrupted", interrupted):
+        yield
+
+
+@PLANTS.plant("a node that begins nothing is given the same again at once")
+def _not_shy() -> Iterator[None]:
+    with patch.multiple(dispatching, SHY=0.0, SHY_MAX=0.0):
+        yield
+
+
+@PLANTS.plant("what is killed as another's says how this one's claims ended")
+def _anothers_words() -> Iterator[None]:
+    sound = Workload.heard
+
+    def heard(self: Workload, what: Any, now: float) -> None:
+        known, self._known = self._known, self._known or isinstance(what, RunBegan | RunEnded)
+        sound(self, what, now)
+        if isinstance(what, RunBegan | RunEnded):
+            self._known = known
+
+    with patch.object(Workload, "heard", heard):
+        yield
+
+
+@contextmanager
+def unmet() -> Iterator[None]:
+    """What was ordered before the node heard what runs is sent: only ``test_attacked.py`` shows it."""
+    from sim.runner import SimRunner
+
+    sound = SimRunner.ordered
+
+    def ordered(self: SimRunner, node: Any, orders: Any) -> None:
+        self._met = self._link
+        sound(self, node, [order for order in orders if not isinstance(order, Met)])
+
+    with patch.object(SimRunner, "ordered", ordered):
+        yield
+
+
+@PLANTS.plant("what a runner that is away may have begun is given up before its lease has passed")
+def _soon_dead() -> Iterator[None]:
+    sound = Workload._decline
+
+    def decline(self: Workload, now: float) -> None:
+        self._dead_at = -inf
+        sound(self, now)
+
+    with patch.object(Workload, "_decline", decline):
+        yield
+
+
+@PLANTS.plant("a host that slept does not know that its lease has passed")
+def _slept_through() -> Iterator[None]:
+    sound = Tether._mind
+
+    def mind(self: Tether, now: float, slept: float) -> None:
+        sound(self, now, self._slept)
+
+    with patch.object(Tether, "_mind", mind):
         yield

@@ -18,17 +18,20 @@ from typing import Any
 from qluster.clients import Done, Refused
 from qluster.cluster import commands
 from qluster.cluster.messages import Granted, Working
+from qluster.cluster.messages import encode as encode_message
 from qluster.cluster.state import State, decode, encode
 from qluster.consensus.members import Member, Members
-from qluster.consensus.refusals import Overloaded
+from qluster.consensus.refusals import Overloaded, TooLarge
 from qluster.events import Answer, Entry, TasksHeard
 from qluster.tasking import Tasking as NodeTasking
+from qluster.transport.limits import LinkSettings
 from sim.runner import SimRunner
 from sim.tasks import Tasking
 from sim.world import configuration
 
 LEASE, PROMISE = 1.5, 2.0
 """Seconds from the last contact with a majority: a leader acts so long, and nobody else leads for so long."""
+MESSAGE_LIMIT = LinkSettings().message_limit
 HOSTS = 4
 WAKES_MAX = 100
 
@@ -42,10 +45,15 @@ class SmallNode:
         self.state, self.settled, self.stopping = state, world.members, False
         knows = SimpleNamespace(tasks=True, database=None)
         self.reports = SimpleNamespace(last=lambda number: knows, said=None)
-        self._ahead = 1e9 + world.now - host.clock()
+        self.started = host.clock()
+        self.set_clock()
         self.settled_at = -inf
         self.qraft: Any = self
         self.tasking = NodeTasking(self)  # type: ignore[arg-type]
+
+    def set_clock(self) -> None:
+        """Somebody says what the wall clock says."""
+        self._ahead = 1e9 + self.host.world.now + self.host.wrong - self.host.clock()
 
     @property
     def leader(self) -> int | None:
@@ -71,6 +79,8 @@ class SmallNode:
         return self.host.local(self.host.world.contact + LEASE) if self.leads else -inf
 
     def propose(self, kind: str, payload: bytes, now: float) -> tuple[int, int]:
+        if len(payload) > self.config.udp.max_log_size:
+            raise TooLarge(f"{len(payload)} bytes")
         return self.host.world.propose(payload)
 
     def wall(self, now: float) -> float:
@@ -92,7 +102,7 @@ class SmallNode:
             case Working():
                 self.tasking.dispatching.receive(event, now)
             case Granted():
-                self.tasking.workload.granted(event)
+                self.tasking.workload.granted(event, now)
             case Entry():
                 if event.index == self.state.applied + 1:
                     self.state.perform(event, commands.decode(event.payload))
@@ -121,6 +131,10 @@ class SmallHost:
         self.node: SmallNode | None = None
         self.runner: SimRunner | None = None
         self.frozen_until, self.host_frozen = -inf, False
+        self.slept, self._fell_asleep = 0.0, inf
+        """Seconds for which its clock stood still, and since when it does."""
+        self.wrong = 0.0
+        """Seconds by which its wall clock is wrong."""
         self.clock_rate, self.clock_offset = world.random.uniform(0.97, 1.03), world.random.uniform(-900.0, 900.0)
         self._wake_at = inf
         self._wakes, self._second = 0, 0.0
@@ -153,7 +167,9 @@ class SmallHost:
 
     def crash(self, *, power: bool = False) -> None:
         """The daemon, or the whole host, is gone."""
-        still, self.frozen_until, self.node, self._wake_at = self.host_frozen and self.frozen, -inf, None, inf
+        still = self.host_frozen and self.frozen
+        self._awake()
+        self.frozen_until, self.node, self._wake_at = -inf, None, inf
         self._waiting.clear()
         if self.world.head is self:
             self.world.head, self.world.ready_at = None, 1 << 60
@@ -164,15 +180,25 @@ class SmallHost:
                 self.runner.power_lost()
         self.world.at(self.world.now + self.world.random.choice([0.2, 2.0, 8.0, 20.0]), self.start)
 
-    def freeze(self, seconds: float, *, whole: bool) -> None:
-        """It stands still."""
+    def freeze(self, seconds: float, *, whole: bool, asleep: bool = False) -> None:
+        """It stands still; ``asleep``: its monotonic clock as well."""
         if not self.frozen:
             self.frozen_until, self.host_frozen = self.world.now + seconds, whole
+            self._fell_asleep = self.world.now if asleep else inf
             self.world.at(self.frozen_until, self._thaw)
+
+    def _awake(self) -> None:
+        """The clock goes on from where it stood."""
+        seconds, self._fell_asleep = max(0.0, self.world.now - self._fell_asleep), inf
+        self.slept += seconds
+        self.clock_offset -= seconds * self.clock_rate
+        if seconds and self.node is not None:
+            self.node.set_clock()
 
     def _thaw(self) -> None:
         if self.frozen:
             return
+        self._awake()
         if self.host_frozen and self.runner is not None:
             self.runner.thawed()
         self.host_frozen = False
@@ -187,7 +213,12 @@ class SmallHost:
             self._turn(self.node)
 
     def _turn(self, node: SmallNode) -> None:
-        now, events, self._waiting = self.clock(), self._waiting, []
+        """What waits; of much only the first, as of a flood of datagrams: the rest has its turn in a moment."""
+        some = len(self._waiting)
+        if some > 2 and self.world.random.random() < 0.3:
+            some = self.world.random.randint(1, some - 1)
+            self.world.at(self.world.now + self.world.random.choice([0.0, 0.2]), lambda: self.give(None))
+        now, events, self._waiting = self.clock(), self._waiting[:some], self._waiting[some:]
         for event in events:
             node.take(event, now)
         wake = node.settle(now)
@@ -221,6 +252,8 @@ class SmallWorld:
         """Seconds that a commit takes."""
         self.behind = self.random.choice([0.0, 0.0, 3.0])
         """Seconds that who comes back needs at most before it reads the log again."""
+        self.refusal = 0.03
+        """Chance that a runner does not begin what it is told to."""
         self.cut: set[str] = set()
         self.injected: dict[str, int] = {}
         self.story: list[str] = []
@@ -276,24 +309,24 @@ class SmallWorld:
     def connected(self, one: SmallHost, other: SmallHost) -> bool:
         return one is other or not ({one.ip, other.ip} & self.cut)
 
-    def _voters(self, host: SmallHost) -> list[SmallHost]:
+    def voters(self, host: SmallHost) -> list[SmallHost]:
         return [one for one in self.hosts.values() if one.database and one.node is not None and not one.frozen
                 and self.connected(host, one)]  # fmt: skip
 
     def _agree(self) -> None:
         """Heartbeats and elections."""
         head = self.head
-        if head is not None and head in self._voters(head) and len(self._voters(head)) > 1:
+        if head is not None and head in self.voters(head) and len(self.voters(head)) > 1:
             self.contact = self.now
         elif head is not None and self.now > self.contact + LEASE and (head.node is None or not head.frozen):
             self._lose(head)
         if self.now > self.contact + PROMISE * 1.1:
-            able = [one for one in self.hosts.values() if one in self._voters(one) and len(self._voters(one)) > 1]
+            able = [one for one in self.hosts.values() if one in self.voters(one) and len(self.voters(one)) > 1]
             if able:
-                self._elect(self.random.choice(able))
+                self.elect(self.random.choice(able))
         self.at(self.now + self.random.uniform(0.1, 0.3), self._agree)
 
-    def _elect(self, host: SmallHost) -> None:
+    def elect(self, host: SmallHost) -> None:
         former = self.head
         if former is not None:
             self._lose(former)
@@ -389,6 +422,8 @@ class SmallWorld:
 
     def send(self, host: SmallHost, message: Any, ip: str) -> None:
         """To one host."""
+        size = len(encode_message(message))
+        assert size <= MESSAGE_LIMIT, f"a message of {size} bytes would end the daemon of {host.name}"
         other, random = self.hosts[ip], self.random
         for _ in range(1 + (random.random() < 0.05)):
             if random.random() >= self.loss:
@@ -398,83 +433,3 @@ class SmallWorld:
     def _arrive(self, host: SmallHost, other: SmallHost, message: Any) -> None:
         if self.connected(host, other):
             other.give(message)
-
-
-def strike(world: SmallWorld) -> None:
-    """Something happens."""
-    random = world.random
-    host = random.choice(list(world.hosts.values()))
-    if world.head is not None and random.random() < 0.3:
-        host = world.head
-    what = random.choice(["crash", "power", "freeze", "cut", "cut", "mend", "lost", "runner", "full", "move", "stall",
-                          "flap"])  # fmt: skip
-    world.count(what)
-    world.tell(f"{what} {host.name}")
-    match what:
-        case "crash" | "power" if host.node is not None:
-            host.crash(power=what == "power")
-        case "freeze" if host.node is not None:
-            host.freeze(random.choice([0.5, 3.0, 9.5, 13.0, 25.0]), whole=random.random() < 0.6)
-        case "cut":
-            world.cut.add(host.ip)
-            if random.random() < 0.5:
-                world.at(world.now + random.uniform(7.0, 15.0), lambda: world.cut.discard(host.ip))
-        case "mend":
-            world.cut.clear()
-        case "lost" if host.runner is not None:
-            host.runner.disconnect(random.choice([0.01, 2.0, 15.0]))
-        case "runner" if host.runner is not None and host.node is not None:
-            host.runner.die(random.choice([0.1, 5.0]))
-        case "stall":
-            stall(world, host)
-        case "flap" if host.runner is not None:
-            host.runner.fail(random.uniform(0.5, 3.0))
-            world.run(random.uniform(0.0, 1.0))
-            host.runner.disconnect(0.01)
-        case "full" if host.runner is not None:
-            host.runner.fail(random.uniform(0.1, 6.0))
-        case "move" if len(able := world._voters(host)) > 1 and host in able and world.head is not None:
-            world.contact = -inf  # handed over in order
-            world._elect(host)
-
-
-def stall(world: SmallWorld, host: SmallHost) -> None:
-    """It is given claims that it cannot begin, is not heard until about the end of its leave, and reads late."""
-    if host.runner is not None and host is not world.head:
-        host.runner.disconnect(world.random.uniform(10.0, 14.0))
-        world.run(world.random.uniform(0.2, 2.4))
-        world.cut.add(host.ip)
-        world.at(world.now + world.random.uniform(10.5, 13.5), lambda: world.cut.discard(host.ip))
-
-
-def siege(seed: int) -> SmallWorld:
-    """One seed of nothing but stalls, in a cluster that is well: claims end without a word, again and again."""
-    world = SmallWorld(seed)
-    world.loss, world.late, world.behind, world.slow = 0.0, 0.0, 3.0, world.random.choice([0.05, 0.6])
-    world.run(15.0, lambda: world.leader() is not None and world.leader().node.leads)  # type: ignore[union-attr]
-    world.tasks.ask_always()
-    for _ in range(8):
-        stall(world, world.random.choice(list(world.hosts.values())))
-        world.run(16.0)
-    return _end(world)
-
-
-def play(seed: int) -> SmallWorld:
-    """One seed: faults for a while, then quiet, in which all tasks must end."""
-    world = SmallWorld(seed)
-    world.run(15.0, lambda: world.leader() is not None and world.leader().node.leads)  # type: ignore[union-attr]
-    world.tasks.ask_always()
-    end, pause = world.now + world.random.uniform(20.0, 60.0), world.random.choice([1.0, 4.0, 10.0])
-    while world.now < end:
-        strike(world)
-        world.run(world.random.uniform(0.05, pause))
-    return _end(world)
-
-
-def _end(world: SmallWorld) -> SmallWorld:
-    world.cut.clear()
-    world.loss = world.late = 0.0
-    world.tell("faults end")
-    world.run(30.0, lambda: all(host.node is not None and not host.frozen for host in world.hosts.values()))
-    world.tasks.at_the_end()
-    return world

@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import time
+from math import inf
 from typing import Any
 
 import pytest
 from qluster.tasks import kept, queue
 from qluster.tasks.board import Board
-from qluster.tasks.bodies import Assigned, Ended, Expired, Failed, Held, Spread, Step, Submission, TasksMoved, Verdict
+from qluster.tasks.bodies import (
+    Assigned,
+    Begun,
+    Ended,
+    Expired,
+    Failed,
+    Held,
+    Spread,
+    Step,
+    Submission,
+    TasksMoved,
+    Verdict,
+)
 from qluster.tasks.bodies import TasksSubmitted as Submitted
 from qluster.tasks.life import State
 from qluster.tasks.queue import HELD_AGAIN, STEPS_MAX, Queue
@@ -40,7 +53,7 @@ class Desk:
 
     def plan(self, wall: float = AT, *, apply: bool = True) -> list[Step]:
         for view in self.views:
-            view.used, view.taken = 0, {}
+            view.used, view.taken, view.kept = 0, {}, (0, 0.0)
         self.queue.load(self.views)
         steps = self.queue.plan(self.views, wall)
         if apply and steps:
@@ -256,7 +269,7 @@ def test_an_index_that_is_built_anew_plans_the_same() -> None:
     desk.plan()
     again = Queue(desk.board)
     for view in desk.views:
-        view.used, view.taken = 0, {}
+        view.used, view.taken, view.kept = 0, {}, (0, 0.0)
     again.load(desk.views)
     steps = again.plan(desk.views, AT)
     assert steps == desk.plan(apply=False)
@@ -288,3 +301,61 @@ def test_many_queues_that_do_not_move_cost_little() -> None:
     for _ in range(10):
         desk.plan()
     assert time.process_time() - began < 0.5, "5 ms a plan at most, several times what it takes"
+
+
+# --- room for what is large -------------------------------------------------------------------
+
+
+def crowded(*, large: Spec, small: Spec, seconds: float) -> float:
+    """When a large task begins on a node that is full of small ones, of which one ends and one comes each second."""
+    desk = Desk(View(1, slots=4))
+    wall, running = AT, list[int]()
+    desk.submit(*(small for _ in range(40)))
+    number = 0
+    for _ in range(int(seconds)):
+        for step in desk.plan(wall):
+            if isinstance(step, Assigned):
+                if step.task == number:
+                    return wall - AT
+                desk.say(TasksMoved(wall, (Begun(step.task, desk.board.live[step.task].fence, wall),)))
+                running.append(step.task)
+        if not number:
+            [number] = desk.submit(large)
+        wall += 1.0
+        if running:
+            desk.end(running.pop(0))
+        desk.submit(small)
+    return inf
+
+
+def test_a_large_task_is_not_passed_by_small_ones_for_ever() -> None:
+    waited = crowded(large=spec(slots=4, priority=9), small=spec(time_limit=60.0), seconds=600)
+    assert queue.PATIENCE <= waited < queue.PATIENCE + 10
+    with_larger_priority = crowded(large=spec(slots=4), small=spec(time_limit=60.0, priority=9), seconds=300)
+    assert with_larger_priority == inf, "who comes first by its priority goes first"
+
+
+def test_what_is_kept_is_used_meanwhile_by_what_ends_in_time() -> None:
+    desk = Desk(View(1, slots=4))
+    [long] = desk.submit(spec(time_limit=3600.0))
+    desk.plan()
+    desk.say(TasksMoved(AT, (Begun(long, desk.board.live[long].fence, AT),)))
+    [large] = desk.submit(spec(slots=4, priority=9))
+    desk.plan()
+    short, longer = desk.submit(spec(time_limit=600.0), spec(time_limit=3590.0, target=Target(pack=True)))
+    assert desk.claims(AT + queue.PATIENCE) == [(short, 1)], "by then the room for the large one is there"
+    assert desk.queue.explain(desk.board.live[longer], desk.views) != ""
+    desk.end(long)
+    desk.end(short)
+    assert desk.claims(AT + queue.PATIENCE + 1) == [(large, 1)]
+
+
+def test_no_room_is_kept_beside_a_task_without_a_limit() -> None:
+    desk = Desk(View(1, slots=2))
+    [endless] = desk.submit(spec(time_limit=0.0))
+    desk.plan()
+    desk.say(TasksMoved(AT, (Begun(endless, desk.board.live[endless].fence, AT),)))
+    desk.submit(spec(slots=2, priority=9))
+    desk.plan()
+    [small] = desk.submit(spec(time_limit=0.0))
+    assert desk.claims(AT + queue.PATIENCE) == [(small, 1)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 
 import pytest
-from tasks.small_world import play, siege
+from tasks.small_plays import play, siege
 
 FULL = os.environ.get("QLUSTER_FULL_TESTS") == "1"
 SEEDS = range(2000 if FULL else 24)

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import logging
 import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from msgspec.structs import replace
 
 from qluster.edge import clock
 from qluster.edge.runner import kin
+from qluster.edge.runner.attendant import HANGS
 from qluster.edge.runner.capture import Budget, Capture
 from qluster.edge.runner.flushing import Flushing
 from qluster.edge.runner.forker import Forker
@@ -31,6 +33,8 @@ from qluster.tasks.runner import RunBegan, RunEnded, StartRun, StopRun
 
 log = logging.getLogger("qluster.runner")
 
+KILL_INTERVAL = 0.01
+"""Seconds between two looks for what was killed."""
 DRAIN_LIMIT = 1.0
 """Seconds to read what is left in the pipes when nothing of the program runs any more."""
 
@@ -139,7 +143,7 @@ class ActiveRun:
 
     async def _attend(self, reader: asyncio.StreamReader, plan: Plan, began: Callable[[RunBegan], None]) -> RunEnded:
         frames = Frames()
-        while data := await reader.read(4096):
+        while data := await _read(reader):
             for text in frames.take(data):
                 match decode_word(text):
                     case Born(pid, ticks):
@@ -150,8 +154,7 @@ class ActiveRun:
                         return await self._over(over)
         # Somebody killed the attendant, and the kernel with it the program: what it had begun is found by its mark.
         self._world.groups.kill(self._name)
-        while await asyncio.to_thread(kin.kill_marked, plan.mark):
-            await asyncio.sleep(0.01)
+        await asyncio.to_thread(_until_nothing, lambda: kin.kill_marked(plan.mark) > 0)
         return self._end(Verdict.VANISHED, "the process that attended it was killed")
 
     def _born(self, pid: int, ticks: int, began: Callable[[RunBegan], None]) -> None:
@@ -209,6 +212,29 @@ class ActiveRun:
 async def _stream(line: socket.socket) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     line.setblocking(False)
     return await asyncio.open_unix_connection(sock=line)
+
+
+async def _read(reader: asyncio.StreamReader) -> bytes:
+    """What comes next of an attendant; b"" when it is gone, also with words of ours that it had not read."""
+    try:
+        return await reader.read(4096)
+    except ConnectionError:
+        return b""
+
+
+def _until_nothing(met: Callable[[], bool]) -> None:
+    """Look and kill until nothing is met, or what is left hangs in the kernel: it is killed and runs no further."""
+    until = clock.monotonic() + HANGS
+    while met() and clock.monotonic() < until:
+        time.sleep(KILL_INTERVAL)
+
+
+def clear_leftovers(record: Record, groups: Groups, mark: str, boot: str) -> bool:
+    """Kill all that a former runner left of a run; True when something was met. It waits: call it in a thread."""
+    if not end_leftovers(record, groups, mark, boot):
+        return False
+    _until_nothing(lambda: end_leftovers(record, groups, mark, boot))
+    return True
 
 
 def end_leftovers(record: Record, groups: Groups, mark: str, boot: str) -> bool:

@@ -27,7 +27,7 @@ from qluster.edge.runner.forker import Forker
 from qluster.edge.runner.groups import Groups
 from qluster.edge.runner.prepare import Preparing, leftover_mark, real_path
 from qluster.edge.runner.record import Record
-from qluster.edge.runner.run import ActiveRun, World, end_leftovers
+from qluster.edge.runner.run import ActiveRun, World, clear_leftovers
 from qluster.edge.watchdog import Watchdog
 from qluster.tasks import policy
 from qluster.tasks.bodies import Verdict
@@ -56,8 +56,8 @@ PRUNE_INTERVAL = 30.0
 """Seconds between two looks whether output must make room."""
 UNSENT_MAX = 16 << 20
 """Bytes that wait for a daemon that reads nothing; it finds all again when it connects anew."""
-ENDS_MAX = 400
-"""Ends in one message, of two kilobytes each at most."""
+ENDS_MAX = 200
+"""Ends in one message, of four kilobytes each at most, where what was said has no letter of one byte."""
 OWN_INTERVAL = 0.01
 """Seconds between two looks whether what another node had run here is dead."""
 GRACE = 5.0
@@ -276,7 +276,7 @@ class Runner:
                     found.remove()  # the order was never kept: it was never begun
                     continue
                 mark = leftover_mark(found.path)
-                while end_leftovers(found, self._groups, mark, self._world.boot):
+                if clear_leftovers(found, self._groups, mark, self._world.boot):
                     log.warning("run-left-over run=%s action=killed", found.path.name)
                 reason = "the host or its task runner was down while it ran"
                 ended = found.vanished(reason, clock.wall())
@@ -324,6 +324,8 @@ class Runner:
     # --- the end -----------------------------------------------------------------------------
 
     async def _end_all(self) -> None:
+        self._fault = STOPPED
+        self._tell(RunnerFault(STOPPED))
         for run in list(self._active.values()):
             order = run.order
             run.stop(StopRun(order.task, order.fence, Verdict.DRAINED, STOPPED, GRACE))

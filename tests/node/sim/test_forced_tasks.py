@@ -1,0 +1,67 @@
+"""Tasks over a quorum that is forced: what ran before it is no run of the founding that goes on."""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import pytest
+from qluster.clients import ForceQuorumRequested, TaskRequested
+from qluster.cluster.state import State as ClusterState
+from qluster.tasks import asking
+from qluster.tasks.bodies import Submission
+from qluster.tasks.life import State
+from qluster.tasks.spec import Command, Spec, Target
+
+from sim import runner
+from sim.checks import converged
+from sim.host import Host
+from sim.world import World
+
+TRUE = Command(("/bin/true",))
+
+
+def founded(monkeypatch: pytest.MonkeyPatch) -> World:
+    """A cluster of three that serves and runs tasks, whose programs take long."""
+    monkeypatch.setattr(runner, "LENGTHS", (30.0,))
+    world = World(7, pools=0, tasks=True)
+    for host in world.hosts.values():
+        host.start()
+    assert world.run(60.0, lambda: not converged(world)), converged(world)
+    world.run(15.0)
+    return world
+
+
+def submit(world: World, host: Host, *specs: Spec) -> None:
+    host.give(TaskRequested(10**9, "", asking.Submit("me", tuple(map(Submission, specs)))))
+
+
+def state_of(host: Host) -> ClusterState:
+    assert host.node is not None
+    return host.node.state
+
+
+def test_what_began_before_a_quorum_was_forced_is_not_begun_a_second_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The leader is lost before it has heard that the program began, and the log says only who has the claim."""
+    world = founded(monkeypatch)
+    primary = world.primary()
+    left = next(host for host in world.hosts.values() if host is not primary and host.runner is not None)
+    gone = [host for host in world.hosts.values() if host is not left]
+    assert primary is not None and left.node is not None and world.tasks is not None
+    here, ledger = Target(nodes=(left.node.me,)), world.tasks.ledger
+    submit(world, primary, Spec(TRUE, target=here, once=True), Spec(TRUE, target=here))
+    assert world.run(5.0, lambda: ledger.all == 2, every=0.0)
+    for host in gone:
+        host.crash(held=True, power=True)
+    assert [task.began_at for task in state_of(left).tasks.live.values()] == [0.0, 0.0]
+    before, ticket = state_of(left).applied, 10**6
+    for _ in range(60):
+        ticket += 1
+        off = tuple(host.ip for host in gone)
+        left.give(ForceQuorumRequested(ticket, "", "sim", None, off, False, "anna"))
+        if world.run(1.0, lambda: left.node is not None and bool(left.node.state.forced), every=0.05):
+            break
+    assert state_of(left).forced and before
+    assert world.run(90.0, lambda: state_of(left).tasks.find(1).final, every=0.5)  # type: ignore[union-attr]
+    once, often = state_of(left).tasks.find(1), state_of(left).tasks.find(2)
+    assert once is not None and once.state is State.LOST and "quorum was forced" in once.reason
+    assert often is not None and often.claims == 2, "what may run again has a claim of its own for it"
+    runs = {founding: count for (founding, task), count in ledger.begun.items() if task == 1}
+    assert sum(runs.values()) == 1, runs
