@@ -97,6 +97,10 @@ class Dispatching:
         self._words: dict[tuple[int, int, bool], Word] = {}
         self._shy: dict[int, tuple[float, float]] = {}
         """Node → until when it gets no claim, for it did not begin one, and for how long."""
+        self._boots: dict[int, int] = {}
+        """Node → how often its daemon was started, as far as is heard."""
+        self._owed: dict[int, int] = {}
+        """Node → index of the last entry that may tell what a former daemon of it said."""
         self._proposed = 0
         """Index of the last entry with steps that was proposed here."""
         self._barring: dict[int, int] = {}
@@ -138,6 +142,8 @@ class Dispatching:
         node = self._node
         if self.queue is None or node.qraft is None or not node.leads or node.qraft.term != self._term:
             return
+        if working.term not in (0, self._term) or self._overtaken(working):
+            return
         known = self._heard.get(working.node)
         self._stirred |= known is None or _offer(known.working) != _offer(working) or not self._ready(working.node, now)
         self._heard[working.node] = _Heard(working, now)
@@ -146,11 +152,24 @@ class Dispatching:
                 self._words[word.task, word.fence, isinstance(word, Ended)] = word
         if self._may_go_on(working, now):
             self._granted[working.node] = now
-            granted = Granted(node.cluster, node.me, working.node, working.sent, node.state.applied, node.wall(now))
+            applied = max(node.state.applied, self._owed.get(working.node, 0))
+            granted = Granted(node.cluster, node.me, working.node, working.sent, applied, node.wall(now))
             if working.node == node.me:
                 node.tasking.workload.granted(granted, now)
             elif (address := node.address(working.node)) is not None:
                 node.tell(granted, address, now)
+
+    def _overtaken(self, working: Working) -> bool:
+        """Whether this was said by a daemon that was started anew since. The new one knows nothing of what it did not
+        begin, and decides anew: what the log has not heard of that yet is void, and what is on its way it reads first.
+        """
+        node, known = working.node, self._boots.get(working.node, 0)
+        if working.boot > known:
+            live, self._boots[node], self._owed[node] = self._node.state.tasks.live, working.boot, self._proposed
+            self._words = {
+                claim: word for claim, word in self._words.items() if claim[0] in live and live[claim[0]].node != node
+            }
+        return working.boot < known
 
     def _may_go_on(self, working: Working, now: float) -> bool:
         """Whether it gets leave. A claim of it that was ended without its word it must have read of first."""
@@ -190,7 +209,7 @@ class Dispatching:
         if self.queue is None or self._term != node.qraft.term:
             self._term, self._since = node.qraft.term, now
             self._heard, self._granted, self._words, self._barring, self._proposed = {}, {}, {}, {}, 0
-            self._shy = {}
+            self._shy, self._boots, self._owed = {}, {}, {}
             self.queue = Queue(node.state.tasks)
             self._diary = Diary(node.state.tasks.schedules)
             self._forgetting = Forgetting(now)

@@ -109,7 +109,7 @@ class Node:
         self.config = config
         self.digest = shared_digest(config)
         self.random = random
-        self.uid = saved.uid
+        self.uid, self.boot = saved.uid, saved.boot
         self.started = now
         self._wall_ahead = wall - now
         self.link = link

@@ -181,8 +181,8 @@ class Workload:
         if granted.to == self._node.me and until > self.until and self._asked_first <= granted.sent <= self._asked_at:
             self.until = until
             self._dates_ahead = granted.wall - now if granted.wall else None
-            if self._abreast is None:
-                self._abreast = granted.applied
+            # Each leave alone says how far is far enough; what an earlier leader had put last may never have come.
+            self._abreast = granted.applied if self._abreast is None else min(self._abreast, granted.applied)
             if self._known:
                 self._orders.append(Lease(until))
 
@@ -356,7 +356,7 @@ class Workload:
         working = Working(
             node.cluster, node.me, now, node.state.applied, tasks.slots, tasks.amounts, tasks.labels,
             "it is stopping" if node.stopping else self.fault[:REASON_MAX], tuple(words),
-            bool(tasks.dask_python),
+            bool(tasks.dask_python), node.qraft.term if node.qraft is not None else 0, node.boot,
         )  # fmt: skip
         if leader == node.me:
             node.tasking.dispatching.receive(working, now)

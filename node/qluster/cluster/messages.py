@@ -175,6 +175,10 @@ class Working(Struct, frozen=True, tag="working", array_like=True):
     """What became of its claims, said again until the log has it."""
     dask: bool | None = None
     """It takes part in the Dask cluster; None: a version that does not say."""
+    term: Count = 0
+    """Of the leader that is meant: another one may be told of what has been overtaken. 0: its version does not say."""
+    boot: Count = 0
+    """How often its daemon was started: what a former one said, and the log has not heard yet, is void."""
 
 
 class Granted(Struct, frozen=True, tag="granted", array_like=True):

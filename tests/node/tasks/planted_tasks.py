@@ -174,6 +174,13 @@ def _anothers_words() -> Iterator[None]:
 
 
 @contextmanager
+def former_words() -> Iterator[None]:
+    """A leader takes what a former daemon of a node said: it takes thousands of plays, and ``test_attacked.py``."""
+    with patch.object(Dispatching, "_overtaken", lambda self, working: False):
+        yield
+
+
+@contextmanager
 def unmet() -> Iterator[None]:
     """What was ordered before the node heard what runs is sent: only ``test_attacked.py`` shows it."""
     from sim.runner import SimRunner

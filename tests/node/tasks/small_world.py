@@ -45,7 +45,7 @@ class SmallNode:
         self.state, self.settled, self.stopping = state, world.members, False
         knows = SimpleNamespace(tasks=True, database=None)
         self.reports = SimpleNamespace(last=lambda number: knows, said=None)
-        self.started = host.clock()
+        self.started, self.boot = host.clock(), host.boots
         self.set_clock()
         self.settled_at = -inf
         self.qraft: Any = self
@@ -133,6 +133,7 @@ class SmallHost:
         self.frozen_until, self.host_frozen = -inf, False
         self.slept, self._fell_asleep = 0.0, inf
         """Seconds for which its clock stood still, and since when it does."""
+        self.boots = 0
         self.wrong = 0.0
         """Seconds by which its wall clock is wrong."""
         self.clock_rate, self.clock_offset = world.random.uniform(0.97, 1.03), world.random.uniform(-900.0, 900.0)
@@ -157,6 +158,7 @@ class SmallHost:
         """The daemon starts, with what it has read of the log by some moment before."""
         if self.node is not None:
             return
+        self.boots += 1
         place = self.world.random.choice([0.0, 0.5, 0.9, 1.0])
         self.node = SmallNode(self, self.world.state_at(int(place * self.world.length)))
         if self.runner is not None:

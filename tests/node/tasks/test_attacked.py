@@ -28,7 +28,7 @@ from qluster.tasks.spec import Need, Retry, Spec, Target
 from qluster.tasks.task import Task
 from qluster.working import CLAIM_LEASE, KILL_TIME
 from sim import runner as sim_runner
-from tasks.planted_tasks import unmet
+from tasks.planted_tasks import former_words, unmet
 from tasks.small_world import SmallHost, SmallWorld
 from tasks.test_small_cases import TRUE, leader
 
@@ -122,6 +122,36 @@ def test_leave_that_a_former_daemon_asked_for_is_none_for_the_next(world: SmallW
     workload._asked_at = workload._asked_first = host.clock()
     workload.granted(Granted(1, 1, host.number, asked, 0), host.clock())
     assert workload.until < 0 and workload._abreast is None, "it says how much of the log that daemon had to read"
+
+
+def restarted(world: SmallWorld) -> int:
+    """A daemon without its runner gives a claim back, and is started anew before the log has heard of that; how often
+    the task is begun, once at most."""
+    host = other(world)
+    runner = host.runner
+    assert runner is not None
+    say(world, *(NodeDrained(number, True, 1e9, "me") for number in range(1, 5)))
+    [number] = submit(world, Spec(TRUE, target=Target(nodes=(host.number,)), once=True))
+    runner.disconnect(1e9)
+    world.propose(commands.encode(TasksMoved(1e9 + world.now, (Assigned(number, host.number),))))
+    world.slow = 3.0
+    assert world.run(2.0, lambda: bool(leader(world).node.tasking.dispatching.waiting), every=0.0)  # type: ignore[union-attr]
+    with patch.object(world.random, "choice", lambda choices: choices[0]):
+        host.crash()
+        world.run(2.9)
+    world.slow = 0.001
+    say(world, NodeDrained(host.number, False, 1e9, "me"))
+    assert ends(world, number, 120.0) is State.SUCCEEDED
+    return world.tasks.ledger.all
+
+
+def test_a_claim_that_was_given_back_is_not_begun_by_the_next_daemon(world: SmallWorld) -> None:
+    assert restarted(world) == 1
+
+
+def test_a_leader_that_takes_words_of_a_former_daemon_has_it_begun_twice(world: SmallWorld) -> None:
+    with pytest.raises(AssertionError, match="a second time, which is run once at most"), former_words():
+        restarted(world)
 
 
 @pytest.mark.parametrize("seconds", [3.0, 25.0])
