@@ -169,7 +169,7 @@ class Dispatching:
             self._words = {
                 claim: word for claim, word in self._words.items() if claim[0] in live and live[claim[0]].node != node
             }
-        return working.boot < known
+        return 0 < working.boot < known
 
     def _may_go_on(self, working: Working, now: float) -> bool:
         """Whether it gets leave. A claim of it that was ended without its word it must have read of first."""

@@ -40,6 +40,9 @@ PATIENCE = 30.0
 """Seconds for which the first of a queue finds no room before a node keeps for it what becomes free: else what is
 small goes in before what is large again and again."""
 
+KEEPS_MAX = 8
+"""Tasks of one plan for which a node is looked for that keeps room: each looks at all that runs."""
+
 TURN = "it waits its turn: the nodes that can run it are full"
 """That is no reason to wait, unless the task was told one."""
 
@@ -139,7 +142,7 @@ class Queue:
             step = self._place(task, views, plan)
             if step is None:
                 stuck.append(kind)
-                self._keep_room(task, kind, views, plan.groups, wall)
+                self._keep_room(task, kind, views, plan, wall)
                 continue
             self._stuck.pop(kind, None)
             heappop(self._queues[kind])
@@ -151,29 +154,32 @@ class Queue:
             steps += self._held(kind, views, plan.groups, wall)
         return steps[:STEPS_MAX]
 
-    def _keep_room(
-        self, task: Task, kind: Like, views: Sequence[View], groups: dict[str, int], wall: float
-    ) -> None:
+    def _keep_room(self, task: Task, kind: Like, views: Sequence[View], plan: _Plan, wall: float) -> None:
         """A node keeps what becomes free for who has waited for long. Others may use it for as long as they end in
         time by their limits; where nothing there has one, it is kept in vain and therefore not."""
         number, since = self._stuck.get(kind, (0, wall))
         if number != task.id or wall < since:
             self._stuck[kind] = task.id, wall
-        elif wall >= since + PATIENCE and not task.spec.target.each and not self._group_full(task.spec, groups):
+        elif wall >= since + PATIENCE and not task.spec.target.each and plan.keeps < KEEPS_MAX:
+            if self._group_full(task.spec, plan.groups):
+                return
+            plan.keeps += 1
             able = [view for view in views if not view.kept[0] and not routing.unfit(view, task.spec)
                     and view.ready and not view.drained]  # fmt: skip
-            soon = [(routing.room_in(view, task.spec, self._running(view.node, wall)), view.node, view)
+            soon = [(routing.room_in(view, task.spec, self._running(view.node, plan, wall)), view.node, view)
                     for view in able]  # fmt: skip
             seconds, _, view = min(soon, default=(inf, 0, None), key=itemgetter(0, 1))
             if view is not None and 0.0 < seconds < inf:
                 view.kept = task.id, seconds
 
-    def _running(self, node: int, wall: float) -> Iterator[tuple[float, Spec]]:
-        """What a node has, each with the seconds until its time limit."""
-        for number in self.on.get(node, ()):
-            task = self._board.live[number]
-            limit = task.spec.time_limit or inf
-            yield max(0.0, (task.began_at or wall) + limit - wall), task.spec
+    def _running(self, node: int, plan: _Plan, wall: float) -> list[tuple[float, Spec]]:
+        """What a node has, each with the seconds until its time limit, the first to end first."""
+        if node not in plan.running:
+            tasks = [self._board.live[number] for number in self.on.get(node, ())]
+            ends = [(max(0.0, (task.began_at or wall) + (task.spec.time_limit or inf) - wall), task.spec)
+                    for task in tasks]  # fmt: skip
+            plan.running[node] = sorted(ends, key=itemgetter(0))
+        return plan.running[node]
 
     def _come(self, wall: float) -> None:
         """Tasks whose time has come stand in their queues."""
@@ -318,8 +324,10 @@ class _Plan:
     def __init__(self, views: dict[int, View]) -> None:
         self.views = views
         self.groups: dict[str, int] = {}
-        self.made = 0
-        """Parts of tasks for each node."""
+        self.made = self.keeps = 0
+        """Parts of tasks for each node; tasks for which room was looked for that could be kept."""
+        self.running: dict[int, list[tuple[float, Spec]]] = {}
+        """Node → its tasks with the seconds until their limits, where somebody asked."""
         self._full: set[tuple[object, ...]] = set()
         """For this there is no node, and in this plan there will be none any more."""
 

@@ -5,10 +5,9 @@ Must not know how the nodes are heard of, nor any clock: the same views give the
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
-from operator import itemgetter
 
 from qluster.tasks.labels import fulfil
 from qluster.tasks.spec import Script, Spec, Sql, Target
@@ -137,11 +136,11 @@ def choose(views: Sequence[View], spec: Spec) -> int | None:
     return min(able, key=lambda view: (_fullness(view, target), view.node)).node
 
 
-def room_in(view: View, spec: Spec, running: Iterable[tuple[float, Spec]]) -> float:
+def room_in(view: View, spec: Spec, running: Sequence[tuple[float, Spec]]) -> float:
     """Seconds until the node has room for it at the latest, if nothing else is begun there; ``running`` are the tasks
-    that it has, each with the seconds until its time limit."""
+    that it has, each with the seconds until its time limit, the first to end first."""
     used, taken = view.used, dict(view.taken)
-    for seconds, one in [(0.0, None), *sorted(running, key=itemgetter(0))]:
+    for seconds, one in [(0.0, None), *running]:
         if one is not None:
             used -= one.slots
             taken |= {name: taken.get(name, 0) - amount for name, amount in one.resources}
