@@ -9,7 +9,7 @@ log at most one claim to a task stands.
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from itertools import islice
+from collections import deque
 
 from msgspec import Struct, field
 
@@ -90,6 +90,15 @@ class Board(Struct, dict=True):
         """A task has come (1), or is over (-1)."""
         if "_text" in self.__dict__:
             self.__dict__["_text"] += sign * bulk.text(task.spec)
+
+    @property
+    def ends(self) -> deque[int]:
+        """Tasks of the history, the first to end first: a dict takes long to find its first where many before it are
+        gone, and at its limit the history loses one with each end. Not replicated."""
+        found: deque[int] | None = self.__dict__.get("_ends")
+        if found is None:
+            found = self.__dict__["_ends"] = deque(self.history)
+        return found
 
     @property
     def used(self) -> bool:
@@ -188,6 +197,7 @@ class Board(Struct, dict=True):
         if self.live.pop(task.id, None) is not None:
             self.weigh(task, -1)
         packed = pack(task)
+        self.ends.append(task.id)
         self.history[task.id] = packed
         self.history_bytes += len(packed)
         name = task.state.name.lower()
@@ -197,7 +207,8 @@ class Board(Struct, dict=True):
 
     def forget(self, count: int) -> None:
         """So many of the oldest leave the history, and their keys may be used again."""
-        for number in list(islice(self.history, count)):
+        for _ in range(min(count, len(self.ends))):
+            number = self.ends.popleft()
             packed = self.history.pop(number)
             self.history_bytes -= len(packed)
             key = unpack(packed).key

@@ -42,18 +42,17 @@ class Forgetting:
         return max(due, self._looked_at + (PAUSE if self._more else INTERVAL))
 
     def _first_end(self, board: Board) -> float:
-        # Not looked for each time: a dict is slow to find its first when many before it are gone.
-        if self._oldest not in board.history:
-            self._oldest, packed = next(iter(board.history.items()))
-            self._ended = unpack(packed).changed_at
+        if self._oldest != board.ends[0]:
+            self._oldest = board.ends[0]
+            self._ended = unpack(board.history[self._oldest]).changed_at
         return self._ended
 
     def count(self, board: Board, keep: int, span: float, now: float, wall: float) -> int:
         """How many of the oldest leave now."""
         self._looked_at = now
         over, found = len(board.history) - keep, 0
-        for packed in islice(board.history.values(), FORGOTTEN_MAX):
-            if found >= over and unpack(packed).changed_at + span > wall:
+        for number in islice(board.ends, FORGOTTEN_MAX):
+            if found >= over and unpack(board.history[number]).changed_at + span > wall:
                 break
             found += 1
         self._more = found == FORGOTTEN_MAX
