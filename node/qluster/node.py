@@ -18,8 +18,7 @@ from qluster.applying import Applying
 from qluster.clients import ValueReadRequested, ValueWriteRequested
 from qluster.cluster import messages
 from qluster.cluster.state import State
-from qluster.cluster.state import encode as encode_state
-from qluster.compacting import full
+from qluster.compacting import Compacting
 from qluster.config import Config, shared_digest
 from qluster.configuring import Configuring
 from qluster.consensus.members import Members
@@ -126,6 +125,7 @@ class Node:
         self.forcing = Forcing(self)
         self.pairing = Pairing(self)
         self.tasking = Tasking(self)
+        self.compacting = Compacting(self)
         self.hosting = Hosting(self)
         self.configuring = Configuring(self)
         self.consulting = Consulting(config.device, config.cluster.name, random)
@@ -389,6 +389,8 @@ class Node:
         effects = self._effects
         if not self._settle_briefly(now):
             self._settle_wholly(now)
+        if self.qraft is not None and self.compacting.step(self.qraft):
+            self._carry_out(self.qraft.take(), now)
         if effects.save:
             assert self.qraft is not None, "who belongs to no cluster has nothing to save"
             effects.number = self.qraft.saving()
@@ -399,7 +401,7 @@ class Node:
         effects.tasks += self.tasking.take()
         self._asked = False
         self._qraft_at = self.qraft.wake_at if self.qraft else inf
-        self._due_at = min(self._qraft_at, self.requests.wake_at, self._whole_at)
+        self._due_at = now if self.compacting.busy else min(self._qraft_at, self.requests.wake_at, self._whole_at)
 
     def _settled_already(self, now: float) -> bool:
         """Whether what came in changed nothing that anybody acts upon: one more confirmation, an echo."""
@@ -418,7 +420,7 @@ class Node:
         if now >= self._qraft_at:
             qraft.tick(now)
         self._carry_out(qraft.take(), now)
-        if self._stirred or self._standing(qraft, now) != self._stood or full(qraft, self.state.applied):
+        if self._stirred or self._standing(qraft, now) != self._stood or self.compacting.due(qraft):
             return False
         self._whole_at = min(self._whole_at, self._whole_since + WHOLE_INTERVAL)
         return True
@@ -463,10 +465,8 @@ class Node:
             self.applying.check_file()
         if qraft.removed and not self.stopping:
             self.leave(f"node {self.me} was removed from the cluster; set its state directory aside to join anew")
-        if full(qraft, self.state.applied) or self.applying.to_be_kept > qraft.snapshot_index:
-            qraft.compact(self.state.applied, encode_state(self.state))
-            self.counters["snapshots"] += 1
-            self._carry_out(qraft.take(), now)
+        if self.compacting.due(qraft):
+            self.compacting.begin(self.tasking.packed())
 
     def _carry_out(self, output: Output, now: float) -> bool:
         self._effects.save += output.save

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from msgspec import Raw
+
 from qluster import looking, taking
 from qluster.clients import Outcome, TaskLooked, TaskRequested
 from qluster.dispatching import Dispatching
 from qluster.tasked import TasksStatus
 from qluster.tasks.board import Board
+from qluster.tasks.packed import Packed
 from qluster.tasks.runner import Order
 from qluster.working import Workload
 
@@ -28,6 +31,7 @@ class Tasking:
         self.dispatching = Dispatching(node)
         self.workload = Workload(node)
         self._board: Board | None = None
+        self._packed = Packed(Board())
 
     @property
     def wake_at(self) -> float:
@@ -44,18 +48,28 @@ class Tasking:
 
     def step(self, now: float) -> bool:
         """Do what is due; True when the log was told something."""
+        self._read()
+        self.workload.step(now)
+        return self.dispatching.step(now)
+
+    def packed(self) -> dict[int, Raw]:
+        """The tasks that are not over, for a snapshot."""
+        self._read()
+        return self._packed.live()
+
+    def _read(self) -> None:
+        """Take in what has changed on the board."""
         board = self._node.state.tasks
         if board is not self._board:
-            self._board = board
+            self._board, self._packed = board, Packed(board)
             board.touched.clear()
             self.workload.rebuild()
             self.dispatching.rebuild()
         elif board.touched:
+            self._packed.note(board.touched)
             self.workload.changed(board.touched)
             self.dispatching.changed(board.touched)
             board.touched.clear()
-        self.workload.step(now)
-        return self.dispatching.step(now)
 
     def status(self, now: float) -> TasksStatus:
         """What there is to see at a glance."""

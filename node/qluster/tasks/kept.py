@@ -16,8 +16,7 @@ HISTORY_MAX = 100_000
 """Tasks that are over and still known; the oldest leave. An operator may keep fewer."""
 
 HISTORY_BYTES_MAX = 32 << 20
-"""Or their bytes: they stand in memory, in the snapshot beside it, and in the time that taking one stops a node, which
-is some 30 ms then."""
+"""Or their bytes: they stand in memory, and in the snapshot beside it."""
 
 NAMES_MAX = 1000
 """Templates, and schedules: written by people."""

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from random import Random
 
+import qluster.cluster.freezing
 import qluster.compacting
 import qluster.consensus.journal
 
@@ -89,17 +90,18 @@ def _fencing(seed: int) -> str:
 
 @contextmanager
 def _compaction(seed: int) -> Iterator[None]:
-    """Some runs take snapshots often and keep no tail, so that who was away needs one."""
+    """Some runs take snapshots often and keep no tail, so that who was away needs one; some make them in pieces."""
     if seed % 3:
         yield
         return
-    journal, compacting = qluster.consensus.journal, qluster.compacting
-    kept = compacting.COMPACT_ENTRIES, journal.TAIL_ENTRIES_MAX
+    journal, compacting, freezing = qluster.consensus.journal, qluster.compacting, qluster.cluster.freezing
+    kept = compacting.COMPACT_ENTRIES, journal.TAIL_ENTRIES_MAX, freezing.PIECE_SIZE
     compacting.COMPACT_ENTRIES, journal.TAIL_ENTRIES_MAX = 12, 4  # type: ignore[misc]
+    freezing.PIECE_SIZE = 200 if seed % 2 else kept[2]  # type: ignore[misc]
     try:
         yield
     finally:
-        compacting.COMPACT_ENTRIES, journal.TAIL_ENTRIES_MAX = kept  # type: ignore[misc]
+        compacting.COMPACT_ENTRIES, journal.TAIL_ENTRIES_MAX, freezing.PIECE_SIZE = kept  # type: ignore[misc]
 
 
 def _live(world: World) -> None:

@@ -30,6 +30,7 @@ from qluster.tasks.bodies import (
 )
 from qluster.tasks.endings import INTERRUPTIONS_MAX
 from qluster.tasks.life import FINAL, FOLLOWS, State
+from qluster.tasks.packed import Packed
 from qluster.tasks.spec import Command, Need, Retry, Spec, Target
 
 TRUE = Command(("/bin/true",))
@@ -316,6 +317,7 @@ def test_history_is_bounded_by_number_and_bytes(monkeypatch: pytest.MonkeyPatch)
 @given(st.lists(st.tuples(st.sampled_from("sacgbexdf"), st.integers(1, 12), st.integers(1, 3)), max_size=60))
 def test_any_entries_make_the_same_bytes_whether_a_snapshot_was_taken_between_or_not(moves: Any) -> None:
     log, other = Log(), Log()
+    packed = Packed(log.board)
     for move, task, node in moves:
         live = log.board.live.get(task)
         fence = live.fence if live is not None and node < 3 else node
@@ -333,6 +335,10 @@ def test_any_entries_make_the_same_bytes_whether_a_snapshot_was_taken_between_or
         }[move]  # fmt: skip
         said, again = log.say(body), other.say(body)
         assert said == again
+        packed.note(log.board.touched)  # whatever has changed is among these
+        log.board.touched.clear()
+        assert packed.live() == Packed(log.board).live()
+        assert list(log.board.ends) == list(log.board.history)
         other.board = msgspec.msgpack.decode(msgspec.msgpack.encode(other.board), type=Board)
         assert msgspec.msgpack.encode(other.board) == msgspec.msgpack.encode(log.board)
         assert not set(log.board.live) & set(log.board.history)
