@@ -19,6 +19,7 @@ from qluster.consensus.qraft import QRaft
 from qluster.consensus.remarks import remarks
 from qluster.events import Entry, FetchSnapshot, Job, JobEnded, Snapshot
 from qluster.overview import consensus_settings, link_settings
+from qluster.tasks import bodies as tasks
 from qluster.tasks.bodies import Ended, Failed, Gone, Step, TasksMoved
 from qluster.tasks.life import State
 
@@ -75,7 +76,9 @@ class Applying:
             self.settle_members(Members.decode(entry.payload))
         command = commands.decode(entry.payload) if entry.kind == "command" else None
         other = node.state.perform(entry, command)
-        if command is None or not isinstance(command.body, commands.ValueWritten):
+        if command is not None and isinstance(command.body, tasks.Body):
+            node.tasking.stir()
+        elif command is None or not isinstance(command.body, commands.ValueWritten):
             node.stir()
         if command is not None:
             self._applied(command.body, entry.index, now)

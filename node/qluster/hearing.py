@@ -37,7 +37,7 @@ class Hearing:
         return self._sources.get(number)
 
     def take(self, received: Received, now: float) -> bool:
-        """Take a message; True when it was one of consensus alone."""
+        """Take a message; True when it concerns nobody but consensus, or who minds tasks."""
         node, text = self._node, received.message
         consensus = text[:1] == CONSENSUS
         try:
@@ -61,6 +61,9 @@ class Hearing:
             if isinstance(message, ringing.Message):
                 return not node.voting.receive(message, now)
             node.governing.receive(message, now)  # type: ignore[arg-type]
+            if isinstance(message, messages.Working | messages.Granted):
+                node.tasking.stir()
+                return True
         return False
 
     def _note_source(self, number: int, source: Address) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 from qluster import serving, witnessing
 from qluster.applying import Applying
-from qluster.clients import ValueReadRequested, ValueWriteRequested
+from qluster.clients import TaskLooked, TaskRequested, ValueReadRequested, ValueWriteRequested
 from qluster.cluster import messages
 from qluster.cluster.state import State
 from qluster.compacting import Compacting
@@ -183,7 +183,9 @@ class Node:
                 self._stirred |= isinstance(event, DeviceOpened | DeviceClosed)
                 if self.qraft is not None:
                     self.qraft.hear_device(event, now)
-            case ValueWriteRequested() | ValueReadRequested():
+            case TasksHeard(what):
+                self.tasking.heard(what, now)
+            case ValueWriteRequested() | ValueReadRequested() | TaskRequested() | TaskLooked():
                 self._asked = True
                 serving.serve(self, event, now)
             case _:
@@ -210,8 +212,6 @@ class Node:
                 self.governing.departing.begin(now)
             case DeviceHeard(what):
                 self.consulting.handle(what, now)  # type: ignore[arg-type]
-            case TasksHeard(what):
-                self.tasking.heard(what, now)
             case TimePassed():
                 pass
             case _:
@@ -247,7 +247,7 @@ class Node:
     def restless(self) -> bool:
         """Whether something waits to be settled."""
         effects, qraft = self._effects, self.qraft
-        moved = qraft is None or qraft.restless or self.requests.restless
+        moved = qraft is None or qraft.restless or self.requests.restless or self.tasking.stirred
         return bool(moved or self._stirred or self._asked or self.link.queued or effects.start or effects.leave)
 
     @property
@@ -401,7 +401,8 @@ class Node:
         effects.tasks += self.tasking.take()
         self._asked = False
         self._qraft_at = self.qraft.wake_at if self.qraft else inf
-        self._due_at = now if self.compacting.busy else min(self._qraft_at, self.requests.wake_at, self._whole_at)
+        due_at = now if self.compacting.busy else self.tasking.due_at
+        self._due_at = min(self._qraft_at, self.requests.wake_at, self._whole_at, due_at)
 
     def _settled_already(self, now: float) -> bool:
         """Whether what came in changed nothing that anybody acts upon: one more confirmation, an echo."""
@@ -410,7 +411,8 @@ class Node:
         return self._standing(self.qraft, now) == self._stood
 
     def _settle_briefly(self, now: float) -> bool:
-        """While only entries and their confirmations come in, nobody but consensus has anything to do.
+        """While only entries and their confirmations come in, nobody but consensus has anything to do, and where they
+        are of tasks who minds those.
 
         False when there is more to it: then everybody is asked.
         """
@@ -419,7 +421,11 @@ class Node:
             return False
         if now >= self._qraft_at:
             qraft.tick(now)
-        self._carry_out(qraft.take(), now)
+        for _ in range(ROUNDS_MAX):
+            self._carry_out(qraft.take(), now)
+            if self._stirred or not self.tasking.due(now):
+                break
+            self.tasking.step(now)
         if self._stirred or self._standing(qraft, now) != self._stood or self.compacting.due(qraft):
             return False
         self._whole_at = min(self._whole_at, self._whole_since + WHOLE_INTERVAL)
@@ -449,7 +455,7 @@ class Node:
         self._whole_at = min(
             self.keeper.wake_at(now), self.hosting.pool_wake_at, self.reports.wake_at if self.qraft else inf,
             self.governing.wake_at, self.entering.hello_at, self.consulting.wake_at, self.fences.wake_at,
-            self.voting.wake_at, self.forcing.wake_at, self.pairing.wake_at, self.tasking.wake_at)  # fmt: skip
+            self.voting.wake_at, self.forcing.wake_at, self.pairing.wake_at)  # fmt: skip
 
     def _agree(self, qraft: QRaft, now: float) -> None:
         qraft.short = bool(self.short)

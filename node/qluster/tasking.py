@@ -5,6 +5,7 @@ Must not know how any of it is decided; here stands in which order it is asked.
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING
 
 from msgspec import Raw
@@ -32,14 +33,23 @@ class Tasking:
         self.workload = Workload(node)
         self._board: Board | None = None
         self._packed = Packed(Board())
-
-    @property
-    def wake_at(self) -> float:
+        self.stirred = True
+        """Something came in that concerns tasks."""
+        self._stepped_at = -inf
+        self.due_at = inf
         """When something is due without an event."""
-        return min(self.dispatching.wake_at, self.workload.wake_at)
+
+    def stir(self) -> None:
+        """Something of tasks has changed: an entry of the log, what another node says of its own."""
+        self.stirred = True
+
+    def due(self, now: float) -> bool:
+        """Whether there is something to do."""
+        return self.stirred or self._stepped_at < now >= self.due_at
 
     def heard(self, what: object, now: float) -> None:
         """The task runner of this host says something."""
+        self.stirred = True
         self.workload.heard(what, now)  # type: ignore[arg-type]
 
     def take(self) -> list[Order]:
@@ -49,8 +59,11 @@ class Tasking:
     def step(self, now: float) -> bool:
         """Do what is due; True when the log was told something."""
         self._read()
+        self.stirred = False
         self.workload.step(now)
-        return self.dispatching.step(now)
+        told = self.dispatching.step(now)
+        self._stepped_at, self.due_at = now, min(self.dispatching.wake_at, self.workload.wake_at)
+        return told
 
     def packed(self) -> dict[int, Raw]:
         """The tasks that are not over, for a snapshot."""

@@ -76,3 +76,17 @@ def test_one_that_was_fetched_takes_the_place_of_one_in_the_making(follower: Fol
     host.wait(0.1, wakes_max=1000)
     assert not node.compacting.busy and node.snapshot is not None
     assert node.snapshot.index == node.state.applied == state.applied
+
+
+def test_entries_of_tasks_ask_no_other_part(follower: Follower, monkeypatch: pytest.MonkeyPatch) -> None:
+    node, whole = follower.node, []
+    settle_wholly = node._settle_wholly
+    monkeypatch.setattr(node, "_settle_wholly", lambda now: (whole.append(now), settle_wholly(now)))
+    follower.host.wait(0.001)
+    whole.clear()
+    for _ in range(5):
+        follower.commit(TASK)
+    assert not whole and len(node.state.tasks.live) == 5
+    assert node.tasking.packed().keys() == node.state.tasks.live.keys()
+    follower.commit(commands.NodeMarked(3, True))
+    assert whole

@@ -118,7 +118,7 @@ class SmallNode:
         for _ in range(16):
             if not self.tasking.step(now):
                 break
-        return self.tasking.wake_at
+        return self.tasking.due_at
 
 
 class SmallHost:

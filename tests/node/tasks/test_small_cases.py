@@ -122,7 +122,7 @@ def test_who_knows_no_leader_sleeps(world: SmallWorld, monkeypatch: pytest.Monke
     world.head, world.contact = None, 1e9
     for host in world.hosts.values():
         host.give(None)
-    assert all(host.node is not None and host.node.tasking.wake_at > 1e300 for host in world.hosts.values())
+    assert all(host.node is not None and host.node.tasking.due_at > 1e300 for host in world.hosts.values())
 
 
 def test_a_leader_whose_steps_are_on_their_way_does_not_wake_for_more(world: SmallWorld) -> None:
