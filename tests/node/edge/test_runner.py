@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import resource
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from edge.daemon_world import wait_for
 from edge.runner_world import Host, alive, host, order, shell
 from qluster.edge.runner import kin, output
 from qluster.edge.runner.prepare import MARK
@@ -107,6 +109,22 @@ def test_a_program_is_begun_within_milliseconds(one: Host) -> None:
         waits.append(float(one.said(task)) - before)
     print("order to begin, ms:", [round(wait * 1000, 1) for wait in sorted(waits)])
     assert sorted(waits)[len(waits) // 2] < 0.1  # a quiet machine needs 5 ms; this one may have much else to do
+
+
+def test_runs_may_be_more_than_files_are_let_to_who_asks_for_none(tmp_path: Path) -> None:
+    """A runner that is started by hand has 1024, and five for each run."""
+    kept = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, kept[1]))
+    try:
+        with host(tmp_path) as few:
+            resource.setrlimit(resource.RLIMIT_NOFILE, kept)
+            line = few.ready()
+            line.say(*(order(task, shell("ulimit -Sn; exec sleep 300")) for task in range(1, 31)))
+            for task in range(1, 31):
+                line.began(task)
+            wait_for("the last one says it", lambda: few.said(30) == "64\n")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, kept)
 
 
 def test_a_second_order_for_the_same_run_begins_nothing(one: Host) -> None:

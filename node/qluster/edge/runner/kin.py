@@ -13,6 +13,8 @@ import signal
 from dataclasses import dataclass
 from pathlib import Path
 
+LISTED = os.path.exists("/proc/thread-self/children")
+"""The kernel says whose children a process has (CONFIG_PROC_CHILDREN)."""
 STOPS_MAX = 20
 """Rounds in which a family is made to stand still before it is killed: each finds what the one before had begun."""
 
@@ -50,7 +52,35 @@ def relative(pid: int) -> Relative | None:
 
 
 def family(ancestor: int) -> list[Relative]:
-    """All that descend from a process."""
+    """All that descend from a process.
+
+    The kernel's lists may lack one while others end (proc_pid_children(5)): who must be sure asks until there is
+    nobody left.
+    """
+    return _by_lists(ancestor) if LISTED else _by_parents(ancestor)
+
+
+def _by_lists(ancestor: int) -> list[Relative]:
+    found, pids = [], _children(ancestor)
+    for pid in pids:  # grows meanwhile
+        if (one := relative(pid)) is not None:
+            found.append(one)
+            pids += _children(pid)
+    return found
+
+
+def _children(pid: int) -> list[int]:
+    """Begun by any thread of it."""
+    found: list[int] = []
+    with contextlib.suppress(OSError):
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with contextlib.suppress(OSError), open(f"/proc/{pid}/task/{thread}/children", "rb") as children:
+                found += map(int, children.read().split())
+    return found
+
+
+def _by_parents(ancestor: int) -> list[Relative]:
+    """All processes of the host are looked at: where hundreds of runs end at once, each of them does so."""
     processes = look()
     children: dict[int, list[Relative]] = {}
     for one in processes.values():

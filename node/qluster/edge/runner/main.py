@@ -10,6 +10,7 @@ import fcntl
 import gc
 import logging
 import os
+import resource
 import time
 from collections.abc import Callable
 
@@ -17,6 +18,7 @@ from qluster.config import Config
 from qluster.edge import clock
 from qluster.edge.runner import groups, place
 from qluster.edge.runner.forker import Forker
+from qluster.edge.runner.program import FILES
 from qluster.edge.runner.server import Runner, RunnerFailed
 from qluster.working import CLAIM_LEASE
 
@@ -37,6 +39,8 @@ def run(config: Config, reread: Callable[[], Config | None]) -> int:
         log.error("%s", failure)
         return EXIT_REFUSED
     os.umask(0o077)
+    # Each run has five files open here; by hand, and in many containers, 1024 are let to a process that asks for none.
+    resource.setrlimit(resource.RLIMIT_NOFILE, (FILES[1], FILES[1]))
     lent = groups.settle()
     gc.collect()
     gc.freeze()

@@ -22,6 +22,8 @@ SHOWN = 160
 """Characters of a path that are shown: a longer one is cut in the middle."""
 CORE_SIZE = 0
 """Bytes of a core file: it may hold secrets, and fills the disk."""
+FILES = resource.getrlimit(resource.RLIMIT_NOFILE)
+"""Files that a program may have open, as the service manager has it: the runner takes as many as it may."""
 
 
 class Unstartable(Exception):
@@ -85,6 +87,7 @@ def _become(plan: Plan, output: int, errors: int, fault: int, attendant: int) ->
 
 def _limit() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (CORE_SIZE, CORE_SIZE))
+    resource.setrlimit(resource.RLIMIT_NOFILE, FILES)
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "r+b", buffering=0) as score:
         if int(score.read()) < OOM_SCORE:
             score.write(str(OOM_SCORE).encode())
