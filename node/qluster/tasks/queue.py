@@ -74,6 +74,8 @@ class Queue:
         self._claims: dict[int, tuple[int, Spec]] = {}
         self.on: dict[int, set[int]] = {}
         """Node → the tasks to which it has the claim."""
+        self._loads: dict[int, View] = {}
+        """Node → what these take of it."""
         self._groups: dict[str, int] = {}
         self._stuck: dict[Like, tuple[int, float]] = {}
         """The first of a queue that found no room, and since which date."""
@@ -102,6 +104,7 @@ class Queue:
         if before is not None:
             node, spec = before
             self.on[node].discard(number)
+            self._loads[node].take(spec, -1)
             if spec.group:
                 self._groups[spec.group] -= 1
                 if not self._groups[spec.group]:
@@ -109,6 +112,7 @@ class Queue:
         if task is not None:
             self._claims[number] = task.node, task.spec
             self.on.setdefault(task.node, set()).add(number)
+            self._loads.setdefault(task.node, View(task.node)).take(task.spec)
             if task.spec.group:
                 self._groups[task.spec.group] = self._groups.get(task.spec.group, 0) + 1
 
@@ -122,8 +126,9 @@ class Queue:
     def load(self, views: Sequence[View]) -> None:
         """What the claims take of the nodes."""
         for view in views:
-            for number in self.on.get(view.node, ()):
-                view.take(self._claims[number][1])
+            load = self._loads.get(view.node)
+            if load is not None:
+                view.used, view.taken = load.used, dict(load.taken)
 
     # --- what is next ----------------------------------------------------------------
 

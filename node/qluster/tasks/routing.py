@@ -51,6 +51,8 @@ class View:
         self.used += times * spec.slots
         for name, amount in spec.resources:
             self.taken[name] = self.taken.get(name, 0) + times * amount
+            if not self.taken[name]:
+                del self.taken[name]
 
 
 SILENT = "says nothing"
