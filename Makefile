@@ -148,9 +148,10 @@ bench-qnetd: $(VENV)/dev.stamp ## what a vote of the arbiter costs, beside coros
 	@PYTHONPATH=node:. $(BIN)/python -m bench.qnetd $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SECONDS),--seconds $(SECONDS)) \
 	  $(if $(REALTIME),--realtime)
 
-bench-tasks: $(VENV)/bench.stamp ## what tasks cost, beside Celery with Redis: CELL=submit ROUNDS=3 REALTIME=1
+bench-tasks: $(VENV)/bench.stamp ## what tasks cost, beside Celery with Redis: CELL=submit ROUNDS=3 REALTIME=1 RESUME=1
 	@PYTHONPATH=node:. $(BIN)/python -m bench.tasks $(if $(CELL),$(foreach cell,$(CELL),--cell $(cell))) \
-	  $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(REALTIME),--realtime)
+	  $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(REALTIME),--realtime) \
+	  $(if $(RESUME),--resume)
 
 bench-switchover: $(VENV)/dev.stamp ## how long clients wait when the primary moves by plan (as root): ROUNDS=12 MODE=quorum REALTIME=1
 	@PYTHONPATH=node:tests:tests/node $(BIN)/python -m edge.switchover_figures \

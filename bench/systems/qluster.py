@@ -10,7 +10,6 @@ import os
 import ssl
 import subprocess
 import sys
-import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from bench import inside, wire
 from bench.load import Order, Outcome
 from bench.processes import Server, wait_for
 from bench.programs import ROOT
+from bench.rest import Line
 from bench.site import OPERATE_TOKEN, READ_TOKEN, Site
 
 PORT = 8080
@@ -38,12 +38,13 @@ class Qluster:
         self._source = source
         self._inside = inside
         self.servers: dict[int, Server] = {}
-        self._context: ssl.SSLContext | None = None
+        self._lines: dict[int, Line] = {}
 
     def start(self) -> None:
         """Start the founder, then the others; wait until all are voters."""
         self.site.make()
-        self._context = ssl.create_default_context(cafile=str(self.site.folder / "ca.crt"))
+        context = ssl.create_default_context(cafile=str(self.site.folder / "ca.crt"))
+        self._lines = {number: Line(self.site.ip(number), PORT, context) for number in self.site.numbers}
         for number in self.site.numbers:
             (self.site.place(number) / "config.yaml").write_text(json.dumps(self._config(number)))
         for number in self.site.numbers:
@@ -88,15 +89,12 @@ class Qluster:
 
     def map(self, number: int) -> dict[str, Any]:
         """What a node says of its cluster; {} when it does not answer."""
-        asked = urllib.request.Request(
-            f"https://{self.site.ip(number)}:{PORT}/map", headers={"Authorization": f"Bearer {READ_TOKEN}"}
-        )
         try:
-            with urllib.request.urlopen(asked, timeout=2, context=self._context) as answer:
-                found: dict[str, Any] = json.load(answer)
-                return found
+            status, said = self._lines[number].ask("GET", "/map", READ_TOKEN)
         except OSError:
             return {}
+        found: dict[str, Any] = json.loads(said) if status == 200 else {}
+        return found
 
     def _complete(self) -> bool:
         return all(self._knows_all(self.map(number)) for number in self.site.numbers)
@@ -134,6 +132,8 @@ class Qluster:
 
     def stop(self) -> None:
         """End all nodes and remove their state."""
+        for line in self._lines.values():
+            line.close()
         for server in self.servers.values():
             server.end()
         self.site.remove()

@@ -3,6 +3,9 @@
 The peer keeps its queue in one process on one host: with ``fsync`` (appendfsync always) what it acknowledged survives
 that process, and is gone with the host's disk; without, the last second or all is gone with the process. The product
 answers when a majority of three hosts has flushed it.
+
+What was measured is kept after each measurement; ``--resume`` goes on after the last of them. A measurement that does
+not come to its end says how far it came, counts as failed, and the next one is taken.
 """
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
@@ -18,12 +21,17 @@ from statistics import median
 from typing import Any
 
 from bench import neighbours, programs
+from bench.load import LoadFailed
+from bench.processes import NotStarted
 from bench.tasks import cells
 
 Values = dict[str, Any]
+Found = dict[str, dict[str, list[Values]]]
 CELLS = ("submit", "start", "history", "failover")
 CONTESTED = ("submit", "start")
 """The peer takes part in these."""
+FAILED = "failed"
+"""Stands in the place of figures, with the reason."""
 
 
 def measure(cell: str, folder: Path, chosen: Namespace) -> Values:
@@ -45,7 +53,7 @@ def measure(cell: str, folder: Path, chosen: Namespace) -> Values:
                 return cells.history(running, programs.bring("h2load"), chosen.history, chosen.seconds)
         case _:
             with cells.cluster(folder, slots=chosen.running) as running:
-                return cells.failover(running, chosen.running, 20.0)
+                return cells.failover(running, chosen.running)
 
 
 def contest(cell: str, folder: Path, chosen: Namespace, *, fsync: bool) -> Values:
@@ -57,9 +65,9 @@ def contest(cell: str, folder: Path, chosen: Namespace, *, fsync: bool) -> Value
         return {form: cells.celery_submission(site, form, chosen.seconds) for form in ("single", "batch")}
 
 
-def run(chosen: Namespace) -> dict[str, dict[str, list[Values]]]:
+def run(chosen: Namespace) -> Found:
     """Every cell: system → its rounds."""
-    found: dict[str, dict[str, list[Values]]] = {}
+    found: Found = json.loads(chosen.results.read_text()) if chosen.resume and chosen.results.exists() else {}
     for number in range(chosen.rounds):
         for cell in chosen.cells:
             systems: dict[str, Callable[[Path], Values]] = {"qluster": lambda folder, cell=cell: measure(
@@ -70,17 +78,33 @@ def run(chosen: Namespace) -> dict[str, dict[str, list[Values]]]:
                     "celery": lambda folder, cell=cell: contest(cell, folder, chosen, fsync=False),  # type: ignore[misc]
                 }
             for name, once in systems.items():
-                with tempfile.TemporaryDirectory(dir=programs.CACHE) as folder:
-                    watch = neighbours.Watch()
-                    values = once(Path(folder))
-                values["foreign_cores"] = round(watch.foreign_cores(), 2)
-                found.setdefault(cell, {}).setdefault(name, []).append(values)
-                print(f"round {number + 1}: {cell}, {name}: {values}", file=sys.stderr, flush=True)
+                rounds = found.setdefault(cell, {}).setdefault(name, [])
+                if len(rounds) > number and FAILED not in rounds[number]:
+                    continue
+                rounds[number:] = [_once(once)]
+                print(f"round {number + 1}: {cell}, {name}: {rounds[number]}", file=sys.stderr, flush=True)
+                chosen.results.write_text(json.dumps(found, indent=1))
     return found
 
 
-def table(found: dict[str, dict[str, list[Values]]]) -> list[str]:
+def _once(measured: Callable[[Path], Values]) -> Values:
+    """One measurement in a folder of its own; what went wrong with it where it found nothing."""
+    with tempfile.TemporaryDirectory(dir=programs.CACHE) as folder:
+        watch = neighbours.Watch()
+        try:
+            values = measured(Path(folder))
+        except (cells.NotReached, LoadFailed, NotStarted, OSError) as fault:
+            values = {FAILED: f"{type(fault).__name__}: {fault}"}
+    return values | {"foreign_cores": round(watch.foreign_cores(), 2)}
+
+
+def table(found: Found) -> list[str]:
     """Medians of the rounds."""
+    failed = [f"{cell}, {name}: {values[FAILED]}" for cell, systems in found.items()
+              for name, rounds in systems.items() for values in rounds if FAILED in values]  # fmt: skip
+    found = {cell: {name: good for name, rounds in systems.items()
+                    if (good := [values for values in rounds if FAILED not in values])}
+             for cell, systems in found.items()}  # fmt: skip
     lines = []
     for form in ("single", "batch"):
         for name, rounds in found.get("submit", {}).items():
@@ -93,16 +117,18 @@ def table(found: dict[str, dict[str, list[Values]]]) -> list[str]:
     head = ["| | | rate | p50 | p99 |", "|---|---|---|---|---|"] if lines else []
     for values in found.get("history", {}).get("qluster", []):
         lines.append(
-            f"{values['tasks']:,} tasks that are over: {values['grown_mib']:.0f} MiB a node more, submissions "
-            f"{values['before']:,.0f} then {values['after']:,.0f} a second ({values['slower']:.0%} slower)"
+            f"{values['tasks']:,} tasks that are over: {values['grown_mib']:.0f} MiB a node more; submissions "
+            f"{values['before']['tasks_a_second']:,.0f} a second before and {values['after']['tasks_a_second']:,.0f} "
+            f"after ({values['slower']:.1%} slower), p99 {values['before']['p99'] * 1e3:.0f} and "
+            f"{values['after']['p99'] * 1e3:.0f} ms"
         )
     for values in found.get("failover", {}).get("qluster", []):
         lines.append(
-            f"failover with {values['tasks']:,} running: {values['states']}, {values['runs']} runs, "
-            f"{values['again']} tasks begun again, {values['twice']} twice at once, "
-            f"over after {values['seconds']:.0f} s"
+            f"failover with {values['tasks']:,} running, begun within {values['all_begun']:.0f} s: {values['hit']} on "
+            f"the dead host, {values['again']} begun again, half of them after {values['elsewhere_p50']:.1f} s and all "
+            f"after {values['elsewhere_worst']:.1f} s, {values['twice']} twice at once; ends: {values['ended']}"
         )
-    return head + lines
+    return head + lines + failed
 
 
 def main(words: list[str]) -> int:
@@ -115,6 +141,7 @@ def main(words: list[str]) -> int:
     parser.add_argument("--history", type=int, default=cells.HISTORY, help="tasks of the history")
     parser.add_argument("--running", type=int, default=1000, help="tasks that run when the leader dies")
     parser.add_argument("--realtime", action="store_true", help="run everything before all else on this machine")
+    parser.add_argument("--resume", action="store_true", help="go on after what the results have")
     parser.add_argument("--results", type=Path, default=programs.CACHE / "results" / "tasks.json")
     chosen = parser.parse_args(words)
     chosen.cells = chosen.cells or list(CELLS)
@@ -122,12 +149,11 @@ def main(words: list[str]) -> int:
         os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))  # whatever is started inherits it
     programs.CACHE.mkdir(parents=True, exist_ok=True)
     neighbours.wait_until_calm(10.0)
+    chosen.results.parent.mkdir(parents=True, exist_ok=True)
     found = run(chosen)
     print("\n".join(table(found)))
-    chosen.results.parent.mkdir(parents=True, exist_ok=True)
-    chosen.results.write_text(json.dumps(found, indent=1))
     print(f"results: {chosen.results}")
-    return 0
+    return int(any(FAILED in values for systems in found.values() for each in systems.values() for values in each))
 
 
 if __name__ == "__main__":

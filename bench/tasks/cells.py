@@ -6,9 +6,10 @@ Must not know how results are shown. Submissions are for an hour later, so that 
 from __future__ import annotations
 
 import json
+import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -22,7 +23,7 @@ from bench.site import CALM, OPERATE_TOKEN, Site
 from bench.systems.qluster import PORT
 from bench.tasks.celery_site import NOBODY_LISTENS, CelerySite
 from bench.tasks.cluster import TaskCluster
-from bench.tasks.ledger import account, script
+from bench.tasks.ledger import Ledger, account
 
 CLIENTS = 64
 BATCH = 50
@@ -31,7 +32,18 @@ DATE = ["/bin/date", "+%s.%N"]
 """It says when it began, to the nanosecond, and ends."""
 HISTORY = 100_000
 CHUNK = 250
-"""Tasks of one request that fills the history."""
+"""Tasks of one request that fills the history, or is to run long."""
+FILL_SECONDS = 180.0
+"""For the history to be full."""
+BEGIN_SECONDS = 180.0
+"""For all long tasks to run, and for those of a dead host to run elsewhere."""
+TELL_SECONDS = 5.0
+"""Between two lines about what is going on."""
+
+
+class NotReached(Exception):
+    """A measurement did not come to what it measures: the message says how far it came."""
+
 
 Values = dict[str, Any]
 
@@ -71,9 +83,10 @@ def task(**others: object) -> Values:
 # --- submission -------------------------------------------------------------------------
 
 
-def submission(running: TaskCluster, h2load: Program, form: str, seconds: float) -> Values:
-    """Submissions a second from 64 clients through REST with TLS."""
-    one = task(start=later())
+def submission(running: TaskCluster, h2load: Program, form: str, seconds: float, begin: float = 3600.0) -> Values:
+    """Submissions a second from 64 clients through REST with TLS, of tasks that ``begin`` so many seconds later; whose
+    that is soon, they expire then."""
+    one = task(start=later(begin), **({"expires": later(begin + 0.1)} if begin < 3600.0 else {}))
     body = one if form == "single" else {"tasks": [one] * BATCH}
     headers = {"Authorization": f"Bearer {OPERATE_TOKEN}", "Content-Type": "application/json", ":method": "POST"}
     url = f"https://{running.site.ip(running.leader())}:{PORT}/tasks"
@@ -134,7 +147,7 @@ def start(running: TaskCluster, count: int, pause: float) -> Values:
         time.sleep(pause)
     took = []
     for number, at in asked.items():
-        took.append(float(running.read("GET", f"/tasks/{number}/output?wait=10")) - at)
+        took.append(float(running.output(number)) - at)
     return _times(from_latencies(took, sum(took)))
 
 
@@ -155,46 +168,97 @@ def celery_start(site: CelerySite, count: int, pause: float) -> Values:
 
 def history(running: TaskCluster, h2load: Program, count: int, seconds: float) -> Values:
     """What so many tasks that are over cost each node, and the next submissions."""
-    before = submission(running, h2load, "single", seconds)
+    soon = seconds + 3.0
+    before = submission(running, h2load, "single", seconds, soon)
+    _until("what was submitted expires", FILL_SECONDS, lambda: _waiting(running), 0)
     idle = running.resident()
     words = ["/bin/true", *(f"--an-argument-as-people-write-them={number}" for number in range(3))]
-    gone = 0
-    while gone < count:
-        size = min(CHUNK, count - gone)
-        made = running.ask("POST", "/tasks", {"tasks": [
-            task(command=words, start=later(0.3), expires=later(0.4), name=f"report of department {one}")
-            for one in range(size)
-        ]})  # fmt: skip
-        if "tasks" not in made:
-            time.sleep(0.1)  # so many at once are not taken: those before must end first
-            continue
-        gone += size
-    running.settle(count, 600.0)
-    after = submission(running, h2load, "single", seconds)
+    began, told = time.monotonic(), 0.0
+    while (known := running.summary().get("history", 0)) < count:
+        if time.monotonic() > began + FILL_SECONDS:
+            raise NotReached(f"{known} of {count} tasks are over after {FILL_SECONDS:g} s: {running.summary()}")
+        for _ in range(8):
+            running.ask("POST", "/tasks", {"tasks": [
+                task(command=words, start=later(0.3), expires=later(0.4), name=f"report of department {one}")
+                for one in range(CHUNK)
+            ]})  # fmt: skip  # refused where too many have not ended yet: those before must end first
+        told = _tell(told, f"{known} of {count} tasks are over")
+    filled = time.monotonic() - began
+    _until("what was submitted expires", FILL_SECONDS, lambda: _waiting(running), 0)
     grown = [now - then for now, then in zip(running.resident(), idle, strict=True)]
+    after = submission(running, h2load, "single", seconds, soon)
     slower = 1 - after["tasks_a_second"] / before["tasks_a_second"]
-    return {"tasks": count, "grown_mib": max(grown) / 2**20, "before": before["tasks_a_second"],
-            "after": after["tasks_a_second"], "slower": slower}  # fmt: skip
+    return {"tasks": running.summary()["history"], "grown_mib": max(grown) / 2**20, "filled_seconds": filled,
+            "before": before, "after": after, "slower": slower}  # fmt: skip
+
+
+def _waiting(running: TaskCluster) -> int:
+    """Tasks that are not over; -1 when nobody says."""
+    states = running.summary().get("states")
+    return sum(states.values()) if states is not None else -1
 
 
 # --- failover -----------------------------------------------------------------------------
 
 
-def failover(running: TaskCluster, count: int, seconds: float) -> Values:
+def failover(running: TaskCluster, count: int) -> Values:
     """The leader's host dies while so many tasks run."""
-    path = running.site.folder / "ledger"
-    one = {"name": "long", "shell": script(path, seconds), "time_limit": 600}
+    ledger = Ledger(running.site.folder)
+    try:
+        found = _failover(running, ledger, count)
+    finally:
+        ledger.open()
+    return found
+
+
+def _failover(running: TaskCluster, ledger: Ledger, count: int) -> Values:
+    one = {"name": "long", "command": ["/bin/sh", str(ledger.script)], "time_limit": 1200}
+    asked = time.time()
     for begin in range(0, count, CHUNK):
-        running.ask("POST", "/tasks", {"tasks": [one] * min(CHUNK, count - begin)})
-    end = time.monotonic() + 120
-    while len(path.read_text().splitlines() if path.exists() else []) < count:
-        if time.monotonic() > end:
-            raise TimeoutError(f"not all of {count} tasks began: {running.summary()}")
-        time.sleep(0.1)
-    leader, at = running.leader(), time.time()
+        made = running.ask("POST", "/tasks", {"tasks": [one] * min(CHUNK, count - begin)})
+        if "tasks" not in made:
+            raise NotReached(f"tasks were not accepted: {made}")
+    _until("tasks run", BEGIN_SECONDS, lambda: len(ledger.begun()), count)
+    latest = max(at for runs in ledger.begun().values() for _, at in runs.values())
+    memory = running.resident()
+    leader = running.leader()
+    hit = {task for task, runs in ledger.begun().items() if runs[max(runs)][0] == leader}
     running.lose(leader)
-    dead = {leader: time.time()}
-    running.settle(count, 300.0)
-    found = account(path.read_text().splitlines(), dead)
-    states = running.summary()["ended"]
-    return {**asdict(found), "states": states, "seconds": time.time() - at}
+    at = time.time()
+    _until("tasks of the dead host run elsewhere", BEGIN_SECONDS, lambda: len(_moved(ledger, hit, leader)), len(hit))
+    again = from_latencies([began - at for began in _moved(ledger, hit, leader)], 1.0)
+    ledger.open()
+    _until("tasks are over", BEGIN_SECONDS, lambda: sum(running.summary().get("ended", {}).values()), count)
+    return {
+        **asdict(account(ledger.lines, {leader: at})), "hit": len(hit), "ended": running.summary()["ended"],
+        "all_begun": latest - asked, "elsewhere_p50": again.p50, "elsewhere_worst": again.worst,
+        "daemon_mib": max(memory) / 2**20, "seconds": time.time() - at,
+    }  # fmt: skip
+
+
+def _moved(ledger: Ledger, hit: set[int], dead: int) -> list[float]:
+    """When each task of the dead host was begun on another one."""
+    every = ledger.begun()
+    last = [every[task][max(every[task])] for task in hit]
+    return [at for node, at in last if node != dead]
+
+
+# --- waiting ------------------------------------------------------------------------------
+
+
+def _until(what: str, seconds: float, count: Callable[[], int], wanted: int) -> None:
+    """Wait until it is so many, and say meanwhile how many it is; raises :class:`NotReached`."""
+    end, told = time.monotonic() + seconds, time.monotonic()
+    while (found := count()) != wanted:
+        if time.monotonic() > end:
+            raise NotReached(f"{what}: {found} instead of {wanted} after {seconds:g} s")
+        told = _tell(told, f"{what}: {found} of {wanted}")
+        time.sleep(0.2)
+
+
+def _tell(told: float, line: str) -> float:
+    """Say it when nothing was said for a while; when something was said last."""
+    if time.monotonic() < told + TELL_SECONDS:
+        return told
+    print(line, file=sys.stderr, flush=True)
+    return time.monotonic()

@@ -7,14 +7,11 @@ from __future__ import annotations
 
 import json
 import sys
-import time
-import urllib.error
-import urllib.request
 from typing import Any
 
 from bench.processes import Server, wait_for
 from bench.site import OPERATE_TOKEN, Site
-from bench.systems.qluster import PORT, Qluster, environment
+from bench.systems.qluster import Qluster, environment
 
 COMMANDS = ["/bin/", "/usr/bin/"]
 
@@ -48,34 +45,23 @@ class TaskCluster(Qluster):
     def ask(self, method: str, path: str, body: object = None, node: int = 0, seconds: float = 15.0) -> dict[str, Any]:
         """An answer of the leader, or of ``node``; {} where nobody answers well."""
         try:
-            found: dict[str, Any] = json.loads(self.read(method, path, body, node, seconds) or b"{}")
-            return found
-        except urllib.error.HTTPError as error:
-            return {"error": error.code, "said": error.read().decode(errors="replace")}
-        except OSError:
+            status, said = self._lines[node or self.leader()].ask(method, path, OPERATE_TOKEN, body, seconds)
+        except (OSError, KeyError):  # nobody leads just now
             return {}
+        found: dict[str, Any] = json.loads(said or b"{}")
+        return found if status < 300 else {"error": status, "said": found}
 
-    def read(self, method: str, path: str, body: object = None, node: int = 0, seconds: float = 15.0) -> bytes:
-        """The same as it comes; raises OSError."""
-        url = f"https://{self.site.ip(node or self.leader())}:{PORT}{path}"
-        headers = {"Authorization": f"Bearer {OPERATE_TOKEN}", "Content-Type": "application/json"}
-        data = json.dumps(body).encode() if body is not None else None
-        request = urllib.request.Request(url, data, headers, method=method)
-        with urllib.request.urlopen(request, timeout=seconds, context=self._context) as answer:
-            said: bytes = answer.read()
-            return said
+    def output(self, task: int, seconds: float = 10.0) -> bytes:
+        """What a task said, when it has said something; raises OSError."""
+        status, said = self._lines[self.leader()].ask(
+            "GET", f"/tasks/{task}/output?wait={seconds:g}", OPERATE_TOKEN, seconds=2 * seconds)  # fmt: skip
+        if status != 200:
+            raise OSError(f"output of task {task}: {status} {said!r}")
+        return said
 
     def summary(self) -> dict[str, Any]:
         """How many tasks are in which state."""
         return self.ask("GET", "/tasks/summary")
-
-    def settle(self, ended: int, seconds: float) -> None:
-        """Wait until so many tasks have ended since the founding."""
-        end = time.monotonic() + seconds
-        while sum(self.summary().get("ended", {}).values()) < ended:
-            if time.monotonic() > end:
-                raise TimeoutError(f"after {seconds:g} s {self.summary()} instead of {ended} ended tasks")
-            time.sleep(0.2)
 
     def lose(self, number: int) -> None:
         """As a host that loses its power: its daemon and its runner, whose tasks die with it."""

@@ -1,19 +1,22 @@
 """What running tasks write of themselves, and whether one of them ran twice at once.
 
 Must not know how tasks are scheduled. A line is begun or ended by the program itself: number, fencing number, time.
+A program goes on until the gate is opened: it reads of a pipe that this process holds open.
 """
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-SCRIPT = (
-    'echo "b $QLUSTER_TASK_ID $QLUSTER_TASK_FENCE $QLUSTER_NODE $(date +%s.%N)" >> {path}; sleep {seconds}; '
-    'echo "e $QLUSTER_TASK_ID $QLUSTER_TASK_FENCE $QLUSTER_NODE $(date +%s.%N)" >> {path}'
-)
+SCRIPT = """say() {{ echo "$1 $QLUSTER_TASK_ID $QLUSTER_TASK_FENCE $QLUSTER_NODE $(date +%s.%N)" >> {lines}; }}
+say b
+read word < {gate}
+say e
+"""
 
 
 @dataclass(frozen=True)
@@ -29,25 +32,60 @@ class Account:
     """Tasks that were begun more than once."""
 
 
-def script(path: Path, seconds: float) -> str:
-    """What a task runs."""
-    return SCRIPT.format(path=path, seconds=seconds)
+class Ledger:
+    """The lines, the gate, and the program, in one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._lines, self._gate, self.script = folder / "lines", folder / "gate", folder / "script"
+        self._lines.touch()
+        os.mkfifo(self._gate)
+        self._held = os.open(self._gate, os.O_RDWR)
+        self.script.write_text(SCRIPT.format(lines=self._lines, gate=self._gate))
+
+    @property
+    def lines(self) -> list[str]:
+        """What was said so far."""
+        return self._lines.read_text().splitlines()
+
+    def begun(self) -> dict[int, dict[int, tuple[int, float]]]:
+        """Task → fencing number of a run → its node, and when it began."""
+        return begun(self.lines)
+
+    def open(self) -> None:
+        """All end, and whoever comes later at once."""
+        if self._held < 0:
+            return
+        later = self._gate.with_name("later")
+        later.symlink_to("/dev/null")
+        later.replace(self._gate)
+        os.close(self._held)
+        self._held = -1
 
 
-def account(lines: Iterable[str], dead: dict[int, float]) -> Account:
-    """``dead``: node → when its tasks were killed with it, seconds since 1970."""
-    begun: dict[int, dict[int, tuple[int, float]]] = {}
-    ended: dict[tuple[int, int], float] = {}
+def begun(lines: Iterable[str]) -> dict[int, dict[int, tuple[int, float]]]:
+    """Of these lines; see :meth:`Ledger.begun`."""
+    found: dict[int, dict[int, tuple[int, float]]] = {}
     for line in lines:
         kind, task, fence, node, at = line.split()
         if kind == "b":
-            begun.setdefault(int(task), {})[int(fence)] = int(node), float(at)
-        else:
+            found.setdefault(int(task), {})[int(fence)] = int(node), float(at)
+    return found
+
+
+def account(lines: Iterable[str], dead: dict[int, float]) -> Account:
+    """``dead``: node → when its tasks were killed with it, seconds since 1970. A run that never said its end and is
+    of no dead node is taken to go on: it may have been killed, but nothing here says so."""
+    lines = list(lines)
+    ended: dict[tuple[int, int], float] = {}
+    for line in lines:
+        kind, task, fence, _, at = line.split()
+        if kind == "e":
             ended[int(task), int(fence)] = float(at)
+    every = begun(lines)
     twice = 0
-    for task, runs in begun.items():
-        spans = sorted((at, ended.get((task, fence), dead.get(node, float("inf"))))
+    for number, runs in every.items():
+        spans = sorted((at, ended.get((number, fence), dead.get(node, float("inf"))))
                        for fence, (node, at) in runs.items())  # fmt: skip
         twice += any(later[0] < earlier[1] for earlier, later in pairwise(spans))
     done = {task for task, _ in ended}
-    return Account(len(done), sum(map(len, begun.values())), twice, sum(len(runs) > 1 for runs in begun.values()))
+    return Account(len(done), sum(map(len, every.values())), twice, sum(len(runs) > 1 for runs in every.values()))
