@@ -24,6 +24,7 @@ from qluster.tasks import bulk
 from qluster.tasks.asking import FromTemplate
 from qluster.tasks.board import NAMES, Board
 from qluster.tasks.bodies import (
+    Assigned,
     Begun,
     Ended,
     Failed,
@@ -248,12 +249,12 @@ class Dispatching:
             node.state.tasks, kept.task_history, kept.task_history_time, now, node.wall(now))  # fmt: skip
         return bool(count) and self._say(TasksForgotten(count), now)
 
-    def _say(self, body: commands.Body, now: float) -> bool:
+    def _say(self, body: commands.Body, now: float, *, urgent: bool = False) -> bool:
         """Tell the log; False where it takes nothing now: all is found again at the next look."""
         node = self._node
         assert node.qraft is not None
         try:
-            self._proposed, _ = node.qraft.propose("command", commands.encode(body), now)
+            self._proposed, _ = node.qraft.propose("command", commands.encode(body), now, urgent=urgent)
         except Refusal as refusal:
             log.debug("put-off body=%s reason=%s", type(body).__name__, refusal.reason)
             return False
@@ -315,7 +316,9 @@ class Dispatching:
         node = self._node
         assert self.queue is not None
         steps, rest = _fitting(steps, int(node.config.udp.max_log_size * STEPS_SHARE))
-        if not self._say(TasksMoved(round(node.wall(now), 3), tuple(steps)), now):
+        # Who has the claim begins when it knows: else that would wait for entries that follow.
+        urgent = any(isinstance(step, Assigned) and step.node != node.me for step in steps)
+        if not self._say(TasksMoved(round(node.wall(now), 3), tuple(steps)), now, urgent=urgent):
             self._put_back(steps + rest)
             return False
         live = node.state.tasks.live

@@ -107,8 +107,9 @@ class Office:
 
     # --- wishes ---------------------------------------------------------------
 
-    def propose(self, kind: str, payload: bytes, now: float) -> tuple[int, int]:
-        """Append an entry. Raises what :mod:`refusals` names."""
+    def propose(self, kind: str, payload: bytes, now: float, *, urgent: bool = False) -> tuple[int, int]:
+        """Append an entry; when it is committed, all are told at once where it is ``urgent``. Raises what
+        :mod:`refusals` names."""
         me = self._me
         if len(payload) > me.settings.max_log_size:
             raise TooLarge(f"{len(payload)} bytes, max-log-size is {me.settings.max_log_size}")
@@ -120,6 +121,8 @@ class Office:
             raise Overloaded(f"{waiting} entries ({waiting_bytes} bytes) wait for their commit")
         # Nothing is committed by it before somebody has saved it, this node's own disk included.
         entry = me.append(kind, payload)
+        if urgent:
+            self.replication.urgent_index = entry.index
         return entry.index, entry.term
 
     def change_members(self, members: Members, now: float, automatic: bool = False) -> tuple[int, int]:

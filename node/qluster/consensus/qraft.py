@@ -238,11 +238,12 @@ class QRaft(Looks):
 
     # --- wishes ---------------------------------------------------------------
 
-    def propose(self, kind: str, payload: bytes, now: float) -> tuple[int, int]:
-        """Append an entry. Raises NotLeading, Overloaded or TooLarge."""
+    def propose(self, kind: str, payload: bytes, now: float, *, urgent: bool = False) -> tuple[int, int]:
+        """Append an entry; ``urgent``: others are to apply it as soon as it is committed. Raises NotLeading, Overloaded
+        or TooLarge."""
         assert kind != "members", "members change by change_members"
         self._me.now = now
-        place = self._need_office().propose(kind, payload, now)
+        place = self._need_office().propose(kind, payload, now, urgent=urgent)
         self._settle(now)
         return place
 

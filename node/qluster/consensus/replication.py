@@ -33,6 +33,8 @@ class Replication:
         self._cast_commit = -1
         self.notice_at = inf
         """When all must be told what is committed, unless entries tell them before."""
+        self.urgent_index = 0
+        """Somebody else waits to apply the entry up to here: that it is committed is told without waiting."""
         self._cast_at = -inf
         self._pulse_at = -inf
         """When all were last sent a word that they answer without waiting for their disks."""
@@ -96,7 +98,8 @@ class Replication:
             self._pulse_at = now
             self._cast_append(self._open_round(now), [], now)
         elif me.commit_index > self._cast_commit:
-            self.notice_at = min(self.notice_at, now + me.settings.commit_notice)
+            urgent = self._cast_commit < self.urgent_index <= me.commit_index
+            self.notice_at = now if urgent else min(self.notice_at, now + me.settings.commit_notice)
             if now >= self.notice_at:
                 self._cast_append(0, [], now)
 

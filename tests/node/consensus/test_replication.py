@@ -85,6 +85,20 @@ def test_commit_is_told_at_once_and_needs_no_answer() -> None:
     assert qraft.take().send == []
 
 
+def test_an_urgent_entry_does_not_wait_for_others_to_carry_the_word() -> None:
+    """Who has a claim to a task begins it when it knows that the claim is committed."""
+    qraft = leader_of(THREE)
+    qraft.settings = replace(qraft.settings, commit_notice=0.5)
+    for urgent in (False, True, False):
+        index = qraft.propose("command", b"x", STARTED, urgent=urgent)[0]
+        assert [message.records != () for message in appends(qraft, None)] == [True]
+        confirm(qraft, 2, index, 0, STARTED)
+        assert [message.commit for message in appends(qraft, None)] == [index] * urgent
+        if not urgent:
+            qraft.tick(STARTED + 0.5)
+            assert [message.commit for message in appends(qraft, None)] == [index]
+
+
 def test_older_term_is_committed_only_with_an_entry_of_the_own_term() -> None:
     """B6, figure 8 of the paper."""
     qraft = leader_of(THREE, 1, 1, ready=False)

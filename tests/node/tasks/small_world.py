@@ -78,7 +78,7 @@ class SmallNode:
     def lease_until(self) -> float:
         return self.host.local(self.host.world.contact + LEASE) if self.leads else -inf
 
-    def propose(self, kind: str, payload: bytes, now: float) -> tuple[int, int]:
+    def propose(self, kind: str, payload: bytes, now: float, *, urgent: bool = False) -> tuple[int, int]:
         if len(payload) > self.config.udp.max_log_size:
             raise TooLarge(f"{len(payload)} bytes")
         return self.host.world.propose(payload)
