@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,12 +21,12 @@ from qluster.edge.runner.capture import Budget, Capture
 from qluster.edge.runner.flushing import Flushing
 from qluster.edge.runner.forker import Forker
 from qluster.edge.runner.groups import Groups
-from qluster.edge.runner.plan import Born, Over, Plan, Stop, Tie, Unborn, decode_word, encode
+from qluster.edge.runner.line import Line
+from qluster.edge.runner.plan import Bid, Born, Over, Plan, Stop, Tie, Unborn
 from qluster.edge.runner.prepare import Preparing
 from qluster.edge.runner.program import Unstartable
 from qluster.edge.runner.record import Began, Record
 from qluster.tasks.bodies import Result, Verdict
-from qluster.tasks.frames import Frames, framed
 from qluster.tasks.reasons import judge, one_line, tail
 from qluster.tasks.runner import RunBegan, RunEnded, StartRun, StopRun
 
@@ -68,7 +67,8 @@ class ActiveRun:
         self._name = f"{order.task}-{order.fence}"
         self.record = Record(world.runs, order.task, order.fence)
         self._stop: StopRun | None = None
-        self._line: asyncio.StreamWriter | None = None
+        self._line: Line | None = None
+        self._planned = False
         self._captures: list[Capture] = []
         self._began = clock.monotonic()
 
@@ -81,7 +81,9 @@ class ActiveRun:
         except OSError as error:
             log.error("run-broke run=%s error=%s", self._name, error)
             self._world.troubled(error)
-            ended = self._end(Verdict.UNBEGUN, f"the task runner: {error.strerror or error}")
+            # Once its plan is told nobody knows whether it was begun: it is not said not to be.
+            verdict = Verdict.VANISHED if self._planned else Verdict.UNBEGUN
+            ended = self._end(verdict, f"the task runner: {error.strerror or error}")
         finally:
             for capture in self._captures:
                 capture.close()
@@ -109,12 +111,12 @@ class ActiveRun:
         budget = Budget(self.order.limits.output)
         self._captures = [Capture(budget, reserve, world.troubled) for reserve in (budget.reserve, 0)]
         try:
-            line = world.forker.attendant(*(capture.writing for capture in self._captures))
+            line = Line(world.forker.attendant(*(capture.writing for capture in self._captures)))
         except BrokenPipeError:
             await asyncio.wait([kept])
             world.orphaned()
             return self._end(Verdict.UNBEGUN, "the task runner is started anew")
-        reader, self._line = await _stream(line)
+        self._line = line
         for capture in self._captures:
             capture.handed_over()
         try:
@@ -124,12 +126,15 @@ class ActiveRun:
             return self._end(Verdict.UNBEGUN, f"the task runner cannot keep it: {error.strerror or error}")
         if self._stop is not None:
             return self._end(self._stop.verdict, self._stop.reason)
+        if line.gone:
+            return self._end(Verdict.UNBEGUN, "no process could be made to attend it: see the log of the task runner")
         for name, capture in zip(("stdout", "stderr"), self._captures, strict=True):
             capture.begin(self.record.path / name)
+        self._planned = True
         self._say(replace(plan, until=world.until))
         if self._stop is not None:
             self._say(Stop(self._stop.grace))
-        return await self._attend(reader, plan, began)
+        return await self._attend(line, plan, began)
 
     async def _prepared(self) -> Plan:
         plan, paths = await asyncio.to_thread(self._prepare)
@@ -141,17 +146,15 @@ class ActiveRun:
         group = self._world.groups.open(self._name, self.order.limits)
         return self._world.preparing.plan(self.order, self.record, group, self._world.until), paths
 
-    async def _attend(self, reader: asyncio.StreamReader, plan: Plan, began: Callable[[RunBegan], None]) -> RunEnded:
-        frames = Frames()
-        while data := await _read(reader):
-            for text in frames.take(data):
-                match decode_word(text):
-                    case Born(pid, ticks):
-                        self._born(pid, ticks, began)
-                    case Unborn(reason, late):
-                        return self._end(Verdict.UNBEGUN if late else Verdict.UNSTARTABLE, reason)
-                    case Over() as over:
-                        return await self._over(over)
+    async def _attend(self, line: Line, plan: Plan, began: Callable[[RunBegan], None]) -> RunEnded:
+        while (word := await line.word()) is not None:
+            match word:
+                case Born(pid, ticks):
+                    self._born(pid, ticks, began)
+                case Unborn(reason, late):
+                    return self._end(Verdict.UNBEGUN if late else Verdict.UNSTARTABLE, reason)
+                case Over():
+                    return await self._over(word)
         # Somebody killed the attendant, and the kernel with it the program: what it had begun is found by its mark.
         self._world.groups.kill(self._name)
         await asyncio.to_thread(_until_nothing, lambda: kin.kill_marked(plan.mark) > 0)
@@ -204,22 +207,9 @@ class ActiveRun:
         log.info("run-ended run=%s verdict=%s reason=%s", self._name, ended.verdict.name.lower(), ended.reason or "-")
         return ended
 
-    def _say(self, bid: Plan | Tie | Stop) -> None:
-        if self._line is not None and not self._line.is_closing():
-            self._line.write(framed(encode(bid)))
-
-
-async def _stream(line: socket.socket) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    line.setblocking(False)
-    return await asyncio.open_unix_connection(sock=line)
-
-
-async def _read(reader: asyncio.StreamReader) -> bytes:
-    """What comes next of an attendant; b"" when it is gone, also with words of ours that it had not read."""
-    try:
-        return await reader.read(4096)
-    except ConnectionError:
-        return b""
+    def _say(self, bid: Bid) -> None:
+        if self._line is not None:
+            self._line.say(bid)
 
 
 def _until_nothing(met: Callable[[], bool]) -> None:
