@@ -7,6 +7,7 @@ import resource
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from edge.runner_world import Host, alive, host, order, shell
 from qluster.edge.runner import kin, output
 from qluster.edge.runner.prepare import MARK
 from qluster.tasks.bodies import Verdict
-from qluster.tasks.runner import ForgetRun, StopRun
+from qluster.tasks.runner import ForgetRun, RunEnded, StopRun
 from qluster.tasks.spec import Command, Limits, Script, Sql
 
 
@@ -125,6 +126,18 @@ def test_runs_may_be_more_than_files_are_let_to_who_asks_for_none(tmp_path: Path
             wait_for("the last one says it", lambda: few.said(30) == "64\n")
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, kept)
+
+
+def test_a_run_that_ends_while_its_lease_grows_has_ended_well(one: Host) -> None:
+    """Who is told of the lease may be gone: what it said before is heard all the same."""
+    line = one.ready()
+    for task in range(200, 240):
+        line.say(order(task, Command(("/bin/true",))))
+        while not any(isinstance(each, RunEnded) and each.task == task for each in line.heard):
+            line.lease(60.0)
+            with suppress(TimeoutError):
+                line.hear(0.0002)
+        assert line.ended(task).verdict is Verdict.DONE
 
 
 def test_a_second_order_for_the_same_run_begins_nothing(one: Host) -> None:

@@ -50,6 +50,8 @@ class Attendant:
         self._tether = Tether(lease, clock.slept())
         self._alarm = Alarm()
         self._plan: Plan | None = None
+        self._copy: program.Copy | None = None
+        self._fault = ""
         self._pid = 0
         self._status: int | None = None
         self._cause = ""
@@ -65,6 +67,11 @@ class Attendant:
     def attend(self) -> None:
         """From the plan to the last word."""
         woken = _wake_on_children()
+        self._floor = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss + FLOOR_MARGIN
+        try:
+            self._copy = program.Copy(*self._outputs)
+        except OSError as error:
+            self._fault = f"no process could be made for it on this host: {error.strerror}"
         poll = select.poll()
         for descriptor in (self._runner.fileno(), woken, self._alarm.descriptor):
             if descriptor >= 0:
@@ -119,12 +126,15 @@ class Attendant:
         if plan.tied and self._tether.passed(now, clock.slept()):
             self._say(Unborn("the lease of this node had passed", late=True))
             os._exit(0)
-        self._floor = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss + FLOOR_MARGIN
+        if self._copy is None:
+            self._say(Unborn(self._fault, late=True))
+            os._exit(0)
         try:
-            self._pid = program.begin(plan, *self._outputs)
+            self._copy.begin(plan)
         except program.Unstartable as fault:
             self._say(Unborn(str(fault)))
             os._exit(0)
+        self._pid = self._copy.pid
         for descriptor in self._outputs:
             os.close(descriptor)
         if plan.time_limit:

@@ -65,9 +65,12 @@ def _serve(line: socket.socket, lease: float) -> None:
                 break
             for descriptor in descriptors:  # the flag for it is ignored by some versions of Python
                 os.set_inheritable(descriptor, False)
-            if os.fork() == 0:
-                line.close()
-                _attend(descriptors, lease)
+            try:
+                if os.fork() == 0:
+                    line.close()
+                    _attend(descriptors, lease)
+            except OSError as error:  # this one run is not begun: its line is closed
+                log.error("fork-failed error=%s hint=more processes than this user or unit may have", error.strerror)
             for descriptor in descriptors:
                 os.close(descriptor)
     except BaseException:

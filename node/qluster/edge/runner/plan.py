@@ -62,7 +62,7 @@ class Unborn(Struct, frozen=True, tag="unborn", array_like=True):
 
     reason: str
     late: bool = False
-    """The lease had passed."""
+    """It is not its own fault: the lease had passed, or the host had no room for it."""
 
 
 class Over(Struct, frozen=True, tag="over", array_like=True):

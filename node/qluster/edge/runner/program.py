@@ -1,6 +1,7 @@
 """Begins a program as a plan has it: in a session of its own, with nothing of ours but what it is given.
 
-It must not know why, nor wait for its end.
+It must not know why, nor wait for its end. The process is there before its plan is: to make a copy of this one takes
+longer than to become a program, and the disk is waited for meanwhile.
 """
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
@@ -13,7 +14,7 @@ import signal
 from typing import NoReturn
 
 from qluster.edge.runner import libc
-from qluster.edge.runner.plan import Plan
+from qluster.edge.runner.plan import Plan, decode_bid, encode
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 OOM_SCORE = 500
@@ -35,48 +36,65 @@ def prctl(option: int, value: int) -> None:
     libc.call("prctl", option, value, 0, 0, 0)
 
 
-def begin(plan: Plan, output: int, errors: int) -> int:
-    """The pid of the program; raises :class:`Unstartable`."""
-    reading, writing = os.pipe2(os.O_CLOEXEC)
-    attendant = os.getpid()
-    pid = os.fork()
-    if pid == 0:
-        _become(plan, output, errors, writing, attendant)
-    os.close(writing)
-    with open(reading, "rb") as pipe:
-        fault = pipe.read()
-    if not fault:
-        return pid
-    os.waitpid(pid, 0)
-    step, _, reason = fault.decode("utf-8", "replace").partition(":")
-    raise Unstartable(_sentence(plan, step, reason))
+class Copy:
+    """A copy of this process that waits to become a program. It goes with this one."""
+
+    def __init__(self, output: int, errors: int) -> None:
+        """The descriptors are what it writes to; they are the caller's to close. Raises OSError."""
+        (orders, self._orders), (self._faults, faults) = os.pipe2(os.O_CLOEXEC), os.pipe2(os.O_CLOEXEC)
+        attendant = os.getpid()
+        self.pid = os.fork()
+        if self.pid == 0:
+            os.close(self._orders)
+            _become(orders, output, errors, faults, attendant)
+        os.close(orders)
+        os.close(faults)
+
+    def begin(self, plan: Plan) -> None:
+        """Become that one; raises :class:`Unstartable`."""
+        with contextlib.suppress(BrokenPipeError), open(self._orders, "wb") as pipe:
+            pipe.write(encode(plan))
+        with open(self._faults, "rb") as pipe:
+            fault = pipe.read()
+        if not fault:
+            return
+        os.waitpid(self.pid, 0)
+        step, _, reason = fault.decode("utf-8", "replace").partition(":")
+        raise Unstartable(_sentence(plan, step, reason))
 
 
-def _become(plan: Plan, output: int, errors: int, fault: int, attendant: int) -> NoReturn:
+def _become(orders: int, output: int, errors: int, fault: int, attendant: int) -> NoReturn:
     step = "begin"
     try:
+        _follow(attendant)
         os.setsid()
+        step = "limits"
+        _limit()
+        for number, descriptor in ((1, output), (2, errors)):
+            os.dup2(descriptor, number)
+        _signals()
+        os.umask(0o077)
+        with open(orders, "rb") as pipe:
+            text = pipe.read()
+        if not text:
+            os._exit(0)
+        plan = decode_bid(text)
+        assert isinstance(plan, Plan)
         step = "group"
         if plan.group:
             with open(f"{plan.group}/cgroup.procs", "wb", buffering=0) as members:
                 members.write(b"0")
-        step = "limits"
-        _limit()
         step = "stdin"
-        given = os.open(plan.stdin, os.O_RDONLY)
-        for number, descriptor in enumerate((given, output, errors)):
-            os.dup2(descriptor, number)
-        _signals()
-        os.umask(0o077)
+        os.dup2(os.open(plan.stdin, os.O_RDONLY), 0)
         step = "user"
         if plan.user:
             _switch(plan.user)
+            _follow(attendant)  # who becomes another is not killed with its parent any more
         step = "directory"
         os.chdir(plan.directory)
-        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != attendant:
-            os._exit(1)
         step = "program"
+        with contextlib.suppress(OSError):
+            os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
         os.execve(plan.argv[0], plan.argv, dict(plan.environment))
     except OSError as error:
         os.write(fault, f"{step}:{error.strerror or error}".encode())
@@ -85,14 +103,19 @@ def _become(plan: Plan, output: int, errors: int, fault: int, attendant: int) ->
     os._exit(1)
 
 
+def _follow(attendant: int) -> None:
+    """Go with the attendant, whoever kills it."""
+    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != attendant:
+        os._exit(1)
+
+
 def _limit() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (CORE_SIZE, CORE_SIZE))
     resource.setrlimit(resource.RLIMIT_NOFILE, FILES)
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "r+b", buffering=0) as score:
         if int(score.read()) < OOM_SCORE:
             score.write(str(OOM_SCORE).encode())
-    with contextlib.suppress(OSError):
-        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
 
 
 def _signals() -> None:

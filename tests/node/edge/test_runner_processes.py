@@ -1,0 +1,73 @@
+"""A host on which no process can be made any more: one run is given back, the others go on."""
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from qluster.edge.runner.forker import Forker
+from qluster.edge.runner.plan import Born, Over, Plan, Unborn, Word, decode_word, encode
+from qluster.tasks.frames import Frames, framed
+
+TRUE = Plan(("/bin/true",), (), "/", "/dev/null")
+
+
+class Lines:
+    """Lines to attendants, of a forker that may fork when the file ``who`` does not forbid it."""
+
+    def __init__(self, forker: Forker) -> None:
+        self._forker = forker
+        self._sink = os.open("/dev/null", os.O_WRONLY)
+
+    def open(self) -> socket.socket:
+        line = self._forker.attendant(self._sink, self._sink)
+        line.settimeout(10.0)
+        return line
+
+    def begin(self, line: socket.socket) -> list[Word]:
+        """All that is said to a plan."""
+        line.sendall(framed(encode(TRUE)))
+        frames, words = Frames(), []
+        while data := line.recv(1 << 16):
+            words += [decode_word(text) for text in frames.take(data)]
+        return words
+
+
+@pytest.fixture
+def who(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """While it says "forker" the forker can make no process, while it says "attendant" no attendant can."""
+    told, fork, test = tmp_path / "who", os.fork, os.getpid()
+    told.write_text("")
+
+    def limited() -> int:
+        kind = "" if os.getpid() == test else "forker" if os.getppid() == test else "attendant"
+        if kind and told.read_text() == kind:
+            raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
+        return fork()
+
+    monkeypatch.setattr(os, "fork", limited)
+    return told
+
+
+@pytest.fixture
+def lines(who: Path) -> Iterator[Lines]:
+    forker = Forker(10.0)
+    yield Lines(forker)
+    forker.close()
+
+
+def test_a_forker_that_cannot_fork_goes_on(lines: Lines, who: Path) -> None:
+    who.write_text("forker")
+    assert lines.open().recv(1) == b"", "it is let go, so that the run is known not to be begun"
+    who.write_text("")
+    assert [type(word) for word in lines.begin(lines.open())] == [Born, Over]
+
+
+def test_an_attendant_that_cannot_fork_says_so(lines: Lines, who: Path) -> None:
+    who.write_text("attendant")
+    (word,) = lines.begin(lines.open())
+    assert isinstance(word, Unborn) and word.late and "no process could be made" in word.reason
