@@ -128,7 +128,7 @@ def _not_here(node: Node, mine: View | None, spec: Spec) -> Faults:
         return [("script", policy.refusal(spec.work, "", policy.Rules(), ""))]
     if tasks is None or mine is None or routing.unfit(mine, spec):
         return []
-    rules = policy.Rules(tasks.commands, tasks.users, tasks.sql_roles, tasks.shell)
+    rules = policy.Rules(tasks.commands, tasks.allowed_users, tasks.sql_roles, tasks.shell)
     # Where links lead is looked up by the runner: here only what is written counts.
     real = spec.work.argv[0] if isinstance(spec.work, Command) else ""
     reason = policy.refusal(spec.work, spec.template, rules, real)

@@ -84,7 +84,7 @@ _LIMITS = Object((
 _OF_COMMANDS = (
     Field("environment", Named(VARIABLE, Text(checking.TEXT_MAX, lines=True), 256), "variables of the program"),
     Field("directory", Text(4096), "where it runs; else in a directory of its own"),
-    Field("user", Text(32), "who runs it; else the user of the task runner"),
+    Field("user", Text(32), "who runs it; else `tasks.user` of the host"),
 )
 _OF_SQL = (
     Field("database", Text(63), "database; default postgres"),

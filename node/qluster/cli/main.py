@@ -168,7 +168,7 @@ def _run_tasks(chosen: argparse.Namespace, program: str) -> int:
     from qluster.edge.runner.main import run as run_runner
 
     begin_log()
-    return run_runner(config, lambda: _read_again(path))
+    return run_runner(config, lambda: _read_again(path), chosen.users)
 
 
 def _run_dask(config: Config) -> int:

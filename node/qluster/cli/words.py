@@ -55,7 +55,10 @@ def _add_host_commands(commands: Commands) -> None:
     state = _command(commands, "show-state", "show what the node's state directory holds; changes nothing in it")
     state.add_argument("--entries", metavar="FIRST", type=int, help="show the log's entries from this index on as well")
 
-    _command(commands, "runner", "run the tasks that the node on this host is given; the daemon tells it which")
+    runner = _command(commands, "runner",
+                      "run the tasks that the node on this host is given; the daemon tells it which")
+    runner.add_argument("--users", metavar="USER,...", type=lambda text: [name for name in text.split(",") if name],
+                        default=[], help="whom programs may become; it needs the capabilities for that")
     _command(commands, "dask", "run this host's part of the Dask cluster: workers, and the leader's scheduler")
 
     aside = _command(commands, "set-aside", "put the node's state away, so that it joins anew; the daemon is stopped")

@@ -5,41 +5,15 @@ It must not know how a text is read; rules between several keys are in ``rules.p
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import StrEnum
 from typing import get_args
 
 from .addresses import Group, Host, Places
 from .fencing import FencedHosts
-from .kinds import Choice, Duration, Flag, Items, Kind, Networks, Path, Table, Text, Whole
+from .key import Change, Key
+from .kinds import Choice, Duration, Flag, Networks, Path, Table, Text, Whole
 from .structure import Synchronous
 from .tags import PRIORITY_MAX, VOTES_MAX
-
-
-class Change(StrEnum):
-    """Whether a value is one for the whole cluster, and how it is changed."""
-
-    HOST = "host"
-    """Belongs to one host: its config.yaml says it."""
-    CLUSTER = "cluster"
-    """The same on all nodes, and fixed while the cluster lives: config.yaml on all hosts says it."""
-    LIVE = "live"
-    """The same on all nodes, kept in the log; a change takes effect at once."""
-
-
-@dataclass(frozen=True, slots=True)
-class Key:
-    """One key: where it stands, what it may be, and what it means."""
-
-    path: str
-    kind: Kind
-    default: str | None
-    """Text of the default; None when the key must be given."""
-    meaning: str
-    change: Change = Change.HOST
-    optional: bool = False
-    """Without a default and not given, it is None."""
-
+from .task_keys import TASK_KEYS
 
 PROGRAMS = ("initdb", "pg_ctl", "postgres", "pg_basebackup", "pg_rewind", "pg_controldata")
 """The database programs that the daemon starts; another build may have them under other names."""
@@ -463,38 +437,7 @@ _FENCING = (
         "Pause between two looks whether the agents reach their devices."),
 )
 
-_TASKS = (
-    Key("tasks.slots", Whole(0, 1000), "4",
-        "How many tasks run here at once, each taking one slot unless it says more."),
-    Key("tasks.resources",
-        Table("section: resource → amount", r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}", "a name for the resource",
-              r"[0-9]{1,9}", "a whole number"), "",
-        "What else tasks may ask for, and how much of it is here: names of the operator's choice."),
-    Key("tasks.labels",
-        Table("section: label → value", r"[A-Za-z0-9][A-Za-z0-9_./-]{0,62}", "a name for the label",
-              r"[A-Za-z0-9_./:-]{0,128}", "letters, digits, and . _ / : -"), "",
-        "What tasks may ask of a node: `disk: ssd`, `zone: a`. `node` and `ip` are there by themselves."),
-    Key("tasks.dir", Path(), None,
-        "Where output and working directories of tasks are; not given: `tasks` in `state-dir`.", optional=True),
-    Key("tasks.output-total", Whole(1, 10_000_000), "1024",
-        "MiB of output of tasks that are over that are kept here; the oldest goes."),
-    Key("tasks.commands",
-        Items("list of absolute paths", r"/[^\x00-\x1f\x7f]{0,1023}", "an absolute path; a directory ends with /"), "",
-        "Programs that a task may run here without a template: files, or with a `/` at the end whatever is in that "
-        "directory. Empty: none."),
-    Key("tasks.users", Items("list of users", r"[a-z_][a-z0-9_-]{0,31}[$]?", "a user's name"), "",
-        "Users as whom a task may run here beside the runner's own; `sudo` must let the runner."),
-    Key("tasks.sql-roles", Items("list of database roles", r"[^\x00-\x1f\x7f]{1,63}", "a role's name"), "",
-        "Roles as whom a task may run SQL without a template; the runner's user logs in as them here, without a "
-        "password. Empty: none."),
-    Key("tasks.shell", Flag(), "false", "Whether a task without a template may have its command read by a shell."),
-    Key("tasks.dask-python", Path(), None,
-        "A Python that has Dask: this host takes part in the Dask cluster (`qluster dask`). Not given: it does not.",
-        optional=True),
-    Key("tasks.dask-port", Whole(1024, 65_000), "8786", "Port of Dask's scheduler; Dask uses 164 more from there on."),
-)
-
 KEYS: tuple[Key, ...] = (
-    _NODE + _UDP + _CLUSTER + _QUORUM + _API + _DATABASE + _BACKUP + _POOL + _DEVICE + _FENCING + _TASKS
+    _NODE + _UDP + _CLUSTER + _QUORUM + _API + _DATABASE + _BACKUP + _POOL + _DEVICE + _FENCING + TASK_KEYS
 )
 BY_PATH: dict[str, Key] = {key.path: key for key in KEYS}

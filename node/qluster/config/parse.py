@@ -38,4 +38,7 @@ def build(values: dict[str, object], sections: dict[str, int]) -> Config:
     if config.database is None or config.tasks is None:
         return config
     # Whom its server lets in is the database's matter, whatever for.
-    return replace(config, database=replace(config.database, task_roles=config.tasks.sql_roles))
+    tasks = config.tasks
+    return replace(config, database=replace(
+        config.database, task_roles=tasks.sql_roles, program_user=tasks.user or "",
+        program_roles=tasks.program_roles if tasks.user else ()))

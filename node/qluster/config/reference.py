@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .keys import KEYS, Change, Key
+from .key import Change, Key
+from .keys import KEYS
 from .kinds import Items, Networks, Table
 from .rules import RULES
 

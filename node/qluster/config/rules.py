@@ -278,9 +278,24 @@ def _quorum(config: Config) -> Iterator[Fault]:
                                                     "is not. Say auto_tie_breaker: true, or remove it.")
 
 
+def _tasks(config: Config) -> Iterator[Fault]:
+    """`tasks.program-roles` goes with `tasks.user`, and does not name the superuser; `tasks.user` is not root."""
+    tasks = config.tasks
+    if tasks is None:
+        return
+    if tasks.user == "root":
+        yield Fault("tasks.user", "is root, who can read all secrets of this host. Name a user of its own.")
+    if tasks.program_roles and not tasks.user:
+        yield Fault("tasks.program-roles", "is given, and tasks.user is not: programs are the task runner's user then, "
+                                           "who logs in as anybody. Name tasks.user, or remove it.")
+    if config.database is not None and config.database.superuser in tasks.program_roles:
+        yield Fault("tasks.program-roles", f"names {config.database.superuser}, the superuser, who can read the "
+                                           f"database's files. Name roles that have what programs need.")
+
+
 RULES: tuple[Rule, ...] = (
     _timers, _copies, _wire, _addresses, _ports, _directories, _roles, _pool, _backups,
-    _backup_tool, _replicas, _standby, _quorum, *device.RULES, _fencing,
+    _backup_tool, _replicas, _standby, _quorum, *device.RULES, _fencing, _tasks,
 )
 
 

@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Any
 
 from .document import ConfigErrors, Fault, Mapping, Scalar, Sequence, Value, read_document
-from .keys import Key
+from .key import Key
 from .kinds import Items, Networks, Table, WrongItems
 
 

@@ -13,7 +13,8 @@ import msgspec
 
 from . import rules
 from .document import ConfigErrors, Fault, Scalar
-from .keys import BY_PATH, KEYS, OPTIONAL_SECTIONS, Change
+from .key import Change
+from .keys import BY_PATH, KEYS, OPTIONAL_SECTIONS
 from .parse import build
 from .structure import Config
 

@@ -151,6 +151,10 @@ class Database(Struct, rename="kebab", frozen=True, kw_only=True, forbid_unknown
     data_checksums: bool = True
     task_roles: tuple[str, ...] = ()
     """No key: ``tasks.sql-roles`` of this host."""
+    program_user: str = ""
+    """No key: ``tasks.user``; "" where its programs log in as nobody."""
+    program_roles: tuple[str, ...] = ()
+    """No key: ``tasks.program-roles``, as whom they do."""
 
 
 class Backup(Struct, rename="kebab", frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -283,12 +287,23 @@ class Tasks(Struct, rename="kebab", frozen=True, kw_only=True, forbid_unknown_fi
     output_total: int = 1024
     """MiB."""
     commands: tuple[str, ...] = ()
+    user: str | None = None
+    """As whom a program runs that names nobody; None: as the runner."""
     users: tuple[str, ...] = ()
+    work_dir: str | None = None
+    processes: int = 4096
+    """Of each user of tasks, in all; 0: as many as there is room for."""
     sql_roles: tuple[str, ...] = ()
+    program_roles: tuple[str, ...] = ()
     shell: bool = False
     dask_python: str | None = None
     """A Python that has Dask; None: no Dask cluster here."""
     dask_port: int = 8786
+
+    @property
+    def allowed_users(self) -> tuple[str, ...]:
+        """Whom a task without a template may name."""
+        return (*self.users, self.user) if self.user else self.users
 
     @property
     def amounts(self) -> dict[str, int]:

@@ -290,7 +290,7 @@ def _shell_text(words: Sequence[str]) -> str:
 
 
 TASK_MAP = "qluster-tasks"
-"""Name of the map by which the task runner is the roles that its tasks may have."""
+"""Name of the map by which the task runner, and the programs that it runs, are the roles that they may have."""
 _CLIENTS = "local all all scram-sha-256"
 """The rule that is there only where clients are let in."""
 
@@ -313,7 +313,8 @@ def access_rules(database: Database, members: Sequence[str], *, admits: bool = T
         f"local replication {user} peer map=qluster",
     ]
     if admits:
-        lines += [f'local all "{role}" peer map={TASK_MAP}' for role in _task_roles(database)]
+        roles = dict.fromkeys((*_plain(database.task_roles), *_plain(database.program_roles)))
+        lines += [f'local all "{role}" peer map={TASK_MAP}' for role in roles]
         lines.append(_CLIENTS)
     for network in sorted({_network(member) for member in members}):
         lines.append(f"host all {user} {network} scram-sha-256")
@@ -331,20 +332,21 @@ def _network(text: str) -> str:
     return f"{address}/{address.max_prefixlen}"
 
 
-def _task_roles(database: Database) -> list[str]:
-    """Roles of tasks, without those whose names would be something else in these files."""
-    return [role for role in database.task_roles if '"' not in role and not role.startswith("/")]
+def _plain(roles: Sequence[str]) -> list[str]:
+    """Without those whose names would be something else in these files."""
+    return [role for role in roles if '"' not in role and not role.startswith("/")]
 
 
 def identity_map(database: Database, system_user: str) -> str:
     """The text of ``pg_ident.conf``: the daemon's own system user, and no other, is the superuser.
 
-    It is the roles of tasks too: they log in as themselves, for whoever logs in as a superuser and only sets his role
-    can set it back.
+    It is the roles of tasks' SQL too: they log in as themselves, for whoever logs in as a superuser and only sets his
+    role can set it back. Programs of tasks are another system user, with roles of its own.
     """
     lines = [
         "# Written by the qluster daemon at every start; what is edited here is lost.",
         f'qluster "{system_user}" "{database.superuser}"',
-        *(f'{TASK_MAP} "{system_user}" "{role}"' for role in _task_roles(database)),
+        *(f'{TASK_MAP} "{system_user}" "{role}"' for role in _plain(database.task_roles)),
+        *(f'{TASK_MAP} "{database.program_user}" "{role}"' for role in _plain(database.program_roles)),
     ]
     return "\n".join(lines) + "\n"

@@ -13,7 +13,7 @@ import msgspec
 
 from qluster.config.addresses import read_address
 from qluster.config.document import ConfigErrors, Fault, Value
-from qluster.config.keys import Key
+from qluster.config.key import Key
 from qluster.config.kinds import Choice, Decimal, Duration, Flag, Path, Text, Whole, duration_text, scalar_text
 from qluster.config.schema import Schema
 from qluster.qnet.names import TlsSupported

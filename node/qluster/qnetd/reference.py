@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from qluster.config.keys import Key
+from qluster.config.key import Key
 from qluster.qnetd.config import KEYS, SECTIONS
 from qluster.qnetd.places import CONFIG
 from qluster.qnetd.words import daemon_parser, tool_parser

@@ -24,12 +24,13 @@ SIGNALS = {
 
 
 def judge(
-    order: StartRun, code: int | None, signal: int, cause: str, stop: StopRun | None, *, short: bool = False
+    order: StartRun, code: int | None, signal: int, cause: str, stop: StopRun | None, *, short: bool = False,
+    crowded: bool = False,
 ) -> tuple[Verdict, str]:
     """How a run ended that was begun.
 
     ``cause``: why it was killed, of ``edge/runner/plan.py``; ``stop``: what was ordered before its end; ``short``:
-    the kernel killed in its control group because memory was used up.
+    the kernel killed in its control group because memory was used up; ``crowded``: it let it begin no more processes.
     """
     if cause == "lease":
         return Verdict.CUT_OFF, "this node did not hear from the cluster, and the task must not run twice"
@@ -46,11 +47,13 @@ def judge(
         return Verdict.FAILED, f"out of memory{limit}: it was killed"
     if code == 0:
         return Verdict.DONE, ""
-    memory = f": out of memory{limit}" if short else ""
+    why = f": out of memory{limit}" if short else ""
+    if crowded and not why:
+        why = f": it may have {order.limits.processes} processes and wanted more (limits.processes)"
     if signal:
         name = f" ({SIGNALS[signal]})" if signal in SIGNALS else ""
-        return Verdict.FAILED, f"killed by signal {signal}{name}{memory or (UNASKED if signal == SIGKILL else '')}"
-    return Verdict.FAILED, f"exit code {code}{memory}" if code is not None else "nobody saw its end"
+        return Verdict.FAILED, f"killed by signal {signal}{name}{why or (UNASKED if signal == SIGKILL else '')}"
+    return Verdict.FAILED, f"exit code {code}{why}" if code is not None else "nobody saw its end"
 
 
 def tail(errors: bytes, output: bytes) -> str:

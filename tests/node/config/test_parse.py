@@ -254,6 +254,8 @@ def test_item_of_a_section_is_refused_by_its_name(text: str, key: str, says: str
     ("cluster: {node-timeout: 12s}", "cluster.node-timeout",
      "is 12s, and cluster.heartbeat-interval is 10s: one lost heartbeat would call an election. Use at least 30s, or a "
      "shorter heartbeat-interval."),
+    ("tasks: {user: root}", "tasks.user", "is root, who can read all secrets of this host."),
+    ("tasks: {program-roles: [dumper]}", "tasks.program-roles", "is given, and tasks.user is not"),
     ("cluster: {node-timeout: 20s}", "cluster.node-timeout", "is 20s, and cluster.heartbeat-interval is 10s"),
     ("cluster: {pre-voting-timeout: 40s}", "cluster.pre-voting-timeout",
      "is 40s, longer than cluster.node-timeout (30s). Use at most 30s."),

@@ -177,3 +177,14 @@ def test_roles_of_tasks_are_those_of_the_runner_while_clients_are_let_in() -> No
     assert not [line for line in lines if 'a"b' in line or "/x" in line]
     assert "reporting" not in access_rules(database, [], admits=False)
     assert identity_map(database, "qhb").endswith('qluster-tasks "qhb" "reporting"\n')
+
+
+def test_programs_of_tasks_are_roles_of_their_own_and_not_those_of_sql() -> None:
+    database = msgspec.structs.replace(DATABASE, task_roles=("reporting", "both"), program_user="qluster-task",
+                                       program_roles=("dumper", "both", 'a"b'))  # fmt: skip
+    lines = access_rules(database, []).splitlines()
+    for role in ("reporting", "both", "dumper"):
+        assert lines.count(f'local all "{role}" peer map=qluster-tasks') == 1
+    found = {tuple(line.split()[1:]) for line in identity_map(database, "qhb").splitlines() if "qluster-tasks" in line}
+    assert found == {('"qhb"', '"reporting"'), ('"qhb"', '"both"'), ('"qluster-task"', '"dumper"'),
+                     ('"qluster-task"', '"both"')}  # fmt: skip

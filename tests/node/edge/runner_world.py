@@ -100,19 +100,27 @@ class Host:
     log: Path = Path()
     enter: Path | None = None
     """Control group in which it begins."""
+    words: list[str] = field(default_factory=lambda: [sys.executable])
+    """What begins a Python."""
+    users: str = ""
+    """Whom its programs may become."""
+    path: str = str(NODE)
 
     def start(self) -> None:
         """Start it, and wait until it takes orders."""
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "qluster", "runner", "--config", str(self.config)],
-                env={"PATH": os.environ["PATH"], "PYTHONPATH": str(NODE), "PGPASSWORD": "secret-of-the-runner"},
+                [*self.words, "-m", "qluster", "runner", "--config", str(self.config), "--users", self.users],
+                env={"PATH": os.environ["PATH"], "PYTHONPATH": self.path, "PGPASSWORD": "secret-of-the-runner"},
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=self._enter if self.enter else None,
             )  # fmt: skip
         wait_for("the runner takes orders", self._answers)
 
     def _enter(self) -> None:
         assert self.enter is not None
+        # A group that is divided takes no process: who starts a runner again makes it whole first, as systemd does.
+        divided = (self.enter / "cgroup.subtree_control").read_text().split()
+        (self.enter / "cgroup.subtree_control").write_text(" ".join(f"-{name}" for name in divided))
         (self.enter / "cgroup.procs").write_text("0")
 
     def _answers(self) -> bool:
@@ -178,8 +186,9 @@ def alive(pid: int) -> bool:
 
 @contextmanager
 def host(
-    root: Path, directory: Path | None = None, enter: Path | None = None, database: object = None, **tasks: object
-) -> Iterator[Host]:
+    root: Path, directory: Path | None = None, enter: Path | None = None, database: object = None,
+    words: list[str] | None = None, users: str = "", path: str = str(NODE), **tasks: object,
+) -> Iterator[Host]:  # fmt: skip
     """A runner that may run everything unless ``tasks`` says otherwise."""
     directory = directory or root / "tasks"
     tree = {
@@ -197,7 +206,8 @@ def host(
     }  # fmt: skip
     config = root / "config.yaml"
     config.write_text(json.dumps(tree))
-    one = Host(root, config, directory, log=root / "log", enter=enter)
+    one = Host(root, config, directory, log=root / "log", enter=enter, words=words or [sys.executable], users=users,
+               path=path)  # fmt: skip
     one.start()
     try:
         yield one

@@ -103,8 +103,23 @@ def test_the_kernel_holds_to_the_limits(one: Host, lent: Path) -> None:
     if not {"memory", "pids"} <= set((lent / "cgroup.controllers").read_text().split()):
         pytest.skip("memory and processes are not counted in version 2 here")
     line = one.ready()
-    line.say(order(4, shell("x=$(head -c 200000000 /dev/zero | tr '\\0' x)"), limits=Limits(memory=50 << 20)))
+    # What tail is to print last it keeps until it knows that.
+    eats = "head -c 200000000 /dev/zero | tail -c 150000000 | wc -c"
+    line.say(order(4, shell(eats), limits=Limits(memory=50 << 20)))
     ended = line.ended(4)
     assert ended.verdict is Verdict.FAILED and "out of memory (limits.memory is 50 MiB)" in ended.reason
+    assert 40 << 20 < ended.result.memory <= 50 << 20
     line.say(order(5, shell("for i in $(seq 60); do sleep 1000 & done; wait"), limits=Limits(processes=20)))
-    assert line.ended(5).verdict is Verdict.FAILED
+    ended = line.ended(5)
+    assert ended.verdict is Verdict.FAILED and "fork" in ended.result.tail.lower()
+    assert ended.reason == "exit code 2: it may have 20 processes and wanted more (limits.processes)"
+
+
+def test_the_kernel_holds_to_a_share_of_processors(one: Host, lent: Path) -> None:
+    if "cpu" not in (lent / "cgroup.controllers").read_text().split():
+        pytest.skip("processors are not divided in version 2 here")
+    line = one.ready()
+    line.say(order(6, shell("while :; do :; done"), limits=Limits(cpu=0.2), time_limit=3.0))
+    ended = line.ended(6)
+    assert ended.verdict is Verdict.TIMED_OUT
+    assert 0.3 < ended.result.cpu < 1.2, "a fifth of three seconds is 0.6"

@@ -9,6 +9,9 @@ It knows nothing of the cluster but what ``tasks/runner.py`` says.
 | ``prepare.py`` | what a task says → a plan: words, environment, limits |
 | ``forker.py`` | a small process that forks an attendant for each run |
 | ``attendant.py`` | a process for each run: begins the program, kills it when its time or its lease is over |
+| ``rights.py`` | the right to become the users of tasks, and to give it up |
+| ``helper.py`` | what must be done as one of them: empty his directories, find what he left running |
+| ``works.py`` | where programs work |
 | ``alarm.py`` | wakes an attendant at its lease's end, also after the host slept |
 | ``libc.py`` | the kernel, where Python has no word for what is asked of it |
 | ``kin.py`` | finds and kills all that a program has begun |

@@ -16,7 +16,7 @@ import socket
 from math import inf
 
 from qluster.edge import clock
-from qluster.edge.runner import kin, program
+from qluster.edge.runner import kin, program, rights
 from qluster.edge.runner.alarm import Alarm
 from qluster.edge.runner.plan import Born, Over, Plan, Stop, Tie, Unborn, Word, decode_bid, encode
 from qluster.tasks.frames import Frames, framed
@@ -43,9 +43,12 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 class Attendant:
     """One run."""
 
-    def __init__(self, runner: socket.socket, output: int, errors: int, lease: float) -> None:
+    def __init__(
+        self, runner: socket.socket, output: int, errors: int, lease: float, users: rights.Users = ()
+    ) -> None:
         self._runner = runner
         self._outputs = output, errors
+        self._users = users
         self._frames = Frames()
         self._tether = Tether(lease, clock.slept())
         self._alarm = Alarm()
@@ -69,7 +72,7 @@ class Attendant:
         woken = _wake_on_children()
         self._floor = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss + FLOOR_MARGIN
         try:
-            self._copy = program.Copy(*self._outputs)
+            self._copy = program.Copy(*self._outputs, self._users)
         except OSError as error:
             self._fault = f"no process could be made for it on this host: {error.strerror}"
         poll = select.poll()
@@ -147,6 +150,8 @@ class Attendant:
         if self._kill_at < inf or self._plan is None:
             return
         self._kill_at = clock.monotonic() + grace
+        if self._status is not None:  # its number may be another's by now
+            return
         if self._plan.stop_signal == signal.SIGINT:
             kin.send(self._pid, signal.SIGINT)
             return

@@ -31,6 +31,8 @@ class Used:
     memory: int
     short: bool
     """The kernel killed for lack of memory."""
+    crowded: bool
+    """The kernel refused it further processes."""
 
 
 class Groups:
@@ -84,7 +86,8 @@ class Groups:
         peak = 0
         with contextlib.suppress(OSError, ValueError):
             peak = int((path / "memory.peak").read_text(encoding="ascii"))
-        return Used(stat.get("usage_usec", 0) / 1e6, peak, events.get("oom_kill", 0) > 0)
+        crowded = _pairs(path / "pids.events").get("max", 0) > 0
+        return Used(stat.get("usage_usec", 0) / 1e6, peak, events.get("oom_kill", 0) > 0, crowded)
 
     def kill(self, name: str) -> None:
         """Kill all that is in it, if there is such a group."""

@@ -6,17 +6,18 @@ It must not know the command line.
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
 import gc
 import logging
 import os
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from qluster.config import Config
 from qluster.edge import clock
-from qluster.edge.runner import groups, place
+from qluster.edge.runner import groups, libc, place, rights
 from qluster.edge.runner.forker import Forker
 from qluster.edge.runner.program import FILES
 from qluster.edge.runner.server import Runner, RunnerFailed
@@ -29,12 +30,16 @@ LOCK_LIMIT, LOCK_INTERVAL = 10.0, 0.01
 EXIT_CLEAN, EXIT_REFUSED = 0, 1
 
 
-def run(config: Config, reread: Callable[[], Config | None]) -> int:
-    """Run the task runner until it is stopped; the exit code. There must be no thread yet."""
+def run(config: Config, reread: Callable[[], Config | None], users: Sequence[str] = ()) -> int:
+    """Run the task runner until it is stopped; the exit code. There must be no thread yet.
+
+    ``users``: whom programs may become, in the words of who started it, which the runner's user cannot change.
+    """
     assert config.tasks is not None
     directory = place.tasks_dir(config.tasks.dir, config.state_dir)
     try:
         lock = _own(directory)
+        _have_works(config.tasks.work_dir)
     except RunnerFailed as failure:
         log.error("%s", failure)
         return EXIT_REFUSED
@@ -44,15 +49,35 @@ def run(config: Config, reread: Callable[[], Config | None]) -> int:
     lent = groups.settle()
     gc.collect()
     gc.freeze()
-    forker = Forker(CLAIM_LEASE)
+    if fault := libc.prepare():
+        log.warning("runner-without-prctl error=%s hint=orphans of a program are found by a mark alone", fault)
+    rights.lend()
+    forker = Forker(CLAIM_LEASE, rights.of(users))
     try:
+        rights.drop()
         asyncio.run(Runner(config, forker, lent, CLAIM_LEASE, reread).run())
-    except RunnerFailed as failure:
+    except (RunnerFailed, PermissionError) as failure:
         log.error("%s", failure)
         return EXIT_REFUSED
     finally:
         os.close(lock)
     return EXIT_CLEAN
+
+
+def _have_works(directory: str | None) -> None:
+    """The directory in which those of the runs are made: users of tasks pass through it and do not read it."""
+    if directory is None:
+        return
+    try:
+        if not os.path.isdir(directory):
+            os.makedirs(directory)
+            os.chmod(directory, 0o711)
+        if os.stat(directory).st_uid != os.geteuid():
+            raise PermissionError(errno.EPERM, "belongs to another user")
+    except OSError as error:
+        raise RunnerFailed(
+            f"tasks.work-dir {directory}: {error.strerror or error}. Give it to the user of the task runner."
+        ) from None
 
 
 def _own(directory: str) -> int:

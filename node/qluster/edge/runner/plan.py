@@ -28,7 +28,11 @@ class Plan(Struct, frozen=True, tag="plan", array_like=True):
     processes: int = 0
     """As many at most, in the same way."""
     user: str = ""
-    """Whose processes they are to be, where the runner is root; "": the runner's."""
+    """Whose processes they are to be; "": the runner's."""
+    work: str = ""
+    """Directory that is made that user's own before."""
+    crowd: int = 0
+    """Processes and threads that this user may have on the host in all; 0: as many as there is room for."""
     stop_signal: int = 15
     mark: str = ""
     """What is in the environment of all its processes, by which they are found."""

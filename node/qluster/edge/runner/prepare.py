@@ -18,6 +18,8 @@ from qluster.edge.runner.place import tasks_dir
 from qluster.edge.runner.plan import Plan
 from qluster.edge.runner.program import Unstartable
 from qluster.edge.runner.record import Record
+from qluster.edge.runner.rights import Users
+from qluster.edge.runner.works import Works
 from qluster.tasks.runner import StartRun
 from qluster.tasks.spec import Command, Script, Sql
 
@@ -33,10 +35,13 @@ VERSION_LIMIT = 10.0
 class Preparing:
     """What plans are made of on this host."""
 
-    def __init__(self, config: Config, groups: Groups) -> None:
+    def __init__(self, config: Config, groups: Groups, works: Works, users: Users) -> None:
+        """``users``: whom programs may become."""
         self._config = config
         self._database = config.database
         self._groups = groups
+        self._works = works
+        self._users = users
         self._options: str | None = None
 
     def reread(self, config: Config) -> None:
@@ -46,53 +51,60 @@ class Preparing:
     def plan(self, order: StartRun, record: Record, group: str, until: float) -> Plan:
         """The plan of a run; raises :class:`Unstartable`. It may ask a program for its version: call it in a thread."""
         more: dict[str, str] = {}
+        own_work = str(self._works.path(record.path.name))
         match order.work:
             case Command() as work:
-                argv, directory, user = self._command(work, record, group)
+                argv, directory, user = self._command(work, own_work)
                 own, given, stop = work.environment, "/dev/null", 15
             case Sql() as work:
                 argv, more, given = self._sql(work, order, record)
-                own, directory, user, stop = (), str(record.work), "", 2
+                own, directory, user, stop = (), own_work, "", 2
             case Script() as work:
                 argv, more = self._script(work, record)
-                own, directory, user, given, stop = (), str(record.work), "", "/dev/null", 15
+                own, directory, user, given, stop = (), own_work, "", "/dev/null", 15
         mark = str(record.path)
         environment = {
-            "PATH": SEARCH, "LANG": "C.UTF-8", "HOME": str(record.work), "TMPDIR": str(record.work),
+            "PATH": SEARCH, "LANG": "C.UTF-8", "HOME": own_work, "TMPDIR": own_work,
             **more, **dict(own), **dict(order.environment), MARK: mark,
         }  # fmt: skip
         limits, held = order.limits, self._groups.controllers if group else frozenset()
         return Plan(
             tuple(argv), tuple(environment.items()), directory, given, order.time_limit, order.tied, until, group,
-            0 if "memory" in held else limits.memory, 0 if "pids" in held else limits.processes, user, stop,
-            f"{MARK}={mark}",
+            0 if "memory" in held else limits.memory, 0 if "pids" in held else limits.processes, user,
+            own_work if user else "", self._crowd() if user else 0, stop, f"{MARK}={mark}",
         )  # fmt: skip
 
-    def _command(self, work: Command, record: Record, group: str) -> tuple[list[str], str, str]:
+    def _command(self, work: Command, own_work: str) -> tuple[list[str], str, str]:
         if not work.argv:
             raise Unstartable("it names no program")
         argv = ["/bin/sh", "-c", work.argv[0]] if work.shell else list(work.argv)
         if not os.path.isabs(argv[0]):
             raise Unstartable(f"{argv[0]} is no absolute path: name the program with its whole path")
-        directory = work.directory or str(record.work)
-        own = pwd.getpwuid(os.geteuid()).pw_name
-        if not work.user or work.user == own:
-            return argv, directory, ""
-        try:
-            entry = pwd.getpwnam(work.user)
-        except KeyError:
-            raise Unstartable(f"its user {work.user} is not known on this host: create it, or name another") from None
-        if os.geteuid() == 0:
-            if not work.directory:
-                _hand_over(record, entry.pw_uid)
-            return argv, directory, work.user
-        if not group:
+        user = self._user(work)
+        if user and not self._works.apart:
+            _let_pass(Path(own_work))
+        return argv, work.directory or own_work, user
+
+    def _user(self, work: Command) -> str:
+        """Whom it must become; "" where it is the runner's own user."""
+        tasks = self._config.tasks
+        wanted = work.user or (tasks.user if tasks is not None else None) or ""
+        if not wanted or wanted == pwd.getpwuid(os.geteuid()).pw_name:
+            return ""
+        if self._users is not None and wanted not in self._users:
+            named = ", ".join(self._users) or "none"
             raise Unstartable(
-                f"as user {work.user} it could not be killed here: run the task runner as a service of systemd with "
-                f"Delegate=yes, on a kernel from 5.14 on with control groups of version 2"
+                f"as user {wanted} it cannot run here: the task runner may become {named}. Let its service name that "
+                f"user (--users) and give it the capabilities for that (docs/tasks.md), or name another user"
             )
-        # Of the environment sudo passes on what its own rules keep (env_keep).
-        return ["/usr/bin/sudo", "-n", "-u", work.user, "--", *argv], work.directory or "/", ""
+        try:
+            pwd.getpwnam(wanted)
+        except KeyError:
+            raise Unstartable(f"its user {wanted} is not known on this host: create it, or name another") from None
+        return wanted
+
+    def _crowd(self) -> int:
+        return self._config.tasks.processes if self._config.tasks is not None else 0
 
     def _script(self, work: Script, record: Record) -> tuple[list[str], dict[str, str]]:
         tasks = self._config.tasks
@@ -136,10 +148,9 @@ class Preparing:
         return self._options
 
 
-def _hand_over(record: Record, user: int) -> None:
-    """The directory in which it works is its own; those above can be passed, not read."""
-    os.chown(record.work, user, -1)
-    for place in (record.path, record.path.parent, record.path.parent.parent):
+def _let_pass(work: Path) -> None:
+    """Those above can be passed, not read."""
+    for place in list(work.parents)[:3]:
         os.chmod(place, 0o711)
 
 

@@ -7,13 +7,14 @@ longer than to become a program, and the disk is waited for meanwhile.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import pwd
 import resource
 import signal
 from typing import NoReturn
 
-from qluster.edge.runner import libc
+from qluster.edge.runner import libc, rights
 from qluster.edge.runner.plan import Plan, decode_bid, encode
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
@@ -39,14 +40,15 @@ def prctl(option: int, value: int) -> None:
 class Copy:
     """A copy of this process that waits to become a program. It goes with this one."""
 
-    def __init__(self, output: int, errors: int) -> None:
-        """The descriptors are what it writes to; they are the caller's to close. Raises OSError."""
+    def __init__(self, output: int, errors: int, users: rights.Users = ()) -> None:
+        """The descriptors are what it writes to; they are the caller's to close. It may become ``users``. Raises
+        OSError."""
         (orders, self._orders), (self._faults, faults) = os.pipe2(os.O_CLOEXEC), os.pipe2(os.O_CLOEXEC)
         attendant = os.getpid()
         self.pid = os.fork()
         if self.pid == 0:
             os.close(self._orders)
-            _become(orders, output, errors, faults, attendant)
+            _become(orders, output, errors, faults, attendant, users)
         os.close(orders)
         os.close(faults)
 
@@ -63,7 +65,9 @@ class Copy:
         raise Unstartable(_sentence(plan, step, reason))
 
 
-def _become(orders: int, output: int, errors: int, fault: int, attendant: int) -> NoReturn:
+def _become(
+    orders: int, output: int, errors: int, fault: int, attendant: int, users: rights.Users
+) -> NoReturn:
     step = "begin"
     try:
         _follow(attendant)
@@ -84,12 +88,17 @@ def _become(orders: int, output: int, errors: int, fault: int, attendant: int) -
         if plan.group:
             with open(f"{plan.group}/cgroup.procs", "wb", buffering=0) as members:
                 members.write(b"0")
+        step = "limits"
+        _bound(plan.crowd)
         step = "stdin"
         os.dup2(os.open(plan.stdin, os.O_RDONLY), 0)
         step = "user"
         if plan.user:
-            _switch(plan.user)
+            rights.check(plan.user, users)
+            _hand_over(plan.work, plan.user)
+            rights.become(plan.user, users)
             _follow(attendant)  # who becomes another is not killed with its parent any more
+        rights.drop()
         step = "directory"
         os.chdir(plan.directory)
         step = "program"
@@ -118,6 +127,14 @@ def _limit() -> None:
             score.write(str(OOM_SCORE).encode())
 
 
+def _bound(crowd: int) -> None:
+    """How many processes and threads the user may have whom it becomes."""
+    if crowd:
+        _, most = resource.getrlimit(resource.RLIMIT_NPROC)
+        crowd = crowd if most == resource.RLIM_INFINITY else min(crowd, most)
+        resource.setrlimit(resource.RLIMIT_NPROC, (crowd, crowd))
+
+
 def _signals() -> None:
     """As a program expects them: what is ignored here would be there."""
     signal.set_wakeup_fd(-1)
@@ -127,21 +144,30 @@ def _signals() -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
-def _switch(user: str) -> None:
+def _hand_over(directory: str, user: str) -> None:
+    """What is given away is a directory of our own, whatever lies at the path: we may give away anything."""
+    if not directory:
+        return
     entry = pwd.getpwnam(user)
-    os.initgroups(user, entry.pw_gid)
-    os.setgid(entry.pw_gid)
-    os.setuid(entry.pw_uid)
+    opened = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    if os.fstat(opened).st_uid != os.geteuid():
+        raise PermissionError(errno.EPERM, f"{directory} is not the task runner's to give away")
+    os.fchown(opened, entry.pw_uid, entry.pw_gid)
+    os.close(opened)
 
 
 def _sentence(plan: Plan, step: str, reason: str) -> str:
     match step:
+        case "program" if plan.crowd and reason == os.strerror(errno.EAGAIN):
+            return (f"user {plan.user} has {plan.crowd} processes on this host, as many as it may (tasks.processes): "
+                    f"wait until some end, or allow more")  # fmt: skip
         case "program":
             return f"{_short(plan.argv[0])}: {_first(reason)}. {_remedy(plan.argv[0])}"
         case "directory":
             return f"its directory {_short(plan.directory)}: {_first(reason)}. {_way_in(plan.directory)}"
         case "user":
-            return f"its user {plan.user}: {_first(reason)}. Create the user, or name another."
+            return (f"its user {plan.user}: {_first(reason)}. Create the user and let the service of the task "
+                    f"runner name it (--users), or name another.")  # fmt: skip
         case "group":
             return f"its control group cannot be entered: {_first(reason)}. See the log of the task runner."
     return f"it cannot be begun ({step}): {_first(reason)}"

@@ -10,7 +10,7 @@ It must not know why. Each run has a directory ``runs/TASK-FENCE``:
 | ``room`` | as many bytes as the end takes: on a full disk it can be written all the same | with ``run`` |
 | ``ended`` | how it ended | before it is told |
 | ``forgotten`` | the cluster knows | whenever |
-| ``work`` | where it worked | |
+| ``work`` | where it worked, unless ``tasks.work-dir`` is elsewhere (``works.py``) | |
 """
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
@@ -58,12 +58,10 @@ class Record:
 
     def __init__(self, runs: str, task: int, fence: int) -> None:
         self.path = Path(runs, f"{task}-{fence}")
-        self.work = self.path / "work"
 
     def create(self, order: StartRun) -> tuple[Path, ...]:
         """Write the order; what must be flushed before its program may begin."""
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.work.mkdir(mode=0o700, exist_ok=True)
         for name in ("stdout", "stderr"):
             (self.path / name).touch(mode=0o600)
         room = os.open(self.path / "room", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -93,10 +91,9 @@ class Record:
         return self.path / "ended", self.path
 
     def forget(self) -> None:
-        """The cluster knows its end; what it worked in goes, what it said stays."""
+        """The cluster knows its end; what it said stays."""
         with contextlib.suppress(FileNotFoundError):
             (self.path / "forgotten").touch(mode=0o600)
-        shutil.rmtree(self.work, ignore_errors=True)
 
     def remove(self) -> None:
         """All of it goes."""

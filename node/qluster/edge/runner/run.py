@@ -26,6 +26,7 @@ from qluster.edge.runner.plan import Bid, Born, Over, Plan, Stop, Tie, Unborn
 from qluster.edge.runner.prepare import Preparing
 from qluster.edge.runner.program import Unstartable
 from qluster.edge.runner.record import Began, Record
+from qluster.edge.runner.works import Works
 from qluster.tasks.bodies import Result, Verdict
 from qluster.tasks.reasons import judge, one_line, tail
 from qluster.tasks.runner import RunBegan, RunEnded, StartRun, StopRun
@@ -41,9 +42,10 @@ DRAIN_LIMIT = 1.0
 class World:
     """What all runs of a runner have in common."""
 
-    def __init__(self, runs: str, forker: Forker, groups: Groups, preparing: Preparing,
+    def __init__(self, runs: str, works: Works, forker: Forker, groups: Groups, preparing: Preparing,
                  troubled: Callable[[OSError], None], orphaned: Callable[[], None]) -> None:  # fmt: skip
         self.runs = runs
+        self.works = works
         self.forker = forker
         self.groups = groups
         self.preparing = preparing
@@ -143,6 +145,7 @@ class ActiveRun:
 
     def _prepare(self) -> tuple[Plan, tuple[Path, ...]]:
         paths = self.record.create(self.order)
+        self._world.works.make(self._name)
         group = self._world.groups.open(self._name, self.order.limits)
         return self._world.preparing.plan(self.order, self.record, group, self._world.until), paths
 
@@ -158,6 +161,8 @@ class ActiveRun:
         # Somebody killed the attendant, and the kernel with it the program: what it had begun is found by its mark.
         self._world.groups.kill(self._name)
         await asyncio.to_thread(_until_nothing, lambda: kin.kill_marked(plan.mark) > 0)
+        with contextlib.suppress(OSError):
+            await asyncio.to_thread(self._world.forker.end_marked, plan.mark)
         return self._end(Verdict.VANISHED, "the process that attended it was killed")
 
     def _born(self, pid: int, ticks: int, began: Callable[[RunBegan], None]) -> None:
@@ -177,7 +182,8 @@ class ActiveRun:
         if used is not None:
             cpu, memory = max(cpu, used.cpu), used.memory or memory
         verdict, reason = judge(
-            self.order, over.code, over.signal, over.cause, self._stop, short=used is not None and used.short
+            self.order, over.code, over.signal, over.cause, self._stop, short=used is not None and used.short,
+            crowded=used is not None and used.crowded,
         )
         if over.left:
             log.error("run-hangs run=%s processes=%d hint=they are killed and do not go", self._name, over.left)

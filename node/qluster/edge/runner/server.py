@@ -28,6 +28,7 @@ from qluster.edge.runner.groups import Groups
 from qluster.edge.runner.prepare import Preparing, leftover_mark, real_path
 from qluster.edge.runner.record import Record
 from qluster.edge.runner.run import ActiveRun, World, clear_leftovers
+from qluster.edge.runner.works import Works
 from qluster.edge.watchdog import Watchdog
 from qluster.tasks import policy
 from qluster.tasks.bodies import Verdict
@@ -84,8 +85,9 @@ class Runner:
         self._tether = Tether(lease, clock.slept())
         self._forker = forker
         self._groups = groups
-        self._preparing = Preparing(config, groups)
-        self._world = World(self._runs, forker, groups, self._preparing, self._troubled, self._orphaned)
+        self._works = Works(config.tasks.work_dir, self._runs, forker.sweep)
+        self._preparing = Preparing(config, groups, self._works, forker.users)
+        self._world = World(self._runs, self._works, forker, groups, self._preparing, self._troubled, self._orphaned)
         self._owner = record.owner(self._directory)
         self._owning = asyncio.Lock()
         self._active: dict[Claim, ActiveRun] = {}
@@ -157,13 +159,18 @@ class Runner:
                     await asyncio.sleep(OWN_INTERVAL)
                 self._ended.clear()
                 try:
-                    await asyncio.to_thread(record.hand_over, self._directory, self._runs, owner)
+                    await asyncio.to_thread(self._hand_over, owner)
                     self._owner = owner
                     self._sizes.clear()
                 except OSError as error:
                     self._troubled(error)
                     await asyncio.sleep(LOOK_INTERVAL)  # the daemon hears that nothing has changed, and says it again
         self._tell_found()
+
+    def _hand_over(self, owner: tuple[int, int]) -> None:
+        for kept in record.records(self._runs):
+            self._works.clear(kept.path.name)
+        record.hand_over(self._directory, self._runs, owner)
 
     def _start(self, order: StartRun) -> None:
         claim = order.task, order.fence
@@ -188,7 +195,7 @@ class Runner:
             return Verdict.UNBEGUN, self._fault
         if self._tether.passed(clock.monotonic(), clock.slept()):
             return Verdict.UNBEGUN, "the lease of this node had passed"
-        rules = policy.Rules(self._tasks.commands, self._tasks.users, self._tasks.sql_roles, self._tasks.shell)
+        rules = policy.Rules(self._tasks.commands, self._tasks.allowed_users, self._tasks.sql_roles, self._tasks.shell)
         reason = policy.refusal(order.work, order.template, rules, real_path(order.work))
         return (Verdict.REFUSED, reason) if reason else (None, "")
 
@@ -214,6 +221,7 @@ class Runner:
         task.add_done_callback(self._living.discard)
 
     def _forget_on_disk(self, kept: Record) -> None:
+        self._works.clear(kept.path.name)
         try:
             kept.forget()
         except OSError as error:  # it will be told again after a restart, and then forgotten
@@ -267,23 +275,29 @@ class Runner:
 
     def _recover(self) -> None:
         """What a former runner left: ends that were not told, runs that nobody saw end."""
+        kept = set()
         for found in record.records(self._runs):
             if found.forgotten:
                 continue
+            kept.add(found.path.name)
             ended = found.end()
             if ended is None:
                 if found.order() is None:
+                    self._works.clear(found.path.name)
                     found.remove()  # the order was never kept: it was never begun
                     continue
                 mark = leftover_mark(found.path)
                 if clear_leftovers(found, self._groups, mark, self._world.boot):
                     log.warning("run-left-over run=%s action=killed", found.path.name)
+                with contextlib.suppress(OSError):
+                    self._forker.end_marked(mark)
                 reason = "the host or its task runner was down while it ran"
                 ended = found.vanished(reason, clock.wall())
                 with contextlib.suppress(OSError):
                     for path in found.ended(ended):
                         sync(path)
             self._ended[ended.task, ended.fence] = ended
+        self._works.clear_others(kept)
         for name in self._groups.left():
             self._groups.kill(name)
             self._groups.remove(name)
@@ -291,13 +305,16 @@ class Runner:
     async def _look(self) -> None:
         now = clock.monotonic()
         broken, self._broken = self._broken, ""
-        self._set_fault(broken or await asyncio.to_thread(record.lack, self._runs))
+        self._set_fault(broken or await asyncio.to_thread(self._lack))
         if now >= self._pruned_at + PRUNE_INTERVAL:
             self._pruned_at = now
             gone = await asyncio.to_thread(self._prune)
             if gone:
                 log.info("output-pruned runs=%d", gone)
         self._watchdog.alive(f"{len(self._active)} runs" + (f"; {self._fault}" if self._fault else ""))
+
+    def _lack(self) -> str:
+        return record.lack(self._runs) or self._works.lack()
 
     def _prune(self) -> int:
         return record.prune(self._runs, self._tasks.output_total << 20, self._sizes)
