@@ -72,6 +72,10 @@ options:
     description: User that the daemon is to run as.
     type: str
     default: ""
+  tasks_user:
+    description: User that tasks are to run as.
+    type: str
+    default: ""
 """
 
 EXAMPLES = r"""
@@ -185,6 +189,10 @@ host:
       sample: /usr/sbin/pgbouncer
     user:
       description: Whether the user is there.
+      type: bool
+      sample: true
+    tasks_user:
+      description: Whether the user of tasks is there.
       type: bool
       sample: true
     account:
@@ -385,6 +393,7 @@ def look(options):
         "database": database_programs(options["program_dirs"], options["program"]),
         "pool": pool_program(options["pool_programs"]),
         "user": user_exists(options["user"]) if options["user"] else True,
+        "tasks_user": user_exists(options["tasks_user"]) if options["tasks_user"] else True,
         "account": account_name(),
         "receive_buffer_max": int(read_text("/proc/sys/net/core/rmem_max").strip() or 0),
     }
@@ -404,6 +413,7 @@ def main():
             "program": {"type": "str", "default": "postgres"},
             "pool_programs": {"type": "list", "elements": "str", "default": []},
             "user": {"type": "str", "default": ""},
+            "tasks_user": {"type": "str", "default": ""},
             "paths": {"type": "list", "elements": "path", "default": []},
         },
         supports_check_mode=True,

@@ -83,7 +83,7 @@ options:
     description: Where the program runs. Left out, in a directory of its own that goes with its output.
     type: str
   user:
-    description: Who runs the program, of those that the hosts allow. Left out, the user of the daemon.
+    description: Who runs the program, of those that the hosts allow. Left out, the one that the host has for tasks.
     type: str
   database:
     description: Database of O(sql). The cluster takes C(postgres) when this is left out.

@@ -1,9 +1,8 @@
-"""What the role node makes of `node_tasks_*`: the section of config.yaml, the runner's unit, a file for sudo."""
+"""What the role node makes of `node_tasks_*`: the section of config.yaml, and the runner's unit."""
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -21,8 +20,12 @@ INVENTORY: dict[str, Any] = {
         "node_tasks_slots": 8, "node_tasks_resources": {"gpu": 2}, "node_tasks_labels": {"disk": "ssd"},
         "node_tasks_dir": "/var/lib/tasks", "node_tasks_commands": ["/opt/site/bin/", "/usr/bin/true"],
         "node_tasks_users": ["loader", "backup"], "node_tasks_sql_roles": ["The Role"], "node_tasks_shell": True,
-        "node_tasks_output_total": 99, "changed": [UNIT],
+        "node_tasks_output_total": 99, "node_tasks_user": "worker", "node_tasks_program_roles": ["dumper"],
+        "node_tasks_processes": 50, "changed": [UNIT],
     },
+    "rooted": {"node_tasks_users": ["root"]},
+    "own": {"node_tasks_user": "qhb"},
+    "process": {"__node_manager": "process"},
     "none": {"node_tasks_enabled": False, "changed": [UNIT]},
     "configured": {"changed": ["/etc/qluster/config.yaml"]},
     "switched": {"changed": [CURRENT]},
@@ -44,7 +47,6 @@ PLAY = """
         dest: "{folder}/{{{{ inventory_hostname }}}}.json"
         content: "{{{{ {{'config': lookup('ansible.builtin.template', '{role}/templates/config.yaml.j2'),
                    'unit': lookup('ansible.builtin.template', '{role}/templates/qluster-runner.service.j2'),
-                   'sudoers': lookup('ansible.builtin.template', '{role}/templates/sudoers.j2'),
                    'restart': __node_restart, 'runner': __node_runner_restart,
                    'absent': __node_runner_absent}} | to_json }}}}"
 """
@@ -56,7 +58,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any
     folder = tmp_path_factory.mktemp("tasks")
     shared = {"node_config_dir": "/etc/qluster", "node_secrets_dir": "/secrets",
               "ansible_python_interpreter": "{{ ansible_playbook_python }}",
-              "__node_address": {"ip": "192.0.2.11", "port": 8080},
+              "__node_manager": "systemd", "__node_address": {"ip": "192.0.2.11", "port": 8080},
               "__node_found": {"founder": "", "release": "{{ found | default('new') }}"}}
     every = {"node_ip": "192.0.2.11", "node_role": "node"}
     hosts = {name: {"given": {**every, **given}} for name, given in INVENTORY.items()}
@@ -85,26 +87,45 @@ def test_runner_is_restarted_only_for_its_own_changes(written: dict[str, dict[st
     """Its restart ends what runs; daemon and runner have their own reasons."""
     found = {host: (one["restart"], one["runner"]) for host, one in written.items()}
     assert found == {"plain": (False, False), "loaded": (False, True), "none": (False, False),
-                     "configured": (True, False), "switched": (True, True), "upgraded": (True, True)}
+                     "configured": (True, False), "switched": (True, True), "upgraded": (True, True),
+                     "rooted": (False, False), "own": (False, False), "process": (False, False)}
 
 
-def test_unit_keeps_programs_from_more_rights_except_where_sudo_needs_them(written: dict[str, dict[str, Any]]) -> None:
-    plain, loaded = written["plain"]["unit"], written["loaded"]["unit"]
-    for unit in (plain, loaded):
-        assert "User=qhb" in unit and "Delegate=yes" in unit and "Before=qluster.service" in unit
-        assert "ExecStart=/usr/local/bin/qluster runner --config /etc/qluster/config.yaml" in unit
-    assert "NoNewPrivileges=yes" in plain
-    for implied in ("NoNewPrivileges=yes", "CapabilityBoundingSet", "Restrict", "Protect", "SystemCall", "Lock"):
-        assert implied not in loaded, f"{implied} keeps sudo from working"
+def test_programs_are_a_user_of_their_own_where_the_service_allows(written: dict[str, dict[str, Any]]) -> None:
+    tasks = {host: parse(one["config"], host).tasks for host, one in written.items() if host != "none"}
+    found = {host: (one.user, one.work_dir) for host, one in tasks.items() if one is not None}
+    assert found["plain"] == found["rooted"] == ("qluster-task", "/var/lib/qluster-task")
+    assert found["loaded"] == ("worker", "/var/lib/worker") and found["own"] == found["process"] == (None, None)
+    loaded = tasks["loaded"]
+    assert loaded is not None and loaded.program_roles == ("dumper",) and loaded.processes == 50
 
 
-def test_file_for_sudo_names_the_users_and_goes_without(written: dict[str, dict[str, Any]], tmp_path: Path) -> None:
-    text = written["loaded"]["sudoers"]
-    assert "qhb ALL=(backup,loader) NOPASSWD: ALL\n" in text
-    assert written["loaded"]["absent"] == [] and written["plain"]["absent"] == ["/etc/sudoers.d/qluster-tasks"]
-    visudo = shutil.which("visudo", path="/usr/sbin:/usr/bin")
-    if visudo:
-        (tmp_path / "sudoers").write_text(text)
-        (tmp_path / "sudoers").chmod(0o440)
-        done = subprocess.run([visudo, "-cf", tmp_path / "sudoers"], capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
+def _settings(unit: str) -> dict[str, str]:
+    lines = [line for line in unit.splitlines() if not line.startswith("#")]
+    return dict(line.split("=", 1) for line in lines if "=" in line)
+
+
+def test_unit_lends_what_it_takes_to_become_the_users_of_tasks_and_no_more(written: dict[str, dict[str, Any]]) -> None:
+    units = {host: _settings(one["unit"]) for host, one in written.items()}
+    rights = "CAP_CHOWN CAP_KILL CAP_SETGID CAP_SETUID"
+    command = "/usr/local/bin/qluster runner --config /etc/qluster/config.yaml"
+    for host, users in (("plain", "qluster-task"), ("loaded", "worker,loader,backup")):
+        unit = units[host]
+        assert unit["User"] == "qhb" and unit["Delegate"] == "yes" and unit["Before"] == "qluster.service"
+        assert unit["ExecStart"] == f"{command} --users {users}"
+        assert unit["NoNewPrivileges"] == "yes"
+        assert unit["AmbientCapabilities"] == unit["CapabilityBoundingSet"] == rights
+    assert units["plain"]["RequiresMountsFor"] == "/qluster /var/lib/qluster-task"
+    assert units["own"]["ExecStart"] == command and units["own"]["RequiresMountsFor"] == "/qluster"
+    assert units["own"]["AmbientCapabilities"] == units["own"]["CapabilityBoundingSet"] == ""
+
+
+def test_a_task_that_may_be_root_is_a_whole_one(written: dict[str, dict[str, Any]]) -> None:
+    unit = _settings(written["rooted"]["unit"])
+    assert unit["ExecStart"].endswith("--users qluster-task,root")
+    for implied in ("NoNewPrivileges", "CapabilityBoundingSet", "Restrict", "Protect", "SystemCall", "Lock"):
+        assert not [key for key in unit if key.startswith(implied)], f"{implied} keeps something from root"
+
+
+def test_the_file_for_sudo_of_former_versions_goes(written: dict[str, dict[str, Any]]) -> None:
+    assert {tuple(one["absent"]) for one in written.values()} == {("/etc/sudoers.d/qluster-tasks",)}
