@@ -28,8 +28,11 @@ from qluster.consensus.messages import (
 from qluster.events import (
     Address,
     AskDevice,
+    CancelJob,
     DeviceQuestion,
+    Effects,
     Job,
+    JobEnded,
     Leave,
     Save,
     SaveEntries,
@@ -93,6 +96,17 @@ class Holding:
             self.dropped += 1
             return
         self._held.append((number, held))
+
+    def withdraw(self, job: Job, effects: Effects) -> JobEnded | None:
+        """The end of a job that ``job`` cancels while it waits here, or is to begin with ``effects``: it never does.
+        None when it is neither, or ``job`` cancels nothing."""
+        if not isinstance(job.order, CancelJob):
+            return None
+        number, before = job.order.number, len(self._held) + len(effects.start)
+        self._held = deque(one for one in self._held if not isinstance(one[1], Job) or one[1].number != number)
+        effects.start = [one for one in effects.start if one.number != number]
+        gone = len(self._held) + len(effects.start) < before
+        return JobEnded(number, result=True, error="it was cancelled before it began") if gone else None
 
     @property
     def waiting(self) -> int:

@@ -31,6 +31,7 @@ from qluster.database.orders import StopFast, StopImmediate
 from qluster.entering import Entering
 from qluster.events import (
     Address,
+    CancelJob,
     DatagramReceived,
     DeviceAnswered,
     DeviceClosed,
@@ -77,7 +78,7 @@ from qluster.voting import Voting
 
 log = logging.getLogger("qluster.node")
 
-UNBOUND_ORDERS = (StopFast, StopImmediate)
+UNBOUND_ORDERS = (StopFast, StopImmediate, CancelJob)
 """Orders that wait for no save: whoever goes breaks no promise, and a disk that hangs must keep no primary up."""
 
 ROUNDS_MAX = 16
@@ -276,8 +277,10 @@ class Node:
         return self._numbers
 
     def start(self, job: Job | None) -> None:
-        """Order a job."""
-        if job is not None and (isinstance(job.order, UNBOUND_ORDERS) or not self._held(job)):
+        """Order a job. One that is cancelled while it waits for the disk never begins."""
+        if job is not None and (ended := self._holding.withdraw(job, self._effects)) is not None:
+            self._take_rare(ended, self.settled_at)
+        elif job is not None and (isinstance(job.order, UNBOUND_ORDERS) or not self._held(job)):
             self._effects.start.append(job)
 
     def save(self, save: Save) -> None:
@@ -298,8 +301,7 @@ class Node:
 
     def leave_now(self) -> None:
         """End the daemon as it was asked to, whatever still waits for the disk: nobody has heard of that."""
-        self._leaving = True
-        self._effects.leave = Leave("stopped", clean=True)
+        self._leaving, self._effects.leave = True, Leave("stopped", clean=True)
 
     def leave(self, message: str, **how: Any) -> None:
         """End the daemon, or (``rejoin``) begin again as a new node; ``how`` are the fields of :class:`Leave`."""
@@ -331,6 +333,7 @@ class Node:
                     self.link.send(text, to, now, answered=text[:1] == CONSENSUS)
                 case Job():
                     self._effects.start.append(held)
+                    self._stirred = True  # whoever ordered it is asked first whether it is still to be
                 case Leave():
                     self._effects.leave = held
                 case _:

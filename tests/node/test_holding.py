@@ -2,7 +2,20 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from qluster.events import AskDevice, Asked, Entry, Save, SaveEntries, SaveSnapshot, SaveVote, ShowDevice, Snapshot
+from qluster.events import (
+    AskDevice,
+    Asked,
+    CancelJob,
+    Effects,
+    Entry,
+    Job,
+    Save,
+    SaveEntries,
+    SaveSnapshot,
+    SaveVote,
+    ShowDevice,
+    Snapshot,
+)
 from qluster.holding import Holding, Message, unbound
 
 ENTRIES: list[Save] = [SaveEntries((Entry(1, 1, "noop", b""),))]
@@ -79,3 +92,16 @@ def test_device_is_asked_for_a_vote_when_the_candidates_own_is_durable_and_shown
     holding.order(1, VOTE)
     holding.hold(holding.wait_for([], unbound=unbound(asked, 7)), asked)
     assert holding.ended(1) == [asked]
+
+
+def test_a_job_that_is_cancelled_before_it_began_is_let_go_of() -> None:
+    holding, effects = Holding(), Effects(start=[Job(6, None), Job(5, None)])
+    holding.order(1, VOTE)
+    for held in (ONE, Job(7, None), Job(8, None)):
+        holding.hold(1, held)
+    gone = [holding.withdraw(Job(10, CancelJob(number)), effects) is not None for number in (7, 7, 9)]
+    assert gone == [True, False, False]
+    assert holding.withdraw(Job(6, None), effects) is None and len(effects.start) == 2, "that cancels nothing"
+    ended = holding.withdraw(Job(10, CancelJob(6)), effects)
+    assert ended is not None and (ended.number, ended.result) == (6, True) and effects.start == [Job(5, None)]
+    assert holding.ended(1) == [ONE, Job(8, None)]

@@ -22,6 +22,7 @@ KEPT: dict[int, str] = {
     1183: "a host that stood still twice",
     6007: "the best database died while leadership was handed to it: its rows are left behind, and said to be",
     300155: "a ring was proposed once, while one of two was not heard for a moment, and never again",
+    400011: "a start of a primary that had waited for the disk was begun although others reigned by then",
     6027: "offers of leadership that were only put off counted as attempts, and the best database was passed over",
 }
 """Seed → what it showed."""
