@@ -33,6 +33,9 @@ LOOK_INTERVAL = 0.5
 PATIENCE = 120.0
 """Seconds without any answer after which waiting ends: an election and the start of a daemon take less."""
 
+TAIL_LINES = 5
+"""Of the end of what a task said that went wrong; `qluster task show` has more."""
+
 NOT_FOUND = 404
 
 FINAL = ("succeeded", "failed", "cancelled", "expired", "lost")
@@ -148,8 +151,15 @@ def _wait(config: Config, tasks: list[int], seconds: int | None) -> int:
             print(f"task {task} is not over after {seconds} s", file=sys.stderr)
             return EXIT_TROUBLE
         well = well and shown["state"] == "succeeded"
-        print(f"task {task} {shown['state']}" + (f": {shown['reason']}" if shown["reason"] else ""), file=sys.stderr)
+        print("\n".join(_ended(task, shown)), file=sys.stderr)
     return EXIT_DONE if well else EXIT_ENDED_ILL
+
+
+def _ended(task: int, shown: dict[str, Any]) -> list[str]:
+    """How a task ended, and where that was ill the end of what it said."""
+    first = f"task {task} {shown['state']}" + (f": {shown['reason']}" if shown["reason"] else "")
+    tail = (shown["result"] or {}).get("tail", "").splitlines() if shown["state"] != "succeeded" else []
+    return [first, *(f"  {line}" for line in tail[-TAIL_LINES:])]
 
 
 def _over(config: Config, task: int, until: float | None) -> dict[str, Any] | None:
