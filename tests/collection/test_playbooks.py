@@ -245,8 +245,8 @@ def test_upgrade_and_the_way_back(stage: Stage) -> None:
     assert len(restarted(upgraded)) == 4
     command = stage.prefix / "node1/usr/local/bin/qluster"
     version = lambda: subprocess.run([command, "--version"], capture_output=True, text=True, check=True).stdout  # noqa: E731
-    # One host's older release knows less than its configuration says: nobody is switched.
-    older = next(found for found in (stage.prefix / "node2/opt/qluster/releases").glob("*/bin/qluster")
+    # An older release that knows less than the configuration says: nobody is switched.
+    older = next(found for found in (stage.prefix / "opt/qluster/releases").glob("*/bin/qluster")
                  if "0.9.9" not in str(found))  # fmt: skip
     whole = older.read_bytes()
     older.write_text("#!/bin/sh\necho 'config.yaml: tasks: is not known' >&2\nexit 78\n")
