@@ -14,6 +14,8 @@ from sim.checks import Violated, converged
 from sim.host import Host
 from sim.world import Faults, World
 
+TASKED = range(1000, 2000)
+"""Plays in which hosts run tasks."""
 ASK_PAUSE = 1.0
 """Seconds after which he asks again: hosts that fell silent just now still count as heard."""
 FORCED_SECONDS = 90.0
@@ -25,7 +27,7 @@ def play(seed: int) -> World:
     random = Random(f"forced {seed}")
     world = World(
         seed, databases=random.choice([2, 3, 4, 5]), pools=random.choice([0, 1]),
-        synchronous=random.choice(["off", "quorum", "all"]),
+        synchronous=random.choice(["off", "quorum", "all"]), tasks=seed in TASKED,
     )  # fmt: skip
     for host in world.hosts.values():
         host.start()
@@ -33,6 +35,8 @@ def play(seed: int) -> World:
         raise Violated(f"not founded: {converged(world)}")
     world.clients.write_always()
     world.clients.ask_always()
+    if world.tasks is not None:
+        world.tasks.ask_always()
     world.faults = weather(random)
     world.run(random.uniform(1.0, 6.0))
     left, gone = lose_majority(world, random)
@@ -41,6 +45,8 @@ def play(seed: int) -> World:
     world.faults = Faults()
     if not world.run(QUIET_SECONDS, lambda: not converged(world)):
         raise Violated(f"not well again: {converged(world)}")
+    if world.tasks is not None:
+        world.tasks.at_the_end()
     world.clients.at_the_end()
     return world
 

@@ -28,6 +28,13 @@ def kill_runner(world: World) -> None:
         runner.die(world.random.choice([0.1, 1.0, 5.0]))
 
 
+def stop_runner(world: World) -> None:
+    """A runner is stopped in order, and started again."""
+    runner = _one(world)
+    if runner is not None:
+        runner.stop(world.random.choice([0.1, 5.0, 30.0]))
+
+
 def fill_runner(world: World) -> None:
     """A runner's disk is full for a while."""
     runner = _one(world)
@@ -61,6 +68,7 @@ def freeze_long(world: World) -> None:
 TASK_STRIKES = [
     ("runner disconnected", 3.0, disconnect_runner),
     ("runner killed", 3.0, kill_runner),
+    ("runner stopped", 3.0, stop_runner),
     ("runner full", 2.0, fill_runner),
     ("cut off for long", 3.0, cut_long),
     ("standing still for long", 3.0, freeze_long),

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import os
+
 import pytest
 from qluster.clients import ForceQuorumRequested, TaskRequested
 from qluster.cluster.state import State as ClusterState
@@ -12,9 +14,11 @@ from qluster.tasks.spec import Command, Spec, Target
 
 from sim import runner
 from sim.checks import converged
+from sim.forced import TASKED, play
 from sim.host import Host
 from sim.world import World
 
+FULL = os.environ.get("QLUSTER_FULL_TESTS") == "1"
 TRUE = Command(("/bin/true",))
 
 
@@ -65,3 +69,8 @@ def test_what_began_before_a_quorum_was_forced_is_not_begun_a_second_time(monkey
     assert often is not None and often.claims == 2, "what may run again has a claim of its own for it"
     runs = {founding: count for (founding, task), count in ledger.begun.items() if task == 1}
     assert sum(runs.values()) == 1, runs
+
+
+@pytest.mark.parametrize("seed", TASKED[: 100 if FULL else 2])
+def test_clusters_with_tasks_stay_sound_over_a_forced_quorum(seed: int) -> None:
+    assert play(seed).injected["runs of tasks"] > 0
