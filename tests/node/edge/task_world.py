@@ -135,7 +135,8 @@ def lone(root: Path, group: str, net: str, **tasks: object) -> Iterator[Lone]:
     found = Lone(root, group, net, [1], **{"shell": True, "commands": ["/"], "slots": 50, **tasks})
     try:
         wait_for("there is a leader", found.leader, 60)
-        wait_for("it runs tasks", lambda: found.ask("GET", "/tasks/summary").json()["nodes"][0]["ready"], 60)
+        wait_for("it runs tasks", lambda: [
+            node["ready"] for node in found.ask("GET", "/tasks/summary").json()["nodes"]] == [True], 60)
         yield found
         found.unharmed()
     finally:
