@@ -25,7 +25,9 @@ class LabAtWork:
         self.inventory = Path("/run") / name / "inventory"
         self.state_file = Path("/run") / name / "state.json"
 
-    def order(self, *words: str, stdin: str = "", timeout: float = ORDER_TIMEOUT) -> subprocess.CompletedProcess[str]:
+    def order(
+        self, *words: str, stdin: str = "", timeout: float = ORDER_TIMEOUT, checkout: Path = CHECKOUT
+    ) -> subprocess.CompletedProcess[str]:
         """Run an order to its end, whatever its exit code."""
         command = [sys.executable, str(PROGRAM), *words]
         return subprocess.run(
@@ -34,7 +36,7 @@ class LabAtWork:
             capture_output=True,
             text=True,
             env=self.environment,
-            cwd=CHECKOUT,
+            cwd=checkout,
             timeout=timeout,
             check=False,
         )
