@@ -7,15 +7,19 @@ The tests of this file are one story, told in its order: each begins where the o
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import subprocess
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 from lab_cluster import ADDRESSES, Cluster, packed
-from lab_world import LabAtWork
+from lab_world import CHECKOUT, LabAtWork
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(1200)]
+full = pytest.mark.skipif(not os.environ.get("QLUSTER_FULL_TESTS"), reason="takes minutes: QLUSTER_FULL_TESTS=1")
 
 SHARED = "/opt/qhb-backup/tasks"
 """A directory of all hosts: they have one kernel, so a lock in it is one for all of them too."""
@@ -297,6 +301,75 @@ def test_limits_hold_for_what_forks_and_eats(tasks: Tasks) -> None:
     assert tasks.until(forking, "failed")["state"] == "failed"
     tasks.until(greedy, "failed")
     assert "fork" in tasks.ask("db1", f"output {greedy} --stderr").lower(), "node_tasks_processes is the kernel's limit"
+
+
+@full
+def test_deployment_of_another_release_drains_each_host_first(tasks: Tasks, tmp_path: Path) -> None:
+    checkout = another_release(tasks.lab, tmp_path)
+    numbers = [tasks.submit("count", name=name, ticks=100) for name in ("one", "two", "three")]
+    before = {host: runner(tasks, host) for host in ADDRESSES}
+    done = tasks.cluster.play("deploy.yml", checkout=checkout)
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr
+    assert done.stdout.count("Let the tasks of this host end") >= 3
+    for host in ADDRESSES:
+        release, pid = runner(tasks, host)
+        assert release != before[host][0] and pid != before[host][1]
+    for number, name in zip(numbers, ("one", "two", "three"), strict=True):
+        found = tasks.until(number, "succeeded", timeout=120)
+        reasons = [change.get("reason", "") for change in found["trail"]]
+        assert not [reason for reason in reasons if "vanished" in reason or "was down" in reason], reasons
+        assert [word for _, _, word in tasks.notes(name)].count("ends") == 1
+    tasks.run("count", name="after")
+
+
+def another_release(lab: LabAtWork, folder: Path) -> Path:
+    """A checkout with another daemon, packed."""
+    checkout = folder / "checkout"
+    shutil.copytree(CHECKOUT, checkout, symlinks=True, ignore=shutil.ignore_patterns(".git", ".cache", "__pycache__"))
+    with open(checkout / "node/qluster/__init__.py", "a", encoding="utf-8") as file:
+        file.write("# another release\n")
+    packed(lab, checkout)
+    return checkout
+
+
+def runner(tasks: Tasks, host: str) -> tuple[str, str]:
+    """The release that is there, and the process of the task runner."""
+    words = "readlink -f /opt/qluster/current; systemctl show -P MainPID qluster-runner"
+    release, pid = tasks.lab.on(host, words).split()
+    return release, pid
+
+
+@full
+def test_dask_computes_on_the_hosts(tasks: Tasks) -> None:
+    pack_dask(tasks.lab)
+    squares = {"task": {"script": "print(sum(client.gather(client.map(lambda number: number ** 2, range(100)))))",
+                        "time_limit": "2m", "retry": {"attempts": 2, "delay": "5s"}}}  # fmt: skip
+    more = {"dask_enabled": True, "dask_memory": "", "qluster_task_templates": {**TEMPLATES, "squares": squares}}
+    (tasks.lab.inventory / "group_vars/all/tasks.yml").write_text(json.dumps({**VARIABLES, **more}))
+    play(tasks.cluster, "deploy.yml")
+    for host in ADDRESSES:
+        assert tasks.lab.on(host, "systemctl is-active qluster-dask") == "active"
+    assert tasks.run("squares") == str(sum(number**2 for number in range(100)))
+    struck = tasks.cluster.leader()
+    other = next(host for host in ADDRESSES if host != struck)
+    tasks.lab.say("kill", struck)
+    tasks.lab.wait_until(lambda: tasks.cluster.leader() not in ("", struck), "there is another leader")
+    assert tasks.run("squares", other) == str(sum(number**2 for number in range(100)))
+    tasks.lab.say("start", struck)
+    play(tasks.cluster, "playbooks/verify.yml")
+    (tasks.lab.inventory / "group_vars/all/tasks.yml").write_text(json.dumps({**VARIABLES, "dask_enabled": False}))
+    play(tasks.cluster, "deploy.yml")
+    for host in ADDRESSES:
+        assert tasks.lab.on(host, "ls -d /opt/qluster-dask /etc/systemd/system/qluster-dask.service || true") == ""
+
+
+def pack_dask(lab: LabAtWork) -> None:
+    """Dask's archive is packed where there is a way to the package index."""
+    minor = lab.on("db1", "python3 -c 'import sys; print(\"%d.%d\" % sys.version_info[:2])'")
+    words = ["packaging/build_dask.py", "--python", minor, "--architecture", lab.on("db1", "uname -m")]
+    done = subprocess.run([shutil.which("python3") or "", *words], cwd=CHECKOUT, capture_output=True, text=True,
+                          timeout=600, check=False)  # fmt: skip
+    assert done.returncode == 0, done.stderr
 
 
 def test_destroy_takes_the_user_and_its_directory_away(tasks: Tasks) -> None:
