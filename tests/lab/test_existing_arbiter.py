@@ -16,8 +16,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from lab_cluster import packed
 from lab_world import LabAtWork
-from test_cluster import packed
 from test_two_nodes import ARBITER, SPARE, STATUS, Pair, go_through_a_loss, written_through
 
 pytestmark = [

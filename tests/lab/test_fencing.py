@@ -13,9 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from lab_cluster import ADDRESSES, Cluster, packed
 from lab_world import LabAtWork
 from power_strip import ADDRESS, PASSWORD, PowerStrip
-from test_cluster import ADDRESSES, RECOVERY_TIMEOUT, Cluster, Writer, packed
+from test_cluster import RECOVERY_TIMEOUT, Writer
 
 pytestmark = [
     pytest.mark.lab,

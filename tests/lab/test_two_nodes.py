@@ -13,8 +13,9 @@ import time
 from collections.abc import Callable
 
 import pytest
+from lab_cluster import ADDRESSES, Cluster, packed
 from lab_world import LabAtWork
-from test_cluster import ADDRESSES, RECOVERY_TIMEOUT, Cluster, Writer, packed
+from test_cluster import RECOVERY_TIMEOUT, Writer
 
 pytestmark = [
     pytest.mark.lab,
