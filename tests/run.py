@@ -22,7 +22,7 @@ import nobody
 ROOT = Path(__file__).resolve().parent.parent
 BIN = ROOT / ".venv" / "bin"
 LOGS = ROOT / ".cache" / "test-logs"
-STAGE_LIMIT = 1200
+STAGE_LIMIT = 1800
 """Seconds for one stage: twice what the slowest takes on two busy cores."""
 
 PYTEST = [str(BIN / "pytest"), "-ra", "--durations=5"]
