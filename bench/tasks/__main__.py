@@ -52,7 +52,7 @@ def measure(cell: str, folder: Path, chosen: Namespace) -> Values:
             with cells.cluster(folder) as running:
                 return cells.history(running, programs.bring("h2load"), chosen.history, chosen.seconds)
         case _:
-            with cells.cluster(folder, slots=chosen.running) as running:
+            with cells.cluster(folder, chosen.running, cells.CROWDED) as running:
                 return cells.failover(running, chosen.running)
 
 
