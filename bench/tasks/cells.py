@@ -220,7 +220,7 @@ def _failover(running: TaskCluster, ledger: Ledger, count: int) -> Values:
     one = {"name": "long", "command": ["/bin/sh", str(ledger.script)], "time_limit": 1200}
     asked = time.time()
     for begin in range(0, count, CHUNK):
-        tasks = [{**one, "key": f"long {number}"} for number in range(begin, min(begin + CHUNK, count))]
+        tasks = [{**one, "key": f"long-{number}"} for number in range(begin, min(begin + CHUNK, count))]
         end = time.monotonic() + TELL_SECONDS * 4
         while "tasks" not in (made := running.ask("POST", "/tasks", {"tasks": tasks})):
             if time.monotonic() > end:  # asked again, a task of the same key is the same task
