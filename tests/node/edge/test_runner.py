@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import resource
 import sys
 import time
 from collections.abc import Iterator
@@ -114,18 +113,13 @@ def test_a_program_is_begun_within_milliseconds(one: Host) -> None:
 
 def test_runs_may_be_more_than_files_are_let_to_who_asks_for_none(tmp_path: Path) -> None:
     """A runner that is started by hand has 1024, and five for each run."""
-    kept = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (64, kept[1]))
-    try:
-        with host(tmp_path) as few:
-            resource.setrlimit(resource.RLIMIT_NOFILE, kept)
-            line = few.ready()
-            line.say(*(order(task, shell("ulimit -Sn; exec sleep 300")) for task in range(1, 31)))
-            for task in range(1, 31):
-                line.began(task)
-            wait_for("the last one says it", lambda: few.said(30) == "64\n")
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, kept)
+    words = ["/bin/sh", "-c", 'ulimit -Sn 64; exec "$0" "$@"', sys.executable]
+    with host(tmp_path, words=words) as few:
+        line = few.ready()
+        line.say(*(order(task, shell("ulimit -Sn; exec sleep 300")) for task in range(1, 31)))
+        for task in range(1, 31):
+            line.began(task)
+        wait_for("the last one says it", lambda: few.said(30) == "64\n")
 
 
 def test_a_run_that_ends_while_its_lease_grows_has_ended_well(one: Host) -> None:
