@@ -10,14 +10,11 @@ with hashes. A host makes a virtual environment of it, without pip and without a
 from __future__ import annotations
 
 import argparse
-import gzip
-import io
 import json
 import os
 import re
 import sys
 import tarfile
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -75,22 +72,6 @@ def members(release: Release, tree: Path) -> Iterator[tuple[tarfile.TarInfo, byt
         yield member, content
 
 
-def write_archive(release: Release, tree: Path, target: Path) -> None:
-    """Write the archive beside its place, then move it there."""
-    with tempfile.NamedTemporaryFile(dir=target.parent, prefix=".new-", delete=False) as new:
-        try:
-            with gzip.GzipFile(filename="", mode="wb", fileobj=new, mtime=build_release.MTIME) as packed, \
-                    tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as archive:
-                for member, content in members(release, tree):
-                    archive.addfile(member, io.BytesIO(content))
-            new.flush()
-            os.fchmod(new.fileno(), 0o644)
-        except BaseException:
-            os.unlink(new.name)
-            raise
-    os.replace(new.name, target)
-
-
 def build(release: Release, made_from: Source, cache: Path) -> tuple[Path, bool]:
     """The archive's path, and whether it had to be made."""
     target = cache / "dask" / f"dask-{release.name}-{release.tag}-{release.architecture}.tar.gz"
@@ -98,7 +79,8 @@ def build(release: Release, made_from: Source, cache: Path) -> tuple[Path, bool]
         if target.exists():
             return target, False
         target.parent.mkdir(parents=True, exist_ok=True)
-        write_archive(release, build_release.site_tree(made_from, release, cache), target)
+        tree = build_release.site_tree(made_from, release, cache)
+        build_release.pack(members(release, tree), target, level=9)
     return target, True
 
 

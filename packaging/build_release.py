@@ -32,7 +32,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -191,8 +191,16 @@ def run_installer(command: list[str], release: Release) -> None:
                           f"cannot be had: {words}")
 
 
-def members(made_from: Source, release: Release, tree: Path) -> Iterator[tuple[str, bytes, int]]:
-    """Name, content and mode of every file of the archive, in a fixed order."""
+def members(made_from: Source, release: Release, tree: Path) -> Iterator[tuple[tarfile.TarInfo, bytes]]:
+    """Every file of the archive with its content, in a fixed order."""
+    for name, content, mode in _files(made_from, release, tree):
+        member = tarfile.TarInfo(f"{release.name}/{name}")
+        member.size, member.mode, member.mtime = len(content), mode, MTIME
+        yield member, content
+
+
+def _files(made_from: Source, release: Release, tree: Path) -> Iterator[tuple[str, bytes, int]]:
+    """Name, content and mode of each."""
     description = {"name": "qluster", "version": release.version, "digest": release.digest,
                    "python": release.python, "architecture": release.architecture, "format": int(FORMAT)}
     yield "RELEASE", (json.dumps(description, sort_keys=True) + "\n").encode(), 0o644
@@ -207,14 +215,17 @@ def members(made_from: Source, release: Release, tree: Path) -> Iterator[tuple[s
 
 
 def write_archive(made_from: Source, release: Release, tree: Path, target: Path) -> None:
-    """Write the archive beside its place, then move it there."""
+    """Write the release's archive."""
+    pack(members(made_from, release, tree), target)
+
+
+def pack(entries: Iterable[tuple[tarfile.TarInfo, bytes]], target: Path, level: int = 6) -> None:
+    """Write the archive beside its place, then move it there. ``level``: how hard gzip tries."""
     with tempfile.NamedTemporaryFile(dir=target.parent, prefix=".new-", delete=False) as new:
         try:
-            with gzip.GzipFile(filename="", mode="wb", fileobj=new, compresslevel=6, mtime=MTIME) as packed, \
+            with gzip.GzipFile(filename="", mode="wb", fileobj=new, compresslevel=level, mtime=MTIME) as packed, \
                     tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as archive:
-                for name, content, mode in members(made_from, release, tree):
-                    member = tarfile.TarInfo(f"{release.name}/{name}")
-                    member.size, member.mode, member.mtime = len(content), mode, MTIME
+                for member, content in entries:
                     archive.addfile(member, io.BytesIO(content))
             new.flush()
             os.fchmod(new.fileno(), 0o644)
