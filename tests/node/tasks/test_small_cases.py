@@ -45,6 +45,18 @@ def submit(world: SmallWorld, *specs: Spec) -> None:
     world.run(1.0)
 
 
+def counted_wakes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How often hosts are woken from now on, in one number."""
+    wakes, sound = [0], SmallHost._wake
+
+    def wake(self: SmallHost, at: float) -> None:
+        wakes[0] += at == self._wake_at
+        sound(self, at)
+
+    monkeypatch.setattr(SmallHost, "_wake", wake)
+    return wakes
+
+
 def test_tasks_that_wait_wake_nobody(world: SmallWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     wall = 1e9 + world.now
     submit(
@@ -52,13 +64,7 @@ def test_tasks_that_wait_wake_nobody(world: SmallWorld, monkeypatch: pytest.Monk
         Spec(TRUE, slots=9, expires=wall + 3000), Spec(TRUE, target=Target(each=True, where="no")),
     )  # fmt: skip
     world.run(5.0)
-    wakes, length, sound = [0], world.length, SmallHost._wake
-
-    def wake(self: SmallHost, at: float) -> None:
-        wakes[0] += at == self._wake_at
-        sound(self, at)
-
-    monkeypatch.setattr(SmallHost, "_wake", wake)
+    wakes, length = counted_wakes(monkeypatch), world.length
     world.run(20.0)
     assert wakes[0] <= 4 * 10, "each node asks for its leave every 2.5 s, and has nothing else to do"
     assert world.length == length, "and the log is told nothing"
@@ -103,13 +109,7 @@ def test_tasks_that_are_forgotten_later_wake_nobody_until_then(
     world.run(120.0, lambda: not leader(world).node.state.tasks.live)  # type: ignore[union-attr]
     keep(world, 4, 60.0)
     world.run(1.0)
-    wakes, sound = [0], SmallHost._wake
-
-    def wake(self: SmallHost, at: float) -> None:
-        wakes[0] += at == self._wake_at
-        sound(self, at)
-
-    monkeypatch.setattr(SmallHost, "_wake", wake)
+    wakes = counted_wakes(monkeypatch)
     world.run(20.0)
     assert wakes[0] <= 4 * 10, "each node asks for its leave every 2.5 s, and has nothing else to do"
     world.run(60.0)
