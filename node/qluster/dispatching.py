@@ -199,18 +199,22 @@ class Dispatching:
             if NAMES in numbers:
                 self._diary.refresh(self._node.state.tasks.schedules)
 
+    def _forget_term(self) -> None:
+        """What was heard and said in an office."""
+        self._heard, self._granted, self._words, self._barring, self._proposed = {}, {}, {}, {}, 0
+        self._shy, self._boots, self._owed = {}, {}, {}
+
     def step(self, now: float) -> bool:
         """Tell the log what is due; True when it was told something."""
         node = self._node
         if not node.leads or node.qraft is None:
             if self.queue is not None:
-                self.queue, self._heard, self._granted, self._words, self._barring = None, {}, {}, {}, {}
-                self._shy = {}
+                self.queue = None
+                self._forget_term()
             return False
         if self.queue is None or self._term != node.qraft.term:
             self._term, self._since = node.qraft.term, now
-            self._heard, self._granted, self._words, self._barring, self._proposed = {}, {}, {}, {}, 0
-            self._shy, self._boots, self._owed = {}, {}, {}
+            self._forget_term()
             self.queue = Queue(node.state.tasks)
             self._diary = Diary(node.state.tasks.schedules)
             self._forgetting = Forgetting(now)
