@@ -7,7 +7,6 @@ keeps nothing on disk, its scripts fail with it, and are run again where their t
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import logging
 import os
 import resource
@@ -21,6 +20,8 @@ from pathlib import Path
 from qluster.config import Config, Tasks
 from qluster.edge import clock
 from qluster.edge.dask import words
+from qluster.edge.runner import libc
+from qluster.edge.runner.program import PR_SET_PDEATHSIG, prctl
 
 log = logging.getLogger("qluster.dask")
 
@@ -32,8 +33,6 @@ STOP_LIMIT = 5.0
 """Seconds that a program may take to end by itself."""
 SHARE = 0.8
 """Of the service's memory is the workers'; the rest is for the scheduler and for what minds the workers."""
-PR_SET_PDEATHSIG = 1
-_libc = ctypes.CDLL(None)
 
 Ask = Callable[[], Awaitable[str]]
 """Address of the leader, "" where nobody can say it."""
@@ -91,7 +90,7 @@ class Part:
 
 def _tied() -> None:
     """In the child: it must not outlive the keeper, whose successor would find its port taken."""
-    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 class Member:
@@ -105,6 +104,8 @@ class Member:
             "DASK_TEMPORARY_DIRECTORY": directory, **words.environment(config),
         }  # fmt: skip
         self._leader = ""
+        if fault := libc.prepare():
+            log.warning("dask-without-prctl error=%s hint=a program may outlive this service", fault)
 
     async def follow(self, leader: str) -> None:
         """Be what a host is where ``leader`` leads; where nobody can say who does, what it was."""
