@@ -10,14 +10,13 @@ import contextlib
 import os
 import shutil
 import signal
-import time
 from pathlib import Path
 
 from qluster.edge.runner import kin, rights
 from qluster.edge.runner.program import PR_SET_PDEATHSIG, prctl
 
-AGAIN, TRIES = 0.01, 1000
-"""Seconds between two looks for what was killed, and how many: what hangs in the kernel is given up then."""
+HANGS = 10.0
+"""Seconds after which what was killed, and does not go, is given up: it hangs in the kernel."""
 
 
 def sweep(directory: int, users: rights.Users) -> None:
@@ -30,10 +29,7 @@ def sweep(directory: int, users: rights.Users) -> None:
 def end(user: str, mark: str, users: rights.Users) -> None:
     """Kill what that user runs with this mark, until nothing is left."""
     _be(user, users)
-    for _ in range(TRIES):
-        if not kin.kill_marked(mark):
-            return
-        time.sleep(AGAIN)
+    kin.until_nothing(lambda: kin.kill_marked(mark) > 0, HANGS)
 
 
 def _be(user: str, users: rights.Users) -> None:

@@ -10,11 +10,17 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from qluster.edge import clock
+
 LISTED = os.path.exists("/proc/thread-self/children")
 """The kernel says whose children a process has (CONFIG_PROC_CHILDREN)."""
+KILL_INTERVAL = 0.01
+"""Seconds between two looks for what was killed."""
 STOPS_MAX = 20
 """Rounds in which a family is made to stand still before it is killed: each finds what the one before had begun."""
 
@@ -141,3 +147,10 @@ def kill_marked(mark: str) -> int:
         for pid in found:
             send(pid, number)
     return len(found)
+
+
+def until_nothing(met: Callable[[], bool], seconds: float) -> None:
+    """Look and kill until nothing is met, or what is left hangs in the kernel: it is killed and runs no further."""
+    until = clock.monotonic() + seconds
+    while met() and clock.monotonic() < until:
+        time.sleep(KILL_INTERVAL)

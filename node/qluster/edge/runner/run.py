@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -33,8 +32,6 @@ from qluster.tasks.runner import RunBegan, RunEnded, StartRun, StopRun
 
 log = logging.getLogger("qluster.runner")
 
-KILL_INTERVAL = 0.01
-"""Seconds between two looks for what was killed."""
 DRAIN_LIMIT = 1.0
 """Seconds to read what is left in the pipes when nothing of the program runs any more."""
 
@@ -160,7 +157,7 @@ class ActiveRun:
                     return await self._over(word)
         # Somebody killed the attendant, and the kernel with it the program: what it had begun is found by its mark.
         self._world.groups.kill(self._name)
-        await asyncio.to_thread(_until_nothing, lambda: kin.kill_marked(plan.mark) > 0)
+        await asyncio.to_thread(kin.until_nothing, lambda: kin.kill_marked(plan.mark) > 0, HANGS)
         with contextlib.suppress(OSError):
             await asyncio.to_thread(self._world.forker.end_marked, plan.mark)
         return self._end(Verdict.VANISHED, "the process that attended it was killed")
@@ -218,18 +215,11 @@ class ActiveRun:
             self._line.say(bid)
 
 
-def _until_nothing(met: Callable[[], bool]) -> None:
-    """Look and kill until nothing is met, or what is left hangs in the kernel: it is killed and runs no further."""
-    until = clock.monotonic() + HANGS
-    while met() and clock.monotonic() < until:
-        time.sleep(KILL_INTERVAL)
-
-
 def clear_leftovers(record: Record, groups: Groups, mark: str, boot: str) -> bool:
     """Kill all that a former runner left of a run; True when something was met. It waits: call it in a thread."""
     if not end_leftovers(record, groups, mark, boot):
         return False
-    _until_nothing(lambda: end_leftovers(record, groups, mark, boot))
+    kin.until_nothing(lambda: end_leftovers(record, groups, mark, boot), HANGS)
     return True
 
 
