@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import re
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from edge.daemon_world import wait_for
+from edge.daemon_world import NODE, wait_for
 from edge.runner_world import Host, alive, host, order, shell
 from qluster.edge.runner import kin, output
 from qluster.edge.runner.prepare import MARK
 from qluster.tasks.bodies import Verdict
-from qluster.tasks.runner import ForgetRun, RunEnded, StopRun
+from qluster.tasks.runner import ForgetRun, RunBegan, RunEnded, StopRun
 from qluster.tasks.spec import Command, Limits, Script, Sql
 
 
@@ -99,16 +98,42 @@ def test_a_program_gets_nothing_but_what_it_is_given(one: Host) -> None:
     assert {name: mask & 0x7FFF_FFFF for name, mask in masks.items()} == {"Blk": 0, "Ign": 0}, masks
 
 
-def test_a_program_is_begun_within_milliseconds(one: Host) -> None:
-    line = one.ready()
-    waits = []
-    for task in range(100, 130):
-        before = time.time()
-        line.say(order(task, Command(("/bin/date", "+%s.%N"))))
-        line.ended(task)
-        waits.append(float(one.said(task)) - before)
-    print("order to begin, ms:", [round(wait * 1000, 1) for wait in sorted(waits)])
-    assert sorted(waits)[len(waits) // 2] < 0.1  # a quiet machine needs 5 ms; this one may have much else to do
+HELD = """
+import os, time
+from qluster.edge.runner import flushing
+sync = flushing.sync
+def held(path):
+    while os.path.exists({hold!r}):
+        time.sleep(0.01)
+    sync(path)
+flushing.sync = held
+"""
+
+
+def test_the_process_of_a_program_is_made_while_the_disk_takes_its_order(tmp_path: Path) -> None:
+    """Neither waits for the other, and no program begins that the disk does not know of."""
+    hold, patches = tmp_path / "hold", tmp_path / "patches"
+    patches.mkdir()
+    (patches / "sitecustomize.py").write_text(HELD.format(hold=str(hold)))
+    with host(tmp_path, path=f"{patches}:{NODE}") as slow:
+        assert slow.process is not None
+        runner = slow.process.pid
+        hold.touch()
+        line = slow.ready()
+        line.say(*(order(task, shell("echo $$")) for task in (1, 2)))
+        # The forker, and for each run its attendant and the copy of it that becomes the program.
+        wait_for("a process waits for each plan", lambda: len(kin.family(runner)) == 5)
+        parents = {one.pid: one.parent for one in kin.family(runner)}
+        waiting = parents.keys() - set(parents.values())
+        assert len(waiting) == 2
+        assert {Path(f"/proc/{pid}/cmdline").read_bytes() for pid in waiting} == {
+            Path(f"/proc/{runner}/cmdline").read_bytes()
+        }, "it has become no program yet"
+        assert not any(isinstance(each, RunBegan | RunEnded) for each in line.heard)
+        hold.unlink()
+        for task in (1, 2):
+            line.ended(task)
+        assert {int(slow.said(task)) for task in (1, 2)} == waiting
 
 
 def test_runs_may_be_more_than_files_are_let_to_who_asks_for_none(tmp_path: Path) -> None:
@@ -164,7 +189,7 @@ def test_the_time_limit_ends_it(one: Host) -> None:
     line.say(order(34, Command(("/bin/sleep", "1000")), time_limit=0.2))
     ended = line.ended(34)
     assert (ended.verdict, ended.reason) == (Verdict.TIMED_OUT, "time limit of 0.2 s passed")
-    assert 0.1 <= ended.result.seconds < 3
+    assert ended.result.seconds >= 0.2
 
 
 def test_what_a_program_leaves_behind_is_killed(one: Host) -> None:
