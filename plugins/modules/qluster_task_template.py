@@ -24,8 +24,9 @@ options:
     description:
       - The task, with the options of M(qhb.qluster.qluster_task) by the same names; C(key), C(start), C(expires) and
         C(needs) are for who submits it.
-      - C({name}) in a word of C(command) or of C(arguments) stands for the parameter of this name. Statements of C(sql)
-        get parameters as variables.
+      - C({name}) in a word of C(command) or of C(arguments), or in a value of C(environment), stands for the parameter
+        of this name. Statements of C(sql) get parameters as variables. In C(shell) nothing is filled in, its text names
+        variables of C(environment).
     type: dict
   parameters:
     description:

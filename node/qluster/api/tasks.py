@@ -147,7 +147,8 @@ _PARAMETER = Object((
     Field("pattern", Text(256), "what a value must match, whole"),
 ))  # fmt: skip
 TEMPLATE = Object((
-    Field("task", _STORED, "the task; `{name}` in an argument stands for the parameter", required=True),
+    Field("task", _STORED, "the task; `{name}` in an argument or in a value of `environment` stands for the parameter",
+          required=True),
     Field("parameters", Named(PARAMETER, _PARAMETER, 64), "parameters of the template"),
     Field("about", Text(400, lines=True), "for people"),
 ))  # fmt: skip

@@ -14,10 +14,12 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from qluster.cli.asking import Unanswered, refusal, user
 from qluster.cli.exits import EXIT_DONE, EXIT_ENDED_ILL, EXIT_TROUBLE, EXIT_USAGE
 from qluster.cli.show import table
+from qluster.cli.task_bodies import Wrong, described, scheduled
 from qluster.config import Config
 from qluster.edge.client import ClientError, HttpAnswer, ask
 
@@ -36,17 +38,22 @@ PATIENCE = 120.0
 TAIL_LINES = 5
 """Of the end of what a task said that went wrong; `qluster task show` has more."""
 
-NOT_FOUND = 404
+NOT_FOUND, SERVER = 404, 500
+NOT_YET = (412, 417, 420)
+"""A node that has just begun, that does not lead, that could not have it confirmed."""
 
 FINAL = ("succeeded", "failed", "cancelled", "expired", "lost")
 
 
-class Wrong(ValueError):
-    """The command line contradicts itself; the message says how."""
-
-
 class Unknown(Unanswered):
     """There is no such thing."""
+
+
+class Away(Unanswered):
+    """There is no answer in this moment, as in an election."""
+
+
+PASSING = (ClientError, Away)
 
 
 def run_task(config: Config, chosen: argparse.Namespace) -> int:
@@ -54,7 +61,7 @@ def run_task(config: Config, chosen: argparse.Namespace) -> int:
     commands: dict[str, Callable[[Config, argparse.Namespace], int]] = {
         "submit": _submit, "list": _list, "show": _show, "output": _output, "cancel": _cancel,
         "wait": lambda config, chosen: _wait(config, chosen.task, chosen.seconds), "templates": _stored,
-        "schedules": _stored, "summary": _summary, "drain": _drain,
+        "schedules": _stored, "schedule": _schedule, "unschedule": _unschedule, "summary": _summary, "drain": _drain,
     }  # fmt: skip
     try:
         return commands[chosen.task_command](config, chosen)
@@ -79,7 +86,8 @@ def _asked(config: Config, method: str, path: str, query: dict[str, Any] | None 
     answer = asyncio.run(ask((config.ip, config.api_port), method, path, ca_file=config.api.ca_file, token=token,
                              query=given, body=body, key=key, timeout=seconds))  # fmt: skip
     if answer.code != 200:
-        raise (Unknown if answer.code == NOT_FOUND else Unanswered)(refusal(answer))
+        away = answer.code in NOT_YET or answer.code >= SERVER
+        raise (Unknown if answer.code == NOT_FOUND else Away if away else Unanswered)(refusal(answer))
     return answer
 
 
@@ -99,36 +107,6 @@ def _submit(config: Config, chosen: argparse.Namespace) -> int:
     else:
         print("\n".join(str(task) for task in document["tasks"] or ()), flush=True)
     return _wait(config, document["tasks"], chosen.seconds) if chosen.wait and not chosen.check else EXIT_DONE
-
-
-def described(chosen: argparse.Namespace) -> object:
-    """The body of the request."""
-    if chosen.file is not None:
-        return _read(chosen.file)
-    works = {"command": chosen.argv or None, "shell": chosen.shell, "sql": chosen.sql, "template": chosen.template}
-    given = {name: value for name, value in works.items() if value is not None}
-    if len(given) != 1:
-        raise Wrong("say what is to run: a program, --shell, --sql, --template or --file, and one of them only")
-    pairs = [word.partition("=") for word in chosen.parameter]
-    if any(not name or not equals for name, equals, _ in pairs):
-        raise Wrong("a parameter is written as NAME=VALUE")
-    target = {"role": chosen.role, "nodes": chosen.node or None, "where": chosen.where, "each": chosen.each or None}
-    rest = {
-        "parameters": {name: value for name, _, value in pairs} or None, "database": chosen.database,
-        "role": chosen.sql_role, "name": chosen.name, "key": chosen.key, "priority": chosen.priority,
-        "time_limit": chosen.time_limit, "once": chosen.once or None, "start": chosen.start,
-        "expires": chosen.expires, "needs": chosen.need or None,
-        "retry": {"attempts": chosen.retry} if chosen.retry is not None else None,
-        "target": {name: value for name, value in target.items() if value is not None} or None,
-    }  # fmt: skip
-    return given | {name: value for name, value in rest.items() if value is not None}
-
-
-def _read(file: str) -> object:
-    try:
-        return json.loads(sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise Wrong(f"{file}: cannot be read as JSON ({error})") from None
 
 
 def _placed(placement: dict[str, Any]) -> list[str]:
@@ -171,9 +149,7 @@ def _over(config: Config, task: int, until: float | None) -> dict[str, Any] | No
             heard = time.monotonic()
             if shown["state"] in FINAL:
                 return shown
-        except Unknown:
-            raise
-        except (Unanswered, ClientError):
+        except PASSING:
             if time.monotonic() > min(heard + PATIENCE, until if until is not None else heard + PATIENCE):
                 raise
         if until is not None and time.monotonic() >= until:
@@ -182,11 +158,19 @@ def _over(config: Config, task: int, until: float | None) -> dict[str, Any] | No
 
 
 def _output(config: Config, chosen: argparse.Namespace) -> int:
-    path, offset, fence = f"/tasks/{chosen.task}/output", 0, ""
-    stream = "stderr" if chosen.stderr else "stdout"
+    offset, fence, heard = 0, "", time.monotonic()
     while True:
-        query = {"stream": stream, "offset": offset, "wait": OUTPUT_WAIT if chosen.follow else 0}
-        answer = _asked(config, "GET", path, query, seconds=OUTPUT_WAIT + ASK_SECONDS)
+        query = {"stream": "stderr" if chosen.stderr else "stdout", "offset": offset,
+                 "wait": OUTPUT_WAIT if chosen.follow else 0}  # fmt: skip
+        try:
+            answer = _asked(config, "GET", f"/tasks/{chosen.task}/output", query, seconds=OUTPUT_WAIT + ASK_SECONDS)
+        except (*PASSING, Unknown):
+            # In a failover it goes on elsewhere, and so does this; and this node may not have heard of it yet.
+            if not chosen.follow or time.monotonic() > heard + PATIENCE or _end(config, chosen.task):
+                raise
+            time.sleep(LOOK_INTERVAL)
+            continue
+        heard = time.monotonic()
         if fence not in ("", answer.headers.get("x-qluster-fence", "")):
             offset, fence = 0, ""  # another attempt has begun: all that it says is new
             continue
@@ -199,17 +183,26 @@ def _output(config: Config, chosen: argparse.Namespace) -> int:
         if not chosen.follow:
             return EXIT_DONE
         if answer.headers.get("x-qluster-over") == "true":
-            shown = _asked(config, "GET", f"/tasks/{chosen.task}").document()
-            if shown["state"] in FINAL:
-                return EXIT_DONE if shown["state"] == "succeeded" else EXIT_ENDED_ILL
+            if end := _end(config, chosen.task):
+                return EXIT_DONE if end == "succeeded" else EXIT_ENDED_ILL
             time.sleep(LOOK_INTERVAL)
+
+
+def _end(config: Config, task: int) -> str:
+    """How a task ended; "" as long as something may follow, and where nobody can say that just now."""
+    try:
+        state = str(_asked(config, "GET", f"/tasks/{task}", {"consistency": "lease"}).document()["state"])
+    except PASSING:
+        return ""
+    return state if state in FINAL else ""
 
 
 # --- what there is ------------------------------------------------------------------
 
 
 def _list(config: Config, chosen: argparse.Namespace) -> int:
-    query = {name: getattr(chosen, name) for name in ("state", "name", "template", "schedule", "node", "limit")}
+    query = {name: getattr(chosen, name) for name in ("state", "name", "template", "schedule", "node", "key",
+                                                        "before", "limit")}  # fmt: skip
     answer = _asked(config, "GET", "/tasks", query)
     if chosen.json:
         print(answer.body.decode())
@@ -217,7 +210,7 @@ def _list(config: Config, chosen: argparse.Namespace) -> int:
     document = answer.document()
     print("\n".join(listed(document["tasks"])))
     if document["next"] is not None:
-        print(f"… and older ones, from {document['next']} on", file=sys.stderr)
+        print(f"… and older ones: --before {document['next']}", file=sys.stderr)
     return EXIT_DONE
 
 
@@ -267,7 +260,7 @@ def _cancel(config: Config, chosen: argparse.Namespace) -> int:
 
 def _stored(config: Config, chosen: argparse.Namespace) -> int:
     kind = chosen.task_command
-    answer = _asked(config, "GET", f"/task-{kind}" + (f"/{chosen.name}" if chosen.name else ""))
+    answer = _asked(config, "GET", f"/task-{kind}" + (f"/{quote(chosen.name, safe='')}" if chosen.name else ""))
     document = answer.document()
     if chosen.json or chosen.name:
         print(answer.body.decode() if chosen.json else json.dumps(document, indent=2, ensure_ascii=False))
@@ -279,6 +272,25 @@ def _stored(config: Config, chosen: argparse.Namespace) -> int:
                   str(one["last_task"] or "-"), one["skipped"]) for one in document[kind]]  # fmt: skip
         print("\n".join(table(("schedule", "cron", "zone", "next", "last", "task", "skipped"), dates)))
     return EXIT_DONE
+
+
+def _schedule(config: Config, chosen: argparse.Namespace) -> int:
+    path = _path_of(chosen.schedule)
+    _asked(config, "PUT", path, {"by": user()}, scheduled(chosen))
+    found = _asked(config, "GET", path, {"consistency": "lease"}).document()
+    comes = f"comes next at {found['next']}" if found["next"] else "does not come: it is disabled"
+    print(f"schedule {chosen.schedule} is kept, and {comes}")
+    return EXIT_DONE
+
+
+def _unschedule(config: Config, chosen: argparse.Namespace) -> int:
+    _asked(config, "DELETE", _path_of(chosen.schedule), {"by": user()})
+    print(f"schedule {chosen.schedule} is removed; tasks that it made stay")
+    return EXIT_DONE
+
+
+def _path_of(schedule: str) -> str:
+    return f"/task-schedules/{quote(schedule, safe='')}"
 
 
 def _summary(config: Config, chosen: argparse.Namespace) -> int:

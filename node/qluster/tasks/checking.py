@@ -155,12 +155,19 @@ def template_faults(template: Template) -> Faults:
             continue
         if not fits:
             wrong.append(("parameters", f"the default of {name} does not match its own pattern"))
-    used = {name for word in _words(template.spec) for name in _PARAMETER.findall(word)}
-    wrong += [("command", f"names the parameter {name}, which the template does not have") for name in used - named]
+    work = template.spec.work
+    if isinstance(work, Command) and work.shell:
+        # ${name} is a variable of the shell, which it expands and reads no further.
+        used = {name for name in named if re.search(r"(?<!\$)" + re.escape("{" + name + "}"), work.argv[0])}
+        wrong += [("shell", f"has {{{name}}}: what is given for a parameter would be read by the shell; give it to a "
+                            f"variable of environment, and name that")
+                  for name in sorted(used)]  # fmt: skip
+    else:
+        used = {name for word in _words(template.spec) for name in _PARAMETER.findall(word)}
+        wrong += [("command", f"names the parameter {name}, which the template does not have")
+                  for name in sorted(used - named)]  # fmt: skip
     if template.spec.needs:
         wrong.append(("needs", "a template needs no other task: say so when you submit it"))
-    if isinstance(template.spec.work, Command) and template.spec.work.shell and named:
-        wrong.append(("shell", "what is given for a parameter would be read by the shell: use environment variables"))
     return wrong
 
 
@@ -196,8 +203,11 @@ def filled(template: Template, given: dict[str, str]) -> Spec | Faults:
 
     spec = template.spec
     match spec.work:
-        case Command(argv):
-            spec = replace(spec, work=replace(spec.work, argv=tuple(map(fill, argv))))
+        case Command(argv, environment, shell=shell):
+            # What a shell reads is never put together from what somebody gave; variables it expands, and reads no more.
+            argv = argv if shell else tuple(map(fill, argv))
+            environment = tuple((name, fill(value)) for name, value in environment)
+            spec = replace(spec, work=replace(spec.work, argv=argv, environment=environment))
         case Script(_, arguments):
             spec = replace(spec, work=replace(spec.work, arguments=tuple(map(fill, arguments))))
         case Sql():

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 from qluster.cli import task
-from qluster.cli.asking import Unanswered
 from qluster.cli.exits import EXIT_DONE, EXIT_ENDED_ILL, EXIT_TROUBLE, EXIT_USAGE
 from qluster.cli.words import get_parser
 from qluster.edge.client import HttpAnswer
@@ -62,13 +61,27 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Cluster:
     (["--node", "2", "--node", "3", "--retry", "2", "--once", "--time-limit", "2h", "/bin/true"],
      {"command": ["/bin/true"], "target": {"nodes": [2, 3]}, "retry": {"attempts": 2}, "once": True,
       "time_limit": "2h"}),
+    (["--env", "A=1", "--env", "B=x=y", "--directory", "/srv", "--user", "batch", "--limit", "memory=64", "--limit",
+      "cpu=0.5", "--resource", "gpu=1", "--slots", "2", "/bin/true"],
+     {"command": ["/bin/true"], "environment": {"A": "1", "B": "x=y"}, "directory": "/srv", "user": "batch",
+      "limits": {"memory": 64, "cpu": 0.5}, "resources": {"gpu": 1}, "slots": 2}),
+    (["--shell", "ls", "--group", "g", "--group-limit", "3", "--moved", "restart", "--overlap", "--need", "3:any",
+      "--need", "4", "--retry", "1", "--retry-delay", "5s", "--retry-factor", "1", "--least-lag", "--role", "replica"],
+     {"shell": "ls", "group": "g", "group_limit": 3, "moved": "restart", "overlap": True,
+      "needs": [{"task": 3, "on": "any"}, 4], "retry": {"attempts": 1, "delay": "5s", "factor": 1.0},
+      "target": {"role": "replica", "least_lag": True}}),
+    (["--sql", "select :'a'", "--variable", "a=b", "--database", "orders", "--pack", "--fail"],
+     {"sql": "select :'a'", "variables": {"a": "b"}, "database": "orders", "target": {"pack": True, "fail": True}}),
 ])  # fmt: skip
 def test_only_what_is_said_is_asked_for(words: list[str], body: object) -> None:
     assert task.described(chosen("submit", *words)) == body
 
 
 @pytest.mark.parametrize("words", [[], ["/bin/true", "--sql", "select 1"], ["--template", "t", "-p", "a"],
-                                   ["--file", "/nowhere/at/all"]])  # fmt: skip
+                                   ["--file", "/nowhere/at/all"], ["--file", "-", "--priority", "0"],
+                                   ["--file", "-", "/bin/true"], ["/bin/true", "--env", "A"],
+                                   ["/bin/true", "--limit", "memory=64m"], ["/bin/true", "--need", "x"],
+                                   ["/bin/true", "--need", ":any"]])  # fmt: skip
 def test_what_contradicts_itself_is_not_asked(words: list[str], cluster: Cluster) -> None:
     assert cluster.run("submit", *words) == EXIT_USAGE
     assert cluster.asked == []
@@ -81,7 +94,7 @@ def test_submit_waits_and_ends_as_the_task(
 ) -> None:
     over = golden("show_task", state=state, reason="so it was")
     cluster.answers = [HttpAnswer(200, golden("submit_tasks")), HttpAnswer(200, golden("show_task")),
-                       Unanswered("an election"), HttpAnswer(200, over)]  # fmt: skip
+                       task.Away("an election"), HttpAnswer(200, over)]  # fmt: skip
     assert cluster.run("submit", "--wait", "/bin/true") == code
     said = capsys.readouterr()
     last = "" if state == "succeeded" else "  pg_dump: error: connection to server lost\n"
@@ -113,6 +126,41 @@ def test_output_is_followed_to_the_end_through_a_second_attempt(
     assert offsets == [0, 2, 2, 0, 2]
 
 
+def test_output_is_followed_through_a_failover(
+    cluster: Cluster, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    """The host that has it is gone, then there is no leader, then it is run again elsewhere."""
+    running, over = (HttpAnswer(200, golden("show_task", state=state)) for state in ("running", "succeeded"))
+    cluster.answers = [
+        piece(b"a", 0, over=False), task.Away("node 2 is away"), running, task.Away("no leader"), task.Away("none"),
+        piece(b"", 1, over=False, fence=60), piece(b"b", 0, over=True, fence=60), piece(b"", 1, over=True, fence=60),
+        over,
+    ]  # fmt: skip
+    assert cluster.run("output", "-f", "17") == EXIT_DONE
+    assert capsysbinary.readouterr().out == b"ab"
+
+
+@pytest.mark.parametrize("words", [("output", "17"), ("output", "-f", "17")])
+def test_output_that_is_gone_with_its_host_is_not_waited_for(words: tuple[str, ...], cluster: Cluster) -> None:
+    cluster.answers = [task.Away("node 2 is away"), HttpAnswer(200, golden("show_task", state="succeeded"))]
+    assert cluster.run(*words) == EXIT_TROUBLE
+
+
+def test_a_schedule_is_kept_and_removed(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
+    cluster.answers = [HttpAnswer(200, b"{}"), HttpAnswer(200, golden("show_schedule")), HttpAnswer(200, b"{}")]
+    words = ("--cron", "30 2 * * *", "--zone", "Europe/Berlin", "--template", "dump", "-p", "database=orders")
+    assert cluster.run("schedule", "a/b", *words, "--missed", "skip", "--disabled") == EXIT_DONE
+    assert cluster.run("unschedule", "a/b") == EXIT_DONE
+    assert [asked[:2] for asked in cluster.asked] == [
+        ("PUT", "/task-schedules/a%2Fb"), ("GET", "/task-schedules/a%2Fb"), ("DELETE", "/task-schedules/a%2Fb")]
+    assert cluster.bodies[0] == {
+        "cron": "30 2 * * *", "zone": "Europe/Berlin", "missed": "skip", "enabled": False,
+        "task": {"template": "dump", "parameters": {"database": "orders"}}}  # fmt: skip
+    assert "comes next at 2026-" in capsys.readouterr().out
+    for wrong in (("--cron", "* * * * *"), ("--template", "dump"), ("--file", "-", "--zone", "UTC")):
+        assert cluster.run("schedule", "s", *wrong) == EXIT_USAGE
+
+
 def test_tables(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
     for words, name in (
         (["list", "--state", "running"], "list_tasks"), (["show", "17"], "show_task"),
@@ -127,7 +175,7 @@ def test_tables(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
     assert "pg_dump: error: connection to server lost" in said.out
     assert "nightly   30 2 * * *  Europe/Berlin  2026-09-22T00:30:00.000Z" in said.out
     assert "1     leader   0/4    0      drained" in said.out
-    assert said.err == "… and older ones, from 17 on\n"
+    assert said.err == "… and older ones: --before 17\n"
 
 
 def test_cancel_and_drain(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:

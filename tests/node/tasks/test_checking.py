@@ -84,7 +84,27 @@ def test_templates() -> None:
     for given in ({}, {"table": "A B"}, {"table": "a", "other": "b"}, {"table": "a", "mode": "-rf"}, {"table": "a\n"}):
         assert isinstance(filled(template, given), list), given
     assert template_faults(Template(Spec(Command(("/bin/x", "{lost}")))))
-    assert template_faults(Template(Spec(Command(("echo {a}",), shell=True)), (("a", None, ""),)))
+    assert template_faults(Template(Spec(Command(("echo {a}",), shell=True)), (("a", None, ""),))) == [
+        ("shell", "has {a}: what is given for a parameter would be read by the shell; give it to a variable of "
+                  "environment, and name that")]  # fmt: skip
     assert template_faults(Template(Spec(TRUE, needs=(Need(1),))))
     for parameter in (("a", "x", "("), ("A", "x", ""), ("a", "X", "[a-z]")):
         assert template_faults(Template(Spec(TRUE), (parameter,))), parameter
+
+
+def test_a_parameter_reaches_a_shell_by_a_variable_alone() -> None:
+    """What somebody gives is expanded by the shell, and never read as a part of its text."""
+    given = ("database", "{database}"), ("format", "{level}")
+    work = Command(('dump "${database}" | gzip > {x}',), given, shell=True)
+    template = Template(Spec(work), (("database", None, ""),))
+    assert not template_faults(template)
+    done = filled(template, {"database": "a; rm -rf /"})
+    assert isinstance(done, Spec)
+    assert done.work == replace(work, environment=(("database", "a; rm -rf /"), ("format", "{level}")))
+
+
+def test_a_parameter_fills_a_value_of_the_environment() -> None:
+    template = Template(Spec(replace(TRUE, environment=(("MODE", "{mode}"),))), (("mode", "fast", ""),))
+    assert not template_faults(template)
+    done = filled(template, {})
+    assert isinstance(done, Spec) and done.work == replace(TRUE, environment=(("MODE", "fast"),))
