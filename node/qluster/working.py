@@ -67,6 +67,8 @@ class Workload:
         self._abreast: int | None = None
         """Up to here this node must have read the log before it begins anything: what it told of before its daemon was
         started anew may stand there. None: no leader has said it yet."""
+        self._void = 0
+        """The largest fencing number of claims that may have been begun by a runner that has forgotten all."""
         self._dead_at = node.started + CLAIM_LEASE + KILL_TIME
         """While the runner is away: from then on nothing runs that it was told to begin, and that is tied."""
         self.until = -inf
@@ -122,8 +124,9 @@ class Workload:
     def heard(self, what: runner.Happening, now: float) -> None:
         """The runner says something."""
         match what:
-            case RunnerFound(runs, _, fault, owner, line):
+            case RunnerFound(runs, _, fault, owner, line, void):
                 self._orders.append(Met(line))
+                self._void = void
                 self._found(runs, fault, owner, now)
             case runner.RunBegan() | runner.RunEnded() if not self._known:
                 pass  # another node's, or another founding's: here the same numbers are other claims
@@ -209,9 +212,11 @@ class Workload:
         """Begin and stop what is to be, and tell the leader."""
         if not self.enabled:
             return
-        if self._found_unowned and self._node.me:
+        if self._found_unowned and self._node.me and self._abreast is not None:
+            # Not before a leave has said how far a former daemon may have read: what that had begun is forgotten.
             self._found_unowned = False
-            self._orders.append(Own((self._node.cluster, self._node.me)))
+            void = max(self._node.state.applied, self._abreast)
+            self._orders.append(Own((self._node.cluster, self._node.me), void))
         if self._known:
             self._begin(now)
             self._end(now)
@@ -257,6 +262,8 @@ class Workload:
         forced = self._node.state.forced
         if forced and task.fence <= forced[-1].index:
             return Verdict.VANISHED, "quorum was forced since it was given, and what ran here was killed then"
+        if task.fence <= self._void:
+            return Verdict.VANISHED, "what the task runner had kept of its runs is gone"
         verdict, reason = self._unwanted(task, now)
         if verdict is Verdict.MOVED:  # what never began has nothing to lose by being begun where the role is now
             return Verdict.UNBEGUN, reason

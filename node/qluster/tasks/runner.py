@@ -64,6 +64,8 @@ class Own(Struct, frozen=True, tag="own", array_like=True):
     forgotten with their output; when that is done :class:`RunnerFound` is said anew. Durable before that is said."""
 
     owner: tuple[int, int]
+    void: int = 0
+    """The largest fencing number that a claim of this node can have now: it may have been begun, and be forgotten."""
 
 
 class Met(Struct, frozen=True, tag="met", array_like=True):
@@ -98,6 +100,8 @@ class RunnerFound(Struct, frozen=True, tag="found", array_like=True):
     a host that lost its state, tasks and claims begin with the same numbers again."""
     line: int = 0
     """Number of the line over which it came, by who has the daemon's end; the runner does not say it."""
+    void: int = 0
+    """As the last :class:`Own` said."""
 
 
 class RunBegan(Struct, frozen=True, tag="began", array_like=True):

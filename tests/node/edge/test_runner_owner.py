@@ -26,9 +26,9 @@ def test_runs_of_another_node_are_killed_and_forgotten_and_their_numbers_begin_a
 
         line = one.line()
         assert {run.task for run in line.found().runs} == {1, 2}, "the same node finds its runs"
-        line.say(Own((8, 1)))
+        line.say(Own((8, 1), 40))
         found = line.until(lambda found: isinstance(found, RunnerFound) and found.owner == (8, 1))
-        assert found == RunnerFound((), found.pid, "", (8, 1))  # type: ignore[union-attr]
+        assert found == RunnerFound((), found.pid, "", (8, 1), void=40)  # type: ignore[union-attr]
         wait_for("the program is dead", lambda: not alive(pid))
         line.lease(60.0)
         line.heard.clear()
@@ -38,7 +38,8 @@ def test_runs_of_another_node_are_killed_and_forgotten_and_their_numbers_begin_a
 
         one.kill()
         one.start()
-        assert one.line().found().owner == (8, 1)
+        found = one.line().found()
+        assert (found.owner, found.void) == ((8, 1), 40), "what may have been begun and is forgotten stays known"
 
 
 def test_an_order_that_comes_after_the_lease_begins_nothing_tied_or_not(tmp_path: Path) -> None:

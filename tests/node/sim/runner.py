@@ -64,7 +64,7 @@ class SimRunner:
         self._world, self._host, self._ledger = world, host, ledger
         self.random = Random(f"runner {world.seed} {host.ip}")
         self._runs: dict[Claim, SimRun] = {}
-        self._owner = (0, 0)
+        self._owner, self._void = (0, 0), 0
         self._tether = Tether(CLAIM_LEASE, 0.0)
         self._up = True
         self._stopping = False
@@ -93,7 +93,7 @@ class SimRunner:
 
     def _all(self) -> RunnerFound:
         runs = [Run(*claim, run.began_at, run.ended) for claim, run in sorted(self._runs.items())]
-        return RunnerFound(tuple(runs), 1, "", self._owner, self._link)
+        return RunnerFound(tuple(runs), 1, "", self._owner, self._link, self._void)
 
     def disconnect(self, seconds: float) -> None:
         """The connection breaks."""
@@ -156,8 +156,14 @@ class SimRunner:
 
     def lose_records(self) -> None:
         """Its directory is gone, after the host was without power."""
-        self._runs, self._owner = {}, (0, 0)
+        self._runs, self._owner, self._void = {}, (0, 0), 0
         self._tether = Tether(CLAIM_LEASE, self._host.slept)
+
+    def wiped(self) -> None:
+        """The runner dies, and its directory is empty when it is started again."""
+        self.power_lost()
+        self.lose_records()
+        self.disconnect(0.1)
 
     def thawed(self) -> None:
         """The host goes on: before anything else the runner ends what should not run any more."""
@@ -196,15 +202,15 @@ class SimRunner:
             case Lease(until):
                 self._tether.take(until, self._host.clock(), self._host.slept)
                 self._world.at(self._host.world_time(until) + 0.001, self._lease_over)
-            case Own(owner):
-                self._own(owner)
+            case Own(owner, void):
+                self._own(owner, void)
 
-    def _own(self, owner: tuple[int, int]) -> None:
+    def _own(self, owner: tuple[int, int], void: int) -> None:
         if owner != self._owner:
             for claim, run in self._runs.items():
                 if run.ended is None:
                     self._end(claim, Verdict.CANCELLED, "it is another node's")
-            self._runs, self._owner = {}, owner
+            self._runs, self._owner, self._void = {}, owner, void
         self._say(self._all())
 
     def _begin(self, claim: Claim, run: SimRun) -> None:

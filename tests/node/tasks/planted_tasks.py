@@ -195,6 +195,18 @@ def unmet() -> Iterator[None]:
         yield
 
 
+@PLANTS.plant("a runner that has forgotten all is taken for one that began nothing")
+def _nothing_void() -> Iterator[None]:
+    sound = Workload._begin
+
+    def begin(self: Workload, now: float) -> None:
+        self._void = 0
+        sound(self, now)
+
+    with patch.object(Workload, "_begin", begin):
+        yield
+
+
 @PLANTS.plant("what a runner that is away may have begun is given up before its lease has passed")
 def _soon_dead() -> Iterator[None]:
     sound = Workload._decline

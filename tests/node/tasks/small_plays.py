@@ -26,9 +26,13 @@ def freeze(world: SmallWorld, host: SmallHost) -> None:
 
 
 def sleep(world: SmallWorld, host: SmallHost) -> None:
-    """All of it stands still, its monotonic clock as well."""
+    """All of it stands still, its monotonic clock as well; sometimes it hears nobody when it wakes."""
     if host.node is not None:
-        host.freeze(world.random.choice([0.5, 3.0, 9.5, 25.0]), whole=True, asleep=True)
+        seconds = world.random.choice([0.5, 3.0, 9.5, 25.0])
+        host.freeze(seconds, whole=True, asleep=True)
+        if world.random.random() < 0.4:
+            world.cut.add(host.ip)
+            world.at(world.now + seconds + 8.0, lambda: world.cut.discard(host.ip))
 
 
 def clock(world: SmallWorld, host: SmallHost) -> None:
@@ -75,6 +79,14 @@ def stop(world: SmallWorld, host: SmallHost) -> None:
         host.runner.stop(world.random.choice([0.1, 5.0, 60.0]))
 
 
+def wiped(world: SmallWorld, host: SmallHost) -> None:
+    """The runner loses what it had kept of its runs, with the runs; sometimes its daemon ends with it."""
+    if host.runner is not None and host.node is not None:
+        host.runner.wiped()
+        if world.random.random() < 0.5:
+            host.crash(power=True)
+
+
 def full(world: SmallWorld, host: SmallHost) -> None:
     """The runner can begin nothing for a while."""
     if host.runner is not None:
@@ -107,7 +119,9 @@ def stall(world: SmallWorld, host: SmallHost) -> None:
         world.at(world.now + world.random.uniform(10.5, 13.5), lambda: world.cut.discard(host.ip))
 
 
-STRIKES = (crash, power, freeze, cut, cut, mend, lost, runner, full, move, stall, flap, sleep, stop, clock, another)
+STRIKES = (
+    crash, power, freeze, cut, cut, mend, lost, runner, full, move, stall, flap, sleep, stop, clock, another, wiped,
+)  # fmt: skip
 
 
 def strike(world: SmallWorld) -> None:

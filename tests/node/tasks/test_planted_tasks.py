@@ -11,8 +11,9 @@ SEEDS_MAX = 40
 
 FIRST = {
     "leave is given to who has not read that its claim is over": 25,
-    "leave is given while the end of a claim is on its way into the log": 14,
-    "a host that slept does not know that its lease has passed": 35,
+    "leave is given while the end of a claim is on its way into the log": 120,
+    "a host that slept does not know that its lease has passed": 10,
+    "what is killed as another's says how this one's claims ended": 40,
     "after its start a daemon begins what it read of before, whatever stands behind": 0,
     "a run whose claim is not read of yet is taken for over": 20,
     "what was said to be over is begun when the runner is back": 60,

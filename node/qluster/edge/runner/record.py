@@ -26,7 +26,7 @@ from msgspec import Struct
 
 from qluster.edge.runner.flushing import sync
 from qluster.tasks.bodies import Verdict
-from qluster.tasks.runner import RunEnded, StartRun
+from qluster.tasks.runner import Own, RunEnded, StartRun
 
 ROOM = 8192
 """Bytes that the end of a run takes at most: half a kilobyte of words, and their packing."""
@@ -38,7 +38,7 @@ FREE_MIN = 64 << 20
 _encoder = msgspec.msgpack.Encoder()
 _orders = msgspec.msgpack.Decoder(StartRun)
 _ends = msgspec.msgpack.Decoder(RunEnded)
-_owners = msgspec.msgpack.Decoder(tuple[int, int])
+_owners = msgspec.msgpack.Decoder(tuple[int, int, int])
 
 
 class Began(Struct, frozen=True, array_like=True):
@@ -151,20 +151,21 @@ def records(runs: str) -> list[Record]:
     return [record for _, _, record in sorted(found, key=lambda each: each[:2])]
 
 
-def owner(directory: str) -> tuple[int, int]:
-    """Founding and node whose runs are kept here; (0, 0): nobody's."""
+def owner(directory: str) -> Own:
+    """Whose runs are kept here; of (0, 0), nobody, where that was never said."""
     with contextlib.suppress(OSError, msgspec.MsgspecError):
-        return _owners.decode((Path(directory) / "owner").read_bytes())
-    return 0, 0
+        founding, node, void = _owners.decode((Path(directory) / "owner").read_bytes())
+        return Own((founding, node), void)
+    return Own((0, 0))
 
 
-def hand_over(directory: str, runs: str, to: tuple[int, int]) -> None:
+def hand_over(directory: str, runs: str, to: Own) -> None:
     """All that is kept goes, then the directory is this node's, durably. Raises OSError."""
     for kept in records(runs):
         kept.remove()
     sync(Path(runs))
     path = Path(directory)
-    _write(path / "owner.new", _encoder.encode(to))
+    _write(path / "owner.new", _encoder.encode((*to.owner, to.void)))
     sync(path / "owner.new")
     os.rename(path / "owner.new", path / "owner")
     sync(path)

@@ -137,8 +137,8 @@ class Runner:
                     self._active[task, fence].stop(order)
             case ForgetRun(task, fence):
                 self._forget((task, fence))
-            case Own(owner):
-                owning = asyncio.create_task(self._own(owner))
+            case Own():
+                owning = asyncio.create_task(self._own(order))
                 self._living.add(owning)
                 owning.add_done_callback(self._living.discard)
             case Lease(until):
@@ -147,11 +147,11 @@ class Runner:
                 for run in self._active.values():
                     run.tie(self._tether.until)
 
-    async def _own(self, owner: tuple[int, int]) -> None:
+    async def _own(self, own: Own) -> None:
         """What another node had run here is killed and forgotten: this one may have tasks of the same numbers."""
         async with self._owning:
-            if owner != self._owner:
-                log.warning("runs-disowned former=%d-%d runs=%d", *self._owner, len(self._active))
+            if own.owner != self._owner.owner:
+                log.warning("runs-disowned former=%d-%d runs=%d", *self._owner.owner, len(self._active))
                 for run in list(self._active.values()):
                     order = run.order
                     run.stop(StopRun(order.task, order.fence, Verdict.CANCELLED, "it is another node's", 0.0))
@@ -159,18 +159,18 @@ class Runner:
                     await asyncio.sleep(OWN_INTERVAL)
                 self._ended.clear()
                 try:
-                    await asyncio.to_thread(self._hand_over, owner)
-                    self._owner = owner
+                    await asyncio.to_thread(self._hand_over, own)
+                    self._owner = own
                     self._sizes.clear()
                 except OSError as error:
                     self._troubled(error)
                     await asyncio.sleep(LOOK_INTERVAL)  # the daemon hears that nothing has changed, and says it again
         self._tell_found()
 
-    def _hand_over(self, owner: tuple[int, int]) -> None:
+    def _hand_over(self, own: Own) -> None:
         for kept in record.records(self._runs):
             self._works.clear(kept.path.name)
-        record.hand_over(self._directory, self._runs, owner)
+        record.hand_over(self._directory, self._runs, own)
 
     def _start(self, order: StartRun) -> None:
         claim = order.task, order.fence
@@ -241,7 +241,7 @@ class Runner:
         runs = [Run(*claim, run.began_at) for claim, run in self._active.items()]
         for number, (claim, ended) in enumerate(self._ended.items()):
             runs.append(Run(*claim, ended.began_at, ended if number < ENDS_MAX else None))
-        return RunnerFound(tuple(runs), os.getpid(), self._fault, self._owner)
+        return RunnerFound(tuple(runs), os.getpid(), self._fault, self._owner.owner, void=self._owner.void)
 
     def _tell_found(self) -> None:
         """The runs that there are; ends for which one message has no room follow."""
