@@ -16,7 +16,7 @@ from qluster.tasked import SlotsStatus, TasksStatus
 from qluster.tasks import asking
 from qluster.tasks.board import Board
 from qluster.tasks.kept import Fired
-from qluster.tasks.life import FINAL
+from qluster.tasks.life import FINAL, State
 from qluster.tasks.routing import SILENT, View
 from qluster.tasks.schedules import following, since
 from qluster.tasks.task import Task, unpack
@@ -120,6 +120,8 @@ class OutputPlace:
     """The task is over."""
     address: tuple[str, int] = ("", 0)
     parts: tuple[int, ...] = ()
+    missing: str = ""
+    """Why there is none, and never will be."""
 
 
 def output_place(node: Node | None, number: int) -> OutputPlace | str:
@@ -129,12 +131,23 @@ def output_place(node: Node | None, number: int) -> OutputPlace | str:
     task = node.state.tasks.find(number)
     if task is None:
         return f"there is no task {number}, or it is forgotten"
+    if missing := _unsaid(task):
+        return OutputPlace(task.node, task.fence, own=True, over=True, missing=missing)
     own = not task.node or task.node == node.me
     member = node.settled.get(task.node) if not own else None
     if not own and member is None:
         return f"node {task.node}, which ran task {number} last, is no member any more"
     address = (member.ip, member.api_port) if member is not None else ("", 0)
     return OutputPlace(task.node, task.fence, own, task.final, address, tuple(task.parts))
+
+
+def _unsaid(task: Task) -> str:
+    """Why a task that is over has said nothing; "" where it may have. One that is lost may have begun."""
+    if not task.final or task.began_at or task.parts or (task.state is State.LOST and task.fence):
+        return ""
+    which = f"attempt {task.claims} at task" if task.claims > 1 else "task"
+    state = task.state.name.lower()
+    return f"{which} {task.id} never began: {f'{state}, {task.reason}' if task.reason else state}"
 
 
 def _page(board: Board, what: asking.ListTasks) -> dict[str, object]:

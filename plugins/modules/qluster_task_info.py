@@ -101,6 +101,14 @@ stderr:
   returned: when output is gathered
   type: str
   sample: ""
+output_missing:
+  description:
+    - Why there is no output, which is a warning as well. The task has not begun, will never begin, or its output had to
+      make room for newer. Empty where there is an output, even where nothing was said.
+    - Where the node that has the output does not answer the module fails; it may succeed later.
+  returned: when output is gathered
+  type: str
+  sample: "Task 4711 has not begun: waiting, node 1 has not the label gpu"
 summary:
   description: How many tasks are in which state, and what each node has of slots and resources.
   returned: when it is gathered
@@ -159,9 +167,7 @@ def gather(client, given):
     if "tasks" in given["gather"]:
         found["tasks"] = listed(client, given)
     if "output" in given["gather"]:
-        task = _tasks.show(client, given["task"])
-        for stream in ("stdout", "stderr"):
-            found[stream] = _output.end_of(client, task, stream, given["output_size"])
+        found.update(_output.read(client, _tasks.show(client, given["task"]), given["output_size"]))
     if "summary" in given["gather"]:
         found["summary"] = client.ask("GET", "/tasks/summary", params=at).document
     for kind in ("templates", "schedules"):
@@ -194,7 +200,10 @@ def main():
         module.fail_json(msg="output is of one task: give its number in task.")
     client = connect(module)
     try:
-        module.exit_json(changed=False, **gather(client, given))
+        found = gather(client, given)
+        if found.get("output_missing"):
+            module.warn(f"There is no output. {found['output_missing']}")
+        module.exit_json(changed=False, **found)
     except _tasks.Refusal as refusal:
         module.fail_json(msg=str(refusal))
     except Unanswered as failure:

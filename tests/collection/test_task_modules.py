@@ -313,6 +313,46 @@ def test_end_of_output_is_read_also_where_not_all_was_kept(kept: bytes, said: in
     assert _output.end_of(Node(), task, "stderr", size) == end
 
 
+BEGUN = {"task": 7, "state": "failed", "reason": "exit code 3", "why": "", "began_at": "2026-09-21T14:13:23.250Z",
+         "attempts": 1, "parts": [], "result": {"stdout_bytes": 5, "stderr_bytes": 0}}  # fmt: skip
+UNBEGUN = {**BEGUN, "began_at": None, "result": None, "attempts": 0}
+
+
+@pytest.mark.parametrize(("task", "answer", "stdout", "missing"), [
+    (BEGUN, b"12345", "12345", ""),
+    (BEGUN, b"", "", ""),
+    (BEGUN, 404, "", "HTTP 404, it had to make room"),
+    ({**UNBEGUN, "state": "waiting", "why": "its turn"}, b"", "", "Task 7 has not begun: waiting, its turn"),
+    ({**UNBEGUN, "state": "expired", "reason": "too late"}, 404, "", "Task 7 never began: expired, too late"),
+    ({**UNBEGUN, "state": "assigned", "attempts": 3}, b"", "", "Attempt 3 at task 7 has not begun: assigned"),
+    ({**UNBEGUN, "state": "lost", "reason": "{odd}"}, 404, "", "Task 7 is not known to have begun: lost, {odd}"),
+], ids=["said", "silent", "gone", "waits", "expired", "again", "lost"])  # fmt: skip
+def test_output_that_is_not_there_is_said_to_be_missing(
+    task: dict[str, Any], answer: bytes | int, stdout: str, missing: str
+) -> None:
+    class Node:
+        def ask(self, _method: str, path: str, params: Any, raw: bool = False) -> Answer:
+            if path == "/tasks/7":
+                return Answer(URL, 200, task)
+            if isinstance(answer, int):
+                raise Unanswered(URL, "HTTP 404, it had to make room", answer, refused=True)
+            return Answer(URL, 200, answer[params["offset"]:] if params["stream"] == "stdout" else b"")
+
+    options = {"gather": ["output"], "task": 7, "output_size": 100, "consistency": "leader"}
+    assert qluster_task_info.gather(Node(), options) == {"stdout": stdout, "stderr": "", "output_missing": missing}
+
+
+def test_output_on_a_node_that_is_away_may_be_read_later() -> None:
+    class Node:
+        def ask(self, _method: str, path: str, params: Any, raw: bool = False) -> Answer:
+            if path == "/tasks/7":
+                return Answer(URL, 200, BEGUN)
+            raise Unanswered(URL, "HTTP 531, node 2 does not answer", 531)
+
+    with pytest.raises(Unanswered, match="node 2 does not answer"):
+        qluster_task_info.gather(Node(), {"gather": ["output"], "task": 7, "output_size": 9, "consistency": "local"})
+
+
 def test_list_is_read_page_by_page(monkeypatch: pytest.MonkeyPatch) -> None:
     cluster = Cluster()
     for _ in range(7):

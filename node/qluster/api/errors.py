@@ -103,7 +103,7 @@ _TABLE = (
         "no-output",
         404,
         "{reason}",
-        "GET /tasks/TASK shows in result.tail the end of what it said",
+        "qluster task show TASK, or GET /tasks/TASK in result.tail, has the end of what it said, if it said anything",
     ),
     ErrorWord(
         "no-snapshot",
@@ -218,7 +218,8 @@ _TABLE = (
         "output-away",
         531,
         "{reason}",
-        "ask again when that node is back; GET /tasks/TASK shows in result.tail the end of what it said",
+        "ask again when that node is back; once it is over qluster task show TASK, or GET /tasks/TASK in result.tail, "
+        "has the end of what it said",
     ),
     ErrorWord(
         "too-many-tasks",

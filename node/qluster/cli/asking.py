@@ -30,6 +30,23 @@ _OTHER = re.compile(r"[^A-Za-z0-9._:-]")
 class Unanswered(Exception):
     """There is no answer to go on with; the sentence says why, and what to do."""
 
+    def __init__(self, sentence: str, word: str = "") -> None:
+        """``word``: the node's own for it (api/errors.py); "" where it said none."""
+        super().__init__(sentence)
+        self.word = word
+
+
+class Unknown(Unanswered):
+    """There is no such thing."""
+
+
+class Away(Unanswered):
+    """There is no answer in this moment, as in an election."""
+
+
+PASSING = (ClientError, Away)
+"""What who waits may bear for a while."""
+
 
 def user() -> str:
     """Who runs the command, for the history."""
@@ -83,3 +100,11 @@ def refusal(answer: HttpAnswer) -> str:
         return "\n".join([said, *faults[:FAULTS_SHOWN], *more, *hint])
     except (ClientError, KeyError, TypeError):
         return f"the node answers {answer.code} without a reason. Is this the port of qluster?"
+
+
+def word_of(answer: HttpAnswer) -> str:
+    """The word for what is wrong in an answer that is none of code 200; "" where it has none."""
+    try:
+        return str(answer.document()["error"])
+    except (ClientError, KeyError, TypeError):
+        return ""

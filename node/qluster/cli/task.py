@@ -1,4 +1,4 @@
-"""Submits tasks, shows them, prints what they said, waits for them.
+"""Submits tasks, shows them, waits for them.
 
 It must not decide anything: it asks the node on this host, or the leader that it names, and prints what that answers.
 """
@@ -16,18 +16,16 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from qluster.cli.asking import Unanswered, refusal, user
+from qluster.cli.asking import PASSING, Away, Unanswered, Unknown, refusal, user, word_of
 from qluster.cli.exits import EXIT_DONE, EXIT_ENDED_ILL, EXIT_TROUBLE, EXIT_USAGE
 from qluster.cli.show import table
 from qluster.cli.task_bodies import Wrong, described, scheduled
+from qluster.cli.task_output import FINAL, OUTPUT_WAIT, Output
 from qluster.config import Config
 from qluster.edge.client import ClientError, HttpAnswer, ask
 
 ASK_SECONDS = 20.0
 """A write is confirmed within ten seconds, or the leader says that it is not."""
-
-OUTPUT_WAIT = 20
-"""Seconds that one question for more output waits."""
 
 LOOK_INTERVAL = 0.5
 """Seconds between two looks whether a task is over."""
@@ -41,19 +39,6 @@ TAIL_LINES = 5
 NOT_FOUND, SERVER = 404, 500
 NOT_YET = (412, 417, 420)
 """A node that has just begun, that does not lead, that could not have it confirmed."""
-
-FINAL = ("succeeded", "failed", "cancelled", "expired", "lost")
-
-
-class Unknown(Unanswered):
-    """There is no such thing."""
-
-
-class Away(Unanswered):
-    """There is no answer in this moment, as in an election."""
-
-
-PASSING = (ClientError, Away)
 
 
 def run_task(config: Config, chosen: argparse.Namespace) -> int:
@@ -87,7 +72,8 @@ def _asked(config: Config, method: str, path: str, query: dict[str, Any] | None 
                              query=given, body=body, key=key, timeout=seconds))  # fmt: skip
     if answer.code != 200:
         away = answer.code in NOT_YET or answer.code >= SERVER
-        raise (Unknown if answer.code == NOT_FOUND else Away if away else Unanswered)(refusal(answer))
+        kind = Unknown if answer.code == NOT_FOUND else Away if away else Unanswered
+        raise kind(refusal(answer), word_of(answer))
     return answer
 
 
@@ -158,43 +144,11 @@ def _over(config: Config, task: int, until: float | None) -> dict[str, Any] | No
 
 
 def _output(config: Config, chosen: argparse.Namespace) -> int:
-    offset, fence, heard = 0, "", time.monotonic()
-    while True:
-        query = {"stream": "stderr" if chosen.stderr else "stdout", "offset": offset,
-                 "wait": OUTPUT_WAIT if chosen.follow else 0}  # fmt: skip
-        try:
-            answer = _asked(config, "GET", f"/tasks/{chosen.task}/output", query, seconds=OUTPUT_WAIT + ASK_SECONDS)
-        except (*PASSING, Unknown):
-            # In a failover it goes on elsewhere, and so does this; and this node may not have heard of it yet.
-            if not chosen.follow or time.monotonic() > heard + PATIENCE or _end(config, chosen.task):
-                raise
-            time.sleep(LOOK_INTERVAL)
-            continue
-        heard = time.monotonic()
-        if fence not in ("", answer.headers.get("x-qluster-fence", "")):
-            offset, fence = 0, ""  # another attempt has begun: all that it says is new
-            continue
-        sys.stdout.buffer.write(answer.body)
-        sys.stdout.buffer.flush()
-        offset = int(answer.headers.get("x-qluster-next", offset + len(answer.body)))
-        fence = answer.headers.get("x-qluster-fence", "") if offset else ""
-        if answer.body:
-            continue
-        if not chosen.follow:
-            return EXIT_DONE
-        if answer.headers.get("x-qluster-over") == "true":
-            if end := _end(config, chosen.task):
-                return EXIT_DONE if end == "succeeded" else EXIT_ENDED_ILL
-            time.sleep(LOOK_INTERVAL)
+    def asked(path: str, query: dict[str, Any]) -> HttpAnswer:
+        return _asked(config, "GET", path, query, seconds=OUTPUT_WAIT + ASK_SECONDS)
 
-
-def _end(config: Config, task: int) -> str:
-    """How a task ended; "" as long as something may follow, and where nobody can say that just now."""
-    try:
-        state = str(_asked(config, "GET", f"/tasks/{task}", {"consistency": "lease"}).document()["state"])
-    except PASSING:
-        return ""
-    return state if state in FINAL else ""
+    output = Output(asked, chosen.task, "stderr" if chosen.stderr else "stdout", LOOK_INTERVAL, PATIENCE)
+    return output.follow() if chosen.follow else output.once()
 
 
 # --- what there is ------------------------------------------------------------------

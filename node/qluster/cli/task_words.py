@@ -30,7 +30,7 @@ def add_task_commands(add: Add) -> None:
     show.add_argument("task", metavar="TASK", type=_number)
     _add_json(show)
 
-    output = add("output", "print what a task said, from whichever node ran it")
+    output = add("output", "print what a task said, from whichever node ran it, or why there is nothing")
     output.add_argument("task", metavar="TASK", type=_number)
     output.add_argument("-f", "--follow", action="store_true", help="go on until the task is over")
     output.add_argument("--stderr", action="store_true", help="the other of its two outputs")

@@ -48,6 +48,8 @@ class Outputs:
             if at.parts:
                 listed = ", ".join(map(str, at.parts))
                 return routes.error(request, "no-output", reason=f"task {task} runs in parts: see tasks {listed}")
+            if at.missing:
+                return routes.error(request, "no-output", reason=at.missing)
             if at.fence and not at.own:
                 return await self._from(request, values, at, max(0.0, deadline - monotonic()))
             said = await self._own(request, values, task, at)
@@ -60,7 +62,7 @@ class Outputs:
     async def _own(self, request: Request, values: Values, task: int, at: OutputPlace) -> Reply | None:
         """What this host has; None: nothing yet."""
         if not at.fence:
-            return _piece(b"", _number(values, "offset"), over=True, at=at) if at.over else None
+            return None
         stream: output.Stream = "stderr" if values["stream"] == "stderr" else "stdout"
         offset = _number(values, "offset")
         try:

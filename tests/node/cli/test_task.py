@@ -132,18 +132,13 @@ def test_output_is_followed_through_a_failover(
     """The host that has it is gone, then there is no leader, then it is run again elsewhere."""
     running, over = (HttpAnswer(200, golden("show_task", state=state)) for state in ("running", "succeeded"))
     cluster.answers = [
-        piece(b"a", 0, over=False), task.Away("node 2 is away"), running, task.Away("no leader"), task.Away("none"),
+        piece(b"a", 0, over=False), task.Away("node 2 is away", "output-away"), running,
+        task.Away("no leader"), task.Away("none"),
         piece(b"", 1, over=False, fence=60), piece(b"b", 0, over=True, fence=60), piece(b"", 1, over=True, fence=60),
         over,
     ]  # fmt: skip
     assert cluster.run("output", "-f", "17") == EXIT_DONE
     assert capsysbinary.readouterr().out == b"ab"
-
-
-@pytest.mark.parametrize("words", [("output", "17"), ("output", "-f", "17")])
-def test_output_that_is_gone_with_its_host_is_not_waited_for(words: tuple[str, ...], cluster: Cluster) -> None:
-    cluster.answers = [task.Away("node 2 is away"), HttpAnswer(200, golden("show_task", state="succeeded"))]
-    assert cluster.run(*words) == EXIT_TROUBLE
 
 
 def test_a_schedule_is_kept_and_removed(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
@@ -159,6 +154,124 @@ def test_a_schedule_is_kept_and_removed(cluster: Cluster, capsys: pytest.Capture
     assert "comes next at 2026-" in capsys.readouterr().out
     for wrong in (("--cron", "* * * * *"), ("--template", "dump"), ("--file", "-", "--zone", "UTC")):
         assert cluster.run("schedule", "s", *wrong) == EXIT_USAGE
+
+
+def shown(**changed: object) -> HttpAnswer:
+    return HttpAnswer(200, golden("show_task", **changed))
+
+
+def nothing_yet(fence: int = 0) -> HttpAnswer:
+    return piece(b"", 0, over=False, fence=fence)
+
+
+GONE = task.Unknown("this node has no output of task 17", "no-output")
+AWAY = task.Away("node 2, which has the output, does not answer", "output-away")
+
+
+@pytest.mark.parametrize(("answers", "said"), [
+    ([nothing_yet(), shown(began_at=None, state="waiting", why="node 1 has not the label gpu", attempts=0)],
+     "task 17 has not begun: waiting, node 1 has not the label gpu"),
+    ([nothing_yet(60), shown(began_at=None, state="assigned", why="", attempts=2)],
+     "attempt 2 at task 17 has not begun: assigned"),
+    ([GONE, shown(began_at=None, state="cancelled", reason="anna cancelled it", attempts=0)],
+     "task 17 never began: cancelled, anna cancelled it"),
+    ([GONE, shown(began_at=None, state="failed", reason="it could not be begun: /x: no such file", attempts=1)],
+     "task 17 never began: failed, it could not be begun: /x: no such file"),
+    ([GONE, task.Away("no leader"), shown(began_at=None, state="lost", reason="its node died", attempts=1)],
+     "task 17 is not known to have begun: lost, its node died"),
+    ([GONE, shown(state="failed")], "this node has no output of task 17"),
+    ([AWAY], "node 2, which has the output, does not answer"),
+    ([task.Unknown("there is no task 17", "no-such-task")], "there is no task 17"),
+])  # fmt: skip
+def test_where_there_is_no_output_it_is_said_why(
+    answers: list[HttpAnswer | Exception], said: str, cluster: Cluster, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cluster.answers = answers
+    assert cluster.run("output", "17") == EXIT_TROUBLE
+    assert capsys.readouterr() == ("", f"{said}\n")
+    assert cluster.answers == []
+
+
+def test_a_program_that_said_nothing_has_an_output(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
+    cluster.answers = [piece(b"", 0, over=True), shown(state="succeeded")]
+    assert cluster.run("output", "17") == EXIT_DONE
+    assert capsys.readouterr() == ("", "")
+
+
+def test_who_follows_a_task_that_waits_is_told_for_what(
+    cluster: Cluster, capsys: pytest.CaptureFixture[str]
+) -> None:
+    waits = shown(began_at=None, state="waiting", why="its turn has not come", attempts=0)
+    cluster.answers = [
+        nothing_yet(), waits, nothing_yet(), waits,
+        nothing_yet(), shown(began_at=None, state="waiting", why="nodes 1, 2 are drained", attempts=0),
+        piece(b"here\n", 0, over=False), piece(b"", 5, over=True), shown(state="succeeded"),
+    ]  # fmt: skip
+    assert cluster.run("output", "-f", "17") == EXIT_DONE
+    said = capsys.readouterr()
+    assert said.out == "here\n"
+    assert said.err == ("task 17 has not begun: waiting, its turn has not come; waiting for it\n"
+                        "task 17 has not begun: waiting, nodes 1, 2 are drained; waiting for it\n")  # fmt: skip
+    # Told at once, and only then is more waited for.
+    assert [query["wait"] for _, path, query in cluster.asked if path.endswith("/output")] == [0, 20, 20, 20, 20]
+
+
+@pytest.mark.parametrize("last", [GONE, piece(b"", 0, over=True, fence=0)], ids=["now", "older-node"])
+def test_who_follows_a_task_that_never_begins_is_told_so(
+    last: HttpAnswer | Exception, cluster: Cluster, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cluster.answers = [last, shown(began_at=None, state="expired", reason="it was not begun in time", attempts=0)]
+    assert cluster.run("output", "-f", "17") == EXIT_ENDED_ILL
+    assert capsys.readouterr() == ("", "task 17 never began: expired, it was not begun in time\n")
+
+
+def test_the_node_of_a_task_that_is_not_over_is_waited_for(
+    cluster: Cluster, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cluster.answers = [
+        piece(b"a\n", 0, over=False), AWAY, shown(state="running"), AWAY, shown(state="running"),
+        task.ClientError("no answer"), piece(b"", 2, over=False, fence=60), piece(b"b\n", 0, over=False, fence=60),
+        piece(b"", 2, over=False, fence=60), shown(state="failed"), piece(b"", 2, over=False, fence=60),
+        shown(state="failed"),
+    ]  # fmt: skip
+    assert cluster.run("output", "-f", "17") == EXIT_ENDED_ILL
+    said = capsys.readouterr()
+    assert said.out == "a\nb\n"
+    assert said.err == ("node 2, which has the output, does not answer\nwaiting for it\nno answer\nwaiting for it\n"
+                        "another attempt at task 17 was begun; what follows is what that one says\n")  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", [GONE, AWAY], ids=["gone", "away"])
+def test_output_of_a_task_that_is_over_is_not_waited_for(
+    fault: Exception, cluster: Cluster, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cluster.answers = [fault, shown(state="succeeded")]
+    assert cluster.run("output", "-f", "17") == EXIT_TROUBLE
+    assert capsys.readouterr() == ("", f"{fault}\n")
+
+
+def test_a_task_of_which_this_node_has_not_heard_yet_is_waited_for(cluster: Cluster) -> None:
+    cluster.answers = [
+        task.Unknown("there is no task 17", "no-such-task"), shown(state="running"), piece(b"", 0, over=True),
+        shown(state="succeeded"),
+    ]  # fmt: skip
+    assert cluster.run("output", "-f", "17") == EXIT_DONE
+    cluster.answers = [task.Unknown("there is no task 17", "no-such-task")] * 3
+    assert cluster.run("output", "-f", "17") == EXIT_TROUBLE
+
+
+def test_what_waiting_does_not_mend_is_not_waited_for(cluster: Cluster) -> None:
+    cluster.answers = [task.Unanswered("a wrong token", "wrong-token")]
+    assert cluster.run("output", "-f", "17") == EXIT_TROUBLE
+
+
+def test_patience_has_an_end(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(task, "PATIENCE", -1.0)
+    cluster.answers = [task.ClientError("no answer")]
+    assert cluster.run("output", "-f", "17") == EXIT_TROUBLE
+    assert capsys.readouterr() == ("", "no answer\n")
 
 
 def test_tables(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:

@@ -115,6 +115,10 @@ async def test_what_cannot_be_brought_is_said(tmp_path: Path) -> None:
         parts = OutputPlace(0, 0, own=True, over=False, parts=(8, 9))
         reply = await asked(Outputs(config, lambda task: parts), "/tasks/7/output")
         assert "see tasks 8, 9" in json.loads(reply.body)["message"]
-        never = OutputPlace(0, 0, own=True, over=True)
+        never = OutputPlace(0, 0, own=True, over=True, missing="task 7 never began: cancelled, anna cancelled it")
         reply = await asked(Outputs(config, lambda task: never), "/tasks/7/output", wait=9)
-        assert (reply.body, reply.headers["X-Qluster-Over"]) == (b"", "true")
+        assert (reply.code, word(reply)) == (404, "no-output")
+        assert json.loads(reply.body)["message"] == never.missing
+        waits = OutputPlace(0, 0, own=True, over=False)
+        reply = await asked(Outputs(config, lambda task: waits), "/tasks/7/output")
+        assert (reply.code, reply.body, reply.headers["X-Qluster-Over"]) == (200, b"", "false")

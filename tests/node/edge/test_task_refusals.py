@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -171,3 +172,34 @@ def test_what_was_never_begun_shows_no_result(one: Lone, capsys: pytest.CaptureF
     assert run(["task", "show", str(number), "--config", str(one.config(1))], "qluster") == EXIT_DONE
     shown = capsys.readouterr().out
     assert "result" not in shown and "why       it could not be begun: /no/such" in shown
+
+
+def test_output_that_is_not_there_is_said_to_be_missing(one: Lone, capsys: pytest.CaptureFixture[str]) -> None:
+    def output(number: int, *words: str) -> tuple[int, str, str]:
+        code = run(["task", "output", *words, str(number), "--config", str(one.config(1))], "qluster")
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    never = one.submit(command=["/no/such"])
+    one.until(never)
+    begun = f"task {never} never began: failed, it could not be begun: /no/such: no such file or directory"
+    code, out, err = output(never)
+    assert (code, out) == (EXIT_TROUBLE, "") and err.startswith(begun)
+    code, out, err = output(never, "--follow")
+    assert (code, out) == (EXIT_ENDED_ILL, "") and err.startswith(begun)
+
+    waits = one.submit(command=["/bin/true"], target={"where": "gpu"})
+    one.until(waits, "waiting")
+    code, out, err = output(waits)
+    assert (code, out) == (EXIT_TROUBLE, "") and err.startswith(f"task {waits} has not begun: waiting, ")
+    one.ask("DELETE", f"/tasks/{waits}")
+    code, out, err = output(waits)
+    assert (code, out) == (EXIT_TROUBLE, "") and err.startswith(f"task {waits} never began: cancelled")
+
+    silent = one.submit(command=["/bin/true"])
+    ended = one.until(silent)
+    assert output(silent) == output(silent, "--follow") == (EXIT_DONE, "", "")
+    shutil.rmtree(one.work(ended, "").parent)
+    for words in ((), ("--follow",)):
+        code, out, err = output(silent, *words)
+        assert (code, out) == (EXIT_TROUBLE, "") and "had to make room for newer" in err
