@@ -234,7 +234,7 @@ class Dispatching:
         node = self._node
         board = node.state.tasks
         said = False
-        for due in self._diary.due(board.schedules, round(node.wall(now), 3)):
+        for due in self._diary.due(board.schedules, board.live, round(node.wall(now), 3)):
             fired = _with_task(board, due)
             size = len(commands.encode(fired))
             if size > node.config.udp.max_log_size:  # its template has grown since the schedule was written

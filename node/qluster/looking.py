@@ -98,7 +98,10 @@ def why(node: Node, task: Task, now: float) -> str:
     """Why it is where it is. What stands against each node only the leader knows now; the others know what it said."""
     dispatching = node.tasking.dispatching
     if task.cancelled and not task.final:
-        return f"{task.cancelled}; node {task.node} has not said yet that it ended"
+        left = [str(part) for part in task.parts if part in node.state.tasks.live]
+        awaited = f"its parts {', '.join(left)} are not over yet" if left else \
+            f"node {task.node} has not said yet that it ended"  # fmt: skip
+        return f"{task.cancelled}; {awaited}"
     if not task.pending or task.waits:
         return task.reason
     if task.not_before > node.wall(now):

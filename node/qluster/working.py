@@ -318,7 +318,7 @@ class Workload:
         node = self._node
         if task.cancelled:
             return Verdict.CANCELLED, task.cancelled
-        role = task.spec.target.role
+        role = node.state.tasks.role(task)
         if role in ("leader", "replica") and (task.spec.moved != "stay" or not task.began_at):
             reigns = node.state.reign is not None and node.state.reign.node == node.me
             if reigns != (role == "leader"):

@@ -35,7 +35,8 @@ options:
     type: dict
   missed:
     description:
-      - What becomes of dates on which nobody could start it, V(skip) nothing, V(one) one task, V(all) one for each.
+      - What becomes of dates on which nobody could start it, V(skip) nothing, V(one) one task, V(all) one for each of
+        the last 100, without O(overlap) one after the other.
     type: str
     choices: [skip, one, all]
     default: one

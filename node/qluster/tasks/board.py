@@ -113,6 +113,11 @@ class Board(Struct, dict=True):
         packed = self.history.get(number)
         return unpack(packed) if packed is not None else None
 
+    def role(self, task: Task) -> str:
+        """The role that it is for: that of a part is its whole's, which stands with that alone."""
+        whole = self.live.get(task.whole) if task.whole else None
+        return (whole or task).spec.target.role
+
     def apply(self, body: Body, index: int) -> Refused | Done | None:
         """What the log says; what stood against it, what is to be told of it, or None."""
         match body:

@@ -12,6 +12,18 @@ from dataclasses import dataclass
 
 from qluster.tasks.spec import Command, Script, Sql, Work
 
+STEERING = frozenset((
+    "PATH", "IFS", "ENV", "PS4", "SHELLOPTS", "CDPATH", "GLOBIGNORE", "FPATH", "ZDOTDIR", "NULLCMD", "READNULLCMD",
+    "TMPPREFIX", "GCONV_PATH", "LOCPATH", "NLSPATH", "TERMCAP", "TERMPATH", "LOCALDOMAIN", "RES_OPTIONS", "HOSTALIASES",
+    "GLIBC_TUNABLES", "_JAVA_OPTIONS", "PHPRC", "TCLLIBPATH", "PAGER", "EDITOR", "VISUAL",
+))  # fmt: skip
+"""Variables by which a program runs other code than its own: what sudo removes as well, and more of the kind."""
+STEERING_BEGINS = (
+    "BASH", "PYTHON", "PERL", "RUBY", "NODE_", "JAVA_", "JDK_", "LUA_", "PHP_", "GIT_", "OPENSSL_", "TERMINFO", "LD_",
+    "MALLOC_", "_RLD", "R_",
+)  # fmt: skip
+"""So all these begin."""
+
 
 @dataclass(frozen=True, slots=True)
 class Rules:
@@ -49,9 +61,18 @@ def _against_command(work: Command, rules: Rules, real: str) -> str:
         return (f"{path} is not in tasks.commands of this host ({_some(rules.commands)}): add it there, or store the "
                 f"task as a template")  # fmt: skip
     if path in rules.commands or _listed(real, rules.commands):
-        return ""
+        return _against_environment(work, rules)
     return (f"{path} leads to {real}, which is not in tasks.commands of this host ({_some(rules.commands)}): add that, "
             f"or store the task as a template")  # fmt: skip
+
+
+def _against_environment(work: Command, rules: Rules) -> str:
+    """A program that may be run is not yet whatever a variable makes of it: BASH_ENV alone makes a script a shell."""
+    steering = [name for name, _ in work.environment if name in STEERING or name.startswith(STEERING_BEGINS)]
+    if not steering or rules.shell:
+        return ""
+    return (f"{steering[0]} in its environment may have {work.argv[0]} run other code, and tasks.shell of this host is "
+            f"false: leave it out, or store the task as a template")  # fmt: skip
 
 
 def _against_sql(work: Sql, rules: Rules) -> str:

@@ -12,6 +12,8 @@ from itertools import islice
 from math import inf
 from operator import itemgetter
 
+from msgspec.structs import replace
+
 from qluster.tasks import routing
 from qluster.tasks.board import Board
 from qluster.tasks.bodies import Assigned, Expired, Failed, Held, Spread, Step
@@ -166,12 +168,13 @@ class Queue:
         if number != task.id or wall < since:
             self._stuck[kind] = task.id, wall
         elif wall >= since + PATIENCE and not task.spec.target.each and plan.keeps < KEEPS_MAX:
-            if self._group_full(task.spec, plan.groups):
+            spec = self._routed(task)
+            if self._group_full(spec, plan.groups):
                 return
             plan.keeps += 1
-            able = [view for view in views if not view.kept[0] and not routing.unfit(view, task.spec)
+            able = [view for view in views if not view.kept[0] and not routing.unfit(view, spec)
                     and view.ready and not view.drained]  # fmt: skip
-            soon = [(routing.room_in(view, task.spec, self._running(view.node, plan, wall)), view.node, view)
+            soon = [(routing.room_in(view, spec, self._running(view.node, plan, wall)), view.node, view)
                     for view in able]  # fmt: skip
             seconds, _, view = min(soon, default=(inf, 0, None), key=itemgetter(0, 1))
             if view is not None and 0.0 < seconds < inf:
@@ -254,8 +257,13 @@ class Queue:
                 self._queued.discard(number)
                 yield Expired(number)
 
+    def _routed(self, task: Task) -> Spec:
+        """What it asks of a node: of a part, which is for one node, the role of its whole as well."""
+        spec, role = task.spec, self._board.role(task)
+        return spec if role == spec.target.role else replace(spec, target=replace(spec.target, role=role))
+
     def _place(self, task: Task, views: Sequence[View], plan: _Plan) -> Step | None:
-        spec = task.spec
+        spec = self._routed(task)
         if spec.target.each:
             nodes = routing.spread(views, spec)
             if nodes and len(self._board.live) + plan.made + len(nodes) <= LIVE_MAX:
@@ -269,8 +277,8 @@ class Queue:
                 return Assigned(task.id, node)
         if spec.target.fail and routing.never(views, spec):
             return Failed(task.id, routing.summary(views, spec)[:REASON_MAX])
-        if task.whole and not any(node in plan.views for node in spec.target.nodes):
-            return Failed(task.id, f"node {spec.target.nodes[0]} is no member any more")
+        if task.whole and (reason := _lost(plan.views.get(spec.target.nodes[0]), spec)):
+            return Failed(task.id, reason)
         return None
 
     def _group_full(self, spec: Spec, groups: dict[str, int]) -> bool:
@@ -295,7 +303,7 @@ class Queue:
 
     def against(self, task: Task, views: Sequence[View], groups: dict[str, int] | None = None) -> str:
         """Why it is not begun now, as a sentence."""
-        spec = task.spec
+        spec = self._routed(task)
         if self._group_full(spec, groups or {}):
             return f"{spec.group_limit} of the group {spec.group} are running"
         if spec.target.each and not routing.never(views, spec) and len(self._board.live) + len(views) > LIVE_MAX:
@@ -345,6 +353,14 @@ class _Plan:
         if node is None:
             self._full.add(asked)
         return node
+
+
+def _lost(view: View | None, spec: Spec) -> str:
+    """Why the one node of a part will never run it; "" when it may."""
+    if view is None:
+        return f"node {spec.target.nodes[0]} is no member any more"
+    moved = spec.target.role in ("leader", "replica") and view.role != spec.target.role and not view.passing
+    return f"node {view.node} is no {spec.target.role} any more" if moved else ""
 
 
 def _kind(reason: str) -> str:

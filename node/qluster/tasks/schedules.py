@@ -10,7 +10,7 @@ minutes or hours with ``*`` goes by elapsed time.
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from datetime import UTC, datetime, tzinfo
 from functools import lru_cache
 from itertools import islice
@@ -113,29 +113,44 @@ class Diary:
 
     def __init__(self, schedules: Mapping[str, Fired]) -> None:
         self._next: dict[str, float] = {}
+        self._held: set[str] = set()
+        """Schedules whose date has come, and waits for the task of the date before to be over."""
         self.wake_at = inf
-        """The first of them."""
+        """The first of the dates that wait for nothing but their time."""
         self.refresh(schedules)
 
     def refresh(self, schedules: Mapping[str, Fired]) -> None:
         """Some have changed."""
-        self._next = {}
+        self._next, self._held = {}, set()
         for name, fired in schedules.items():
             at = following(fired.schedule.cron, fired.schedule.zone, since(fired)) if fired.schedule.enabled else None
             if at is not None:
                 self._next[name] = at
-        self.wake_at = min(self._next.values(), default=inf)
+        self._look_ahead()
 
-    def due(self, schedules: Mapping[str, Fired], wall: float) -> list[ScheduleFired]:
-        """What the log is to be told now, :data:`FIRED_MAX` dates at most."""
-        if wall < self.wake_at:
+    def _look_ahead(self) -> None:
+        self.wake_at = min((at for name, at in self._next.items() if name not in self._held), default=inf)
+
+    def due(self, schedules: Mapping[str, Fired], live: Container[int], wall: float) -> list[ScheduleFired]:
+        """What the log is to be told now, :data:`FIRED_MAX` dates at most; ``live``: tasks that are not over."""
+        if wall < self.wake_at and all(schedules[name].task in live for name in self._held):
             return []
         found: list[ScheduleFired] = []
+        self._held.clear()
         for name, at in sorted(self._next.items(), key=lambda entry: (entry[1], entry[0])):
             if at > wall or len(found) >= FIRED_MAX:
                 break
-            found += _seen_to(name, schedules[name], wall)
+            if in_turn(schedules[name]) and schedules[name].task in live:
+                self._held.add(name)
+            else:
+                found += _seen_to(name, schedules[name], wall)
+        self._look_ahead()
         return found[:FIRED_MAX]
+
+
+def in_turn(fired: Fired) -> bool:
+    """Each date has its task, and none of them begins before the one before is over: it waits for that one."""
+    return fired.schedule.missed == "all" and not fired.schedule.overlap
 
 
 def since(fired: Fired) -> float:
@@ -154,7 +169,7 @@ def _seen_to(name: str, fired: Fired, wall: float) -> list[ScheduleFired]:
         late = schedule.missed == "skip" and last[0] + LATE < wall
         return [ScheduleFired(name, last[0], wall, _missed(last[0], wall) if late else "")]
     found = latest(schedule.cron, schedule.zone, before, wall, MISSED_MAX)
-    return [ScheduleFired(name, at, wall) for at in found]
+    return [ScheduleFired(name, at, wall) for at in (found[:1] if in_turn(fired) else found)]
 
 
 def _missed(due: float, wall: float) -> str:

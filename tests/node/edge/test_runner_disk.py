@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import select
 import threading
 from pathlib import Path
 
 import pytest
 from qluster.edge.runner import alarm, flushing, libc
+from qluster.edge.runner.record import ROOM, Record
+from qluster.tasks.runner import StartRun
+from qluster.tasks.spec import Command, Limits
 
 
 def test_what_waits_while_the_disk_is_busy_is_flushed_in_one_go(
@@ -56,3 +60,16 @@ def test_the_alarm_can_be_waited_for_and_set_anew() -> None:
     timer.clear()
     assert not select.select([timer.descriptor], [], [], 0)[0]
     timer.clear()
+
+
+def test_an_order_of_which_the_disk_takes_a_part_is_not_begun(tmp_path: Path) -> None:
+    """A torn order counts as never kept when the runner is started anew: its program must not have begun by then."""
+    order = StartRun(7, 9, 1, Command(("/bin/true", "x" * 2 * ROOM)), "", Limits(), 60.0, True)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (ROOM, before[1]))
+    try:
+        with pytest.raises(OSError, match="No space left"):
+            Record(str(tmp_path), 7, 9).create(order)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert Record(str(tmp_path), 7, 9).order() is None

@@ -314,3 +314,24 @@ def test_a_task_for_the_leader_does_not_fail_while_another_one_takes_over(world:
     parts = [task(world, part).node for part in task(world, each).parts]
     assert former.number not in parts and len(parts) == sum(
         host.runner is not None and host.database is not None for host in world.hosts.values()) - 1  # fmt: skip
+
+
+@pytest.mark.parametrize(("moved", "stops"), [("stop", True), ("restart", True), ("stay", False)])
+def test_the_part_of_a_replica_that_takes_over_is_stopped_as_the_task_says(
+    world: SmallWorld, moved: str, stops: bool
+) -> None:
+    sim_runner.LENGTHS = (8.0,)  # type: ignore[misc]
+    [each] = submit(world, Spec(TRUE, target=Target("replica", each=True), moved=moved))
+    world.run(2.0)
+    former, parts = leader(world), task(world, each).parts
+    heir = other(world)
+    part = next(number for number in parts if task(world, number).node == heir.number)
+    world.contact = -1e9
+    world.elect(heir)
+    world.run(2.0)
+    assert leader(world) is heir and former is not heir
+    assert ends(world, each) is (State.FAILED if stops else State.SUCCEEDED)
+    assert task(world, part).state is (State.FAILED if stops else State.SUCCEEDED)
+    assert all(task(world, number).state is State.SUCCEEDED for number in parts if number != part)
+    if stops:
+        assert task(world, part).reason.startswith(f"node {heir.number} is ")

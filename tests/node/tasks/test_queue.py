@@ -225,6 +225,42 @@ def test_a_task_for_each_node_waits_until_all_are_heard_and_its_part_fails_when_
     assert found.reason == f"1 of 2 succeeded; task {parts[1]} on node 2: node 2 is no member any more"
 
 
+def test_the_part_of_a_node_that_lost_the_role_of_the_whole_fails_once_that_is_settled() -> None:
+    desk = Desk(View(1, slots=1), View(2, slots=1), View(3, role="leader", slots=1))
+    [whole] = desk.submit(spec(target=Target("replica", each=True)))
+    assert desk.plan() == [Spread(whole, (1, 2))]
+    first, second = desk.board.live[whole].parts
+    desk.views = [View(1, slots=1, passing=True), View(2, slots=1, passing=True),
+                  View(3, role="leader", slots=1, passing=True)]  # fmt: skip
+    assert desk.claims() == [(first, 1), (second, 2)], "who has it still, has it"
+    desk.end(first)
+    desk.end(second, Verdict.MOVED)
+    desk.views = [View(1, slots=1), View(2, role="leader", slots=1, passing=True), View(3, slots=1)]
+    assert [type(step) for step in desk.plan()] in ([], [Held])
+    desk.views[1].passing = False
+    assert desk.plan() == []
+    found = desk.board.find(whole)
+    assert found is not None and found.state is State.FAILED, "moved is stop"
+
+
+@pytest.mark.parametrize("moved", ["restart", "stay"])
+def test_a_part_that_did_not_begin_while_its_node_had_the_role_never_does(moved: str) -> None:
+    desk = Desk(View(1, slots=1), View(2, slots=1), View(3, role="leader", slots=1))
+    [whole] = desk.submit(spec(target=Target("replica", each=True), moved=moved))
+    desk.plan()
+    first, second = desk.board.live[whole].parts
+    desk.views = [View(1, slots=1), View(2, role="leader", slots=1, passing=True), View(3, slots=1)]
+    assert desk.claims() == [(first, 1)]
+    assert desk.queue.against(desk.board.live[second], desk.views).startswith(
+        "no node can run it: node 1 is not named; node 2 may have another role in a moment")
+    desk.views[1].passing = False
+    assert desk.plan() == [Failed(second, "node 2 is no replica any more")]
+    desk.end(first)
+    found = desk.board.find(whole)
+    assert found is not None and found.reason == f"1 of 2 succeeded; task {second} on node 2: node 2 is no replica " \
+                                                 f"any more"  # fmt: skip
+
+
 def test_parts_count_among_all_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(queue, "LIVE_MAX", 4)
     desk = Desk(View(1, slots=9), View(2, slots=9))

@@ -2,13 +2,23 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import pytest
 from qluster.tasks.board import Board
-from qluster.tasks.bodies import Schedule, ScheduleFired, ScheduleWritten, Submission
+from qluster.tasks.bodies import (
+    Assigned,
+    Ended,
+    Schedule,
+    ScheduleFired,
+    ScheduleWritten,
+    Submission,
+    TasksMoved,
+    Verdict,
+)
 from qluster.tasks.kept import Fired
 from qluster.tasks.schedules import FIRED_MAX, MISSED_MAX, Diary, dates, fault, following, latest
 from qluster.tasks.spec import Command, Spec
@@ -106,24 +116,25 @@ def schedule(**others: object) -> Schedule:
     return Schedule("*/5 * * * *", TRUE, since=1000.0, **others)  # type: ignore[arg-type]
 
 
-def due(fired: Fired, wall: float) -> list[ScheduleFired]:
-    return Diary({"s": fired}).due({"s": fired}, wall)
+def due(fired: Fired, wall: float, live: Collection[int] = ()) -> list[ScheduleFired]:
+    return Diary({"s": fired}).due({"s": fired}, live, wall)
 
 
 def test_a_date_comes_once_and_not_before() -> None:
     fired = Fired(schedule(), 1000.0)
     diary = Diary({"s": fired})
     assert diary.wake_at == 1200.0
-    assert diary.due({"s": fired}, 1199.9) == []
-    assert diary.due({"s": fired}, 1200.0) == [ScheduleFired("s", 1200.0, 1200.0)]
+    assert diary.due({"s": fired}, (), 1199.9) == []
+    assert diary.due({"s": fired}, (), 1200.0) == [ScheduleFired("s", 1200.0, 1200.0)]
     fired.last = 1200.0
     diary.refresh({"s": fired})
     assert diary.wake_at == 1500.0
-    assert diary.due({"s": fired}, 1100.0) == []  # the clock was set back
+    assert diary.due({"s": fired}, (), 1100.0) == []  # the clock was set back
 
 
 def test_what_was_missed_follows_the_rule() -> None:
-    skip, one, every = (Fired(schedule(missed=rule), 1000.0) for rule in ("skip", "one", "all"))
+    skip, one = (Fired(schedule(missed=rule), 1000.0) for rule in ("skip", "one"))
+    every = Fired(schedule(missed="all", overlap=True), 1000.0)
     assert [(each.due, bool(each.skipped)) for each in due(skip, 2200.0)] == [(2100.0, True)]
     assert [(each.due, bool(each.skipped)) for each in due(skip, 2150.0)] == [(2100.0, False)]
     assert [(each.due, bool(each.skipped)) for each in due(one, 2200.0)] == [(2100.0, False)]
@@ -131,10 +142,11 @@ def test_what_was_missed_follows_the_rule() -> None:
     assert due(Fired(schedule(enabled=False), 1000.0), 2200.0) == []
 
 
-def test_a_year_of_absence_is_made_up_for_in_parts_and_not_whole() -> None:
-    fired = Fired(schedule(missed="all"), 1000.0)
+@pytest.mark.parametrize("overlap", [True, False])
+def test_a_year_of_absence_is_made_up_for_in_parts_and_not_whole(overlap: bool) -> None:
+    fired = Fired(schedule(missed="all", overlap=overlap), 1000.0)
     wall, seen = 1000.0 + 365 * 86400, []
-    for _ in range(50):
+    for _ in range(2 * MISSED_MAX):
         found = due(fired, wall)
         assert len(found) <= FIRED_MAX
         if not found:
@@ -142,6 +154,30 @@ def test_a_year_of_absence_is_made_up_for_in_parts_and_not_whole() -> None:
         seen += [each.due for each in found]
         fired.last = found[-1].due
     assert len(seen) == MISSED_MAX and seen[-1] <= wall < seen[-1] + 300
+
+
+def test_all_missed_dates_are_made_up_for_one_after_the_other() -> None:
+    """Where a second task must not begin beside the first, no date is passed over for that: each waits its turn."""
+    board = Board()
+    board.apply(ScheduleWritten("s", schedule(missed="all"), 1000.0), 1)
+    diary, index, begun = Diary(board.schedules), 1, []
+    for wall in (2200.0, 2201.0, 2202.0, 2203.0, 2500.0):
+        found = diary.due(board.schedules, board.live, wall)
+        assert len(found) <= 1 and diary.due(board.schedules, board.live, wall) == found
+        for body in found:
+            index += 1
+            board.apply(body, index)
+            begun.append(body.due)
+            diary.refresh(board.schedules)
+            # It is not over: the next one is not begun, and nobody looks for it again and again.
+            assert diary.due(board.schedules, board.live, wall) == [] and diary.wake_at > wall
+        assert board.schedules["s"].skipped == ""
+        (running,) = board.live
+        index += 2
+        board.apply(TasksMoved(wall, (Assigned(running, 1),)), index - 1)
+        board.apply(TasksMoved(wall, (Ended(running, index - 1, Verdict.DONE, wall),)), index)
+    assert begun == [1200.0, 1500.0, 1800.0, 2100.0, 2400.0]
+    assert diary.due(board.schedules, board.live, 2501.0) == []
 
 
 def test_two_leaders_fire_a_date_once() -> None:

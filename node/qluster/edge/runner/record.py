@@ -83,7 +83,9 @@ class Record:
         data = _encoder.encode(ended)
         descriptor = os.open(room, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            os.pwrite(descriptor, data, 0)
+            written = os.pwrite(descriptor, data, 0)
+            if written < len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.ftruncate(descriptor, len(data))
         finally:
             os.close(descriptor)
@@ -214,6 +216,8 @@ def fault_of(error: OSError, runs: str) -> str:
 def _write(path: Path, data: bytes) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
-        os.write(descriptor, data)
+        # A full disk takes a part and says nothing: what stands there torn is no order, and must not be begun by.
+        if os.write(descriptor, data) < len(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     finally:
         os.close(descriptor)

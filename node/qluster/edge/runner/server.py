@@ -282,7 +282,7 @@ class Runner:
             kept.add(found.path.name)
             ended = found.end()
             if ended is None:
-                if found.order() is None:
+                if found.order() is None and found.birth() is None:
                     self._works.clear(found.path.name)
                     found.remove()  # the order was never kept: it was never begun
                     continue
