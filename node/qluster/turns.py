@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import Final
 
-from qluster.edge.clock import monotonic
+from qluster.edge.clock import awake_at, monotonic
 from qluster.events import Answer, Event, Job, Leave, Save, SaveEnded, Send, StopRequested, TimePassed
 from qluster.node import Node
 
@@ -137,7 +137,7 @@ class Turns:
             if not self._scheduled:
                 self._schedule()
         else:
-            self._set_timer(min(wake_at, now + IDLE_MAX))
+            self._set_timer(min(wake_at, now + IDLE_MAX), now)
         self._hands.turned(node, now)
 
     def _perform(self, node: Node, now: float) -> float:
@@ -171,14 +171,15 @@ class Turns:
         if self._left is not None and not self._left.done():
             self._left.set_result(leave)
 
-    def _set_timer(self, wake_at: float) -> None:
-        """A timer that is early by a little turns once in vain; setting one anew in each turn would cost more."""
+    def _set_timer(self, wake_at: float, now: float) -> None:
+        """A timer that is early by a little turns once in vain; setting one anew in each turn would cost more. The
+        loop's clock stands still while the host sleeps: one that should have been due meanwhile would come late."""
         if self._timer is not None:
-            if self._wake_at <= wake_at + WAKE_GRAIN:
+            if now < self._wake_at <= wake_at + WAKE_GRAIN:
                 return
             self._timer.cancel()
         self._wake_at = wake_at
-        self._timer = asyncio.get_running_loop().call_at(wake_at, self._wake)
+        self._timer = asyncio.get_running_loop().call_at(awake_at(wake_at), self._wake)
 
     def _wake(self) -> None:
         self._timer, self._wake_at = None, inf

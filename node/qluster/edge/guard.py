@@ -16,6 +16,7 @@ from collections.abc import Callable
 from math import inf
 from pathlib import Path
 
+from qluster.edge import clock
 from qluster.edge.process import start_ticks, watch
 
 log = logging.getLogger(__name__)
@@ -77,16 +78,20 @@ class Guard:
         self._server = (pid, ticks) if ticks is not None else (0, 0)
         self._say(f"server {self._server[0]} {self._server[1]}")
         # Again, for this server: when it was said first there may have been none to end.
-        self._say(f"deadline {self._deadline!r}")
+        self._say_deadline()
 
     def deadline(self, at: float) -> None:
-        """The database may live until then (monotonic clock) or until another deadline.
+        """The database may live until then (``clock.monotonic``) or until another deadline.
 
         inf: no limit. -inf: it ends now, whatever is said next.
         """
         if at != self._deadline:
             self._deadline = at
-            self._say(f"deadline {at!r}")
+            self._say_deadline()
+
+    def _say_deadline(self) -> None:
+        """By the guard's own clock, which stands still while the host sleeps: it minds that by itself."""
+        self._say(f"deadline {clock.awake_at(self._deadline)!r}")
 
     def untie(self, untied: bool) -> None:
         """Whether the database outlives the daemon: only in a pause."""
@@ -139,7 +144,7 @@ class Guard:
         self._say(f"database {self._data_dir}")
         self._say("server {} {}".format(*self._server))
         self._say(f"untied {int(self._untied)}")
-        self._say(f"deadline {self._deadline!r}")
+        self._say_deadline()
 
     def _again(self) -> None:
         """The guard is gone: nobody asked it to. Another one at once, a few times."""

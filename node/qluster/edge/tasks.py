@@ -15,9 +15,10 @@ import msgspec
 from msgspec.structs import replace
 
 from qluster.config.structure import Tasks
+from qluster.edge import clock
 from qluster.edge.runner.place import socket_path, tasks_dir
 from qluster.tasks.frames import Frames, Overlong, framed
-from qluster.tasks.runner import Happening, Met, RunnerFound, RunnerLost, decode_happening, encode
+from qluster.tasks.runner import Happening, Lease, Met, RunnerFound, RunnerLost, decode_happening, encode
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +62,8 @@ class TaskHand:
             if isinstance(order, Met):
                 self._met = order.line
             elif self._met == self._number:
+                if isinstance(order, Lease):  # the runner's clock stands still while the host sleeps
+                    order = Lease(clock.awake_at(order.until))
                 line.write(framed(encode(order)))  # type: ignore[arg-type]
         if line.transport.get_write_buffer_size() > UNSENT_MAX:
             log.error("task-runner-deaf hint=it takes no orders; it is told anew")

@@ -263,8 +263,8 @@ class Driver:
     def _arm(self, at: float) -> None:
         self._forget_timer()
         self._armed = at
-        # The loop's clock is the one of clock.monotonic.
-        self._timer = asyncio.get_running_loop().call_at(at, self._due)
+        # The loop's clock is the one that stands still while the host sleeps.
+        self._timer = asyncio.get_running_loop().call_at(clock.awake_at(at), self._due)
 
     def _due(self) -> None:
         """Something is to be done. After a pause of the host everybody seems silent, and may have spoken: all sockets

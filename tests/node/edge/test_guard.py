@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from qluster.edge import guard_process
+from qluster.edge import clock, guard_process
 from qluster.edge.guard import Guard
 from qluster.edge.process import start_ticks
 
@@ -115,13 +115,13 @@ def postmaster(directory: Path) -> object:
 
 async def test_a_deadline_that_passes_ends_the_database(guard: Guard, postmaster: Postmaster) -> None:
     guard.server(postmaster.process.pid)
-    guard.deadline(time.monotonic() + 0.3)
+    guard.deadline(clock.monotonic() + 0.3)
     assert await wait(lambda: postmaster.ended) >= 0.28
 
 
 async def test_a_deadline_that_is_renewed_does_not(guard: Guard, postmaster: Postmaster) -> None:
     for _ in range(8):
-        guard.deadline(time.monotonic() + 1.5)
+        guard.deadline(clock.monotonic() + 1.5)
         await asyncio.sleep(0.3)
     assert not postmaster.ended
     guard.deadline(inf)
@@ -133,7 +133,7 @@ async def test_what_was_done_is_told(directory: Path, postmaster: Postmaster) ->
     told: list[str] = []
     guard = Guard(str(directory), ended=told.append)
     await guard.start()
-    guard.deadline(time.monotonic() - 1)
+    guard.deadline(clock.monotonic() - 1)
     await wait(lambda: told)
     assert told[0].startswith(f"ended deadline quit {postmaster.process.pid} ")
     await guard.stop()
@@ -142,7 +142,7 @@ async def test_what_was_done_is_told(directory: Path, postmaster: Postmaster) ->
 async def test_a_database_that_does_not_quit_is_killed_with_its_children(guard: Guard, directory: Path) -> None:
     deaf = Postmaster(directory, "deaf")
     try:
-        guard.deadline(time.monotonic())
+        guard.deadline(clock.monotonic())
         took = await wait(lambda: deaf.ended)
         assert took >= guard_process.GRACE * 0.9
     finally:
@@ -152,13 +152,13 @@ async def test_a_database_that_does_not_quit_is_killed_with_its_children(guard: 
 async def test_a_frozen_database_is_killed(guard: Guard, postmaster: Postmaster) -> None:
     os.kill(postmaster.process.pid, signal.SIGSTOP)
     guard.server(postmaster.process.pid)
-    guard.deadline(time.monotonic())
+    guard.deadline(clock.monotonic())
     await wait(lambda: postmaster.ended)
 
 
 async def test_the_sessions_of_a_frozen_database_end_before_it(guard: Guard, postmaster: Postmaster) -> None:
     os.kill(postmaster.process.pid, signal.SIGSTOP)
-    guard.deadline(time.monotonic())
+    guard.deadline(clock.monotonic())
     took = await wait(lambda: start_ticks(postmaster.child) is None)
     assert took < guard_process.GRACE, "a session needs no postmaster to acknowledge a commit"
     await wait(lambda: postmaster.ended)
@@ -190,13 +190,13 @@ async def test_signals_for_the_daemon_do_not_end_the_guard(guard: Guard, postmas
     assert guard.pid is not None
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         os.kill(guard.pid, number)
-    guard.deadline(time.monotonic())
+    guard.deadline(clock.monotonic())
     await wait(lambda: postmaster.ended)
 
 
 async def test_a_lost_guard_is_replaced_and_knows_the_deadline(guard: Guard, postmaster: Postmaster) -> None:
     guard.server(postmaster.process.pid)
-    guard.deadline(time.monotonic() + 2.0)
+    guard.deadline(clock.monotonic() + 2.0)
     first = guard.pid
     assert first is not None
     os.kill(first, signal.SIGKILL)
@@ -223,7 +223,7 @@ async def test_a_stranger_with_the_pid_of_the_lock_is_left_alone(guard: Guard, d
     stranger = subprocess.Popen(["sleep", "60"], cwd="/")
     try:
         (directory / "postmaster.pid").write_text(f"{stranger.pid}\n")
-        guard.deadline(time.monotonic())
+        guard.deadline(clock.monotonic())
         await asyncio.sleep(0.5)
         assert stranger.poll() is None
     finally:
@@ -255,7 +255,7 @@ def test_words_that_are_none_of_ours_end_nothing() -> None:
 async def test_no_server_is_begun_by_hand_past_the_deadline(
     guard: Guard, postmaster: Postmaster, directory: Path
 ) -> None:
-    guard.deadline(time.monotonic())
+    guard.deadline(clock.monotonic())
     await wait(lambda: postmaster.ended)
     (directory / "postmaster.pid").unlink()
     by_hand = Postmaster(directory)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 
+import pytest
 from edge.runner_world import order
 from msgspec.structs import replace
 from qluster.config.structure import Tasks
+from qluster.edge import clock
 from qluster.edge.runner.place import socket_path
 from qluster.edge.tasks import TaskHand
 from qluster.tasks.frames import Frames, framed
-from qluster.tasks.runner import Happening, Met, RunnerFound, RunnerLost, StartRun, decode_order, encode
+from qluster.tasks.runner import Happening, Lease, Met, RunnerFound, RunnerLost, StartRun, decode_order, encode
 from qluster.tasks.spec import Command
 
 FOUND = RunnerFound((), 1)
@@ -55,6 +58,23 @@ async def test_what_was_decided_before_the_node_heard_what_runs_is_not_sent(tmp_
         hand.perform([Met(2), second])
         await _until(lambda: len(runner.taken) == 2)
     assert runner.taken == [second, second] and isinstance(second, StartRun)
+    await hand.close()
+    server.close()
+
+
+async def test_lease_is_told_by_the_clock_of_the_runner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A host that has slept since it was booted: the daemon's clock counts that, the runner's does not."""
+    monkeypatch.setattr(time, "clock_gettime", lambda which: time.monotonic() + 3600.0)
+    heard: list[Happening] = []
+    runner, hand = Runner(tmp_path), TaskHand(replace(Tasks(), dir=str(tmp_path)), "", heard.append)
+    server = await runner.start()
+    hand.start(lambda _: None)
+    async with asyncio.timeout(20):
+        await _until(lambda: heard == [replace(FOUND, line=1)])
+        hand.perform([Met(1), Lease(clock.monotonic() + 10.0)])
+        await _until(lambda: bool(runner.taken))
+    [lease] = runner.taken
+    assert isinstance(lease, Lease) and 0.0 < lease.until - time.monotonic() <= 10.0
     await hand.close()
     server.close()
 

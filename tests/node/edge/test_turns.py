@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from qluster import turns
 from qluster.clients import Done
-from qluster.edge.clock import monotonic
+from qluster.edge.clock import awake_at, monotonic
 from qluster.edge.disk import Disk, DiskFailed
 from qluster.edge.saving import Saver
 from qluster.events import (
@@ -233,6 +233,24 @@ async def test_later_event_that_needs_an_earlier_wake_gets_it(stage: Stage) -> N
     stage.turns.put(SpaceChanged(""))
     await until(lambda: TimePassed() in stage.node.taken)
     assert monotonic() - begun < 0.8
+
+
+async def test_timer_that_was_due_while_the_host_slept_is_set_anew(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loop's clock stood still meanwhile: the timer would be due as late as if the host had not slept."""
+    slept = [0.0]
+    monkeypatch.setattr(turns, "monotonic", lambda: monotonic() + slept[0])
+    monkeypatch.setattr(turns, "awake_at", lambda at: awake_at(at) - slept[0])
+    await stage.live()
+    begun = monotonic()
+    stage.node.prepared = [Effects(wake_at=begun + 0.9), Effects(wake_at=begun + 60.1)]
+    stage.turns.put(SpaceChanged(""))
+    await until(lambda: len(stage.node.turns) == 1)
+    slept[0] = 60.0
+    stage.turns.put(SpaceChanged(""))
+    await until(lambda: TimePassed() in stage.node.taken)
+    assert 0.05 < monotonic() - begun < 0.8
 
 
 async def test_node_that_asks_for_nothing_is_asked_once_a_second_all_the_same(

@@ -74,7 +74,8 @@ class Host:
         """When it was switched off the last time, by an agent."""
         self.clock_rate, self.clock_offset = 1.0, 0.0
         self.slept = 0.0
-        """Seconds for which its clock stood still."""
+        """Seconds for which it slept, by its own clock: that of its runner stood still meanwhile."""
+        self._fell_asleep = inf
         self.lag = 1.0
         """Chance that the stream moves in one interval: small for a replica that is behind."""
         self.stuck_until = -inf
@@ -103,12 +104,16 @@ class Host:
     # --- time ---------------------------------------------------------------------
 
     def clock(self) -> float:
-        """What this host's monotonic clock says."""
+        """What this host's clock says, the daemon's: it goes on while the host sleeps."""
         return self.world.now * self.clock_rate + self.clock_offset
 
     def world_time(self, local: float) -> float:
-        """When this host's monotonic clock says that."""
+        """When this host's clock says that."""
         return (local - self.clock_offset) / self.clock_rate
+
+    def awake_at(self, local: float) -> float:
+        """The same time by the clock that stands still while the host sleeps, that of its runner."""
+        return local - self.slept
 
     @property
     def frozen(self) -> bool:
@@ -126,16 +131,22 @@ class Host:
         """A client could write here now."""
         return self.reachable and self.database is not None and self.database.writable
 
-    def freeze(self, seconds: float, *, whole: bool) -> None:
-        """The daemon (``whole``: the host) stands still."""
+    def freeze(self, seconds: float, *, whole: bool, asleep: bool = False) -> None:
+        """The daemon (``whole``: the host) stands still; ``asleep``: and so does the clock of its other processes."""
         if self.frozen:
             return
         self.frozen_until, self.host_frozen = self.world.now + seconds, whole
+        self._fell_asleep = self.world.now if asleep else inf
         self.world.at(self.frozen_until, self._thaw)
+
+    def _awake(self) -> None:
+        seconds, self._fell_asleep = max(0.0, self.world.now - self._fell_asleep), inf
+        self.slept += seconds * self.clock_rate
 
     def _thaw(self) -> None:
         if self.frozen:
             return
+        self._awake()
         if self.host_frozen:
             # The guard is a process of its own and runs first: only /dev/watchdog would be quicker.
             self.host_frozen = False
@@ -212,6 +223,7 @@ class Host:
         if self.world.arbiter is not None:
             self.world.arbiter.lost(self)
         still, self.frozen_until = self.host_frozen and self.frozen, -inf
+        self._awake()
         if still and self.runner is not None:
             self.runner.thawed()
         self._wake_at = inf

@@ -200,7 +200,7 @@ class SimRunner:
                 if found is not None and found.ended is not None:
                     del self._runs[task, fence]
             case Lease(until):
-                self._tether.take(until, self._host.clock(), self._host.slept)
+                self._tether.take(self._host.awake_at(until), self._clock(), self._host.slept)
                 self._world.at(self._host.world_time(until) + 0.001, self._lease_over)
             case Own(owner, void):
                 self._own(owner, void)
@@ -247,7 +247,10 @@ class SimRunner:
             self._kill_expired()
 
     def _passed(self) -> bool:
-        return self._tether.passed(self._host.clock(), self._host.slept)
+        return self._tether.passed(self._clock(), self._host.slept)
+
+    def _clock(self) -> float:
+        return self._host.awake_at(self._host.clock())
 
     def _kill_expired(self) -> None:
         if not self._passed():

@@ -56,13 +56,14 @@ def cut_long(world: World) -> None:
 
 
 def freeze_long(world: World) -> None:
-    """A whole host stands still for longer than a lease."""
+    """A whole host stands still for longer than a lease; in half of the worlds it sleeps."""
     hosts = [host for host in world.hosts.values() if host.node is not None]
     if hosts:
         host = world.random.choice(hosts)
         world.tell(f"{host.name} stands still for long")
         world.disturbed()
-        host.freeze(world.random.uniform(8.0, 20.0), whole=world.random.random() < 0.7)
+        seconds, whole = world.random.uniform(8.0, 20.0), world.random.random() < 0.7
+        host.freeze(seconds, whole=whole, asleep=whole and world.seed % 2 == 1)
 
 
 TASK_STRIKES = [

@@ -1,4 +1,4 @@
-"""What happens in the small worlds of tasks, and in which order: plays and sieges, each made by one seed."""
+"""What happens in the small worlds of tasks, and in which order: plays, sieges and nights, each made by one seed."""
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def freeze(world: SmallWorld, host: SmallHost) -> None:
 
 
 def sleep(world: SmallWorld, host: SmallHost) -> None:
-    """All of it stands still, its monotonic clock as well; sometimes it hears nobody when it wakes."""
+    """All of it stands still, and the clock of its runner as well; sometimes it hears nobody when it wakes."""
     if host.node is not None:
         seconds = world.random.choice([0.5, 3.0, 9.5, 25.0])
         host.freeze(seconds, whole=True, asleep=True)
@@ -144,6 +144,20 @@ def siege(seed: int, world: SmallWorld | None = None) -> SmallWorld:
     for _ in range(8):
         stall(world, world.random.choice(list(world.hosts.values())))
         world.run(16.0)
+    return _end(world)
+
+
+def nights(seed: int, world: SmallWorld | None = None) -> SmallWorld:
+    """One seed of hosts that sleep until others have begun what they had, in a cluster that is well."""
+    world = world or SmallWorld(seed)
+    world.loss, world.late, world.slow = 0.0, 0.0, 0.001
+    world.run(15.0, lambda: world.leader() is not None and world.leader().node.leads)  # type: ignore[union-attr]
+    world.tasks.ask_always()
+    for _ in range(6):
+        world.run(world.random.uniform(4.0, 12.0))
+        sleeper = world.random.choice([host for host in world.hosts.values() if host is not world.head])
+        sleeper.freeze(world.random.uniform(12.2, 16.0), whole=True, asleep=True)
+        world.run(18.0)
     return _end(world)
 
 

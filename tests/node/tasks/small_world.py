@@ -132,7 +132,7 @@ class SmallHost:
         self.runner: SimRunner | None = None
         self.frozen_until, self.host_frozen = -inf, False
         self.slept, self._fell_asleep = 0.0, inf
-        """Seconds for which its clock stood still, and since when it does."""
+        """Seconds for which it slept, by its own clock, and since when it does."""
         self.boots = 0
         self.wrong = 0.0
         """Seconds by which its wall clock is wrong."""
@@ -149,6 +149,9 @@ class SmallHost:
 
     def world_time(self, local: float) -> float:
         return (local - self.clock_offset) / self.clock_rate
+
+    def awake_at(self, local: float) -> float:
+        return local - self.slept
 
     @property
     def frozen(self) -> bool:
@@ -183,19 +186,16 @@ class SmallHost:
         self.world.at(self.world.now + self.world.random.choice([0.2, 2.0, 8.0, 20.0]), self.start)
 
     def freeze(self, seconds: float, *, whole: bool, asleep: bool = False) -> None:
-        """It stands still; ``asleep``: its monotonic clock as well."""
+        """It stands still; ``asleep``: and so does the clock of its runner."""
         if not self.frozen:
             self.frozen_until, self.host_frozen = self.world.now + seconds, whole
             self._fell_asleep = self.world.now if asleep else inf
             self.world.at(self.frozen_until, self._thaw)
 
     def _awake(self) -> None:
-        """The clock goes on from where it stood."""
+        """The clock of the runner goes on from where it stood."""
         seconds, self._fell_asleep = max(0.0, self.world.now - self._fell_asleep), inf
-        self.slept += seconds
-        self.clock_offset -= seconds * self.clock_rate
-        if seconds and self.node is not None:
-            self.node.set_clock()
+        self.slept += seconds * self.clock_rate
 
     def _thaw(self) -> None:
         if self.frozen:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 
 import pytest
-from tasks.small_plays import play, siege
+from tasks.small_plays import nights, play, siege
 
 FULL = os.environ.get("QLUSTER_FULL_TESTS") == "1"
 SEEDS = range(2000 if FULL else 24)
@@ -26,3 +26,8 @@ def test_tasks_run_once_at_a_time_and_all_end(first: int) -> None:
 @pytest.mark.parametrize("seed", range(200 if FULL else 4))
 def test_claims_that_end_without_a_word_are_given_to_others_in_time(seed: int) -> None:
     assert siege(seed).tasks.ledger.all > 0
+
+
+@pytest.mark.parametrize("seed", range(100 if FULL else 2))
+def test_hosts_that_sleep_for_longer_than_a_lease_run_nothing_that_others_have_begun(seed: int) -> None:
+    assert nights(seed).tasks.ledger.all > 0

@@ -112,7 +112,7 @@ class Attendant:
         return bool(data)
 
     def _tie(self, until: float) -> None:
-        now = clock.monotonic()
+        now = clock.awake()
         self._tether.take(until, now, clock.slept())
         self._alarm.set(self._tether.until - now if self._tether.until > now else 0.0)
 
@@ -124,7 +124,7 @@ class Attendant:
 
     def _begin(self, plan: Plan) -> None:
         self._plan = plan
-        now = clock.monotonic()
+        now = clock.awake()
         self._tie(plan.until)
         if plan.tied and self._tether.passed(now, clock.slept()):
             self._say(Unborn("the lease of this node had passed", late=True))
@@ -141,7 +141,7 @@ class Attendant:
         for descriptor in self._outputs:
             os.close(descriptor)
         if plan.time_limit:
-            self._ends_at = clock.monotonic() + plan.time_limit
+            self._ends_at = clock.awake() + plan.time_limit
         itself = kin.relative(self._pid)
         self._say(Born(self._pid, itself.ticks if itself is not None else 0))
 
@@ -149,7 +149,7 @@ class Attendant:
         """It is asked to go, all of it, once."""
         if self._kill_at < inf or self._plan is None:
             return
-        self._kill_at = clock.monotonic() + grace
+        self._kill_at = clock.awake() + grace
         if self._status is not None:  # its number may be another's by now
             return
         if self._plan.stop_signal == signal.SIGINT:
@@ -164,7 +164,7 @@ class Attendant:
         self._cause = self._cause or (cause if self._status is None else "")
         if self._plan is None or not self._pid:
             return
-        self._killed_at = min(self._killed_at, clock.monotonic())
+        self._killed_at = min(self._killed_at, clock.awake())
         if self._plan.group:
             with contextlib.suppress(OSError), open(f"{self._plan.group}/cgroup.kill", "wb", buffering=0) as kill:
                 kill.write(b"1")
@@ -178,7 +178,7 @@ class Attendant:
         """Look at what has ended and what is to; True when it is over."""
         assert self._plan is not None
         left = self._reap()
-        now = clock.monotonic()
+        now = clock.awake()
         if not left:
             self._say_over(0)
             return True
@@ -242,10 +242,10 @@ class Attendant:
             return self._again * 1000
         due = self._kill_at if self._kill_at < inf else self._ends_at
         if plan.tied:
-            due = min(due, self._tether.until, inf if self._alarm.descriptor >= 0 else clock.monotonic() + TICK)
+            due = min(due, self._tether.until, inf if self._alarm.descriptor >= 0 else clock.awake() + TICK)
         if plan.memory or plan.processes:
             due = min(due, self._looked_at + WATCH)
-        return None if due == inf else max(0.0, due - clock.monotonic()) * 1000 + 1
+        return None if due == inf else max(0.0, due - clock.awake()) * 1000 + 1
 
 
 def _group(pid: int) -> int:

@@ -151,6 +151,6 @@ def kill_marked(mark: str) -> int:
 
 def until_nothing(met: Callable[[], bool], seconds: float) -> None:
     """Look and kill until nothing is met, or what is left hangs in the kernel: it is killed and runs no further."""
-    until = clock.monotonic() + seconds
-    while met() and clock.monotonic() < until:
+    until = clock.awake() + seconds
+    while met() and clock.awake() < until:
         time.sleep(KILL_INTERVAL)

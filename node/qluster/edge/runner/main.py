@@ -90,12 +90,12 @@ def _own(directory: str) -> int:
             f"tasks.dir {directory}: {error.strerror or error}. Give it to the user of the task runner."
         ) from None
     # Attendants of a runner that was killed hold it too, until nothing of what they attend is left.
-    until = clock.monotonic() + LOCK_LIMIT
+    until = clock.awake() + LOCK_LIMIT
     while True:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            if clock.monotonic() < until:
+            if clock.awake() < until:
                 time.sleep(LOCK_INTERVAL)
                 continue
             os.close(lock)

@@ -69,7 +69,7 @@ class ActiveRun:
         self._line: Line | None = None
         self._planned = False
         self._captures: list[Capture] = []
-        self._began = clock.monotonic()
+        self._began = clock.awake()
 
     async def live(self, began: Callable[[RunBegan], None]) -> RunEnded:
         """From the order to the end, which is kept on disk when this comes back, where it was begun."""
@@ -163,14 +163,14 @@ class ActiveRun:
         return self._end(Verdict.VANISHED, "the process that attended it was killed")
 
     def _born(self, pid: int, ticks: int, began: Callable[[RunBegan], None]) -> None:
-        self._began, self.began_at = clock.monotonic(), clock.wall()
+        self._began, self.began_at = clock.awake(), clock.wall()
         with contextlib.suppress(OSError):  # less is known after a crash then
             self.record.began(Began(self.began_at, pid, ticks, self._world.boot))
         log.info("run-began run=%s attempt=%d pid=%d", self._name, self.order.attempt, pid)
         began(RunBegan(self.order.task, self.order.fence, self.began_at))
 
     async def _over(self, over: Over) -> RunEnded:
-        seconds = clock.monotonic() - self._began
+        seconds = clock.awake() - self._began
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(DRAIN_LIMIT):
                 await asyncio.gather(*(capture.done for capture in self._captures))

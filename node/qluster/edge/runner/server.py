@@ -142,7 +142,7 @@ class Runner:
                 self._living.add(owning)
                 owning.add_done_callback(self._living.discard)
             case Lease(until):
-                self._tether.take(until, clock.monotonic(), clock.slept())
+                self._tether.take(until, clock.awake(), clock.slept())
                 self._world.until = self._tether.until
                 for run in self._active.values():
                     run.tie(self._tether.until)
@@ -193,7 +193,7 @@ class Runner:
             return Verdict.UNBEGUN, STOPPED
         if self._fault:
             return Verdict.UNBEGUN, self._fault
-        if self._tether.passed(clock.monotonic(), clock.slept()):
+        if self._tether.passed(clock.awake(), clock.slept()):
             return Verdict.UNBEGUN, "the lease of this node had passed"
         rules = policy.Rules(self._tasks.commands, self._tasks.allowed_users, self._tasks.sql_roles, self._tasks.shell)
         reason = policy.refusal(order.work, order.template, rules, real_path(order.work))
@@ -303,7 +303,7 @@ class Runner:
             self._groups.remove(name)
 
     async def _look(self) -> None:
-        now = clock.monotonic()
+        now = clock.awake()
         broken, self._broken = self._broken, ""
         self._set_fault(broken or await asyncio.to_thread(self._lack))
         if now >= self._pruned_at + PRUNE_INTERVAL:
