@@ -146,7 +146,8 @@ class Workload:
         if owner != own or not self._node.me:
             # Of another founding, or of this host's former identity: numbers of tasks and claims may be the same. Who
             # is no node yet owns nothing: what nobody owns would be taken for his, and for another's when he is one.
-            self._known, self.fault, self._found_unowned = False, "the task runner has runs of another node", True
+            self._known, self._found_unowned = False, True
+            self.fault = "the task runner has runs of another node" if any(owner) else "the task runner is new here"
             return
         self._known = self._knew = True
         self.fault = fault

@@ -18,6 +18,9 @@ SPAN_TEXT = "([0-9]{1,3}h)?([0-9]{1,5}m)?([0-9]{1,7}s)?([0-9]{1,9}ms)?"
 SPAN_PATTERN = rf"^([0-9]{{1,7}}|{SPAN_TEXT})$"
 """The same, or seconds."""
 
+FIRST, LAST = (datetime(year, 1, 1, tzinfo=UTC).timestamp() for year in (2, 9999))
+"""What is before or after cannot be written in every zone."""
+
 _TIME = re.compile(TIME_PATTERN[1:-1])
 _SPAN = re.compile(SPAN_PATTERN[1:-1])
 
@@ -31,9 +34,10 @@ def seconds_of(text: str) -> float | None:
     if not _TIME.fullmatch(given):
         return None
     try:
-        return datetime.fromisoformat(given).timestamp()
+        found = datetime.fromisoformat(given).timestamp()
     except (ValueError, OverflowError):
         return None
+    return found if FIRST <= found <= LAST else None
 
 
 def text_of(seconds: float) -> str:

@@ -193,13 +193,19 @@ def whole(task: dict[str, Any]) -> list[str]:
         "node": task["node"], "by": task["by"], "key": task["key"], "schedule": task["schedule"],
         "waits for": ", ".join(map(str, task["waits_for"])), "parts": ", ".join(map(str, task["parts"])),
         "spec": json.dumps(task["spec"], ensure_ascii=False),
-        "result": f"{ended}, {result['seconds']:.1f} s, said {result['stdout_bytes']} + {result['stderr_bytes']} B"
-        if result and task["began_at"] else "",
+        "result": f"{ended}, {_used(result)}" if result and task["began_at"] else "",
     }  # fmt: skip
     found = [f"{name:<9} {value}" for name, value in facts.items() if value not in (None, "")]
     rows = [(one["at"], one["state"], str(one["node"] or "-"), one["reason"]) for one in task["trail"]]
     return [*found, "", *table(("at", "state", "node", "reason"), rows),
             *(["", *result["tail"].splitlines()] if result.get("tail") else [])]  # fmt: skip
+
+
+def _used(result: dict[str, Any]) -> str:
+    """What an attempt took."""
+    memory = f", {result['memory_bytes'] / (1 << 20):.1f} MiB" if result["memory_bytes"] else ""
+    return (f"{result['seconds']:.1f} s, {result['cpu_seconds']:.2f} s of processor{memory}, said "
+            f"{result['stdout_bytes']} + {result['stderr_bytes']} B")  # fmt: skip
 
 
 def _cancel(config: Config, chosen: argparse.Namespace) -> int:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,13 +31,13 @@ def described(chosen: argparse.Namespace) -> object:
     target = {"role": chosen.role, "nodes": chosen.node or None, "where": chosen.where,
               "least_lag": chosen.least_lag or None, "each": chosen.each or None, "pack": chosen.pack or None,
               "fail": chosen.fail or None}  # fmt: skip
-    retry = {"attempts": chosen.retry, "delay": chosen.retry_delay, "factor": chosen.retry_factor}
+    retry = {"attempts": chosen.retry, "delay": _span(chosen.retry_delay), "factor": chosen.retry_factor}
     return found | _filling(chosen) | _given({
         "environment": _pairs("--env", chosen.env) or None, "directory": chosen.directory, "user": chosen.user,
         "database": chosen.database, "role": chosen.sql_role,
         "variables": _pairs("--variable", chosen.variable) or None, "target": _given(target) or None,
         "slots": chosen.slots, "resources": _numbers("--resource", chosen.resource) or None,
-        "time_limit": chosen.time_limit, "once": chosen.once or None, "overlap": chosen.overlap or None,
+        "time_limit": _span(chosen.time_limit), "once": chosen.once or None, "overlap": chosen.overlap or None,
         "moved": chosen.moved, "retry": _given(retry) or None, "group": chosen.group,
         "group_limit": chosen.group_limit, "limits": _numbers("--limit", chosen.limit) or None,
         "key": chosen.key, "start": chosen.start, "expires": chosen.expires,
@@ -95,6 +96,11 @@ def _numbers(option: str, words: Sequence[str]) -> dict[str, float | int]:
         except ValueError:
             raise Wrong(f"{option} {name}={value}: a number is needed") from None
     return found
+
+
+def _span(word: str | None) -> float | str | None:
+    """A bare number is seconds, as for ``--patience`` and ``--seconds``."""
+    return float(word) if word is not None and re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,3})?", word) else word
 
 
 def _need(word: str) -> object:

@@ -134,9 +134,10 @@ def _add_place(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_rules(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--time-limit", metavar="SPAN", help="such as 90s or 2h; 1h without it, 0s: none")
+    parser.add_argument("--time-limit", metavar="SPAN", help="seconds, or such as 2h; 1h without it, 0: none")
     parser.add_argument("--retry", metavar="N", type=int, help="further attempts after a failure")
-    parser.add_argument("--retry-delay", metavar="SPAN", help="before the first of them; 10s without it")
+    parser.add_argument("--retry-delay", metavar="SPAN",
+                        help="before the first of them: seconds, or such as 5m; 10s without it")
     parser.add_argument("--retry-factor", metavar="X", type=float,
                         help="so many times longer before each later one; 2 without it")
     parser.add_argument("--once", action="store_true", help="run it at most once")

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from math import isfinite
 
-from qluster.tasks import labels, schedules
+from qluster.tasks import labels, matching, schedules
 from qluster.tasks.bodies import MISSED, Schedule, Template
 from qluster.tasks.spec import ENDS, MOVED, PRIORITY_MAX, ROLES, Command, Script, Spec, Sql, Target
 from qluster.tasks.submitting import NEEDS_MAX
@@ -149,11 +149,11 @@ def template_faults(template: Template) -> Faults:
         if not _PARAMETER.fullmatch("{" + name + "}"):
             wrong.append(("parameters", f"{name!r} is no name: use small letters, digits and _"))
         try:
-            fits = default is None or re.fullmatch(pattern or PARAMETER_PATTERN, default)
-        except re.error as fault:
-            wrong.append(("parameters", f"the pattern of {name} is none: {fault}"))
+            fits = matching.fits(pattern or PARAMETER_PATTERN, default or "")
+        except matching.Unreadable as fault:
+            wrong.append(("parameters", f"the pattern of {name}, {pattern!r}, {fault}"))
             continue
-        if not fits:
+        if default is not None and not fits:
             wrong.append(("parameters", f"the default of {name} does not match its own pattern"))
     work = template.spec.work
     if isinstance(work, Command) and work.shell:
@@ -191,8 +191,8 @@ def filled(template: Template, given: dict[str, str]) -> Spec | Faults:
         value = given.get(name, default)
         if value is None:
             wrong.append(("parameters", f"{name} is missing"))
-        elif not re.fullmatch(pattern or PARAMETER_PATTERN, value):
-            wrong.append(("parameters", f"{name}: {value[:60]!r} does not match {pattern or PARAMETER_PATTERN}"))
+        elif reason := _unfit(pattern or PARAMETER_PATTERN, value):
+            wrong.append(("parameters", f"{name}: {reason}"))
         else:
             values[name] = value
     if wrong:
@@ -213,6 +213,14 @@ def filled(template: Template, given: dict[str, str]) -> Spec | Faults:
         case Sql():
             spec = replace(spec, work=replace(spec.work, variables=(*spec.work.variables, *sorted(values.items()))))
     return spec
+
+
+def _unfit(pattern: str, value: str) -> str:
+    """Why a parameter may not be this; "" when it may. A version that knew less may have stored any pattern."""
+    try:
+        return "" if matching.fits(pattern, value) else f"{value[:60]!r} does not match {pattern}"
+    except matching.Unreadable as fault:
+        return f"the pattern of the template, {pattern!r}, {fault}: store another one"
 
 
 # --- schedules -------------------------------------------------------------------------

@@ -52,6 +52,10 @@ Like = tuple[Target, int, tuple[tuple[str, int], ...], str, int, type]
 """What tasks of one queue have in common; the kind of their work, since not every host runs every kind."""
 
 
+Groups = dict[str, list[int]]
+"""Group → the limits of some of its tasks."""
+
+
 def like(spec: Spec) -> Like:
     """Its queue."""
     return spec.target, spec.slots, spec.resources, spec.group, spec.group_limit, type(spec.work)
@@ -78,7 +82,8 @@ class Queue:
         """Node → the tasks to which it has the claim."""
         self._loads: dict[int, View] = {}
         """Node → what these take of it."""
-        self._groups: dict[str, int] = {}
+        self._groups: Groups = {}
+        """Of those that have a claim."""
         self._stuck: dict[Like, tuple[int, float]] = {}
         """The first of a queue that found no room, and since which date."""
         board.touched.clear()
@@ -108,7 +113,7 @@ class Queue:
             self.on[node].discard(number)
             self._loads[node].take(spec, -1)
             if spec.group:
-                self._groups[spec.group] -= 1
+                self._groups[spec.group].remove(spec.group_limit)
                 if not self._groups[spec.group]:
                     del self._groups[spec.group]
         if task is not None:
@@ -116,7 +121,7 @@ class Queue:
             self.on.setdefault(task.node, set()).add(number)
             self._loads.setdefault(task.node, View(task.node)).take(task.spec)
             if task.spec.group:
-                self._groups[task.spec.group] = self._groups.get(task.spec.group, 0) + 1
+                self._groups.setdefault(task.spec.group, []).append(task.spec.group_limit)
 
     @property
     def wake_at(self) -> float:
@@ -273,7 +278,8 @@ class Queue:
             node = plan.choose(views, spec)
             if node is not None:
                 plan.views[node].take(spec)
-                plan.groups[spec.group] = plan.groups.get(spec.group, 0) + bool(spec.group)
+                if spec.group:
+                    plan.groups.setdefault(spec.group, []).append(spec.group_limit)
                 return Assigned(task.id, node)
         if spec.target.fail and routing.never(views, spec):
             return Failed(task.id, routing.summary(views, spec)[:REASON_MAX])
@@ -281,11 +287,15 @@ class Queue:
             return Failed(task.id, reason)
         return None
 
-    def _group_full(self, spec: Spec, groups: dict[str, int]) -> bool:
-        running = self._groups.get(spec.group, 0) + groups.get(spec.group, 0)
-        return bool(spec.group) and running >= spec.group_limit
+    def _group_full(self, spec: Spec, groups: Groups) -> bool:
+        """The smallest limit counts of those that are running and its own: who says 1 wants to be alone."""
+        running = self._of_group(spec.group, groups)
+        return bool(spec.group) and len(running) >= min([spec.group_limit, *running])
 
-    def _held(self, kind: Like, views: Sequence[View], groups: dict[str, int], wall: float) -> Iterator[Step]:
+    def _of_group(self, group: str, groups: Groups) -> list[int]:
+        return [*self._groups.get(group, ()), *groups.get(group, ())]
+
+    def _held(self, kind: Like, views: Sequence[View], groups: Groups, wall: float) -> Iterator[Step]:
         """Tell the first of a queue that does not move why."""
         queue = self._queues[kind]
         first = self._task(queue[0][1])
@@ -301,11 +311,12 @@ class Queue:
             if reason != TURN if not task.held else _kind(task.reason) != _kind(reason):
                 yield Held(number, reason)
 
-    def against(self, task: Task, views: Sequence[View], groups: dict[str, int] | None = None) -> str:
+    def against(self, task: Task, views: Sequence[View], groups: Groups | None = None) -> str:
         """Why it is not begun now, as a sentence."""
         spec = self._routed(task)
         if self._group_full(spec, groups or {}):
-            return f"{spec.group_limit} of the group {spec.group} are running"
+            running = len(self._of_group(spec.group, groups or {}))
+            return f"{running} of the group {spec.group} {'is' if running == 1 else 'are'} running"
         if spec.target.each and not routing.never(views, spec) and len(self._board.live) + len(views) > LIVE_MAX:
             return f"{len(self._board.live)} tasks are not over, and at most {LIVE_MAX} are possible"
         if not routing.never(views, spec) and all(
@@ -336,7 +347,7 @@ class _Plan:
 
     def __init__(self, views: dict[int, View]) -> None:
         self.views = views
-        self.groups: dict[str, int] = {}
+        self.groups: Groups = {}
         self.made = self.keeps = 0
         """Parts of tasks for each node; tasks for which room was looked for that could be kept."""
         self.running: dict[int, list[tuple[float, Spec]]] = {}

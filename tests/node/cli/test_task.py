@@ -61,6 +61,8 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Cluster:
     (["--node", "2", "--node", "3", "--retry", "2", "--once", "--time-limit", "2h", "/bin/true"],
      {"command": ["/bin/true"], "target": {"nodes": [2, 3]}, "retry": {"attempts": 2}, "once": True,
       "time_limit": "2h"}),
+    (["--time-limit", "90", "--retry-delay", "0.5", "/bin/true"],
+     {"command": ["/bin/true"], "time_limit": 90.0, "retry": {"delay": 0.5}}),
     (["--env", "A=1", "--env", "B=x=y", "--directory", "/srv", "--user", "batch", "--limit", "memory=64", "--limit",
       "cpu=0.5", "--resource", "gpu=1", "--slots", "2", "/bin/true"],
      {"command": ["/bin/true"], "environment": {"A": "1", "B": "x=y"}, "directory": "/srv", "user": "batch",

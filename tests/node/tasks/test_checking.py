@@ -108,3 +108,13 @@ def test_a_parameter_fills_a_value_of_the_environment() -> None:
     assert not template_faults(template)
     done = filled(template, {})
     assert isinstance(done, Spec) and done.work == replace(TRUE, environment=(("MODE", "fast"),))
+
+
+def test_a_pattern_that_cannot_be_read_is_refused_and_stops_nobody() -> None:
+    """A leader that reads it when somebody submits must not end of it."""
+    spec = Spec(Command(("/bin/x", "{a}")))
+    for pattern, words in (("(", "has a ( that is not closed: '('"), ("(?=x)", "of groups only ( and (?: are possib")):
+        ((field, fault),) = template_faults(Template(spec, (("a", None, pattern),)))
+        assert field == "parameters" and words in fault
+        ((field, fault),) = filled(Template(spec, (("a", None, pattern),)), {"a": "x"})  # type: ignore[misc]
+        assert field == "parameters" and fault.endswith("store another one")

@@ -209,6 +209,25 @@ def test_what_can_never_run_fails_if_it_is_to_but_not_before_all_nodes_are_heard
     assert isinstance(failed, Failed) and desk.board.find(task).state is State.FAILED  # type: ignore[union-attr]
 
 
+def test_the_smallest_limit_of_a_group_counts_whoever_says_it() -> None:
+    """Who says 1 wants to be alone; another one's larger number does not take that from him."""
+    desk = Desk(View(1, slots=9))
+    wide, alone, other = desk.submit(*(spec(group="g", group_limit=limit) for limit in (5, 1, 5)))
+    steps = desk.plan()
+    assert [step.task for step in steps if isinstance(step, Assigned)] == [wide, other], "the first of them goes first"
+    assert [(step.task, step.reason) for step in steps if isinstance(step, Held)] == [
+        (alone, "2 of the group g are running")]  # fmt: skip
+    desk.end(wide)
+    assert desk.claims() == []
+    desk.end(other)
+    assert desk.claims() == [(alone, 1)]
+    late = desk.submit(spec(group="g", group_limit=5))
+    assert [(step.task, step.reason) for step in desk.plan() if isinstance(step, Held)] == [
+        (late[0], "1 of the group g is running")]  # fmt: skip
+    desk.end(alone)
+    assert desk.claims() == [(late[0], 1)]
+
+
 def test_a_task_for_each_node_waits_until_all_are_heard_and_its_part_fails_when_its_node_leaves() -> None:
     desk = Desk(View(1, slots=1), View(2, heard=False, ready=False), View(3, runs=False, ready=False))
     [whole] = desk.submit(spec(target=Target(each=True)))

@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 import pytest
 from msgspec.structs import replace
-from qluster import taking
+from qluster import looking, taking
+from qluster.api import task_views
 from qluster.clients import Busy, TaskRequested
 from qluster.cluster.messages import Working
 from qluster.cluster.state import State, decode
@@ -242,3 +243,13 @@ def test_a_script_waits_for_a_node_with_dask_and_goes_nowhere_else(world: SmallW
     other.node.config = other.config = replace(other.config, tasks=tasks)
     world.run(5.0)
     assert task.node == other.number, "within the next word of that node"
+
+
+def test_a_schedule_that_had_no_date_yet_shows_none(world: SmallWorld) -> None:
+    asked(world, asking.WriteSchedule("me", "a", Schedule("* * * * *", Submission(Spec(TRUE)))))
+    node = leader(world).node
+    assert node is not None
+    shown = [task_views.schedule(looking.look(node, asking.ListSchedules("a"), 0.0))]  # type: ignore[arg-type]
+    world.run(65.0)
+    shown.append(task_views.schedule(looking.look(node, asking.ListSchedules("a"), 0.0)))  # type: ignore[arg-type]
+    assert [(bool(one.last), bool(one.last_task)) for one in shown] == [(False, False), (True, True)]
