@@ -217,7 +217,8 @@ class Workload:
             # Not before a leave has said how far a former daemon may have read: what that had begun is forgotten.
             self._found_unowned = False
             void = max(self._node.state.applied, self._abreast)
-            self._orders.append(Own((self._node.cluster, self._node.me), void))
+            heritage = tuple((one.former, one.index) for one in self._node.state.forced)
+            self._orders.append(Own((self._node.cluster, self._node.me), void, heritage))
         if self._known:
             self._begin(now)
             self._end(now)

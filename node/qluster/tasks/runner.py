@@ -61,11 +61,19 @@ class Lease(Struct, frozen=True, tag="lease", array_like=True):
 
 class Own(Struct, frozen=True, tag="own", array_like=True):
     """All runs are of this node of this founding: any that are of another are killed at once, tied or not, and are
-    forgotten with their output; when that is done :class:`RunnerFound` is said anew. Durable before that is said."""
+    forgotten with their output, but for what ``heritage`` says; when that is done :class:`RunnerFound` is said anew.
+    Durable before that is said."""
 
     owner: tuple[int, int]
     void: int = 0
     """The largest fencing number that a claim of this node can have now: it may have been begun, and be forgotten."""
+    heritage: tuple[tuple[int, int], ...] = ()
+    """Foundings from whose logs this one goes on, each with the largest fencing number that both know: the output of
+    runs that the same node had there, up to that number, is the output of tasks that are known here, and is kept."""
+
+    def inherits(self, former: tuple[int, int]) -> int:
+        """The largest fencing number of another owner's that names the same claim for this one; 0: none does."""
+        return min(dict(self.heritage).get(former[0], 0), self.void) if former[1] == self.owner[1] else 0
 
 
 class Met(Struct, frozen=True, tag="met", array_like=True):

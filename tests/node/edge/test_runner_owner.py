@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from edge.daemon_world import wait_for
-from edge.runner_world import alive, host, order
+from edge.runner_world import Host, alive, host, order
 from qluster.tasks.bodies import Verdict
-from qluster.tasks.runner import Own, RunnerFound
-from qluster.tasks.spec import Command
+from qluster.tasks.runner import Own, RunnerFound, StartRun
+from qluster.tasks.spec import Command, Limits
 
 
 def test_runs_of_another_node_are_killed_and_forgotten_and_their_numbers_begin_anew(tmp_path: Path) -> None:
@@ -40,6 +40,44 @@ def test_runs_of_another_node_are_killed_and_forgotten_and_their_numbers_begin_a
         one.start()
         found = one.line().found()
         assert (found.owner, found.void) == ((8, 1), 40), "what may have been begun and is forgotten stays known"
+
+
+def test_output_of_runs_that_the_next_owner_knows_of_is_kept(tmp_path: Path) -> None:
+    """Quorum was forced: the log goes on from entry 20, so tasks and claims up to there are the same ones."""
+    with host(tmp_path) as one:
+        line = one.line()
+        line.found()
+        line.say(Own((7, 1)))
+        line.until(lambda found: isinstance(found, RunnerFound) and found.owner == (7, 1))
+        line.lease(60.0)
+        line.say(*[StartRun(task, fence, 1, Command(("/bin/sh", "-c", f"echo said {task}; sleep {seconds}")), "",
+                            Limits(), 0.0, tied=True) for task, fence, seconds in
+                   ((1, 10, 0), (2, 20, 600), (3, 21, 0))])  # fmt: skip
+        line.ended(1)
+        line.ended(3)
+        wait_for("task 2 has spoken", lambda: said(one, 2, 20) == "said 2\n")
+        line.say(Own((8, 1), 40, ((6, 30), (7, 20))))
+        found = line.until(lambda found: isinstance(found, RunnerFound) and found.owner == (8, 1))
+        assert found == RunnerFound((), found.pid, "", (8, 1), void=40)  # type: ignore[union-attr]
+        assert (said(one, 1, 10), said(one, 2, 20)) == ("said 1\n", "said 2\n")
+        assert said(one, 3, 21) is None, "claim 21 is another one now"
+        for forgotten in (one.directory / "runs").glob("*/forgotten"):
+            forgotten.unlink()  # as after the loss of the host's power
+
+        one.kill()
+        one.start()
+        line = one.line()
+        assert line.found().runs == (), "the new founding is not told of them"
+        assert said(one, 2, 20) == "said 2\n"
+        line.say(Own((9, 2), 60, ((8, 50),)))
+        line.until(lambda found: isinstance(found, RunnerFound) and found.owner == (9, 2))
+        assert said(one, 1, 10) is None, "it is another node, which never had that claim"
+
+
+def said(one: Host, task: int, fence: int) -> str | None:
+    """The output of one attempt."""
+    file = one.directory / "runs" / f"{task}-{fence}" / "stdout"
+    return file.read_text() if file.exists() else None
 
 
 def test_an_order_that_comes_after_the_lease_begins_nothing_tied_or_not(tmp_path: Path) -> None:

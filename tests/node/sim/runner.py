@@ -65,6 +65,8 @@ class SimRunner:
         self.random = Random(f"runner {world.seed} {host.ip}")
         self._runs: dict[Claim, SimRun] = {}
         self._owner, self._void = (0, 0), 0
+        self.outputs: set[Claim] = set()
+        """Claims whose output is here."""
         self._tether = Tether(CLAIM_LEASE, 0.0)
         self._up = True
         self._stopping = False
@@ -156,7 +158,7 @@ class SimRunner:
 
     def lose_records(self) -> None:
         """Its directory is gone, after the host was without power."""
-        self._runs, self._owner, self._void = {}, (0, 0), 0
+        self._runs, self._owner, self._void, self.outputs = {}, (0, 0), 0, set()
         self._tether = Tether(CLAIM_LEASE, self._host.slept)
 
     def wiped(self) -> None:
@@ -202,15 +204,17 @@ class SimRunner:
             case Lease(until):
                 self._tether.take(self._host.awake_at(until), self._clock(), self._host.slept)
                 self._world.at(self._host.world_time(until) + 0.001, self._lease_over)
-            case Own(owner, void):
-                self._own(owner, void)
+            case Own():
+                self._own(order)
 
-    def _own(self, owner: tuple[int, int], void: int) -> None:
-        if owner != self._owner:
+    def _own(self, own: Own) -> None:
+        if own.owner != self._owner:
             for claim, run in self._runs.items():
                 if run.ended is None:
                     self._end(claim, Verdict.CANCELLED, "it is another node's")
-            self._runs, self._owner, self._void = {}, owner, void
+            known = own.inherits(self._owner)
+            self.outputs = {claim for claim in self.outputs if claim[1] <= known}
+            self._runs, self._owner, self._void = {}, own.owner, own.void
         self._say(self._all())
 
     def _begin(self, claim: Claim, run: SimRun) -> None:
@@ -223,6 +227,7 @@ class SimRunner:
             self._end(claim, self.random.choice([Verdict.UNSTARTABLE, Verdict.REFUSED]), "not here")
             return
         run.began_at, run.going = self._wall(), True
+        self.outputs.add(claim)
         self._ledger.begins(self._host, run.owner, claim, run.order)
         self._say(RunBegan(*claim, run.began_at))
         length, verdict = self.random.choice(LENGTHS) * self.random.uniform(0.5, 1.5), self.random.choice(ENDS)

@@ -58,6 +58,7 @@ class Record:
 
     def __init__(self, runs: str, task: int, fence: int) -> None:
         self.path = Path(runs, f"{task}-{fence}")
+        self.fence = fence
 
     def create(self, order: StartRun) -> tuple[Path, ...]:
         """Write the order; what must be flushed before its program may begin."""
@@ -162,9 +163,14 @@ def owner(directory: str) -> Own:
 
 
 def hand_over(directory: str, runs: str, to: Own) -> None:
-    """All that is kept goes, then the directory is this node's, durably. Raises OSError."""
+    """All that is kept goes, but for what is over and the new owner knows as well; then the directory is this node's,
+    durably. Raises OSError."""
+    known = to.inherits(owner(directory).owner)
     for kept in records(runs):
-        kept.remove()
+        if kept.fence <= known and kept.end() is not None:
+            kept.forget()
+        else:
+            kept.remove()
     sync(Path(runs))
     path = Path(directory)
     _write(path / "owner.new", _encoder.encode((*to.owner, to.void)))

@@ -148,7 +148,8 @@ class Runner:
                     run.tie(self._tether.until)
 
     async def _own(self, own: Own) -> None:
-        """What another node had run here is killed and forgotten: this one may have tasks of the same numbers."""
+        """What another node had run here is killed and forgotten: this one may have tasks of the same numbers. What
+        was said by runs that it knows of stays."""
         async with self._owning:
             if own.owner != self._owner.owner:
                 log.warning("runs-disowned former=%d-%d runs=%d", *self._owner.owner, len(self._active))
@@ -279,8 +280,13 @@ class Runner:
         for found in record.records(self._runs):
             if found.forgotten:
                 continue
-            kept.add(found.path.name)
             ended = found.end()
+            if ended is not None and found.fence <= self._owner.void:
+                # Of a former owner, kept for what it said: this one begins no claim of so small a number.
+                with contextlib.suppress(OSError):
+                    found.forget()
+                continue
+            kept.add(found.path.name)
             if ended is None:
                 if found.order() is None and found.birth() is None:
                     self._works.clear(found.path.name)
