@@ -40,7 +40,8 @@ options:
     default: present
   key:
     description:
-      - While a task with this key is known, that one is meant, whatever else is said here, and nothing is submitted.
+      - While a task with this key is known, that one is meant, and nothing is submitted. It must be the same task, one
+        that runs something else or elsewhere is refused.
       - Left out, a request whose answer was lost is still not carried out twice, but each run of the module is a
         request of its own.
     type: str

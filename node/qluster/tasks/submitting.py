@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from qluster.clients import Done, Refused
 from qluster.tasks.bodies import ScheduleFired, ScheduleWritten, Submission, TasksSubmitted, TemplateWritten
-from qluster.tasks.kept import LIVE_MAX, NAMES_MAX, Fired
+from qluster.tasks.kept import AHEAD_MAX, LIVE_MAX, NAMES_MAX, Fired
 from qluster.tasks.life import State
 from qluster.tasks.spec import Need, Spec, Target
 from qluster.tasks.task import Task
@@ -168,8 +168,10 @@ def written(board: Board, body: TemplateWritten | ScheduleWritten | ScheduleFire
             before = board.schedules.get(name)
             if before is None and len(board.schedules) >= NAMES_MAX:
                 return Refused("name", f"there are {NAMES_MAX} schedules already; remove some")
-            last = max(at, before.last) if before is not None else at
-            board.schedules[name] = Fired(schedule, last, before.task if before is not None else 0)
+            known = before if before is not None else Fired(schedule)
+            # Who writes it anew has looked: what a clock said that was years ahead holds it up no longer.
+            last = at if known.last > at + AHEAD_MAX else max(at, known.last)
+            board.schedules[name] = Fired(schedule, last, known.task)
         case ScheduleFired():
             _fire(board, body)
     return None

@@ -180,6 +180,18 @@ def test_all_missed_dates_are_made_up_for_one_after_the_other() -> None:
     assert diary.due(board.schedules, board.live, 2501.0) == []
 
 
+def test_a_schedule_that_a_wrong_clock_has_put_off_for_years_counts_when_it_is_written_anew() -> None:
+    board = Board()
+    board.apply(ScheduleWritten("s", schedule(), 1000.0), 1)
+    board.apply(ScheduleFired("s", 3e8, 3e8), 2)  # by a clock that was ten years ahead
+    assert due(board.schedules["s"], 1801.0) == []
+    board.apply(ScheduleWritten("s", schedule(), 1802.0), 3)
+    assert [each.due for each in due(board.schedules["s"], 2101.0)] == [2100.0]
+    board.apply(ScheduleFired("s", 5400.0, 5400.0), 4)  # an hour ahead: no date comes a second time
+    board.apply(ScheduleWritten("s", schedule(), 2102.0), 5)
+    assert due(board.schedules["s"], 5399.0) == []
+
+
 def test_two_leaders_fire_a_date_once() -> None:
     board = Board()
     board.apply(ScheduleWritten("s", schedule(overlap=True), 1000.0), 1)

@@ -19,6 +19,7 @@ from qluster.tasks import asking, bulk
 from qluster.tasks.bodies import Ended, Held, Result, Schedule, Submission, TasksSubmitted, Template, Verdict
 from qluster.tasks.runner import RunEnded
 from qluster.tasks.spec import Command, Script, Spec, Sql, Target
+from sim import runner as sim_runner
 from tasks.small_world import SmallHost, SmallNode, SmallWorld
 
 TRUE = Command(("/bin/true",))
@@ -253,3 +254,35 @@ def test_a_schedule_that_had_no_date_yet_shows_none(world: SmallWorld) -> None:
     world.run(65.0)
     shown.append(task_views.schedule(looking.look(node, asking.ListSchedules("a"), 0.0)))  # type: ignore[arg-type]
     assert [(bool(one.last), bool(one.last_task)) for one in shown] == [(False, False), (True, True)]
+
+
+def test_a_date_that_waits_for_the_task_before_wakes_nobody_and_follows_at_its_end(
+    world: SmallWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sim_runner, "LENGTHS", (150.0,))
+    asked(world, asking.WriteSchedule("me", "a", Schedule("* * * * *", Submission(Spec(TRUE)), missed="all")))
+    world.run(130.0)
+    board = leader(world).node.state.tasks  # type: ignore[union-attr]
+    assert len(board.live) == 1
+    wakes, length, begun = counted_wakes(monkeypatch), world.length, world.tasks.ledger.all
+    world.run(10.0)
+    assert wakes[0] <= 4 * 6 and world.length == length
+    world.run(600.0, lambda: world.tasks.ledger.all >= begun + 3)
+    assert world.tasks.ledger.all >= begun + 3 and not board.schedules["a"].skipped
+
+
+def test_a_schedule_that_a_wrong_clock_has_put_off_says_so(world: SmallWorld) -> None:
+    asked(world, asking.WriteSchedule("me", "a", Schedule("* * * * *", Submission(Spec(TRUE)))))
+    first = leader(world)
+    for wrong in (3e8, 0.0):
+        first.wrong = wrong
+        first.node.set_clock()  # type: ignore[union-attr]
+        world.run(130.0)
+    assert first.node is not None
+    done = looking.look(first.node, asking.ListSchedules("a"), first.clock())
+    shown = task_views.schedule(done)  # type: ignore[arg-type]
+    assert shown.next is not None and shown.next > "2010" and shown.skipped.startswith("a clock that was ahead")
+    asked(world, asking.WriteSchedule("me", "a", Schedule("* * * * *", Submission(Spec(TRUE)))))
+    world.run(65.0)
+    done = looking.look(first.node, asking.ListSchedules("a"), first.clock())
+    assert task_views.schedule(done).skipped == ""  # type: ignore[arg-type]
