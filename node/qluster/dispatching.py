@@ -31,6 +31,7 @@ from qluster.tasks.bodies import (
     Gone,
     Held,
     ScheduleFired,
+    ScheduleWritten,
     Step,
     Submission,
     TasksForgotten,
@@ -73,6 +74,12 @@ SHY, SHY_MAX, SHY_OVER = 0.1, 5.0, 20.0
 and after which the next time is a first one. It may have a reason that it does not know itself yet, as a host that
 slept or a runner that is being stopped, and a task is given up after some claims."""
 
+CLOCKS_INTERVAL = 10.0
+"""Seconds between two looks whether schedules that a wrong clock has silenced may go on."""
+
+CLOCKS_APART = 60.0
+"""Seconds by which clocks that agree may differ: nobody has set them by the second, and reports take their time."""
+
 LAG_UNKNOWN = 1 << 62
 
 
@@ -108,6 +115,8 @@ class Dispatching:
         """Node → index of the entry, applied or not, with which a claim was taken from it."""
         self._stirred = True
         self._scene: object = None
+        self._clocks_at = inf
+        """When the clocks are compared again, because of a schedule that waits for a time that is far away."""
         self._looked_at = -inf
 
     @property
@@ -125,7 +134,7 @@ class Dispatching:
         silent = min((self._silent_at(node) for node, tasks in self.queue.on.items() if tasks), default=inf)
         unheard = self._known_at if self._looked_at < self._known_at and self._node.state.tasks.live else inf
         shy = min((until for until, _ in self._shy.values() if until > self._looked_at), default=inf)
-        return max(min(due, silent, unheard, shy, self._forget_at), self._looked_at + AGAIN)
+        return max(min(due, silent, unheard, shy, self._forget_at, self._clocks_at), self._looked_at + AGAIN)
 
     @property
     def _forget_at(self) -> float:
@@ -224,7 +233,7 @@ class Dispatching:
         if now >= self._forget_at and self._forget(now):
             return True  # alone: what else is said now may end tasks, and these would be counted anew
         self._looked_at, self._stirred = now, False
-        fired = self._fire(now)
+        fired = self._fire(now) | self._go_on(now)
         steps = self._steps(self.queue, now)
         self.queue.compact()
         return (bool(steps) and self._propose(steps, now)) or fired
@@ -245,6 +254,29 @@ class Dispatching:
                 break
             said = True
         return said
+
+    def _go_on(self, now: float) -> bool:
+        """Begin schedules anew that wait for a far date, where it is certain that the clock was wrong which set it."""
+        node, said = self._node, False
+        wall = round(node.wall(now), 3)
+        ahead = self._diary.ahead(wall)
+        self._clocks_at = now + CLOCKS_INTERVAL if ahead else inf
+        if ahead and self.clock_stands(now):
+            for name in ahead:
+                schedule = node.state.tasks.schedules[name].schedule
+                log.warning("schedule-goes-on name=%s hint=a clock was ahead when its last date was seen to", name)
+                said |= self._say(ScheduleWritten(name, replace(schedule, since=wall), wall, anew=True), now)
+        return said
+
+    def clock_stands(self, now: float) -> bool | None:
+        """Whether this node's clock is right by those of the others that vote; None: nobody can say."""
+        node = self._node
+        wall, others = node.wall(now), [one for one in node.settled.voters if one != node.me]
+        theirs = [at for one in others if (at := node.reports.wall_of(one, now)) is not None]
+        near = sum(abs(at - wall) <= CLOCKS_APART for at in theirs)
+        if near and 2 * (near + 1) > len(others) + 1:
+            return True
+        return False if len(theirs) - near > near else None
 
     def _forget(self, now: float) -> bool:
         """Tell the log that the oldest tasks are forgotten."""

@@ -359,7 +359,7 @@ class Hosting:
             self._database_status(),
             node.pointing.status if node.config.pool is not None else None,
             bool(node.short), self.bound(now), node.keeper.age(now), messages.COUNTING, node.fences.figures, True,
-            node.consulting.asks, True,
+            node.consulting.asks, True, node.wall(now),
         )  # fmt: skip
 
     def _database_status(self) -> DatabaseStatus | None:

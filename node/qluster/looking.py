@@ -15,10 +15,10 @@ from qluster.clients import Done, Outcome, Refused
 from qluster.tasked import SlotsStatus, TasksStatus
 from qluster.tasks import asking
 from qluster.tasks.board import Board
-from qluster.tasks.kept import AHEAD_MAX, Fired
+from qluster.tasks.kept import Fired
 from qluster.tasks.life import FINAL, State
 from qluster.tasks.routing import SILENT, View
-from qluster.tasks.schedules import following, since
+from qluster.tasks.schedules import following, silence, since
 from qluster.tasks.task import Task, unpack
 
 if TYPE_CHECKING:
@@ -55,7 +55,8 @@ def look(node: Node, what: asking.Look, now: float) -> Outcome:
             wall = float(int(node.wall(now)))
             chosen = [name] if name else sorted(board.schedules)
             return Done(applied, {"schedules": {
-                each: (_judged(board.schedules[each], wall), _next(board.schedules[each], wall)) for each in chosen
+                each: (board.schedules[each], _next(board.schedules[each], wall), silence(board.schedules[each], wall))
+                for each in chosen
             }})  # fmt: skip
         case asking.Overview():
             return Done(applied, _overview(node, now))
@@ -67,15 +68,6 @@ def _next(fired: Fired, wall: float) -> float | None:
     # Not with the second of the question, which would reckon anew each time, but with the date before this one.
     at = following(fired.schedule.cron, fired.schedule.zone, since(fired))
     return at if at is None or at > wall else following(fired.schedule.cron, fired.schedule.zone, wall)
-
-
-def _judged(fired: Fired, wall: float) -> Fired:
-    """With a word where no date will come for long, and not because of its expression."""
-    if not fired.schedule.enabled or since(fired) <= wall + AHEAD_MAX:
-        return fired
-    why = "a clock that was ahead said its last date, and none comes before that: write the schedule anew to have it " \
-          "count from now on"  # fmt: skip
-    return Fired(fired.schedule, fired.last, fired.task, why)
 
 
 def brief(task: Task) -> dict[str, object]:

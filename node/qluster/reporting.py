@@ -25,6 +25,9 @@ RATE_SPAN_MIN = 0.1
 RATE_WINDOW = 300.0
 """Seconds for which the fastest rate counts."""
 
+WALL_SPAN = 10.0
+"""Seconds for which what a report says of its node's clock holds: somebody may set it."""
+
 HEARD_MAX = 4 * MEMBERS_MAX
 """Nodes whose last report is kept: members, former ones and those that join."""
 
@@ -126,6 +129,13 @@ class Reports:
         heard = self.heard.get(node)
         return heard.report if heard else None
 
+    def wall_of(self, node: int, now: float) -> float | None:
+        """What a member's clock says now by its last report; None: it has not said so lately."""
+        heard = self.heard.get(node)
+        if heard is None or not heard.report.wall or now > heard.at + WALL_SPAN:
+            return None
+        return heard.report.wall + now - heard.at
+
     @property
     def said(self) -> tuple[int, int] | None:
         """Timeline and position where the WAL here ended by this node's last word."""
@@ -170,5 +180,5 @@ def _end_in(report: Report) -> tuple[int, int] | None:
 
 
 def _undated(report: Report) -> Report:
-    """The report without the age of what it says."""
-    return msgspec.structs.replace(report, age=0.0)
+    """The report without the age of what it says, and its own date."""
+    return msgspec.structs.replace(report, age=0.0, wall=0.0)

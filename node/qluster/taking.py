@@ -26,6 +26,7 @@ from qluster.tasks.bodies import (
 from qluster.tasks.checking import Faults, faults, schedule_faults, template_faults
 from qluster.tasks.filling import made
 from qluster.tasks.routing import View
+from qluster.tasks.schedules import silence
 from qluster.tasks.spec import Command, Script, Spec, Sql
 
 if TYPE_CHECKING:
@@ -153,7 +154,13 @@ def _schedule(
         schedule = replace(schedule, submission=task, template=filling.template, parameters=filling.parameters)
     wrong = schedule_faults(schedule, wall) or _not_here(
         node, _own_view(node, now), schedule.submission.spec)
-    return _refused(wrong) if wrong else ScheduleWritten(name, schedule, wall)
+    if wrong:
+        return _refused(wrong)
+    before = node.state.tasks.schedules.get(name)
+    silent = silence(before, wall) if before is not None else ""
+    if silent and node.tasking.dispatching.clock_stands(now) is False:
+        return Refused("", f"{silent}. They do not agree now")
+    return ScheduleWritten(name, schedule, wall, anew=bool(silent))
 
 
 def _refused(wrong: list[tuple[str, str]]) -> Refused:

@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+from msgspec.structs import replace
 from qluster.cluster.messages import Report
 from qluster.cluster.published import End
-from qluster.reporting import RATE_SPAN_MIN, RATE_WINDOW, Reports
+from qluster.reporting import RATE_SPAN_MIN, RATE_WINDOW, REPORT_INTERVAL, WALL_SPAN, Reports
 from qluster.status import DatabaseStatus
 
 
@@ -72,3 +73,19 @@ def test_who_is_no_member_is_forgotten() -> None:
     reports.forget({1})
     assert reports.wal_rate(2) == 0.0 and reports.heard_at(2) is None and reports.last(2) is None
     assert reports.end_of(2, 1) is None
+
+
+def test_clock_of_a_member_is_known_for_as_long_as_its_report_is_new() -> None:
+    reports = Reports()
+    reports.receive(replace(report(2, 700), wall=1e9), 5.0)
+    assert reports.wall_of(2, 8.0) == 1e9 + 3.0
+    assert reports.wall_of(2, 5.1 + WALL_SPAN) is None and reports.wall_of(3, 5.0) is None
+    reports.receive(report(2, 700), 6.0)
+    assert reports.wall_of(2, 6.0) is None, "its version does not say"
+
+
+def test_time_that_passes_is_no_news() -> None:
+    reports = Reports()
+    assert reports.due(replace(report(1, 700), wall=1e9), 5.0)
+    assert not reports.due(replace(report(1, 700), wall=1e9 + 0.5), 5.5)
+    assert reports.due(replace(report(1, 700), wall=1e9 + 1.0), 5.0 + REPORT_INTERVAL)

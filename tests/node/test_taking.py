@@ -226,7 +226,7 @@ def test_pages_follow_each_other_without_a_gap(cluster: Cluster) -> None:
 def test_a_schedule_knows_its_template(cluster: Cluster) -> None:
     assert isinstance(cluster.deploy("t", {"task": TRUE}), Done)
     assert isinstance(cluster.schedule("s", {"cron": "0 3 * * *", "task": {"template": "t"}}), Done)
-    fired, _ = cluster.seen(asking.ListSchedules("s"))["schedules"]["s"]
+    fired, *_ = cluster.seen(asking.ListSchedules("s"))["schedules"]["s"]
     assert (fired.schedule.template, fired.schedule.submission.spec.template) == ("t", "t")
     assert fired.schedule.since == pytest.approx(2e9, abs=1000)
     unknown = cluster.schedule("s", {"cron": "0 3 * * *", "task": {"template": "u"}})
@@ -308,5 +308,5 @@ def test_a_date_that_comes_makes_a_task(cluster: Cluster) -> None:
     fired = cluster.board.schedules["s"]
     assert cluster.board.live[1].schedule == "s" and cluster.board.live[1].spec.template == "t"
     assert fired.task == 1 and fired.last % 60 == 0
-    shown, following = cluster.seen(asking.ListSchedules())["schedules"]["s"]
-    assert shown is fired and following == fired.last + 60
+    shown, following, silent = cluster.seen(asking.ListSchedules())["schedules"]["s"]
+    assert shown is fired and following == fired.last + 60 and silent == ""

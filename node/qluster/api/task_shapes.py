@@ -158,6 +158,8 @@ class ScheduleAnswer(Struct, frozen=True, kw_only=True):
     skipped: str
     """Why that date passed without a task."""
     next: str | None
+    silent: str
+    """Why its next date is far away: a clock that was wrong has seen to those before it."""
 
 
 class SchedulesAnswer(Struct, frozen=True, kw_only=True):

@@ -101,14 +101,14 @@ def schedule(done: Done) -> shapes.ScheduleAnswer:
     return next(_schedule(name, *one) for name, one in found.items())
 
 
-def _schedule(name: str, fired: Fired, following: float | None) -> shapes.ScheduleAnswer:
+def _schedule(name: str, fired: Fired, following: float | None, silent: str) -> shapes.ScheduleAnswer:
     one = fired.schedule
     return shapes.ScheduleAnswer(
         name=name, cron=one.cron, zone=one.zone, missed=one.missed, overlap=one.overlap, enabled=one.enabled,
         by=one.by, template=one.template, parameters=dict(one.parameters), task=written(one.submission.spec),
         # A schedule that is new, or written anew, counts from then on: that is no date of it.
         last=stamp(fired.last) if fired.last > one.since else None, last_task=fired.task or None, skipped=fired.skipped,
-        next=stamp(following) if following is not None else None,
+        next=stamp(following) if following is not None else None, silent=silent,
     )  # fmt: skip
 
 

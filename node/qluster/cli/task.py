@@ -229,7 +229,7 @@ def _stored(config: Config, chosen: argparse.Namespace) -> int:
         print("\n".join(table(("template", "parameters", "about"), rows)))
     else:
         dates = [(one["name"], one["cron"], one["zone"], one["next"] or "-", one["last"] or "-",
-                  str(one["last_task"] or "-"), one["skipped"]) for one in document[kind]]  # fmt: skip
+                  str(one["last_task"] or "-"), one["silent"] or one["skipped"]) for one in document[kind]]  # fmt: skip
         print("\n".join(table(("schedule", "cron", "zone", "next", "last", "task", "skipped"), dates)))
     return EXIT_DONE
 

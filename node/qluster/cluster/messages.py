@@ -122,6 +122,8 @@ class Report(Struct, frozen=True, tag="report", array_like=True):
     """The node is told of an arbiter by its file, and asks it."""
     tasks: bool = False
     """The node's version knows of tasks."""
+    wall: float = 0.0
+    """Seconds since 1970 by its clock; 0.0 where its version does not say."""
 
 
 class Leaving(Struct, frozen=True, tag="leaving", array_like=True):

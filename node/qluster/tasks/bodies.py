@@ -197,6 +197,8 @@ class ScheduleWritten(Struct, frozen=True, tag="task-schedule", array_like=True)
     name: str
     schedule: Schedule | None
     at: float
+    anew: bool = False
+    """Dates count from ``at`` on although later ones have been seen to: by a clock that was ahead."""
 
 
 class ScheduleFired(Struct, frozen=True, tag="task-fired", array_like=True):

@@ -22,7 +22,7 @@ NAMES_MAX = 1000
 """Templates, and schedules: written by people."""
 
 
-AHEAD_MAX = 86_400.0
+AHEAD_MAX = 3600.0
 """Seconds by which the last date of a schedule may be ahead of who leads: a clock that was set back a little, after
 which no date comes a second time. What is more was said by a clock that was wrong."""
 

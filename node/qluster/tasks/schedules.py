@@ -20,7 +20,7 @@ from zoneinfo import ZoneInfo
 from cronsim import CronSim, CronSimError
 
 from qluster.tasks.bodies import ScheduleFired
-from qluster.tasks.kept import Fired
+from qluster.tasks.kept import AHEAD_MAX, Fired
 
 MISSED_MAX = 100
 """Dates that are made up for at most with the rule ``all``: those before them are passed over."""
@@ -117,11 +117,13 @@ class Diary:
         """Schedules whose date has come, and waits for the task of the date before to be over."""
         self.wake_at = inf
         """The first of the dates that wait for nothing but their time."""
+        self._since: dict[str, float] = {}
         self.refresh(schedules)
 
     def refresh(self, schedules: Mapping[str, Fired]) -> None:
         """Some have changed."""
         self._next, self._held = {}, set()
+        self._since = {name: since(fired) for name, fired in schedules.items() if fired.schedule.enabled}
         for name, fired in schedules.items():
             at = following(fired.schedule.cron, fired.schedule.zone, since(fired)) if fired.schedule.enabled else None
             if at is not None:
@@ -130,6 +132,10 @@ class Diary:
 
     def _look_ahead(self) -> None:
         self.wake_at = min((at for name, at in self._next.items() if name not in self._held), default=inf)
+
+    def ahead(self, wall: float) -> list[str]:
+        """Schedules that say nothing for long, since a clock that was far ahead of this one has seen to their dates."""
+        return [name for name, last in self._since.items() if last > wall + AHEAD_MAX][:FIRED_MAX]
 
     def due(self, schedules: Mapping[str, Fired], live: Container[int], wall: float) -> list[ScheduleFired]:
         """What the log is to be told now, :data:`FIRED_MAX` dates at most; ``live``: tasks that are not over."""
@@ -151,6 +157,19 @@ class Diary:
 def in_turn(fired: Fired) -> bool:
     """Each date has its task, and none of them begins before the one before is over: it waits for that one."""
     return fired.schedule.missed == "all" and not fired.schedule.overlap
+
+
+def silence(fired: Fired, wall: float) -> str:
+    """Why a schedule says nothing for longer than its expression has it; "" when it does not."""
+    last = since(fired)
+    if not fired.schedule.enabled or last <= wall + AHEAD_MAX:
+        return ""
+    return (f"a clock that was {_span(last - wall)} ahead of this one has seen to its dates up to then: it goes on "
+            f"when most nodes' clocks agree with the leader's, or when it is written again")
+
+
+def _span(seconds: float) -> str:
+    return f"{seconds / 86400:.0f} days" if seconds >= 2 * 86400 else f"{seconds / 3600:.0f} h"
 
 
 def since(fired: Fired) -> float:

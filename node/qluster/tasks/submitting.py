@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from qluster.clients import Done, Refused
 from qluster.tasks.bodies import ScheduleFired, ScheduleWritten, Submission, TasksSubmitted, TemplateWritten
-from qluster.tasks.kept import AHEAD_MAX, LIVE_MAX, NAMES_MAX, Fired
+from qluster.tasks.kept import LIVE_MAX, NAMES_MAX, Fired
 from qluster.tasks.life import State
 from qluster.tasks.spec import Need, Spec, Target
 from qluster.tasks.task import Task
@@ -28,6 +28,9 @@ BATCHES_MAX = 4096
 
 BATCHED_MAX = 65_536
 """Tasks of all these: they take 200 kB of each snapshot."""
+
+
+REWOUND = "dates were seen to by a clock that was ahead; they count again from the next one on"
 
 
 def submit(board: Board, body: TasksSubmitted, index: int) -> Refused | Done:
@@ -164,14 +167,13 @@ def written(board: Board, body: TemplateWritten | ScheduleWritten | ScheduleFire
             board.templates[name] = template
         case ScheduleWritten(name, None):
             return None if board.schedules.pop(name, None) else _unknown("schedule", name)
-        case ScheduleWritten(name, schedule, at) if schedule is not None:
+        case ScheduleWritten(name, schedule, at, anew) if schedule is not None:
             before = board.schedules.get(name)
             if before is None and len(board.schedules) >= NAMES_MAX:
                 return Refused("name", f"there are {NAMES_MAX} schedules already; remove some")
-            known = before if before is not None else Fired(schedule)
-            # Who writes it anew has looked: what a clock said that was years ahead holds it up no longer.
-            last = at if known.last > at + AHEAD_MAX else max(at, known.last)
-            board.schedules[name] = Fired(schedule, last, known.task)
+            last = max(at, before.last) if before is not None and not anew else at
+            task = before.task if before is not None else 0
+            board.schedules[name] = Fired(schedule, last, task, REWOUND if anew else "")
         case ScheduleFired():
             _fire(board, body)
     return None

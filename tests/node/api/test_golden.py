@@ -95,7 +95,7 @@ TASK_SHOWN = clients.Done(57, {"task": {
 TEMPLATE = Template(replace(SPEC, expires=0.0, needs=()), (("database", None, "[a-z]+"),), "A dump of one database")
 SCHEDULE = Schedule("30 2 * * *", Submission(replace(SPEC, expires=0.0, needs=())), "Europe/Berlin", by="anna",
                     template="dump", parameters=(("database", "orders"),))  # fmt: skip
-FIRED = (Fired(SCHEDULE, 1_789_950_600.0, 17), 1_790_037_000.0)
+FIRED = (Fired(SCHEDULE, 1_789_950_600.0, 17), 1_790_037_000.0, "")
 NODES = [
     {"node": 1, "running": 0, "drained": True, "ready": True, "fault": "", "role": "leader", "slots": 4, "used": 0,
      "resources": {"io": 4}, "taken": {}, "labels": {"disk": "ssd", "node": "1", "ip": "10.0.0.1"}},

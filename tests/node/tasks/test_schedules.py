@@ -185,7 +185,7 @@ def test_a_schedule_that_a_wrong_clock_has_put_off_for_years_counts_when_it_is_w
     board.apply(ScheduleWritten("s", schedule(), 1000.0), 1)
     board.apply(ScheduleFired("s", 3e8, 3e8), 2)  # by a clock that was ten years ahead
     assert due(board.schedules["s"], 1801.0) == []
-    board.apply(ScheduleWritten("s", schedule(), 1802.0), 3)
+    board.apply(ScheduleWritten("s", schedule(), 1802.0, anew=True), 3)
     assert [each.due for each in due(board.schedules["s"], 2101.0)] == [2100.0]
     board.apply(ScheduleFired("s", 5400.0, 5400.0), 4)  # an hour ahead: no date comes a second time
     board.apply(ScheduleWritten("s", schedule(), 2102.0), 5)

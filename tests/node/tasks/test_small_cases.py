@@ -269,20 +269,3 @@ def test_a_date_that_waits_for_the_task_before_wakes_nobody_and_follows_at_its_e
     assert wakes[0] <= 4 * 6 and world.length == length
     world.run(600.0, lambda: world.tasks.ledger.all >= begun + 3)
     assert world.tasks.ledger.all >= begun + 3 and not board.schedules["a"].skipped
-
-
-def test_a_schedule_that_a_wrong_clock_has_put_off_says_so(world: SmallWorld) -> None:
-    asked(world, asking.WriteSchedule("me", "a", Schedule("* * * * *", Submission(Spec(TRUE)))))
-    first = leader(world)
-    for wrong in (3e8, 0.0):
-        first.wrong = wrong
-        first.node.set_clock()  # type: ignore[union-attr]
-        world.run(130.0)
-    assert first.node is not None
-    done = looking.look(first.node, asking.ListSchedules("a"), first.clock())
-    shown = task_views.schedule(done)  # type: ignore[arg-type]
-    assert shown.next is not None and shown.next > "2010" and shown.skipped.startswith("a clock that was ahead")
-    asked(world, asking.WriteSchedule("me", "a", Schedule("* * * * *", Submission(Spec(TRUE)))))
-    world.run(65.0)
-    done = looking.look(first.node, asking.ListSchedules("a"), first.clock())
-    assert task_views.schedule(done).skipped == ""  # type: ignore[arg-type]
