@@ -1,16 +1,19 @@
-"""A host on which no process can be made any more: one run is given back, the others go on."""
+"""A host on which no process can be made any more, or only slowly: one run is given back, the others go on."""
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
 import errno
 import os
 import socket
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from qluster.edge import clock
 from qluster.edge.runner.forker import Forker
-from qluster.edge.runner.plan import Born, Over, Plan, Unborn, Word, decode_word, encode
+from qluster.edge.runner.plan import Born, Over, Plan, Stop, Tie, Unborn, Word, decode_word, encode
+from qluster.edge.runner.program import Copy
 from qluster.tasks.frames import Frames, framed
 
 TRUE = Plan(("/bin/true",), (), "/", "/dev/null")
@@ -28,9 +31,13 @@ class Lines:
         line.settimeout(10.0)
         return line
 
-    def begin(self, line: socket.socket) -> list[Word]:
+    def begin(self, line: socket.socket, plan: Plan = TRUE) -> list[Word]:
         """All that is said to a plan."""
-        line.sendall(framed(encode(TRUE)))
+        line.sendall(framed(encode(plan)))
+        return self.words(line)
+
+    def words(self, line: socket.socket) -> list[Word]:
+        """All that is said until the end."""
         frames, words = Frames(), []
         while data := line.recv(1 << 16):
             words += [decode_word(text) for text in frames.take(data)]
@@ -71,3 +78,36 @@ def test_an_attendant_that_cannot_fork_says_so(lines: Lines, who: Path) -> None:
     who.write_text("attendant")
     (word,) = lines.begin(lines.open())
     assert isinstance(word, Unborn) and word.late and "no process could be made" in word.reason
+
+
+def test_a_lease_that_was_renewed_while_the_program_was_begun_holds(
+    who: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go_on, sound = tmp_path / "begun", tmp_path / "go on", Copy.begin
+
+    def slow(self: Copy, plan: Plan) -> None:
+        sound(self, plan)
+        begun.touch()
+        _wait_for(go_on.exists)
+
+    monkeypatch.setattr(Copy, "begin", slow)
+    forker = Forker(10.0)
+    lines, until = Lines(forker), clock.awake() + 0.2
+    line = lines.open()
+    line.sendall(framed(encode(Plan(("/bin/sleep", "1000"), (), "/", "/dev/null", tied=True, until=until))))
+    _wait_for(begun.exists)
+    line.sendall(framed(encode(Tie(until + 1000))))
+    _wait_for(lambda: clock.awake() > until)
+    go_on.touch()
+    assert isinstance(decode_word(Frames().take(line.recv(1 << 16))[0]), Born)
+    line.sendall(framed(encode(Stop(0.0))))
+    (over,) = lines.words(line)
+    assert isinstance(over, Over) and over.cause == "", "it went on until it was stopped"
+    forker.close()
+
+
+def _wait_for(met: Callable[[], bool]) -> None:
+    end = clock.awake() + 30.0
+    while not met():
+        assert clock.awake() < end
+        time.sleep(0.005)

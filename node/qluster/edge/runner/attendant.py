@@ -98,11 +98,14 @@ class Attendant:
     def _hear(self) -> bool:
         """False when the runner is gone."""
         try:
-            data = self._runner.recv(1 << 16)
+            data = self._runner.recv(1 << 16, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return True
         except OSError:
             return False
-        for text in self._frames.take(data):
-            match decode_bid(text):
+        # A busy host reads all at once, the plan and how often its lease was renewed since: that is to be known first.
+        for bid in sorted(map(decode_bid, self._frames.take(data)), key=lambda bid: not isinstance(bid, Tie)):
+            match bid:
                 case Plan() as plan:
                     self._begin(plan)
                 case Tie(until):
@@ -190,7 +193,7 @@ class Attendant:
                 self._say_over(len(kin.family(os.getpid())))
                 return True
         elif self._plan.tied and self._tether.passed(now, clock.slept()):
-            self._kill("lease")
+            self._cut_off()
         elif now >= self._ends_at and self._kill_at == inf:
             self._cause = "time"
             self._stop(GRACE)
@@ -200,6 +203,13 @@ class Attendant:
             self._looked_at = now
             self._weigh(self._plan)
         return False
+
+    def _cut_off(self) -> None:
+        """The lease has passed, unless it was renewed while nothing was heard here: beginning a program takes long
+        where many are begun."""
+        self._hear()
+        if self._tether.passed(clock.awake(), clock.slept()):
+            self._kill("lease")
 
     def _weigh(self, plan: Plan) -> None:
         """Limits that no control group holds to."""
