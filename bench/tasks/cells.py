@@ -238,7 +238,7 @@ def _failover(running: TaskCluster, ledger: Ledger, count: int) -> Values:
     ledger.open()
     _until("tasks are over", BEGIN_SECONDS, lambda: sum(running.summary().get("ended", {}).values()), count)
     return {
-        **asdict(account(ledger.lines, {leader: at})), "hit": len(hit), "ended": running.summary()["ended"],
+        **asdict(account(ledger.lines)), "hit": len(hit), "ended": running.summary()["ended"],
         "all_begun": latest - asked, "elsewhere_p50": again.p50, "elsewhere_worst": again.worst,
         "daemon_mib": max(memory) / 2**20, "seconds": time.time() - at,
     }  # fmt: skip

@@ -1,7 +1,7 @@
 """What running tasks write of themselves, and whether one of them ran twice at once.
 
-Must not know how tasks are scheduled. A line is begun or ended by the program itself: number, fencing number, time.
-A program goes on until the gate is opened: it reads of a pipe that this process holds open.
+Must not know how tasks are scheduled. A line is written by the program itself: what, number, fencing number,
+node, time. A program goes on until the gate is opened: it reads of a pipe that this process holds open.
 """
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
@@ -9,14 +9,16 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 SCRIPT = """say() {{ echo "$1 $QLUSTER_TASK_ID $QLUSTER_TASK_FENCE $QLUSTER_NODE $(date +%s.%N)" >> {lines}; }}
+exec 9>> {locks}/$QLUSTER_TASK_ID
+flock -n 9 || say t
 say b
 read word < {gate}
 say e
 """
+"""Who finds its task's lock held runs beside another one; a lock goes with the last process that has it."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class Account:
     """Tasks that ran to their end."""
     runs: int
     twice: int
-    """Tasks of which two runs overlapped in time."""
+    """Tasks of which two runs went on at the same time."""
     again: int
     """Tasks that were begun more than once."""
 
@@ -38,9 +40,10 @@ class Ledger:
     def __init__(self, folder: Path) -> None:
         self._lines, self._gate, self.script = folder / "lines", folder / "gate", folder / "script"
         self._lines.touch()
+        (locks := folder / "locks").mkdir()
         os.mkfifo(self._gate)
         self._held = os.open(self._gate, os.O_RDWR)
-        self.script.write_text(SCRIPT.format(lines=self._lines, gate=self._gate))
+        self.script.write_text(SCRIPT.format(lines=self._lines, locks=locks, gate=self._gate))
 
     @property
     def lines(self) -> list[str]:
@@ -72,20 +75,10 @@ def begun(lines: Iterable[str]) -> dict[int, dict[int, tuple[int, float]]]:
     return found
 
 
-def account(lines: Iterable[str], dead: dict[int, float]) -> Account:
-    """``dead``: node → when its tasks were killed with it, seconds since 1970. A run that never said its end and is
-    of no dead node is taken to go on: it may have been killed, but nothing here says so."""
+def account(lines: Iterable[str]) -> Account:
+    """What the lines of all runs say in the end."""
     lines = list(lines)
-    ended: dict[tuple[int, int], float] = {}
-    for line in lines:
-        kind, task, fence, _, at = line.split()
-        if kind == "e":
-            ended[int(task), int(fence)] = float(at)
+    said = {kind: {int(line.split()[1]) for line in lines if line.startswith(kind)} for kind in "te"}
     every = begun(lines)
-    twice = 0
-    for number, runs in every.items():
-        spans = sorted((at, ended.get((number, fence), dead.get(node, float("inf"))))
-                       for fence, (node, at) in runs.items())  # fmt: skip
-        twice += any(later[0] < earlier[1] for earlier, later in pairwise(spans))
-    done = {task for task, _ in ended}
-    return Account(len(done), sum(map(len, every.values())), twice, sum(len(runs) > 1 for runs in every.values()))
+    again = sum(len(runs) > 1 for runs in every.values())
+    return Account(len(said["e"]), sum(map(len, every.values())), len(said["t"]), again)
