@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from fuzz import lone
-from qluster import compacting
+from qluster import applying, compacting
 from qluster.cluster import commands, freezing
 from qluster.cluster.state import State, decode, encode
 from qluster.consensus.messages import Append, SnapshotOffer, records_of
@@ -64,15 +64,50 @@ def test_a_node_that_makes_one_wants_to_be_woken_at_once(follower: Follower) -> 
     assert follower.node.snapshot is not None and follower.node.snapshot.index == begun
 
 
+def fetched(follower: Follower, state: State) -> None:
+    """A snapshot that the leader offers comes."""
+    host = follower.host
+    host.agree(LEADER, SnapshotOffer(lone.FOUNDING, 2, 2, state.applied))
+    (number,) = [job.number for job in host.jobs.values() if isinstance(job.order, FetchSnapshot)]
+    host.end_job(number, Snapshot(state.applied, 2, lone.MEMBERS.encode(), encode(state)), None)
+
+
+def test_one_that_was_fetched_is_read_once(follower: Follower, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a full board of tasks that takes a tenth of a second, in which nothing else is heard."""
+    read: list[State] = []
+
+    def decoded(text: bytes, index: int | None = None) -> State:
+        read.append(decode(text, index))
+        return read[-1]
+
+    monkeypatch.setattr(applying, "decode_state", decoded)
+    state = decode(encode(follower.node.state))
+    state.applied += 1000
+    fetched(follower, state)
+    follower.host.wait(0.1, wakes_max=1000)
+    assert follower.node.state is read[0] and len(read) == 1
+    assert follower.node.state.applied == state.applied
+
+
+def test_one_that_comes_too_late_is_not_kept(follower: Follower) -> None:
+    node, host = follower.node, follower.host
+    before = decode(encode(node.state))
+    host.agree(LEADER, SnapshotOffer(lone.FOUNDING, 2, 2, before.applied + 5))
+    (number,) = [job.number for job in host.jobs.values() if isinstance(job.order, FetchSnapshot)]
+    for _ in range(6):
+        follower.commit(TASK)
+    before.applied += 5
+    host.end_job(number, Snapshot(before.applied, 2, lone.MEMBERS.encode(), encode(before)), None)
+    assert node.state.applied > before.applied and node.applying._legible is None
+
+
 def test_one_that_was_fetched_takes_the_place_of_one_in_the_making(follower: Follower) -> None:
     node, host = follower.node, follower.host
     while not node.compacting.busy:
         follower.commit(TASK)
     state: State = decode(encode(node.state))
     state.applied += 1000
-    host.agree(LEADER, SnapshotOffer(lone.FOUNDING, 2, 2, state.applied))
-    (number,) = [job.number for job in host.jobs.values() if isinstance(job.order, FetchSnapshot)]
-    host.end_job(number, Snapshot(state.applied, 2, lone.MEMBERS.encode(), encode(state)), None)
+    fetched(follower, state)
     host.wait(0.1, wakes_max=1000)
     assert not node.compacting.busy and node.snapshot is not None
     assert node.snapshot.index == node.state.applied == state.applied

@@ -54,7 +54,7 @@ class Verdict(IntEnum):
     """It was not begun and will not be."""
 
 
-class Result(Struct, frozen=True, array_like=True):
+class Result(Struct, frozen=True, array_like=True, gc=False):
     """What is known of an attempt that ended."""
 
     code: int | None = None

@@ -32,7 +32,7 @@ class Change(Struct, frozen=True, array_like=True, gc=False):
     reason: str = ""
 
 
-class Task(Struct, array_like=True):
+class Task(Struct, array_like=True, gc=False):
     """One task. Changed only by :class:`~qluster.tasks.board.Board`."""
 
     id: int
