@@ -82,6 +82,13 @@ class Workload:
         self._orders: list[Order] = []
         self._mine: set[int] = set()
         """Tasks to which this node has the claim."""
+        self._unbegun: set[int] = set()
+        """Of these the ones that are to be begun, as far as was not looked yet."""
+        self._touched: set[int] = set()
+        """Tasks that have changed since it was looked which runs are to go on: with a thousand runs a look at each of
+        them takes most of a millisecond, and each entry of the log asks for it."""
+        self._scene: object = None
+        """What decides for all runs, at that look; None: all of them are to be looked at."""
 
     @property
     def enabled(self) -> bool:
@@ -153,7 +160,7 @@ class Workload:
         self.fault = fault
         # What was said already is so: a claim that was said to be over is not begun after all.
         self._ended = {claim for claim, words in self._words.items() if any(isinstance(one, Ended) for one in words)}
-        self._runs = {}
+        self._runs, self._unbegun, self._scene = {}, set(self._mine), None
         for run in runs:
             claim = run.task, run.fence
             self._runs[claim] = None
@@ -195,16 +202,20 @@ class Workload:
     def rebuild(self) -> None:
         """The board is another one."""
         self._mine = {task.id for task in self._node.state.tasks.live.values() if self._own(task)}
+        self._unbegun, self._scene = set(self._mine), None
 
     def changed(self, numbers: set[int]) -> None:
         """These tasks have changed."""
         live = self._node.state.tasks.live
+        self._touched |= numbers if self._known else set()
         for number in numbers:
             task = live.get(number)
             if task is not None and self._own(task):
                 self._mine.add(number)
+                self._unbegun.add(number)
             else:
                 self._mine.discard(number)
+                self._unbegun.discard(number)
 
     def _own(self, task: Task) -> bool:
         return task.claimed and task.node == self._node.me
@@ -232,7 +243,8 @@ class Workload:
         if now >= self.until or self._node.stopping or self._abreast is None or state.applied < self._abreast:
             return
         live = state.tasks.live
-        for number in sorted(self._mine):
+        unbegun, self._unbegun = sorted(self._unbegun), set()
+        for number in unbegun:
             task = live[number]
             claim = number, task.fence
             if claim in self._runs or claim in self._ended:
@@ -298,8 +310,16 @@ class Workload:
     def _end(self, now: float) -> None:
         """Stop what is not to go on."""
         live = self._node.state.tasks.live
-        for claim, stopping in self._runs.items():
-            if stopping is not None or claim in self._ended or not self._read(claim):
+        scene, touched = self._decides(now), self._touched
+        whole = scene != self._scene
+        if not whole and not touched:
+            return
+        self._scene, self._touched = scene, set()
+        for claim in [claim for claim in self._runs if whole or claim[0] in touched]:
+            if self._runs[claim] is not None or claim in self._ended:
+                continue
+            if not self._read(claim):
+                self._scene = None
                 continue
             task = live.get(claim[0])
             own = task is not None and self._own(task) and task.fence == claim[1]
@@ -310,6 +330,13 @@ class Workload:
             if verdict is not None:
                 self._runs[claim] = verdict
                 self._orders.append(StopRun(*claim, verdict, reason))
+
+    def _decides(self, now: float) -> object:
+        """What of the node decides whether runs go on, beside the tasks themselves."""
+        node, reign = self._node, self._node.state.reign
+        drained = node.state.tasks.drained.get(node.me)
+        over = drained is not None and bool(drained.deadline) and self._date(now) >= drained.deadline
+        return node.me, reign is not None and reign.node == node.me, drained, over
 
     def _read(self, claim: Claim) -> bool:
         """This node has read the entry that gave the claim: before, the log says nothing of it."""

@@ -19,6 +19,7 @@ from qluster.tasks import asking, bulk
 from qluster.tasks.bodies import Ended, Held, Result, Schedule, Submission, TasksSubmitted, Template, Verdict
 from qluster.tasks.runner import RunEnded
 from qluster.tasks.spec import Command, Script, Spec, Sql, Target
+from qluster.working import Workload
 from sim import runner as sim_runner
 from tasks.small_world import SmallHost, SmallNode, SmallWorld
 
@@ -269,3 +270,28 @@ def test_a_date_that_waits_for_the_task_before_wakes_nobody_and_follows_at_its_e
     assert wakes[0] <= 4 * 6 and world.length == length
     world.run(600.0, lambda: world.tasks.ledger.all >= begun + 3)
     assert world.tasks.ledger.all >= begun + 3 and not board.schedules["a"].skipped
+
+
+def test_runs_are_looked_at_when_they_or_their_node_have_changed(
+    world: SmallWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thousand of them cost most of a millisecond, and each entry of the log asks for it."""
+    monkeypatch.setattr(sim_runner, "LENGTHS", (600.0,))
+    first = leader(world)
+    here = Target(nodes=(first.number,))
+    submit(world, *[Spec(TRUE, target=here)] * 3)
+    world.run(5.0)
+    looked: list[int] = []
+    sound = Workload._unwanted
+    monkeypatch.setattr(Workload, "_unwanted", lambda self, task, now: looked.append(task.id) or sound(self, task, now))
+    submit(world, *[Spec(TRUE, target=Target(where="no=where"))] * 5)
+    world.run(10.0)
+    assert first.node is not None and len(first.node.tasking.workload._runs) == 3 and looked == []
+    asked(world, asking.Cancel("me", 2))
+    assert set(looked) == {2}
+    looked.clear()
+    asked(world, asking.Drain("me", first.number, True, 5.0))
+    assert set(looked) == {1, 3}
+    world.run(10.0)
+    live = first.node.state.tasks.live
+    assert all(not live[number].claimed for number in (1, 3)), "its patience is over"
