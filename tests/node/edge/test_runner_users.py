@@ -4,77 +4,35 @@ from __future__ import annotations
 
 import os
 import pwd
-import shutil
-import subprocess
-import sys
 import sysconfig
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from edge.daemon_world import NODE, wait_for
 from edge.runner_world import Host, alive, host, order, shell
+from edge.users_world import FURTHER, OURS, THEIRS, lacking, passable, words
 from qluster.tasks.bodies import Verdict
 from qluster.tasks.runner import ForgetRun, StopRun
 from qluster.tasks.spec import Command, Limits
 
-OURS, THEIRS, FURTHER = "nobody", "daemon", "games"
-"""Users of any Linux: the runner's, that of tasks, and one more."""
-RIGHTS = ("chown", "kill", "setgid", "setuid")
 SEES = """id -un; id -gn; grep -h Cap /proc/self/status; grep NoNewPrivs /proc/self/status
 pwd; echo $HOME; grep processes /proc/self/limits"""
 
 
-def _lacking() -> str:
-    if os.geteuid() != 0:
-        return "only root can lend a runner the right to become other users"
-    if not shutil.which("setpriv") or not shutil.which("unshare"):
-        return "there is no setpriv or no unshare (util-linux)"
-    try:
-        for user in (OURS, THEIRS, FURTHER):
-            pwd.getpwnam(user)
-    except KeyError as error:
-        return str(error)
-    return subprocess.run(["unshare", "-m", "true"], capture_output=True, text=True, check=False).stderr
-
-
-pytestmark = pytest.mark.skipif(bool(_lacking()), reason=_lacking())
-
-
-def _words(python: Path, rights: tuple[str, ...] = RIGHTS) -> list[str]:
-    """A prefix of a command line: as our user, with these rights and no way to more. The interpreter may lie where only
-    root gets to, so it is mounted where everybody does."""
-    listed = ",".join(f"+{right}" for right in rights) or "-all"
-    mounted = f'mount --bind {sys.base_prefix} {python} && exec setpriv --reuid {OURS} --regid nogroup --clear-groups '
-    if rights:
-        mounted += f"--inh-caps {listed} --ambient-caps {listed} "
-    mounted += f'--bounding-set -all,{listed} --no-new-privs {python}/bin/python3 "$@"'
-    return ["unshare", "-m", "--propagation", "private", "sh", "-c", mounted, "runner"]
+pytestmark = pytest.mark.skipif(bool(lacking()), reason=lacking())
 
 
 @pytest.fixture
 def place() -> Iterator[Path]:
     """A directory that other users can pass."""
-    root = Path(tempfile.mkdtemp(prefix="qluster-users-"))
-    root.chmod(0o711)
-    (root / "python").mkdir()
-    (root / "ours").mkdir(mode=0o700)
-    (root / "works").mkdir()
-    (root / "works").chmod(0o711)
-    for name in ("ours", "works"):
-        shutil.chown(root / name, OURS)
-    (root / "ours" / "secret").write_text("secret")
-    shutil.chown(root / "ours" / "secret", OURS)
-    try:
+    with passable() as root:
         yield root
-    finally:
-        shutil.rmtree(root)
 
 
-def _started(place: Path, words: list[str], users: str, **tasks: object) -> Iterator[Host]:
+def _started(place: Path, begin: list[str], users: str, **tasks: object) -> Iterator[Host]:
     packages = sysconfig.get_path("purelib")
-    with host(place / "ours", place / "ours" / "tasks", words=words, users=users, path=f"{NODE}:{packages}",
+    with host(place / "ours", place / "ours" / "tasks", words=begin, users=users, path=f"{NODE}:{packages}",
               work_dir=str(place / "works"), **tasks) as one:  # fmt: skip
         yield one
 
@@ -82,7 +40,7 @@ def _started(place: Path, words: list[str], users: str, **tasks: object) -> Iter
 @pytest.fixture
 def one(place: Path) -> Iterator[Host]:
     """A runner whose tasks are another user's."""
-    yield from _started(place, _words(place / "python"), f"{THEIRS},{FURTHER}", user=THEIRS, processes=77)
+    yield from _started(place, words(place / "python"), f"{THEIRS},{FURTHER}", user=THEIRS, processes=77)
 
 
 def _uid(path: Path) -> int:
@@ -221,7 +179,7 @@ def _running(word: str) -> list[int]:
 
 
 def test_a_runner_without_the_right_says_what_it_lacks(place: Path) -> None:
-    for one in _started(place, _words(place / "python", ()), THEIRS, user=THEIRS):
+    for one in _started(place, words(place / "python", ()), THEIRS, user=THEIRS):
         line = one.ready()
         line.say(order(1, shell("id")), order(2, Command(("/bin/true",), user=OURS), template="any"))
         ended = line.ended(1)
