@@ -114,6 +114,8 @@ def test_unit_lends_what_it_takes_to_become_the_users_of_tasks_and_no_more(writt
         assert unit["User"] == "qhb" and unit["Delegate"] == "yes" and unit["Before"] == "qluster.service"
         assert unit["ExecStart"] == f"{command} --users {users}"
         assert unit["NoNewPrivileges"] == "yes"
+        assert unit["RestrictRealtime"] == "yes", "nothing in it asks for a real-time class, and no program gets one"
+        assert not [key for key in unit if key.startswith(("CPUScheduling", "LimitRTPRIO", "Nice"))]
         assert unit["AmbientCapabilities"] == unit["CapabilityBoundingSet"] == rights
     assert units["plain"]["RequiresMountsFor"] == "/qluster /var/lib/qluster-task"
     assert units["own"]["ExecStart"] == command and units["own"]["RequiresMountsFor"] == "/qluster"

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -96,6 +97,19 @@ def test_a_program_gets_nothing_but_what_it_is_given(one: Host) -> None:
     masks = {name: int(value, 16) for name, value in re.findall(r"Sig(Blk|Ign):\s+([0-9a-f]+)", said)}
     # Of those that have names: 32 and 33 are the C library's own, which lets nobody set them back.
     assert {name: mask & 0x7FFF_FFFF for name, mask in masks.items()} == {"Blk": 0, "Ign": 0}, masks
+
+
+def test_nobody_asks_for_a_real_time_class(one: Host) -> None:
+    """The unit forbids it (RestrictRealtime=): what works here must work there."""
+    line = one.ready()
+    line.say(order(29, shell("echo $$ > pid; exec sleep 1000")))
+    program = one.pid(29)
+    assert one.process is not None
+    family = {each.pid for each in kin.family(one.process.pid)}
+    assert len(family) >= 3 and program in family
+    assert {os.sched_getscheduler(pid) for pid in (one.process.pid, *family)} == {os.SCHED_OTHER}
+    line.say(StopRun(29, 1, Verdict.CANCELLED, "enough", 0.0))
+    line.ended(29)
 
 
 HELD = """

@@ -25,8 +25,6 @@ from qluster.edge.runner.attendant import Attendant
 
 log = logging.getLogger("qluster.runner")
 
-PRIORITY = 1
-"""Of the real-time class: who is to kill a busy program must not wait until it lets him."""
 ORDER_MAX = 8192
 """Bytes of an order: a mark is a path."""
 HELP_LIMIT = 60.0
@@ -117,8 +115,6 @@ def _settle() -> None:
             if int(name) > 2:  # who started the runner may have left it something
                 os.set_inheritable(int(name), False)
     program.prctl(program.PR_SET_PDEATHSIG, signal.SIGKILL)
-    with contextlib.suppress(OSError):
-        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(PRIORITY))
     gc.collect()
     gc.freeze()
 

@@ -102,8 +102,6 @@ def _become(
         step = "directory"
         os.chdir(plan.directory)
         step = "program"
-        with contextlib.suppress(OSError):
-            os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
         os.execve(plan.argv[0], plan.argv, dict(plan.environment))
     except OSError as error:
         os.write(fault, f"{step}:{error.strerror or error}".encode())
