@@ -3,6 +3,10 @@
 It must not know why. Three nets, each for what slips through the one before: the process group, which the kernel
 kills as one; the family tree, which ends at the attendant because orphans come to it; a mark in the environment,
 for the family of an attendant that is gone.
+
+A /proc that was mounted with ``hidepid`` shows nothing of other users' processes. The kernel still lists who our own
+children are, and what these have begun comes to us when they die: such a family is killed one generation after the
+other.
 """
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
@@ -19,6 +23,8 @@ from qluster.edge import clock
 
 LISTED = os.path.exists("/proc/thread-self/children")
 """The kernel says whose children a process has (CONFIG_PROC_CHILDREN)."""
+HIDING = frozenset(f"hidepid={word}" for word in ("1", "2", "4", "noaccess", "invisible", "ptraceable"))
+"""Options of a /proc that shows whose processes are one's own, and no others (proc(5))."""
 KILL_INTERVAL = 0.01
 """Seconds between two looks for what was killed."""
 STOPS_MAX = 20
@@ -72,7 +78,33 @@ def _by_lists(ancestor: int) -> list[Relative]:
         if (one := relative(pid)) is not None:
             found.append(one)
             pids += _children(pid)
+        elif _hidden(pid):
+            found.append(Relative(pid, ancestor, 0, 0))
     return found
+
+
+def _hidden(pid: int) -> bool:
+    """It is there, and nothing else may be known of it."""
+    try:
+        os.close(os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC))
+    except OSError:
+        with contextlib.suppress(ProcessLookupError):
+            with contextlib.suppress(PermissionError):
+                os.kill(pid, 0)
+            return True
+    return False
+
+
+def hidden_from_us() -> bool:
+    """Whether this process sees nothing of other users' processes here."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+            fields, _, kind = line.partition(" - ")
+            options = {*fields.split()[5].split(","), *kind.split()[2].split(",")}
+            if fields.split()[4] == "/proc" and options & HIDING:
+                first = relative(1)  # root's, or in a container perhaps our own
+                return os.geteuid() != 0 and (first is None or os.stat("/proc/1").st_uid == os.geteuid())
+    return False
 
 
 def _children(pid: int) -> list[int]:

@@ -5,14 +5,17 @@ It must not know whether the task may: that is ``tasks/policy.py``.
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import logging
 import os
 import pwd
 import re
 import subprocess
+from collections.abc import Collection
 from pathlib import Path
 
 from qluster.config import Config, Database
 from qluster.edge.dask import words as dask
+from qluster.edge.runner import kin
 from qluster.edge.runner.groups import Groups
 from qluster.edge.runner.place import tasks_dir
 from qluster.edge.runner.plan import Plan
@@ -21,7 +24,9 @@ from qluster.edge.runner.record import Record
 from qluster.edge.runner.rights import Users
 from qluster.edge.runner.works import Works
 from qluster.tasks.runner import StartRun
-from qluster.tasks.spec import Command, Script, Sql
+from qluster.tasks.spec import Command, Limits, Script, Sql
+
+log = logging.getLogger("qluster.runner")
 
 MARK = "QLUSTER_TASK_RUN"
 """Variable by which all processes of a run are known."""
@@ -43,6 +48,12 @@ class Preparing:
         self._works = works
         self._users = users
         self._options: str | None = None
+        self._blind = kin.hidden_from_us()
+        if self._blind and not groups.usable and (users is None or users):
+            log.warning("runner-sees-nothing reason=/proc is mounted with hidepid, and there are no control groups "
+                        "hint=tasks of other users are killed one generation after the other, and their limits of "
+                        "memory and processes cannot be held; give the runner control groups, or mount /proc with gid= "
+                        "a group of its user")  # fmt: skip
 
     def reread(self, config: Config) -> None:
         """Go on with another configuration."""
@@ -68,6 +79,8 @@ class Preparing:
             **more, **dict(own), **dict(order.environment), MARK: mark,
         }  # fmt: skip
         limits, held = order.limits, self._groups.controllers if group else frozenset()
+        if user and self._blind:
+            _hold(limits, held)
         return Plan(
             tuple(argv), tuple(environment.items()), directory, given, order.time_limit, order.tied, until, group,
             0 if "memory" in held else limits.memory, 0 if "pids" in held else limits.processes, user,
@@ -146,6 +159,18 @@ class Preparing:
             if _major(program, database.library_dir) >= CHECK_INTERVAL_SINCE:
                 self._options = "-c client_connection_check_interval=500"
         return self._options
+
+
+def _hold(limits: Limits, held: Collection[str]) -> None:
+    """Raise :class:`Unstartable` where a limit would have to be held to by looking at what cannot be seen."""
+    wanted = {"memory": ("memory", limits.memory), "processes": ("pids", limits.processes)}
+    lacking = [name for name, (controller, limit) in wanted.items() if limit and controller not in held]
+    if lacking:
+        raise Unstartable(
+            f"its limits of {' and '.join(lacking)} cannot be held here: /proc hides the processes of other users "
+            f"(hidepid), and there are no control groups for it. Give the task runner control groups, mount /proc with "
+            f"gid= a group of its user, or leave these limits out"
+        )
 
 
 def _let_pass(work: Path) -> None:
