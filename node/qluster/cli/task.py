@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import quote
 
 from qluster.cli.asking import PASSING, Away, Unanswered, Unknown, refusal, user, word_of
-from qluster.cli.exits import EXIT_DONE, EXIT_ENDED_ILL, EXIT_TROUBLE, EXIT_USAGE
+from qluster.cli.exits import EXIT_DONE, EXIT_ENDED_ILL, EXIT_FORGOTTEN, EXIT_TROUBLE, EXIT_USAGE
 from qluster.cli.show import table
 from qluster.cli.task_bodies import Wrong, described, scheduled
 from qluster.cli.task_output import FINAL, OUTPUT_WAIT, Output
@@ -87,12 +87,17 @@ def _submit(config: Config, chosen: argparse.Namespace) -> int:
     document = answer.document()
     if chosen.json:
         print(answer.body.decode())
-    elif chosen.check:
-        for placement in document["placements"]:
+    if chosen.check:
+        for placement in document["placements"] if not chosen.json else ():
             print("\n".join(_placed(placement)))
-    else:
-        print("\n".join(str(task) for task in document["tasks"] or ()), flush=True)
-    return _wait(config, document["tasks"], chosen.seconds) if chosen.wait and not chosen.check else EXIT_DONE
+        return EXIT_DONE
+    if document["tasks"] is None:
+        print(f"entry {document['index']} of the log has taken it on already, and which tasks it made is remembered no "
+              f"more: `qluster task list` shows those that are known. Nothing was submitted again.", file=sys.stderr)
+        return EXIT_FORGOTTEN
+    if not chosen.json:
+        print("\n".join(map(str, document["tasks"])), flush=True)
+    return _wait(config, document["tasks"], chosen.seconds, made=True) if chosen.wait else EXIT_DONE
 
 
 def _placed(placement: dict[str, Any]) -> list[str]:
@@ -105,18 +110,25 @@ def _placed(placement: dict[str, Any]) -> list[str]:
 # --- wait and output ----------------------------------------------------------------
 
 
-def _wait(config: Config, tasks: list[int], seconds: int | None) -> int:
-    """Until all are over; a node or a leader that is away for a while is waited for as well."""
+def _wait(config: Config, tasks: list[int], seconds: int | None, *, made: bool = False) -> int:
+    """Until all are over; a node or a leader that is away for a while is waited for as well. ``made``: there were such
+    tasks, so that one which nobody knows is over."""
     until = time.monotonic() + seconds if seconds is not None else None
-    well = True
+    well, known = True, True
     for task in tasks:
-        shown = _over(config, task, until)
+        try:
+            shown = _over(config, task, until)
+        except Unknown as reason:
+            print(f"task {task} is known no more: it is over and forgotten (cluster.task-history), or a forced quorum "
+                  f"has lost it" if made else reason, file=sys.stderr)
+            known = False
+            continue
         if shown is None:
             print(f"task {task} is not over after {seconds} s", file=sys.stderr)
             return EXIT_TROUBLE
         well = well and shown["state"] == "succeeded"
         print("\n".join(_ended(task, shown)), file=sys.stderr)
-    return EXIT_DONE if well else EXIT_ENDED_ILL
+    return EXIT_ENDED_ILL if not well else EXIT_DONE if known else EXIT_FORGOTTEN
 
 
 def _ended(task: int, shown: dict[str, Any]) -> list[str]:

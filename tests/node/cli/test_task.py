@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from qluster.cli import task
-from qluster.cli.exits import EXIT_DONE, EXIT_ENDED_ILL, EXIT_TROUBLE, EXIT_USAGE
+from qluster.cli.exits import EXIT_DONE, EXIT_ENDED_ILL, EXIT_FORGOTTEN, EXIT_TROUBLE, EXIT_USAGE
 from qluster.cli.words import get_parser
 from qluster.edge.client import HttpAnswer
 
@@ -105,7 +105,32 @@ def test_submit_waits_and_ends_as_the_task(
 
 def test_a_task_that_there_is_not_is_not_waited_for(cluster: Cluster) -> None:
     cluster.answers = [task.Unknown("there is no task 9")]
-    assert cluster.run("wait", "9") == EXIT_TROUBLE
+    assert cluster.run("wait", "9") == EXIT_FORGOTTEN
+
+
+@pytest.mark.parametrize("words", [(), ("--wait",), ("--json",), ("--wait", "--json")])
+def test_who_repeats_a_request_whose_tasks_are_forgotten_is_told_so(
+    words: tuple[str, ...], cluster: Cluster, capsys: pytest.CaptureFixture[str]
+) -> None:
+    repeated = golden("submit_tasks", tasks=None, repeated=True)
+    cluster.answers = [HttpAnswer(200, repeated)]
+    assert cluster.run("submit", *words, "/bin/true") == EXIT_FORGOTTEN
+    said = capsys.readouterr()
+    assert said.out == (repeated.decode() + "\n" if "--json" in words else "")
+    assert said.err.startswith("entry ") and "remembered no more: `qluster task list`" in said.err
+
+
+@pytest.mark.parametrize(("state", "code"), [("succeeded", EXIT_FORGOTTEN), ("failed", EXIT_ENDED_ILL)])
+def test_who_waits_for_tasks_of_which_one_is_forgotten_hears_of_the_others(
+    state: str, code: int, cluster: Cluster, capsys: pytest.CaptureFixture[str]
+) -> None:
+    over = golden("show_task", state=state, reason="", result=None)
+    cluster.answers = [HttpAnswer(200, golden("submit_tasks", tasks=[17, 18])),
+                       task.Unknown("there is no task 17, or it is forgotten"), HttpAnswer(200, over)]  # fmt: skip
+    assert cluster.run("submit", "--wait", "/bin/true") == code
+    said = capsys.readouterr()
+    assert said.out == "17\n18\n"
+    assert said.err.startswith("task 17 is known no more") and said.err.endswith(f"task 18 {state}\n")
 
 
 def piece(body: bytes, offset: int, *, over: bool, fence: int = 52) -> HttpAnswer:
