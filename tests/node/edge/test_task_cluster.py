@@ -109,3 +109,29 @@ def test_without_its_runner_a_host_begins_nothing_and_says_so(cluster: Cluster) 
     cluster.go.touch()
     wait_for("it succeeded", lambda: cluster.task(task, leader).get("state") == "succeeded", 60)
     assert [row[0] for row in cluster.rows()] == ["began", "ended"]
+
+
+def test_what_a_task_has_said_outlives_a_forced_quorum(cluster: Cluster) -> None:
+    leader = cluster.leader()
+    left = next(number for number in NODES if number != leader)
+    cluster.go.touch()
+    over = cluster.submit(leader, target={"nodes": [cluster.node_of(left)]})
+    wait_for("it succeeded", lambda: cluster.task(over, leader).get("state") == "succeeded", 60)
+    cluster.go.unlink()
+    goes = cluster.submit(leader, target={"nodes": [cluster.node_of(left)]}, once=True)
+    wait_for("the other one runs", lambda: cluster.task(goes, left).get("state") == "running", 60)
+    pid = int(cluster.rows()[-1][3])
+    gone = [number for number in NODES if number != left]
+    for number in gone:
+        cluster.kill(number)
+    off = ",".join(cluster.site.ip(number) for number in gone)
+    force = f"/force-quorum?name=trial&confirm-off={off}"
+    wait_for("it is begun", lambda: cluster.site.post(left, force).status_code == 200, 60)
+    wait_for("it leads alone", lambda: cluster.site.leader(left) == cluster.node_of(left), 60)
+    wait_for("what ran is dead", lambda: not Path(f"/proc/{pid}").exists(), 60)
+    wait_for("that is known", lambda: cluster.task(goes, left).get("state") == "lost", 60)
+    assert cluster.site.get(left, f"/tasks/{over}/output").text == "done\n"
+    cluster.go.touch()
+    again = cluster.submit(left)
+    wait_for("it goes on", lambda: cluster.task(again, left).get("state") == "succeeded", 60)
+    assert again > goes and cluster.site.get(left, f"/tasks/{over}/output").text == "done\n"
