@@ -245,7 +245,7 @@ def _node(node: Node, number: int, running: list[Task], views: dict[int, View]) 
                 "used": used, "resources": {}, "taken": {}, "labels": {}}  # fmt: skip
     return {
         **found, "ready": view.ready, "fault": view.fault or ("" if view.ready else SILENT), "role": view.role,
-        "slots": view.slots, "used": view.used,
+        "slots": view.slots if view.runs else None, "used": view.used,
         "resources": dict(view.resources), "taken": {name: amount for name, amount in view.taken.items() if amount},
         "labels": dict(view.labels),
     }  # fmt: skip

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from edge.task_world import DEPLOY, OPERATE, Lone, lone
-from qluster.cli.exits import EXIT_DONE, EXIT_ENDED_ILL, EXIT_TROUBLE, EXIT_USAGE
+from qluster.cli.exits import EXIT_DONE, EXIT_ENDED_ILL, EXIT_FORGOTTEN, EXIT_TROUBLE, EXIT_USAGE
 from qluster.cli.main import run
 
 TRUE = {"command": ["/bin/true"]}
@@ -129,7 +129,7 @@ CALLS = [
     (["submit", "--wait", "/no/such"], EXIT_ENDED_ILL, "failed: it could not be begun: /no/such: no such file"),
     (["submit", "/bin/true", "--role", "master"], EXIT_USAGE, "invalid choice: 'master'"),
     (["submit", "/bin/true", "--priority", "99"], EXIT_TROUBLE, "\n  priority is the number 99"),
-    (["submit", "/bin/true", "--time-limit", "5"], EXIT_TROUBLE, 'text with its unit, such as "5m"\nhint: correct'),
+    (["submit", "/bin/true", "--time-limit", "5x"], EXIT_TROUBLE, 'text with its unit, such as "5m"\nhint: correct'),
     (["submit", "/bin/true", "--start", "tomorrow"], EXIT_TROUBLE, "not a date with its zone such as"),
     (["submit", "/bin/true", "--need", "4711"], EXIT_TROUBLE, "there is no task 4711"),
     (["submit", "/bin/true", "--where", "gpu", "--wait", "--seconds", "1"], EXIT_TROUBLE, "is not over after 1 s"),
@@ -137,7 +137,7 @@ CALLS = [
     (["submit", "--file", "/no/such"], EXIT_USAGE, "cannot be read as JSON"),
     (["show", "x"], EXIT_USAGE, '"x" is no number from 1 on'),
     (["show", "4711"], EXIT_TROUBLE, "there is no task 4711"),
-    (["wait", "4711"], EXIT_TROUBLE, "there is no task 4711"),
+    (["wait", "4711"], EXIT_FORGOTTEN, "there is no task 4711"),
     (["output", "4711"], EXIT_TROUBLE, "there is no task 4711"),
     (["cancel", "4711"], EXIT_TROUBLE, "there is no task 4711"), (["list", "--state", "done"], EXIT_TROUBLE, "'done'"),
     (["drain", "77"], EXIT_TROUBLE, "there is no node 77"),
