@@ -99,7 +99,7 @@ def test_tasks_have_numbers_also_when_the_request_comes_again(cluster: Cluster) 
     keyed = cluster.submit({**TRUE, "key": "t"})
     assert numbers(keyed) == numbers(cluster.submit({**TRUE, "key": "t"})) == [3]
     another = cluster.submit({"command": ["/bin/false"], "key": "t"})
-    assert isinstance(another, Refused) and another.word == "key-reused"
+    assert isinstance(another, Refused) and another.word == "task-key-taken"
 
 
 def test_nothing_is_taken_on_before_all_know_of_tasks(cluster: Cluster) -> None:

@@ -197,6 +197,12 @@ _TABLE = (
         "send each new request with a new key; the first one, sent again unchanged, is answered with its index",
     ),
     ErrorWord(
+        "task-key-taken",
+        422,
+        "{reason}",
+        "give another task another key; GET /tasks?key=KEY shows the one that has it",
+    ),
+    ErrorWord(
         "fault",
         500,
         "a fault of the daemon ended {method} {path}",

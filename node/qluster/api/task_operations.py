@@ -87,7 +87,8 @@ _TASKS = (
         Parameter("check", "query", "choice", "true: only say where each would run now", choices=("false", "true"),
                   default="false"),
         _BY, answer=shapes.SubmittedAnswer, shape=views.submitted, body="tasks", read=lambda document, _: read_tasks(
-            document), errors=("no-such-task", "no-such-template", "too-many-tasks", "too-large-for-log"),
+            document),
+        errors=("no-such-task", "no-such-template", "task-key-taken", "too-many-tasks", "too-large-for-log"),
     ),
     _look(
         "list_tasks", "/tasks", "Tasks, the newest first", shapes.TasksAnswer, views.listed, _list,

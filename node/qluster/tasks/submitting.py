@@ -66,13 +66,14 @@ def _against(
     """What stands against a batch of which some are known already by their keys."""
     own = [one.key for one in tasks if one.key]
     if len(own) != len(set(own)):
-        return Refused("key", "two tasks of one request have the same key", "key-reused")
+        return Refused("key", "two tasks of one request have the same key", "task-key-taken")
     for place, one in enumerate(tasks):
         number = known[place]
         if number is not None:
             other = board.find(number)
             if other is not None and other.spec != _resolved(one.spec, numbers):
-                return Refused("key", f"task {number} has the key {one.key} and is another one", "key-reused")
+                reason = f"task {number} has the key {one.key} and runs something else, or elsewhere or otherwise"
+                return Refused("key", reason, "task-key-taken")
             continue
         for need in one.spec.needs:
             if need.task < 0 and -need.task > len(tasks):

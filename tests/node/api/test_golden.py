@@ -218,6 +218,8 @@ FORM = Request(
 BUSY = clients.Busy("an election is going on")
 UNKNOWN_NODE = clients.Refused("node", "there is no node 9", "no-such-node")
 NO_KEY = clients.Refused("key", "there is no key a", "no-such-key")
+TAKEN_KEY = clients.Refused("key", "task 17 has the key dump-1 and runs something else, or elsewhere or otherwise",
+                            "task-key-taken")  # fmt: skip
 OTHER_KEY = clients.Refused("Idempotency-Key", "entry 41 carried the key k-1", "key-reused")
 NO_TASK = clients.Refused("task", "there is no task 9, or it is forgotten", "no-such-task")
 NO_TEMPLATE = clients.Refused("name", "there is no template dump", "no-such-template")
@@ -253,6 +255,7 @@ ERRORS_BY_STATUS = {
     "unconfirmed": (ADD, sample.healthy(), clients.Unconfirmed()),
     "wrong-value": (WRONG_SETTING, sample.healthy(), None),
     "key-reused": (ADD, sample.healthy(), OTHER_KEY),
+    "task-key-taken": (SUBMIT, sample.healthy(), TAKEN_KEY),
     "no-leader": (request("GET", "/leader"), sample.leaderless(), None),
     "busy": (ADD, sample.healthy(), BUSY),
     "standby-cluster": (request("GET", "/is-leader"), sample.standby_cluster(), None),

@@ -164,8 +164,8 @@ class Tasking:
                 leader = self._world.leader()
                 assert leader is not None
                 self._world.at(self._world.now + 0.3, lambda: self._request(leader, request))
-            case Refused(_, reason, word, wrong) if word not in ("key-reused", "no-such-task", "no-such-node",
-                                                          "no-such-schedule", "no-such-template"):  # fmt: skip
+            case Refused(_, reason, word, wrong) if word not in (
+                "task-key-taken", "no-such-task", "no-such-node", "no-such-schedule", "no-such-template"):  # fmt: skip
                 if not any("has passed" in fault for _, fault in wrong):
                     raise Violated(f"tasks: {request.what} was refused: {reason}")
 

@@ -198,7 +198,7 @@ def test_a_key_names_one_task() -> None:
     (task,) = log.submit(spec(), key="k")
     assert log.submit(spec(), key="k") == [task]
     refused = log.say(TasksSubmitted(log.at, "me", (Submission(spec(name="other"), "k"),)))
-    assert isinstance(refused, Refused) and refused.word == "key-reused"
+    assert isinstance(refused, Refused) and refused.word == "task-key-taken"
 
 
 def test_expired() -> None:
