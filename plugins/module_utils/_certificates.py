@@ -92,6 +92,19 @@ class Store:
             if not self.check:
                 os.chmod(path, mode)
 
+    def below(self, name):
+        """A directory in this one, with an account of its own."""
+        return Store(self.path(name), self.check)
+
+    def add(self, name, other):
+        """Take over the account of such a directory."""
+        def named(file):
+            return name if file == "." else f"{name}/{file}"
+
+        self.made += [named(file) for file in other.made]
+        self.renewed.update({named(file): reason for file, reason in other.renewed.items()})
+        self.protected += [named(file) for file in other.protected]
+
     @property
     def changed(self):
         return bool(self.made or self.renewed or self.protected)

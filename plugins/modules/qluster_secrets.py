@@ -53,6 +53,12 @@ options:
     description: Name of the cluster; it stands in the names of the certificates.
     type: str
     required: true
+  dask:
+    description:
+      - Whether each host gets a certificate for Dask as well. They lie in C(dask), and an authority of their own issues
+        them, so that who has one proves nothing to the cluster.
+    type: bool
+    default: false
   renew_before:
     description: Days before its end at which a certificate is made anew.
     type: int
@@ -200,8 +206,16 @@ def provide(module):
     store.folder("hosts")
     provide_words(store)
     now = datetime.datetime.now(datetime.timezone.utc)
+    wanted = [host_certificate(host["name"], host["ip"]) for host in options["hosts"]]
     authority = Authority(store, f"{options['cluster']} authority", options, now)
-    left = [authority.provide(host_certificate(host["name"], host["ip"])) for host in options["hosts"]]
+    left = [authority.provide(each) for each in wanted]
+    if options["dask"]:
+        dask = store.below("dask")
+        dask.folder("")
+        dask.folder("hosts")
+        authority = Authority(dask, f"{options['cluster']} Dask authority", options, now)
+        left += [authority.provide(each) for each in wanted]
+        store.add("dask", dask)
     return {
         "changed": store.changed,
         "made": sorted(store.made),
@@ -235,6 +249,7 @@ def main():
                 },
             },
             "cluster": {"type": "str", "required": True},
+            "dask": {"type": "bool", "default": False},
             "renew_before": {"type": "int", "default": 60},
             "validity": {"type": "int", "default": 825},
             "authority_validity": {"type": "int", "default": 3650},

@@ -21,7 +21,8 @@ WORDS = ["read.token", "operate.token", "deploy.token", "database.password", "ap
 
 
 def make(directory: Path, **options: Any) -> dict[str, Any]:
-    given = {"hosts": HOSTS, "cluster": "main", "renew_before": 60, "validity": 825, "authority_validity": 3650}
+    given = {"hosts": HOSTS, "cluster": "main", "dask": False, "renew_before": 60, "validity": 825,
+             "authority_validity": 3650}  # fmt: skip
     check = options.pop("check_mode", False)
     asked = Asked(check_mode=check, directory=str(directory), **{**given, **options})
     result: dict[str, Any] = provide_alone(asked)
@@ -55,6 +56,26 @@ def test_first_run_makes_everything_and_second_nothing(tmp_path: Path) -> None:
     before = contents(directory)
     second = make(directory)
     assert not second["changed"] and second["made"] == [] and contents(directory) == before
+
+
+def test_dask_has_an_authority_that_proves_nothing_to_the_cluster(tmp_path: Path) -> None:
+    directory = tmp_path / "secrets"
+    make(directory)
+    before = contents(directory)
+    made = make(directory, dask=True)
+    files = {f"dask/{name}" for name in ("ca.crt", "ca.key", *(f"hosts/{host['name']}.{end}" for host in HOSTS
+                                                               for end in ("crt", "key")))}  # fmt: skip
+    assert set(made["made"]) == files | {"dask", "dask/hosts"}
+    assert {name: text for name, text in contents(directory).items() if name not in files} == before
+    trusted(directory / "dask", "db1", "192.0.2.11")
+    (directory / "dask/hosts/db1.crt").write_bytes((directory / "hosts/db1.crt").read_bytes())
+    (directory / "dask/hosts/db1.key").write_bytes((directory / "hosts/db1.key").read_bytes())
+    assert make(directory, dask=True)["renewed"].keys() == {"dask/hosts/db1.crt", "dask/hosts/db1.key"}
+    trusted(directory / "dask", "db1", "192.0.2.11")
+    assert not make(directory, dask=True)["changed"]
+    (directory / "dask/hosts/db1.crt").unlink()
+    checked = make(directory, dask=True, check_mode=True)
+    assert checked["changed"] and not (directory / "dask/hosts/db1.crt").exists()
 
 
 def test_hosts_get_only_the_digest_of_the_token_for_deploying(tmp_path: Path) -> None:

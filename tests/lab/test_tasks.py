@@ -45,6 +45,21 @@ for role in qluster qhb postgres application; do
 done
 echo looked as $(id -un) in groups $(id -Gn)
 """
+PEEP = """
+import os, pwd, subprocess
+
+SECRETS = ["/etc/qluster/api.key", "/etc/qluster/cluster.key", "/etc/qluster/read.token", "/etc/qluster/config.yaml",
+           "/opt/qhb-data/PG_VERSION", "/qluster", "/etc/qluster"]
+
+def looks():
+    read = [path for path in SECRETS if os.access(path, os.R_OK)]
+    login = "/usr/bin/psql -h /run/qluster -U qluster -d postgres --no-password -Atc 'select 1'"
+    read += ["the database"] if subprocess.run(login, shell=True, capture_output=True).returncode == 0 else []
+    return f"{pwd.getpwuid(os.geteuid()).pw_name} reads {read}"
+
+print("script", looks())
+print("worker", client.submit(looks).result())
+"""
 COUNTS = {"name": {"pattern": "[a-z]+"}, "ticks": {"pattern": "[0-9]+", "default": "5"}}
 TEMPLATES: dict[str, Any] = {
     "count": {"task": {"command": ["/opt/site/bin/count", "{name}", "{ticks}"]}, "parameters": COUNTS},
@@ -349,14 +364,26 @@ def runner(tasks: Tasks, host: str) -> tuple[str, str]:
 @full
 def test_dask_computes_on_the_hosts(tasks: Tasks) -> None:
     pack_dask(tasks.lab)
-    squares = {"task": {"script": "print(sum(client.gather(client.map(lambda number: number ** 2, range(100)))))",
-                        "time_limit": "2m", "retry": {"attempts": 2, "delay": "5s"}}}  # fmt: skip
-    more = {"dask_enabled": True, "dask_memory": "", "qluster_task_templates": {**TEMPLATES, "squares": squares}}
-    (tasks.lab.inventory / "group_vars/all/tasks.yml").write_text(json.dumps({**VARIABLES, **more}))
-    play(tasks.cluster, "deploy.yml")
-    for host in ADDRESSES:
-        assert tasks.lab.on(host, "systemctl is-active qluster-dask") == "active"
-    assert tasks.run("squares") == str(sum(number**2 for number in range(100)))
+    again = {"time_limit": "2m", "retry": {"attempts": 2, "delay": "5s"}}
+    script = "print(sum(client.gather(client.map(lambda number: number ** 2, range(100)))))"
+    squares = {"task": {"script": script, **again}}
+    peeps = {"task": {"script": PEEP, **again}}
+    more = {"dask_enabled": True, "dask_memory": "",
+            "qluster_task_templates": {**TEMPLATES, "squares": squares, "peeps": peeps}}  # fmt: skip
+    # As it was before Dask had a user of its own, and then with one.
+    for given, user in (({"dask_user": "qhb"}, "qhb"), ({}, "qluster-dask")):
+        (tasks.lab.inventory / "group_vars/all/tasks.yml").write_text(json.dumps({**VARIABLES, **more, **given}))
+        play(tasks.cluster, "deploy.yml")
+        for host in ADDRESSES:
+            assert tasks.lab.on(host, "systemctl is-active qluster-dask") == "active"
+        assert tasks.run("squares") == str(sum(number**2 for number in range(100)))
+        words = "ps -eo user:20=,args= | grep '[d]istributed.cli.dask_' | cut -d' ' -f1 | sort -u"
+        assert {tasks.lab.on(host, words) for host in ADDRESSES} == {user}
+    peeped = tasks.run("peeps").splitlines()
+    assert peeped == ["script qluster-dask reads []", "worker qluster-dask reads []"]
+    for file in ("dask.key", "config.yaml"):
+        words = f"su -s /bin/sh qluster-task -c 'cat /etc/qluster-dask/{file} /etc/qluster/{file}' 2>/dev/null || true"
+        assert tasks.lab.on("db1", words) == "", "other tasks cannot be taken for Dask"
     struck = tasks.cluster.leader()
     other = next(host for host in ADDRESSES if host != struck)
     tasks.lab.say("kill", struck)
@@ -367,7 +394,8 @@ def test_dask_computes_on_the_hosts(tasks: Tasks) -> None:
     (tasks.lab.inventory / "group_vars/all/tasks.yml").write_text(json.dumps({**VARIABLES, "dask_enabled": False}))
     play(tasks.cluster, "deploy.yml")
     for host in ADDRESSES:
-        assert tasks.lab.on(host, "ls -d /opt/qluster-dask /etc/systemd/system/qluster-dask.service || true") == ""
+        left = "/opt/qluster-dask /etc/qluster-dask /var/lib/qluster-dask /etc/systemd/system/qluster-dask.service"
+        assert tasks.lab.on(host, f"ls -d {left} 2>/dev/null; getent passwd qluster-dask || true") == ""
 
 
 def pack_dask(lab: LabAtWork) -> None:

@@ -62,7 +62,7 @@ def _run(chosen: argparse.Namespace, program: str) -> int:
     if chosen.command in ("failover", "task"):
         return _failover(config, chosen) if chosen.command == "failover" else _task(config, chosen)
     if chosen.command in ("dask", "set-aside"):
-        return _set_aside(config, chosen.reason) if chosen.command == "set-aside" else _run_dask(config)
+        return _set_aside(config, chosen.reason) if chosen.command == "set-aside" else _run_dask(config, chosen)
     if chosen.command == "quorum":
         from qluster.cli.quorum import show_quorum
 
@@ -171,10 +171,10 @@ def _run_tasks(chosen: argparse.Namespace, program: str) -> int:
     return run_runner(config, lambda: _read_again(path), chosen.users)
 
 
-def _run_dask(config: Config) -> int:
+def _run_dask(config: Config, chosen: argparse.Namespace) -> int:
     from qluster.cli.dask import run_dask
 
-    return run_dask(config)
+    return run_dask(config, chosen.users)
 
 
 def _read_again(path: str) -> Config | None:

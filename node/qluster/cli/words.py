@@ -57,12 +57,17 @@ def _add_host_commands(commands: Commands) -> None:
 
     runner = _command(commands, "runner",
                       "run the tasks that the node on this host is given; the daemon tells it which")
-    runner.add_argument("--users", metavar="USER,...", type=lambda text: [name for name in text.split(",") if name],
-                        default=[], help="whom programs may become; it needs the capabilities for that")
-    _command(commands, "dask", "run this host's part of the Dask cluster: workers, and the leader's scheduler")
+    dask = _command(commands, "dask", "run this host's part of the Dask cluster: workers, and the leader's scheduler")
+    for command in (runner, dask):
+        command.add_argument("--users", metavar="USER,...", type=_names, default=[],
+                             help="whom programs may become; it needs the capabilities for that")
 
     aside = _command(commands, "set-aside", "put the node's state away, so that it joins anew; the daemon is stopped")
     aside.add_argument("--reason", default="asked for by an operator", help="what to note in it")
+
+
+def _names(text: str) -> list[str]:
+    return [name for name in text.split(",") if name]
 
 
 def _add_cluster_commands(commands: Commands) -> None:

@@ -40,5 +40,6 @@ def build(values: dict[str, object], sections: dict[str, int]) -> Config:
     # Whom its server lets in is the database's matter, whatever for.
     tasks = config.tasks
     return replace(config, database=replace(
-        config.database, task_roles=tasks.sql_roles, program_user=tasks.user or "",
+        config.database, task_roles=tasks.sql_roles,
+        program_users=tuple(dict.fromkeys(user for user in (tasks.user, tasks.dask_user) if user)),
         program_roles=tasks.program_roles if tasks.user else ()))

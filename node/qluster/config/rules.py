@@ -279,12 +279,25 @@ def _quorum(config: Config) -> Iterator[Fault]:
 
 
 def _tasks(config: Config) -> Iterator[Fault]:
-    """`tasks.program-roles` goes with `tasks.user`, and does not name the superuser; `tasks.user` is not root."""
+    """`tasks.program-roles` goes with `tasks.user`, and names no superuser; nobody is root unless a task says so.
+
+    Dask's user needs a certificate of its own: it can read neither the daemon's key nor its directory.
+    """
     tasks = config.tasks
     if tasks is None:
         return
-    if tasks.user == "root":
-        yield Fault("tasks.user", "is root, who can read all secrets of this host. Name a user of its own.")
+    for key, user in (("tasks.user", tasks.user), ("tasks.dask-user", tasks.dask_user)):
+        if user == "root":
+            yield Fault(key, "is root, who can read all secrets of this host. Name a user of its own.")
+    proofs = {"tasks.dask-certificate-file": tasks.dask_certificate_file, "tasks.dask-key-file": tasks.dask_key_file,
+              "tasks.dask-ca-file": tasks.dask_ca_file}  # fmt: skip
+    lacking = [key for key, file in proofs.items() if not file]
+    if lacking and (tasks.dask_user or len(lacking) < len(proofs)):
+        yield Fault(lacking[0], "is not given: Dask has certificate, key and authority of its own or, without "
+                                "tasks.dask-user, none of them. Name the file.")
+    if tasks.dask_user and not tasks.dask_dir:
+        yield Fault("tasks.dask-dir", f"is not given: {tasks.dask_user} must be able to pass through it, and not "
+                                      f"through tasks.dir. Name a directory with `home` for that user.")
     if tasks.program_roles and not tasks.user:
         yield Fault("tasks.program-roles", "is given, and tasks.user is not: programs are the task runner's user then, "
                                            "who logs in as anybody. Name tasks.user, or remove it.")

@@ -151,8 +151,8 @@ class Database(Struct, rename="kebab", frozen=True, kw_only=True, forbid_unknown
     data_checksums: bool = True
     task_roles: tuple[str, ...] = ()
     """No key: ``tasks.sql-roles`` of this host."""
-    program_user: str = ""
-    """No key: ``tasks.user``; "" where its programs log in as nobody."""
+    program_users: tuple[str, ...] = ()
+    """No key: ``tasks.user`` and ``tasks.dask-user``, whose programs log in by themselves."""
     program_roles: tuple[str, ...] = ()
     """No key: ``tasks.program-roles``, as whom they do."""
 
@@ -299,6 +299,12 @@ class Tasks(Struct, rename="kebab", frozen=True, kw_only=True, forbid_unknown_fi
     dask_python: str | None = None
     """A Python that has Dask; None: no Dask cluster here."""
     dask_port: int = 8786
+    dask_user: str | None = None
+    """As whom scheduler, workers and scripts run; None: as their services."""
+    dask_dir: str | None = None
+    dask_certificate_file: str | None = None
+    dask_key_file: str | None = None
+    dask_ca_file: str | None = None
 
     @property
     def allowed_users(self) -> tuple[str, ...]:

@@ -29,7 +29,7 @@ TASK_KEYS = (
         "directory. Empty: none."),
     Key("tasks.user", Text("user", r"[a-z_][a-z0-9_-]{0,31}[$]?", "a user's name", size_max=32), None,
         "User as whom a task's program runs that names none; not given: the task runner's own, who can read what the "
-        "daemon can. SQL and scripts always run as the task runner's.", optional=True),
+        "daemon can. SQL always runs as the task runner's, scripts as `tasks.dask-user`.", optional=True),
     Key("tasks.users", Items("list of users", r"[a-z_][a-z0-9_-]{0,31}[$]?", "a user's name"), "",
         "Further users that a task without a template may name here. The service of the task runner must name them "
         "too (`--users`)."),
@@ -43,11 +43,25 @@ TASK_KEYS = (
         "Roles as whom a task may run SQL without a template; the runner's user logs in as them here, without a "
         "password. Empty: none."),
     Key("tasks.program-roles", Items("list of database roles", r"[^\x00-\x1f\x7f]{1,63}", "a role's name"), "",
-        "Roles as whom `tasks.user` logs in to this host's database without a password, by its socket: for programs "
-        "such as pg_dump. Not the superuser's, who reads the database's files. Empty: none."),
+        "Roles as whom `tasks.user` and `tasks.dask-user` log in to this host's database without a password, by its "
+        "socket: for programs such as pg_dump. Not the superuser's, who reads the database's files. Empty: none."),
     Key("tasks.shell", Flag(), "false", "Whether a task without a template may have its command read by a shell."),
     Key("tasks.dask-python", Path(), None,
         "A Python that has Dask: this host takes part in the Dask cluster (`qluster dask`). Not given: it does not.",
         optional=True),
     Key("tasks.dask-port", Whole(1024, 65_000), "8786", "Port of Dask's scheduler; Dask uses 164 more from there on."),
+    Key("tasks.dask-user", Text("user", r"[a-z_][a-z0-9_-]{0,31}[$]?", "a user's name", size_max=32), None,
+        "User as whom scheduler, workers and scripts run; not given: that of the services, who can read what the "
+        "daemon can. The services of Dask and of the task runner must name it too (`--users`).", optional=True),
+    Key("tasks.dask-dir", Path(), None,
+        "Where `qluster dask` tells scripts the scheduler's address; Dask's own files are in `home` there, which must "
+        "be `tasks.dask-user`'s. Not given: `dask` in `tasks.dir`.", optional=True),
+    Key("tasks.dask-certificate-file", Path(), None,
+        "By which Dask's programs prove who they are, readable for `tasks.dask-user`; not given: "
+        "`api.certificate-file`.", optional=True),
+    Key("tasks.dask-key-file", Path(), None,
+        "The key of that certificate; not given: `api.key-file`.", optional=True),
+    Key("tasks.dask-ca-file", Path(), None,
+        "Whose certificates Dask's programs believe: who has one may run programs as `tasks.dask-user` on every host "
+        "with Dask. Not given: `api.ca-file`.", optional=True),
 )

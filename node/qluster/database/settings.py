@@ -343,10 +343,11 @@ def identity_map(database: Database, system_user: str) -> str:
     It is the roles of tasks' SQL too: they log in as themselves, for whoever logs in as a superuser and only sets his
     role can set it back. Programs of tasks are another system user, with roles of its own.
     """
+    programs = [(user, role) for user in database.program_users for role in _plain(database.program_roles)]
     lines = [
         "# Written by the qluster daemon at every start; what is edited here is lost.",
         f'qluster "{system_user}" "{database.superuser}"',
         *(f'{TASK_MAP} "{system_user}" "{role}"' for role in _plain(database.task_roles)),
-        *(f'{TASK_MAP} "{database.program_user}" "{role}"' for role in _plain(database.program_roles)),
+        *(f'{TASK_MAP} "{user}" "{role}"' for user, role in programs),
     ]
     return "\n".join(lines) + "\n"

@@ -180,7 +180,7 @@ def test_roles_of_tasks_are_those_of_the_runner_while_clients_are_let_in() -> No
 
 
 def test_programs_of_tasks_are_roles_of_their_own_and_not_those_of_sql() -> None:
-    database = msgspec.structs.replace(DATABASE, task_roles=("reporting", "both"), program_user="qluster-task",
+    database = msgspec.structs.replace(DATABASE, task_roles=("reporting", "both"), program_users=("qluster-task",),
                                        program_roles=("dumper", "both", 'a"b'))  # fmt: skip
     lines = access_rules(database, []).splitlines()
     for role in ("reporting", "both", "dumper"):

@@ -29,3 +29,30 @@ def dask_python(root: Path) -> str:
     # From the base interpreter, as on a host.
     subprocess.run([os.path.realpath(sys.executable), "-m", "venv", "--without-pip", place], check=True, timeout=60)
     return str(place / "bin/python")
+
+
+KEEPER = """
+import asyncio, logging, os
+from qluster.config import Config, Tasks
+from qluster.edge.dask import member
+from qluster.edge.dask.asker import Asker
+from qluster.edge.runner import rights
+from msgspec import convert
+logging.basicConfig()
+os.umask(0o077)
+tasks = convert({tasks!r}, Tasks)
+api = type("Api", (), dict(ca_file="ca", certificate_file="crt", key_file="key"))
+config = type("Host", (), dict(ip="127.0.0.1", tasks=tasks, api=api, state_dir="/none"))
+async def ask():
+    return "127.0.0.1"
+users = member.prepare(tasks, tasks.dask_dir, {named!r})
+rights.lend()
+asker = Asker(ask)
+asyncio.run(member.run(config, tasks, tasks.dask_dir, asker, users))
+asker.end()
+"""
+
+
+def keeper(tasks: dict[str, object], named: list[str]) -> str:
+    """The text of a program that keeps a host's part where it leads itself; ``named``: whom its programs may become."""
+    return KEEPER.format(tasks=tasks, named=named)

@@ -45,6 +45,10 @@ def test_all_of_them_prove_who_they_are_and_tell_nothing_by_http(tmp_path: Path)
     for who in ("SCHEDULER", "WORKER", "CLIENT"):
         assert found[f"DASK_DISTRIBUTED__COMM__TLS__{who}__KEY"] == config.api.key_file
     assert {value for name, value in found.items() if name.endswith("ROUTES")} == {"[]"}
+    own = msgspec.structs.replace(config, tasks=Tasks(
+        dask_ca_file="/own/ca", dask_certificate_file="/own/crt", dask_key_file="/own/key"))  # fmt: skip
+    tls = {value for name, value in words.environment(own).items() if "TLS" in name}
+    assert tls == {"/own/ca", "/own/crt", "/own/key"}, "nothing of the cluster's"
 
 
 def test_a_script_gets_its_words_after_where_the_scheduler_is_told(tmp_path: Path) -> None:
@@ -69,6 +73,7 @@ def test_scheduler_and_workers_follow_the_leader(
 ) -> None:
     monkeypatch.setattr(member, "PAUSE", 0.0)
     config, tasks = configured(tmp_path, str(noting))
+    assert member.prepare(tasks, str(tmp_path), ()) in ((), None)
     one = Member(config, tasks, str(tmp_path))
     calls = tmp_path / "calls"
 

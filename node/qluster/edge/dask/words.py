@@ -1,7 +1,7 @@
 """Says how Dask's programs are called: arguments, environment, ports.
 
-It must not start them. Whoever connects to a scheduler or worker may run anything there, so all of them speak TLS with
-the cluster's own authority and the host's certificate, and answer no HTTP.
+It must not start them. Whoever connects to a scheduler or worker may run anything there as its user, so all of them
+speak TLS with an authority that issues for nothing else, and answer no HTTP.
 """
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 
 from qluster.config import Config, Tasks
+from qluster.edge.runner.place import tasks_dir
 
 SEARCH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 WORKERS_MAX = 64
@@ -24,9 +25,14 @@ ADDRESS_FILE = "scheduler"
 """Has the scheduler's address, in the directory of Dask's files."""
 
 
-def directory_of(tasks_dir: str) -> str:
-    """Directory of everything of Dask, in the tasks' one."""
-    return os.path.join(tasks_dir, "dask")
+def directory_of(config: Config, tasks: Tasks) -> str:
+    """Directory in which the scheduler's address is told, with that of Dask's own files."""
+    return tasks.dask_dir or os.path.join(tasks_dir(tasks.dir, config.state_dir), "dask")
+
+
+def home_of(directory: str) -> str:
+    """Where Dask's programs may write."""
+    return os.path.join(directory, "home")
 
 
 def address(ip: str, port: int) -> str:
@@ -60,16 +66,17 @@ def script(tasks: Tasks, text: str, directory: str, arguments: tuple[str, ...]) 
 def environment(config: Config) -> dict[str, str]:
     """By which all of Dask's programs prove who they are; Dask reads such names as its configuration."""
     api = config.api
+    tasks = config.tasks or Tasks()
     found = {
         "DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION": "True",
-        "DASK_DISTRIBUTED__COMM__TLS__CA_FILE": api.ca_file,
+        "DASK_DISTRIBUTED__COMM__TLS__CA_FILE": tasks.dask_ca_file or api.ca_file,
         "DASK_DISTRIBUTED__SCHEDULER__HTTP__ROUTES": "[]",
         "DASK_DISTRIBUTED__WORKER__HTTP__ROUTES": "[]",
         "DASK_DISTRIBUTED__NANNY__HTTP__ROUTES": "[]",
     }
     for who in ("SCHEDULER", "WORKER", "CLIENT"):
-        found[f"DASK_DISTRIBUTED__COMM__TLS__{who}__CERT"] = api.certificate_file
-        found[f"DASK_DISTRIBUTED__COMM__TLS__{who}__KEY"] = api.key_file
+        found[f"DASK_DISTRIBUTED__COMM__TLS__{who}__CERT"] = tasks.dask_certificate_file or api.certificate_file
+        found[f"DASK_DISTRIBUTED__COMM__TLS__{who}__KEY"] = tasks.dask_key_file or api.key_file
     return found
 
 

@@ -17,7 +17,6 @@ from qluster.config import Config, Database
 from qluster.edge.dask import words as dask
 from qluster.edge.runner import kin
 from qluster.edge.runner.groups import Groups
-from qluster.edge.runner.place import tasks_dir
 from qluster.edge.runner.plan import Plan
 from qluster.edge.runner.program import Unstartable
 from qluster.edge.runner.record import Record
@@ -71,8 +70,8 @@ class Preparing:
                 argv, more, given = self._sql(work, order, record)
                 own, directory, user, stop = (), own_work, "", 2
             case Script() as work:
-                argv, more = self._script(work, record)
-                own, directory, user, given, stop = (), own_work, "", "/dev/null", 15
+                argv, more, user = self._script(work, own_work)
+                own, directory, given, stop = (), own_work, "/dev/null", 15
         mark = str(record.path)
         environment = {
             "PATH": SEARCH, "LANG": "C.UTF-8", "HOME": own_work, "TMPDIR": own_work,
@@ -93,15 +92,12 @@ class Preparing:
         argv = ["/bin/sh", "-c", work.argv[0]] if work.shell else list(work.argv)
         if not os.path.isabs(argv[0]):
             raise Unstartable(f"{argv[0]} is no absolute path: name the program with its whole path")
-        user = self._user(work)
-        if user and not self._works.apart:
-            _let_pass(Path(own_work))
+        tasks = self._config.tasks
+        user = self._user(work.user or (tasks.user if tasks is not None else None) or "", own_work)
         return argv, work.directory or own_work, user
 
-    def _user(self, work: Command) -> str:
-        """Whom it must become; "" where it is the runner's own user."""
-        tasks = self._config.tasks
-        wanted = work.user or (tasks.user if tasks is not None else None) or ""
+    def _user(self, wanted: str, own_work: str) -> str:
+        """Whom it must become, and can get to where it works; "" where it is the runner's own user."""
         if not wanted or wanted == pwd.getpwuid(os.geteuid()).pw_name:
             return ""
         if self._users is not None and wanted not in self._users:
@@ -114,20 +110,25 @@ class Preparing:
             pwd.getpwnam(wanted)
         except KeyError:
             raise Unstartable(f"its user {wanted} is not known on this host: create it, or name another") from None
+        if not self._works.apart:
+            _let_pass(Path(own_work))
         return wanted
 
     def _crowd(self) -> int:
         return self._config.tasks.processes if self._config.tasks is not None else 0
 
-    def _script(self, work: Script, record: Record) -> tuple[list[str], dict[str, str]]:
+    def _script(self, work: Script, own_work: str) -> tuple[list[str], dict[str, str], str]:
         tasks = self._config.tasks
         if tasks is None or not tasks.dask_python:
             raise Unstartable("there is no Dask cluster here: bring it with the role dask (tasks.dask-python), or give "
                               "the task a target that has it")  # fmt: skip
-        text = record.path / "script.py"
+        user = self._user(tasks.dask_user or "", own_work)
+        # The directory becomes that user's; the file in it stays ours, and can be read by who gets to it.
+        text = Path(own_work, "script.py")
         text.write_text(work.text, encoding="utf-8")
-        directory = dask.directory_of(tasks_dir(tasks.dir, self._config.state_dir))
-        return dask.script(tasks, str(text), directory, work.arguments), dask.environment(self._config)
+        text.chmod(0o644)
+        directory = dask.directory_of(self._config, tasks)
+        return dask.script(tasks, str(text), directory, work.arguments), dask.environment(self._config), user
 
     def _sql(self, work: Sql, order: StartRun, record: Record) -> tuple[list[str], dict[str, str], str]:
         database = self._database

@@ -18,7 +18,14 @@ from qluster.edge.runner import libc
 
 CHOWN, KILL, SETGID, SETUID = 0, 5, 6, 7
 """Numbers of capabilities: to give a working directory away, to end another user's program, to become that user."""
-NEEDED = sum(1 << number for number in (CHOWN, KILL, SETGID, SETUID))
+
+
+def mask(*numbers: int) -> int:
+    """Capabilities as the kernel writes them."""
+    return sum(1 << number for number in numbers)
+
+
+NEEDED = mask(CHOWN, KILL, SETGID, SETUID)
 PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL = 47, 4
 VERSION_3 = 0x20080522
 """Of the kernel's structures: sets of 64 bits, in two halves."""
@@ -35,19 +42,17 @@ class _Sets(ctypes.Structure):
     _fields_ = [(name, ctypes.c_uint32) for name in ("effective", "permitted", "inheritable")]
 
 
-def held() -> bool:
-    """Whether this process may become another user, and end and own what is that user's."""
-    if os.geteuid() == 0:
-        return True
+def held() -> int:
+    """The capabilities of this process that are lent to become another user, and end and own what is that user's."""
     for line in Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines():
         if line.startswith("CapEff:"):
-            return int(line.split()[1], 16) & NEEDED == NEEDED
-    return False
+            return int(line.split()[1], 16) & NEEDED
+    return 0
 
 
-def of(named: Collection[str]) -> Users:
+def of(named: Collection[str], needed: int = NEEDED) -> Users:
     """Whom programs may become here, of those that the service manager named: nobody where the right is lacking."""
-    if not held():
+    if os.geteuid() != 0 and held() & needed != needed:
         return ()
     return None if os.geteuid() == 0 and not named else tuple(named)
 
