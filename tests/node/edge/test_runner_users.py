@@ -22,6 +22,9 @@ pwd; echo $HOME; grep processes /proc/self/limits"""
 
 pytestmark = pytest.mark.skipif(bool(lacking()), reason=lacking())
 
+NAP = f"9999.{os.getpid()}"
+"""Seconds, by which they are told from those of another run of these tests on this host."""
+
 
 @pytest.fixture
 def place() -> Iterator[Path]:
@@ -112,7 +115,7 @@ def test_what_a_program_leaves_in_its_directory_goes_with_the_run(one: Host, pla
 def test_a_program_of_another_user_is_asked_to_end_and_all_of_it_is_killed(one: Host) -> None:
     line = one.ready()
     line.say(order(1, shell("trap 'echo asked; exit 3' TERM; echo ready; while :; do sleep 0.05; done")))
-    line.say(order(2, shell("trap '' TERM; setsid -f env -i /bin/sleep 9999; echo ready; while :; do sleep 1; done")))
+    line.say(order(2, shell(f"trap '' TERM; setsid -f env -i /bin/sleep {NAP}; echo ready; while :; do sleep 1; done")))
     for task in (1, 2):
         line.began(task)
         wait_for("it is ready", lambda task=task: one.said(task) == "ready\n")
@@ -120,7 +123,7 @@ def test_a_program_of_another_user_is_asked_to_end_and_all_of_it_is_killed(one: 
         line.say(StopRun(task, 1, Verdict.CANCELLED, "enough", 0.5))
     assert line.ended(1).result.code == 3 and one.said(1) == "ready\nasked\n"
     assert line.ended(2).result.signal == 9
-    assert not _running("9999")
+    assert not _running(NAP)
 
 
 def test_time_and_number_hold_for_another_user(one: Host) -> None:
@@ -136,17 +139,17 @@ def test_time_and_number_hold_for_another_user(one: Host) -> None:
 
 def test_the_end_of_the_lease_kills_another_users_program(one: Host) -> None:
     line = one.ready(lease=1.0)
-    line.say(order(1, shell("trap '' TERM; setsid -f sleep 9997; echo $$; exec sleep 9997")))
+    line.say(order(1, shell(f"trap '' TERM; setsid -f sleep {NAP}; echo $$; exec sleep {NAP}")))
     assert line.ended(1).verdict is Verdict.CUT_OFF
-    assert not _running("9997")
+    assert not _running(NAP)
 
 
 @pytest.mark.parametrize("victim", ["attendant", "all"])
 def test_nothing_of_another_user_outlives_whoever_attends_it(one: Host, place: Path, victim: str) -> None:
     line = one.ready()
-    line.say(order(1, shell("setsid -f sleep 9998; echo $$; exec sleep 9998")))
+    line.say(order(1, shell(f"setsid -f sleep {NAP}; echo $$; exec sleep {NAP}")))
     line.began(1)
-    wait_for("both run", lambda: len(_running("9998")) == 2)
+    wait_for("both run", lambda: len(_running(NAP)) == 2)
     pid = int(one.said(1))
     attendant = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
     assert one.process is not None
@@ -160,7 +163,7 @@ def test_nothing_of_another_user_outlives_whoever_attends_it(one: Host, place: P
         one.start()
         (run,) = one.line().found().runs
         assert run.ended is not None and run.ended.verdict is Verdict.VANISHED
-    wait_for("nothing of it runs", lambda: not _running("9998"))
+    wait_for("nothing of it runs", lambda: not _running(NAP))
     if victim == "all":
         line = one.ready()
     line.say(ForgetRun(1, 1))
