@@ -142,6 +142,20 @@ def test_limits_that_cannot_be_held_to_are_refused(one: Host) -> None:
     assert "runner-sees-nothing reason=/proc is mounted with hidepid" in one.log.read_text()
 
 
+def test_what_could_not_be_ended_is_not_begun(place: Path) -> None:
+    """A kernel that does not list children, either."""
+    (place / "patches").mkdir()
+    (place / "patches/sitecustomize.py").write_text("from qluster.edge.runner import kin\nkin.LISTED = False\n")
+    path = f"{place}/patches:{NODE}:{sysconfig.get_path('purelib')}"
+    with host(place / "ours", place / "ours" / "tasks", words=words(place / "python", hidden="hidepid=2"), path=path,
+              users=THEIRS, work_dir=str(place / "works"), user=THEIRS) as found:  # fmt: skip
+        line = found.ready()
+        line.say(order(1, shell("true")), order(2, shell("true", user=OURS), template="any"))
+        ended = line.ended(1)
+        assert ended.verdict is Verdict.UNSTARTABLE and "all that it begins could not be ended here" in ended.reason
+        assert line.ended(2).verdict is Verdict.DONE
+
+
 def test_who_is_in_the_group_of_that_proc_sees_all(place: Path) -> None:
     path, group = f"{NODE}:{sysconfig.get_path('purelib')}", grp.getgrnam("nogroup").gr_gid
     begin = words(place / "python", hidden=f"hidepid=2,gid={group}")

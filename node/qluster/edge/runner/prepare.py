@@ -79,7 +79,7 @@ class Preparing:
         }  # fmt: skip
         limits, held = order.limits, self._groups.controllers if group else frozenset()
         if user and self._blind:
-            _hold(limits, held)
+            _hold(limits, held, group)
         return Plan(
             tuple(argv), tuple(environment.items()), directory, given, order.time_limit, order.tied, until, group,
             0 if "memory" in held else limits.memory, 0 if "pids" in held else limits.processes, user,
@@ -162,8 +162,14 @@ class Preparing:
         return self._options
 
 
-def _hold(limits: Limits, held: Collection[str]) -> None:
-    """Raise :class:`Unstartable` where a limit would have to be held to by looking at what cannot be seen."""
+def _hold(limits: Limits, held: Collection[str], group: str) -> None:
+    """Raise :class:`Unstartable` where a limit, or its end, would take a look at what cannot be seen."""
+    if not group and not kin.LISTED:
+        raise Unstartable(
+            "all that it begins could not be ended here: /proc hides the processes of other users (hidepid), the "
+            "kernel does not list children (CONFIG_PROC_CHILDREN), and there are no control groups for it. Give the "
+            "task runner control groups, or mount /proc with gid= a group of its user"
+        )
     wanted = {"memory": ("memory", limits.memory), "processes": ("pids", limits.processes)}
     lacking = [name for name, (controller, limit) in wanted.items() if limit and controller not in held]
     if lacking:
