@@ -9,6 +9,7 @@ import pytest
 from qluster.clients import TaskRequested
 from qluster.cluster import commands
 from qluster.cluster.messages import Granted
+from qluster.consensus.members import Members
 from qluster.events import TasksHeard
 from qluster.tasks import asking, kept
 from qluster.tasks.board import Board
@@ -335,3 +336,42 @@ def test_the_part_of_a_replica_that_takes_over_is_stopped_as_the_task_says(
     assert all(task(world, number).state is State.SUCCEEDED for number in parts if number != part)
     if stops:
         assert task(world, part).reason.startswith(f"node {heir.number} is ")
+
+
+# --- members that come and go -----------------------------------------------------------------------
+
+
+def remember(world: SmallWorld, everybody: Members, *numbers: int) -> None:
+    """The cluster has these members from now on."""
+    world.members = Members(tuple(member for member in everybody if member.node in numbers))
+    for host in world.hosts.values():
+        if host.node is not None:
+            host.node.settled = world.members
+            host.node.state.note_members(list(numbers))
+            host.give(None)
+
+
+def test_a_task_for_each_node_while_one_leaves_and_one_joins(world: SmallWorld) -> None:
+    """The part of who leaves is stopped at the end of his lease and fails; who joins gets none of it, and the next."""
+    everybody = world.members
+    sim_runner.LENGTHS = (30.0,)  # type: ignore[misc]
+    leaves, joins = [host.number for host in world.hosts.values() if host is not leader(world)][:2]
+    stay = [number for number in range(1, 5) if number != joins]
+    remember(world, everybody, *stay)
+    world.run(1.0)
+    expected = {number for number in stay if world.hosts[f"10.0.0.{number}"].runner is not None}
+    [each] = submit(world, Spec(TRUE, target=Target(each=True)))
+    world.run(3.0)
+    parts = task(world, each).parts
+    assert {task(world, part).node for part in parts} == expected
+    remember(world, everybody, *(number for number in range(1, 5) if number != leaves))
+    assert ends(world, each, 120.0) is State.FAILED
+    [part] = [number for number in parts if task(world, number).state is not State.SUCCEEDED]
+    assert task(world, part).reason == f"node {leaves} is no member any more"
+    assert len(task(world, each).parts) == len(parts) and task(world, part).claims == 1
+    assert not any(run.going for run in world.hosts[f"10.0.0.{leaves}"].runner._runs.values())  # type: ignore[union-attr]
+    sim_runner.LENGTHS = (1.0,)  # type: ignore[misc]
+    [again] = submit(world, Spec(TRUE, target=Target(each=True)))
+    assert ends(world, again) is State.SUCCEEDED
+    nodes = {task(world, part).node for part in task(world, again).parts}
+    assert leaves not in nodes and (joins in nodes) == (world.hosts[f"10.0.0.{joins}"].runner is not None)

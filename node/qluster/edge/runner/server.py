@@ -331,7 +331,8 @@ class Runner:
 
     def _orphaned(self) -> None:
         """Only a process without threads may be forked: that is another runner."""
-        log.critical("forker-lost hint=somebody killed it; the runner ends what runs and stops, to be started again")
+        if not self._stopping.is_set():  # each run that is to begin says so
+            log.critical("forker-lost hint=somebody killed it; the runner ends what runs, and stops to begin anew")
         self._stopping.set()
 
     def _set_fault(self, fault: str) -> None:
