@@ -29,7 +29,7 @@ GROUP_LIMIT_MAX = 1000
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _PARAMETER = re.compile(r"\{([a-z][a-z0-9_]{0,62})\}")
-PARAMETER_PATTERN = r"[^\x00-\x1f\x7f-][^\x00-\x1f\x7f]{0,1023}"
+PARAMETER_PATTERN = r"[^\x00-\x1f\x7f-][^\x00-\x1f\x7f]*"
 """What a parameter may be when the template says nothing: one line that no program takes for an option."""
 
 
@@ -151,7 +151,7 @@ def template_faults(template: Template) -> Faults:
         try:
             fits = matching.fits(pattern or PARAMETER_PATTERN, default or "")
         except matching.Unreadable as fault:
-            wrong.append(("parameters", f"the pattern of {name}, {pattern!r}, {fault}"))
+            wrong.append(("parameters", f"the pattern of {name}, {pattern!r}, cannot be read: {fault}"))
             continue
         if default is not None and not fits:
             wrong.append(("parameters", f"the default of {name} does not match its own pattern"))
@@ -220,7 +220,7 @@ def _unfit(pattern: str, value: str) -> str:
     try:
         return "" if matching.fits(pattern, value) else f"{value[:60]!r} does not match {pattern}"
     except matching.Unreadable as fault:
-        return f"the pattern of the template, {pattern!r}, {fault}: store another one"
+        return f"the pattern of the template, {pattern!r}, cannot be read: {fault}; store another one"
 
 
 # --- schedules -------------------------------------------------------------------------
