@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -402,7 +403,7 @@ def pack_dask(lab: LabAtWork) -> None:
     """Dask's archive is packed where there is a way to the package index."""
     minor = lab.on("db1", "python3 -c 'import sys; print(\"%d.%d\" % sys.version_info[:2])'")
     words = ["packaging/build_dask.py", "--python", minor, "--architecture", lab.on("db1", "uname -m")]
-    done = subprocess.run([shutil.which("python3") or "", *words], cwd=CHECKOUT, capture_output=True, text=True,
+    done = subprocess.run([sys.executable, *words], cwd=CHECKOUT, capture_output=True, text=True,
                           timeout=600, check=False)  # fmt: skip
     assert done.returncode == 0, done.stderr
 
