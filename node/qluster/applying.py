@@ -76,7 +76,9 @@ class Applying:
     def _apply(self, entry: Entry, now: float) -> None:
         node = self._node
         if entry.kind == "members":
-            self.settle_members(Members.decode(entry.payload))
+            members = Members.decode(entry.payload)
+            node.state.note_members([member.node for member in members])
+            self.settle_members(members)
         command = commands.decode(entry.payload) if entry.kind == "command" else None
         other = node.state.perform(entry, command)
         if command is not None and isinstance(command.body, tasks.Body):
@@ -88,10 +90,9 @@ class Applying:
         node.requests.committed(entry, other)
 
     def settle_members(self, members: Members) -> None:
-        """These are the members, for certain."""
+        """These are the members, for certain. A state knows them, wherever it came from."""
         node = self._node
         node.settled = members
-        node.state.note_members([member.node for member in members])
         node.reports.forget({member.node for member in members})
         log.info("members %s", " ".join(f"{one.node}={one.ip}{'' if one.voter else '(listener)'}" for one in members))
         found = remarks(members, node.config.cluster.auto_tie_breaker)

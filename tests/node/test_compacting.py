@@ -89,6 +89,18 @@ def test_one_that_was_fetched_is_read_once(follower: Follower, monkeypatch: pyte
     assert follower.node.state.applied == state.applied
 
 
+def test_what_it_says_of_a_node_that_has_left_stays(follower: Follower) -> None:
+    """The last claim of such a node may end after it: who reads the log has that, and so must who had the snapshot."""
+    state = decode(encode(follower.node.state))
+    state.applied += 1000
+    state.tasks.barred[77] = state.applied
+    fetched(follower, state)
+    follower.host.wait(0.1, wakes_max=1000)
+    assert encode(follower.node.state) == encode(state)
+    follower.host.start()
+    assert encode(follower.host.node.state) == encode(state), "also when it is read from the disk"
+
+
 def test_one_that_comes_too_late_is_not_kept(follower: Follower) -> None:
     node, host = follower.node, follower.host
     before = decode(encode(node.state))
