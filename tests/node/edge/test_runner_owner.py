@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 from edge.daemon_world import wait_for
 from edge.runner_world import Host, alive, host, order
+from qluster.edge.runner import record
 from qluster.tasks.bodies import Verdict
 from qluster.tasks.runner import Own, RunnerFound, StartRun
 from qluster.tasks.spec import Command, Limits
@@ -40,6 +42,12 @@ def test_runs_of_another_node_are_killed_and_forgotten_and_their_numbers_begin_a
         one.start()
         found = one.line().found()
         assert (found.owner, found.void) == ((8, 1), 40), "what may have been begun and is forgotten stays known"
+
+
+def test_what_an_older_version_wrote_of_the_owner_is_read(tmp_path: Path) -> None:
+    for kept, found in (((7, 1), Own((7, 1))), ((7, 1, 40), Own((7, 1), 40)), ((7,), Own((0, 0)))):
+        (tmp_path / "owner").write_bytes(msgspec.msgpack.encode(kept))
+        assert record.owner(str(tmp_path)) == found
 
 
 def test_output_of_runs_that_the_next_owner_knows_of_is_kept(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ FREE_MIN = 64 << 20
 _encoder = msgspec.msgpack.Encoder()
 _orders = msgspec.msgpack.Decoder(StartRun)
 _ends = msgspec.msgpack.Decoder(RunEnded)
-_owners = msgspec.msgpack.Decoder(tuple[int, int, int])
+_owners = msgspec.msgpack.Decoder(tuple[int, ...])
 
 
 class Began(Struct, frozen=True, array_like=True):
@@ -156,9 +156,9 @@ def records(runs: str) -> list[Record]:
 
 def owner(directory: str) -> Own:
     """Whose runs are kept here; of (0, 0), nobody, where that was never said."""
-    with contextlib.suppress(OSError, msgspec.MsgspecError):
-        founding, node, void = _owners.decode((Path(directory) / "owner").read_bytes())
-        return Own((founding, node), void)
+    with contextlib.suppress(OSError, msgspec.MsgspecError, ValueError):
+        founding, node, *void = _owners.decode((Path(directory) / "owner").read_bytes())
+        return Own((founding, node), void[0] if void else 0)  # older versions wrote two numbers
     return Own((0, 0))
 
 
