@@ -39,7 +39,7 @@ SEEN: dict[type, clients.Done] = {
     asking.ShowTask: clients.Done(4, {"task": shown(NODE, TASK, 0.0)}),
     asking.ListTemplates: clients.Done(4, {"templates": {"t": Template(TASK.spec)}}),
     asking.ListSchedules: clients.Done(4, {"schedules": {
-        "s": (Fired(Schedule("0 3 * * *", Submission(TASK.spec))), None),
+        "s": (Fired(Schedule("0 3 * * *", Submission(TASK.spec))), None, ""),
     }}),
     asking.Overview: clients.Done(4, {"states": {}, "ended": {}, "history": 0, "refused": 0, "templates": 0,
                                       "schedules": 0, "nodes": [], "fault": ""}),
