@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 from pathlib import Path
 
@@ -66,6 +67,29 @@ def test_value_that_is_not_the_same_on_all_hosts_is_refused(tmp_path: Path) -> N
 def test_value_of_the_wrong_type_is_refused(tmp_path: Path) -> None:
     played = Stage(tmp_path).play("deploy.yml", "-e", "node_api_port=eighty")
     assert played.code == 2 and "node_api_port" in played.text() and not (tmp_path / "local cluster").exists()
+
+
+TASK = {"command": ["/bin/true"]}
+EVERY = {"cron": "* * * * *", "task": {"template": "sound"}}
+STORED: dict[str, tuple[dict[str, object], dict[str, object]]] = {
+    "template": (
+        {"sound": {"task": TASK, "about": "it", "parameters": {}}, "gone": "absent"},
+        {"word": "x", "nothing": {}, "list": {"task": [TASK]}, "misspelt": {"task": TASK, "parameter": {}}}),
+    "schedule": (
+        {"sound": {**EVERY, "missed": "all"}, "gone": "absent"},
+        {"beside": {"cron": "* * * * *", "template": "sound"}, "undated": {"task": TASK},
+         "other": {**EVERY, "tz": "UTC"}, "number": {**EVERY, "cron": 3}}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", STORED)
+def test_every_template_and_schedule_that_is_written_wrongly_is_told_at_once(tmp_path: Path, kind: str) -> None:
+    sound, wrong = STORED[kind]
+    stage = Stage(tmp_path)
+    played = stage.play("deploy.yml", "-e", json.dumps({f"qluster_task_{kind}s": {**sound, **wrong}}))
+    assert played.code == 2 and not stage.prefix.exists(), played.output
+    told = re.findall(rf"Action failed: The {kind} (\S+) in qluster_task_{kind}s has to be a dictionary", played.text())
+    assert told == list(wrong), played.output
 
 
 @pytest.mark.parametrize("playbook", ["deploy.yml", "reinit.yml", "playbooks/destroy.yml", "playbooks/rollback.yml",
