@@ -80,6 +80,14 @@ def test_an_attendant_that_cannot_fork_says_so(lines: Lines, who: Path) -> None:
     assert isinstance(word, Unborn) and word.late and "no process could be made" in word.reason
 
 
+def test_how_long_it_took_does_not_depend_on_who_hears_of_it(lines: Lines) -> None:
+    line, before = lines.open(), clock.awake()
+    line.sendall(framed(encode(Plan(("/bin/sleep", "0.1"), (), "/", "/dev/null"))))
+    _wait_for(lambda: clock.awake() > before + 0.5)
+    _, over = lines.words(line)
+    assert isinstance(over, Over) and 0.1 <= over.seconds < clock.awake() - before
+
+
 def test_a_lease_that_was_renewed_while_the_program_was_begun_holds(
     who: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -61,6 +61,7 @@ class Attendant:
         self._killed_at = inf
         self._again = AGAIN
         self._looked_at = -inf
+        self._began_at = 0.0
         self._ends_at = inf
         self._kill_at = inf
         self._cpu, self._memory = 0.0, 0
@@ -135,6 +136,7 @@ class Attendant:
         if self._copy is None:
             self._say(Unborn(self._fault, late=True))
             os._exit(0)
+        self._began_at = clock.awake()
         try:
             self._copy.begin(plan)
         except program.Unstartable as fault:
@@ -240,7 +242,7 @@ class Attendant:
         code = os.waitstatus_to_exitcode(self._status) if self._status is not None else None
         ended = code is not None and code >= 0
         self._say(Over(code if ended else None, 0 if ended or code is None else -code, self._cpu, self._memory,
-                       self._cause, left))  # fmt: skip
+                       clock.awake() - self._began_at, self._cause, left))  # fmt: skip
 
     def _wait(self) -> float | None:
         """Milliseconds until there is something to look at."""

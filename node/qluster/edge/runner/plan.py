@@ -78,6 +78,8 @@ class Over(Struct, frozen=True, tag="over", array_like=True):
     """Seconds."""
     memory: int
     """Bytes."""
+    seconds: float
+    """From before it was begun to its end, as who stood beside it saw it: the runner hears of both late."""
     cause: str = ""
     """Why it was killed here: one of ``CAUSES``; "" when it was not."""
     left: int = 0

@@ -69,7 +69,6 @@ class ActiveRun:
         self._line: Line | None = None
         self._planned = False
         self._captures: list[Capture] = []
-        self._began = clock.awake()
 
     async def live(self, began: Callable[[RunBegan], None]) -> RunEnded:
         """From the order to the end, which is kept on disk when this comes back, where it was begun."""
@@ -163,14 +162,13 @@ class ActiveRun:
         return self._end(Verdict.VANISHED, "the process that attended it was killed")
 
     def _born(self, pid: int, ticks: int, began: Callable[[RunBegan], None]) -> None:
-        self._began, self.began_at = clock.awake(), clock.wall()
+        self.began_at = clock.wall()
         with contextlib.suppress(OSError):  # less is known after a crash then
             self.record.began(Began(self.began_at, pid, ticks, self._world.boot))
         log.info("run-began run=%s attempt=%d pid=%d", self._name, self.order.attempt, pid)
         began(RunBegan(self.order.task, self.order.fence, self.began_at))
 
     async def _over(self, over: Over) -> RunEnded:
-        seconds = clock.awake() - self._began
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(DRAIN_LIMIT):
                 await asyncio.gather(*(capture.done for capture in self._captures))
@@ -187,7 +185,8 @@ class ActiveRun:
             reason += f"; {over.left} of its processes hang in the kernel, killed"
         output, errors = self._captures
         result = Result(
-            over.code, over.signal, cpu, memory, seconds, (output.size, errors.size), tail(errors.tail, output.tail)
+            over.code, over.signal, cpu, memory, over.seconds, (output.size, errors.size),
+            tail(errors.tail, output.tail),
         )
         return self._end(verdict, reason, result)
 
