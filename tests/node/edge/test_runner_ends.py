@@ -19,7 +19,6 @@ from qluster.edge.runner.server import ENDS_MAX
 from qluster.tasks.bodies import Verdict
 from qluster.tasks.runner import ForgetRun, RunnerFault
 from qluster.tasks.spec import Command
-from qluster.working import KILL_TIME
 
 HIDES = "setsid -f /bin/sh -c 'echo $$ > child; exec sleep 1000'; echo $$ > pid; exec sleep 1000"
 
@@ -42,7 +41,7 @@ def test_a_lease_that_passes_kills_what_is_tied_to_it(one: Host) -> None:
     waited = time.monotonic() - began
     assert ended.verdict is Verdict.CUT_OFF
     assert not any(alive(pid) for pid in pids)
-    assert 1.4 < waited < 1.5 + KILL_TIME
+    assert 1.4 < waited < 2.0
     print(f"dead {waited - 1.5:.3f} s after the lease")
     assert not any(run.task == 2 and run.ended for run in one.line().found().runs)
 
@@ -58,18 +57,18 @@ def test_the_lease_holds_although_the_runner_hangs(one: Host) -> None:
         wait_for("the programs are dead", lambda: not any(alive(pid) for pid in pids), 4)
     finally:
         one.process.send_signal(signal.SIGCONT)
-    assert time.monotonic() - began < 1.5 + KILL_TIME
+    assert time.monotonic() - began < 3
     assert line.ended(1).verdict is Verdict.CUT_OFF
 
 
 def test_a_longer_lease_keeps_it_alive_and_a_passed_one_begins_nothing(one: Host) -> None:
-    line = one.ready(lease=1.0)
-    line.say(order(1, Command(("/bin/sleep", "2"))))
-    for _ in range(12):
-        line.lease(1.0)
+    line = one.ready(lease=0.5)
+    line.say(order(1, Command(("/bin/sleep", "1.2"))))
+    for _ in range(8):
+        line.lease(0.5)
         time.sleep(0.2)
     assert line.ended(1).verdict is Verdict.DONE
-    time.sleep(1.1)
+    time.sleep(0.6)
     line.say(order(2, Command(("/bin/true",))))
     ended = line.ended(2)
     assert (ended.verdict, ended.began_at) == (Verdict.UNBEGUN, 0.0)

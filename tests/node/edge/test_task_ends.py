@@ -31,9 +31,9 @@ def one(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lone]:
 LONG_PATH = "/no/" + "x" * 300 + "/" + "y" * 3000
 HOG = "import time; x = b'x' * (200 << 20); time.sleep(1000)"
 BOMB = ("b() { if [ $1 = 0 ]; then exec sleep 100; fi; b $(($1 - 1)) | b $(($1 - 1)); }; "
-        "b 6 & while :; do sleep 0.05; done")  # fmt: skip
-"""It has an end, at some hundred processes: where no control group counts them and root runs it, one without an end
-takes the whole host with it before anybody can look."""
+        "b 6 & for n in $(seq 60); do sleep 100 & done; wait")  # fmt: skip
+"""It has an end, at some hundreds of processes: where no control group counts them and root runs it, one without an end
+takes the whole host with it before anybody can look. Where one does, the first shell is refused a process, too."""
 BYTES = "import sys; sys.stderr.buffer.write(b'\\xff\\xfe\\x1b[31m\\0 gone wrong'); sys.exit(1)"
 RUNS = {
     "no such program": ({"command": ["/no/such/program"]}, "failed", "/no/such/program: no such file or directory. It"),
