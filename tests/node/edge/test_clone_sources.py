@@ -15,6 +15,7 @@ from edge.test_postgres_plan import cluster, count, follow, reign, settle
 from qluster.database.orders import Clone, Detach, StartPrimary, StopFast
 from qluster.database.plan import Wanted
 from qluster.edge.postgres import PostgresFailed
+from qluster.edge.postgres.following import point, streams_within
 
 pytestmark = pytest.mark.unprivileged
 
@@ -131,3 +132,19 @@ async def test_a_replica_of_a_replica_goes_with_it_over_a_failover(world: World)
     facts = await first.hand.read_facts()
     assert (facts.timeline, facts.upstream) == (2, f"{third.ip}:{third.database.port}")
     assert facts.owed is not None and facts.owed <= (facts.timeline, facts.position)
+
+
+async def test_a_stream_from_the_upstream_of_before_is_none_from_the_new_one(world: World) -> None:
+    _, (first, second, third) = await cluster(world, replicas=2)
+    site, server = third.hand._site, third.hand.pid
+    assert await streams_within(site, 30) and server is not None
+    os.kill(server, signal.SIGSTOP)  # its processes go on, and none of them is told to read the configuration
+    try:
+        await point(site, second.address, third.terms)
+        assert not await streams_within(site, 0.5)
+        assert (await third.hand.read_facts()).upstream == f"{first.ip}:{first.database.port}"
+    finally:
+        os.kill(server, signal.SIGCONT)
+    assert await streams_within(site, 30)
+    facts = await third.hand.read_facts()
+    assert (facts.upstream, facts.receiver) == (f"{second.ip}:{second.database.port}", "streaming")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import os
 import shutil
@@ -23,6 +24,7 @@ from qluster.edge.postgres import PostgresFailed
 from qluster.edge.process import start_ticks
 
 pytestmark = pytest.mark.unprivileged
+log = logging.getLogger(__name__)
 
 
 @pytest_asyncio.fixture
@@ -52,6 +54,7 @@ async def settle(host: Host, wanted: Wanted, limit: float = 60.0, terms: Terms |
             await host.hand.perform(order)
             failures.succeeded(order)
         except PostgresFailed as failure:
+            log.warning("%s failed: %s", order, failure)
             failures.failed(order, str(failure), now, passing=failure.passing)
             if failure.passing and (await host.hand.read_facts()).standing in ("diverged", "outrun"):
                 failures.succeeded(order)

@@ -10,6 +10,7 @@ import contextlib
 import logging
 
 from qluster.database.orders import Adjust, Detach, Follow, Terms
+from qluster.database.settings import upstream_of
 from qluster.database.wal import Course, compare
 from qluster.database.ways import way_to
 from qluster.edge.postgres.failure import PostgresFailed
@@ -166,7 +167,7 @@ async def point(site: Site, upstream: Address, terms: Terms) -> None:
 
 
 async def streams_within(site: Site, limit: float) -> bool:
-    """Whether the standby begins to stream in time."""
+    """Whether the standby begins to stream in time, from the upstream that is written down."""
     try:
         async with asyncio.timeout(limit):
             while site.server.pid is not None and not await _streams(site):
@@ -178,9 +179,11 @@ async def streams_within(site: Site, limit: float) -> bool:
 
 async def _streams(site: Site) -> bool:
     try:
-        return receiver_of(site, await site.session.row(STATE)) == "streaming"
+        state = await site.session.row(STATE)
     except PostgresFailed:
         return False
+    # Before the session has read the configuration it knows the upstream of before, from which it may well stream.
+    return upstream_of(state["conninfo"]) == site.upstream and receiver_of(site, state) == "streaming"
 
 
 async def compare_with(site: Site, upstream: Address, terms: Terms) -> Course:

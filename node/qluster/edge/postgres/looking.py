@@ -53,6 +53,7 @@ SELECT r.in_recovery,
        w.status AS receiver,
        w.latest_end_lsn::text AS ahead,
        w.pid AS receiver_pid,
+       w.sender_host || ':' || w.sender_port AS sender,
        w.last_msg_send_time <> w.last_msg_receipt_time AS receiver_heard,
        (SELECT max(wait_event) FROM pg_stat_activity WHERE backend_type = 'startup') AS recovery_waits,
        EXISTS (SELECT FROM pg_stat_activity WHERE wait_event_type = 'IO'
@@ -357,10 +358,13 @@ def receiver_of(site: Site, state: Any) -> Receiver:
         site.receiver_seen = (pid, time.monotonic())
     if not state["in_recovery"]:
         return "none"
+    source = upstream_of(state["conninfo"])
     if site.receiver_seen[0]:
+        if state["sender"] != source:
+            return "waiting"
         proven = state["receiver_heard"] or time.monotonic() - site.receiver_seen[1] > RECEIVER_PROBATION
         return "streaming" if proven else "waiting"
-    return "waiting" if pid is not None or upstream_of(state["conninfo"]) else "none"
+    return "waiting" if pid is not None or source else "none"
 
 
 def position_in(state: Any) -> tuple[int | None, bool]:
