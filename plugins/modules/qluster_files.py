@@ -193,6 +193,8 @@ NEVER_REMOVED = {"/", "/bin", "/boot", "/dev", "/etc", "/home", "/lib", "/opt", 
                  "/sbin", "/srv", "/sys", "/tmp", "/usr", "/usr/bin", "/usr/lib", "/usr/local",
                  "/usr/local/bin", "/var", "/var/lib", "/var/log"}
 
+NO_DIRECTORY = "%s is a file: it is to be a directory. Move the file away."
+
 
 class Refusal(Exception):
     """Something cannot or must not be done; the text says what and why."""
@@ -247,16 +249,24 @@ class Files:
         path = item["path"]
         if os.path.islink(path) and not os.path.isdir(path):
             raise Refusal(f"{path} is a link to nothing: it is to be a directory. Remove the link.")
-        if not os.path.isdir(path):
-            if os.path.lexists(path):
-                raise Refusal(f"{path} is a file: it is to be a directory. Move the file away.")
-            self.note(path, "", "directory\n")
-            if self.check:
-                return
+        if os.path.isdir(path):
+            if item["force"] and self.settle(path, item):
+                self.note(path)
+            return
+        if not self.check:
+            self.make(path, item)
+        elif os.path.lexists(path) and not os.path.isdir(path):
+            raise Refusal(NO_DIRECTORY % path)
+        self.note(path, "", "directory\n")
+
+    def make(self, path, item):
+        """Hosts that share a directory may make it at the same moment: whoever comes second finds it."""
+        try:
             os.makedirs(path)
-            self.settle(path, item)
-        elif item["force"] and self.settle(path, item):
-            self.note(path)
+        except FileExistsError:
+            if not os.path.isdir(path):
+                raise Refusal(NO_DIRECTORY % path) from None
+        self.settle(path, item)
 
     def content(self, item):
         """What is to be in a file; None where only check mode does not know it yet."""

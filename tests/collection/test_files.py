@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import os
 import stat
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,32 @@ def test_file_appears_with_content_and_mode_and_stays(tmp_path: Path) -> None:
     assert first.paths == [str(path.parent), str(path)] and path.read_text() == "1\n"
     assert stat.S_IMODE(path.stat().st_mode) == 0o640 and stat.S_IMODE(path.parent.stat().st_mode) == 0o750
     assert put(**wanted)[0].paths == []
+
+
+def test_directory_that_another_host_makes_at_the_same_moment_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a share, or with several hosts on one machine."""
+    shared, looked = tmp_path / "base", os.path.isdir
+
+    def look_before_the_other(path: str) -> bool:
+        there = looked(path)
+        if path == str(shared) and not there:
+            shared.mkdir(mode=0o755)
+        return there
+
+    monkeypatch.setattr(os.path, "isdir", look_before_the_other)
+    put(directories=[{"path": str(shared), "mode": "0750"}])
+    assert shared.is_dir() and stat.S_IMODE(shared.stat().st_mode) == 0o750
+
+
+@pytest.mark.parametrize("check_mode", [False, True])
+def test_file_where_a_directory_is_to_be_is_left_alone(tmp_path: Path, check_mode: bool) -> None:
+    path = tmp_path / "one"
+    path.write_text("mine\n")
+    with pytest.raises(Refusal, match=f"{path} is a file: it is to be a directory. Move the file away."):
+        put(check_mode=check_mode, directories=[{"path": str(path)}])
+    assert path.read_text() == "mine\n"
 
 
 def test_wrong_mode_alone_is_set_right(tmp_path: Path) -> None:
