@@ -232,6 +232,8 @@ def test_reinit_that_was_killed_half_way_can_be_run_again(stage: Stage) -> None:
             if "Remove add_node" in line:
                 break
         os.killpg(running.pid, signal.SIGKILL)
+    checked = stage.play("deploy.yml", "--check", checkout=stage.folder / "checkout")
+    assert checked.code == 0 and "Wait until the cluster is whole" not in checked.output, checked.output[-6000:]
     again = stage.play("reinit.yml", "-e", "qluster_reinit_confirm=local", checkout=stage.folder / "checkout")
     assert again.code == 0, again.output[-6000:]
     assert primary(again) == "node2" and "The cluster local is whole" in again.output
