@@ -140,7 +140,11 @@ def some(names):
 def measure(path, device):
     """Size of everything below a path; a mount point below it is refused."""
     total = 0
-    for entry in os.scandir(path):
+    try:
+        entries = list(os.scandir(path))
+    except FileNotFoundError:
+        return 0  # another host has just removed what both share
+    for entry in entries:
         try:
             there = entry.stat(follow_symlinks=False)
         except FileNotFoundError:
@@ -185,7 +189,10 @@ def empty(path, kind, check):
     if not names:
         return {"entries": 0, "bytes": 0}
     check_kind(real, kind, names, check)
-    size = measure(real, os.stat(real).st_dev)
+    try:
+        size = measure(real, os.stat(real).st_dev)
+    except FileNotFoundError:
+        return {"entries": 0, "bytes": 0}
     for name in sorted(names, key=rank) if not check else ():
         inside = os.path.join(real, name)
         remove(inside)

@@ -177,6 +177,7 @@ restart_for:
 """
 
 import base64
+import contextlib
 import grp
 import os
 import pwd
@@ -390,10 +391,11 @@ class Files:
         self.note(path, "there\n", "")
         if self.check:
             return
-        if os.path.islink(path) or not os.path.isdir(path):
-            os.unlink(path)
-            return
         # Hosts of one machine may remove what they share at the same time: one of them gets it.
+        if os.path.islink(path) or not os.path.isdir(path):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+            return
         gone = f"{os.path.normpath(path)}.gone-{os.getpid()}"
         try:
             os.rename(path, gone)

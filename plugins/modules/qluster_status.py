@@ -361,9 +361,9 @@ class Watch:
 
     def run(self):
         """The last view, and what is unmet in it."""
-        end = time.monotonic() + self._wait["timeout"]
+        began = time.monotonic()
+        end = began + self._wait["timeout"]
         while True:
-            began = time.monotonic()
             view = read_cluster(self._client)
             self.looks += 1
             unmet = judge(view, self._expect)
@@ -375,6 +375,7 @@ class Watch:
             if not unmet or hopeless(view) or now >= end:
                 return view, unmet
             time.sleep(min(self._wait["delay"], end - now))
+            began = time.monotonic()
 
     def _unsettled(self, view, began):
         """All is met: what is missing is that it has been so for long enough."""
@@ -383,7 +384,7 @@ class Watch:
         if self._met_since is None or moved:
             self._met_since = began
             self._met_as = fingerprint(view)
-        met_for = time.monotonic() - self._met_since
+        met_for = began - self._met_since  # a look that takes long says nothing of the time that it takes
         if met_for >= stable_for:
             return []
         found = f"all is met for {met_for:.2f} s only"

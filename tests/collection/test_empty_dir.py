@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.qhb.qluster.plugins.modules.qluster_empty_dir import Refusal, empty, rank
+
+SYSTEM_ID = "7711372032594365646"
 
 
 def database(path: Path) -> Path:
@@ -138,3 +141,20 @@ def test_archive_that_several_hosts_empty_at_once_is_emptied(tmp_path: Path) -> 
         found = list(hosts.map(lambda _: empty(str(path), "archive", False), range(4)))
     assert max(one["entries"] for one in found) == 2000
     assert list(path.iterdir()) == []
+
+
+@pytest.mark.parametrize("gone", ["", SYSTEM_ID], ids=["all of it", "a folder"])
+def test_what_another_host_removes_while_it_is_measured_counts_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gone: str
+) -> None:
+    path, listed = tmp_path / "wal", os.scandir
+    (path / SYSTEM_ID).mkdir(parents=True)
+    (path / SYSTEM_ID / "000000010000000000000001").write_bytes(b"1")
+
+    def list_after_the_other(one: str) -> object:
+        if one == str(path / gone):
+            shutil.rmtree(one)
+        return listed(one)
+
+    monkeypatch.setattr(os, "scandir", list_after_the_other)
+    assert empty(str(path), "archive", True)["entries"] == 1

@@ -64,6 +64,20 @@ def test_file_where_a_directory_is_to_be_is_left_alone(tmp_path: Path, check_mod
     assert path.read_text() == "mine\n"
 
 
+def test_what_another_host_removes_at_the_same_moment_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shared, looked = tmp_path / "releases", os.path.isdir
+    shared.mkdir()
+
+    def look_after_the_other(path: str) -> bool:
+        if path == str(shared):
+            shared.rmdir()
+        return looked(path)
+
+    monkeypatch.setattr(os.path, "isdir", look_after_the_other)
+    put(absent=[str(shared)])
+    assert not shared.exists()
+
+
 def test_wrong_mode_alone_is_set_right(tmp_path: Path) -> None:
     path = tmp_path / "one"
     path.write_text("1\n")
