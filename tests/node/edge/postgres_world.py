@@ -16,7 +16,8 @@ import asyncpg
 import pytest
 from qluster.config import PROGRAMS, Backup, Database
 from qluster.database.facts import Facts
-from qluster.database.orders import Clone, Initialise, StartPrimary, StartStandby, Terms
+from qluster.database.orders import Clone, Follow, FollowOutside, Initialise, StartPrimary, StartStandby, Terms
+from qluster.edge.postgres import PostgresFailed
 from qluster.edge.postgres.hand import Postgres
 from qluster.edge.postgres.programs import embedded_programs
 
@@ -118,6 +119,17 @@ class Host:
             if time.monotonic() > until:
                 pytest.fail(f"not within {limit} seconds, last seen {facts}")
             await asyncio.sleep(0.05)
+
+    async def follow(self, order: Follow | FollowOutside, limit: float = 30.0) -> None:
+        """As the daemon does: again, when it does not stream within the time that one order may take."""
+        until = time.monotonic() + limit
+        while True:
+            try:
+                await self.hand.perform(order)
+                return
+            except PostgresFailed as failure:
+                if "does not stream from" not in str(failure) or time.monotonic() > until:
+                    raise
 
     async def sql(self, statement: str, *values: object, user: str = "app", ip: str = "") -> list[Any]:
         """As a client over TCP."""

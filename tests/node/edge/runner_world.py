@@ -84,9 +84,24 @@ class Line:
         assert isinstance(ended, RunEnded)
         return ended
 
-    def lease(self, seconds: float) -> None:
-        """Tied runs may go on for so long."""
-        self.say(Lease(time.monotonic() + seconds))
+    def lease(self, seconds: float) -> float:
+        """Tied runs may go on for so long; until when."""
+        until = time.monotonic() + seconds
+        self.say(Lease(until))
+        return until
+
+    def lease_while(self, seconds: float, what: str, holds: Callable[[], object]) -> float:
+        """Renew it, as a daemon does, until something holds; until when the last one is."""
+        until = [self.lease(seconds)]
+
+        def held() -> object:
+            done = holds()
+            if not done:
+                until.append(self.lease(seconds))
+            return done
+
+        wait_for(what, held)
+        return until[-1]
 
 
 @dataclass
@@ -169,11 +184,19 @@ class Host:
         """What is kept of what it said."""
         return (self.directory / "runs" / f"{task}-{fence}" / stream).read_text()
 
+    def work(self, task: int) -> Path:
+        """Where a program works."""
+        return self.directory / "runs" / f"{task}-1" / "work"
+
+    def wrote(self, task: int, *names: str) -> bool:
+        """Whether a program wrote its numbers."""
+        files = [self.work(task) / name for name in names or ("pid",)]
+        return all(file.exists() and file.read_text().endswith("\n") for file in files)
+
     def pid(self, task: int, name: str = "pid") -> int:
         """What a program wrote as its number."""
-        file = self.directory / "runs" / f"{task}-1" / "work" / name
-        wait_for(f"{file} is written", lambda: file.exists() and file.read_text().endswith("\n"))
-        return int(file.read_text())
+        wait_for(f"{name} of {task} is written", lambda: self.wrote(task, name))
+        return int((self.work(task) / name).read_text())
 
 
 def alive(pid: int) -> bool:
@@ -182,6 +205,18 @@ def alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except FileNotFoundError:
         return False
+
+
+def sleepers(word: str) -> list[int]:
+    """Who runs ``sleep word``."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if path.read_text() == f"sleep\0{word}\0" and alive(int(path.parent.name)):
+                found.append(int(path.parent.name))
+        except OSError:
+            continue
+    return found
 
 
 @contextmanager

@@ -112,7 +112,7 @@ async def test_a_replica_of_a_replica_goes_with_it_over_a_failover(world: World)
     await first.sql("INSERT INTO t VALUES (1)")
     reached = (await first.hand.read_facts()).position
     await third.facts_when(lambda facts: (facts.replayed or 0) >= reached)
-    assert [one.name for one in (await first.hand.read_facts()).replicas] == ["node2"]
+    await first.facts_when(lambda facts: [one.name for one in facts.replicas] == ["node2"])
     # Its replica is cut off from the primary, and with it whoever follows it: each says where it is after its own cut.
     await settle(third, Wanted(kind="detached", system_id=system_id))
     await first.sql("INSERT INTO t VALUES (2)")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import time
 from collections.abc import AsyncIterator
@@ -15,12 +16,12 @@ from edge.arbiter_world import NODE, Peer, Seat, Served, authority_in, device, s
 from edge.daemon_world import Site
 from edge.daemon_world import wait_for as wait_until
 from edge.qnetd_world import Authority, running
+from edge.runner_world import sleepers
 from msgspec import structs
 from qluster.config import Device, parse
 from qluster.edge.clock import monotonic
 from qluster.edge.device.heuristics import Commands
 from qluster.edge.hostcheck import arbiter
-from qluster.edge.process import start_ticks
 from qluster.qdevice.orders import Check, Checked, Happening, StopCheck
 from qluster.qnet.names import Heuristics, TlsSupported
 from qluster.qnet.settings import Settings
@@ -200,11 +201,10 @@ async def test_a_command_that_fails_is_told_in_one_line(
     assert "device-check-failed name=bad" in caplog.text
 
 
-async def test_who_hangs_is_killed_with_all_that_he_started(tmp_path: Path) -> None:
-    file = tmp_path / "pid"
-    script = f"/bin/sh -c 'sleep 600 & echo $! > {file}; wait'"
-    assert "did not end within 0.5 seconds: killed" in await outcome(0.5, hangs=script)
-    await wait_for("nothing is left", lambda: start_ticks(int(file.read_text())) is None)
+async def test_who_hangs_is_killed_with_all_that_he_started() -> None:
+    nap = f"600.{os.getpid()}"
+    assert "did not end within 0.5 seconds: killed" in await outcome(0.5, hangs=f"/bin/sh -c 'sleep {nap} & wait'")
+    await wait_for("nothing is left", lambda: not sleepers(nap))
 
 
 async def test_the_first_failure_ends_the_others(tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ async def test_primary_outside_goes_before_its_standby_and_is_found_again_after_
     facts = await here.hand.read_facts()
     assert facts.fresh and facts.standby and facts.system_id == system_id, "it waits for its reign"
     await here.hand.perform(StartStandby(None, terms))
-    await here.hand.perform(FollowOutside(terms))
+    await here.follow(FollowOutside(terms))
     facts = await here.facts_when(lambda facts: facts.receiver == "streaming")
     assert not facts.fresh and facts.upstream == f"{there.address[0]}:{there.address[1]}"
     slots = {row["slot_name"]: row["active"] for row in await there.sql("SELECT * FROM pg_replication_slots")}
@@ -95,11 +95,12 @@ async def test_primary_outside_goes_before_its_standby_and_is_found_again_after_
     await there.sql("INSERT INTO t VALUES (2)")
     await until(lambda: has(here, 1, 2))
     await here.facts_when(lambda facts: facts.ahead is not None and facts.replayed == facts.ahead)
+    await until(lambda: has(second, 1, 2))
     # The second one takes over; the first stays where it is, and is a primary still.
     await second.hand.perform(Detach(second.terms))
     await second.hand.perform(Promote(2, second.terms, 2))
     await second.sql("INSERT INTO t VALUES (3)")
-    await here.hand.perform(FollowOutside(terms))
+    await here.follow(FollowOutside(terms))
     await until(lambda: has(here, 1, 2, 3))
     assert (await here.hand.read_facts()).upstream == f"{second.address[0]}:{second.address[1]}"
 
@@ -113,7 +114,7 @@ async def test_what_the_installation_gave_up_is_given_up_here_too(world: World) 
     terms = far(here, there.address, second.address)
     await here.hand.perform(CloneOutside(None, terms))
     await here.hand.perform(StartStandby(None, terms))
-    await here.hand.perform(FollowOutside(terms))
+    await here.follow(FollowOutside(terms))
     await second.facts_when(lambda facts: facts.receiver == "streaming")
     await second.hand.perform(Detach(second.terms))
     await there.sql("INSERT INTO t VALUES (2)")
@@ -126,7 +127,7 @@ async def test_what_the_installation_gave_up_is_given_up_here_too(world: World) 
     assert facts.standing == "diverged" and facts.system_id is not None
     await here.hand.perform(RewindOutside(facts.system_id, terms))
     await here.hand.perform(StartStandby(None, terms))
-    await here.hand.perform(FollowOutside(terms))
+    await here.follow(FollowOutside(terms))
     await until(lambda: has(here, 1))
     await second.sql("INSERT INTO t VALUES (7)")
     await until(lambda: has(here, 1, 7))

@@ -102,7 +102,7 @@ async def test_a_clone_streams_and_a_detached_one_has_a_final_position(world: Wo
     assert facts.position >= before.position
     await primary.sql("INSERT INTO t SELECT generate_series(1, 1000)")
     assert (await second.hand.read_facts()).position == facts.position
-    await second.hand.perform(Follow(primary.address, second.terms))
+    await second.follow(Follow(primary.address, second.terms))
     assert (await second.hand.read_facts()).receiver == "streaming"
 
 
@@ -125,6 +125,9 @@ async def test_failover_and_the_return_of_the_former_primary(world: World) -> No
     second, third = await replica(world, first), await replica(world, first)
     await first.sql("CREATE TABLE t (n int)")
     await first.sql("INSERT INTO t VALUES (1)")
+    reached = (await first.hand.read_facts()).position
+    for host in (second, third):
+        await host.facts_when(lambda facts: (facts.position or 0) >= reached)
     os.kill(first.hand.pid or 0, signal.SIGKILL)
     await until(lambda: _exited(first))
     position = 0
@@ -135,7 +138,7 @@ async def test_failover_and_the_return_of_the_former_primary(world: World) -> No
     assert opened.timeline == 2 and opened.position >= position
     facts = await second.hand.read_facts()
     assert (facts.in_recovery, facts.timeline, facts.last_reign) == (False, 2, 2)
-    await third.hand.perform(Follow(second.address, third.terms))
+    await third.follow(Follow(second.address, third.terms))
     await second.sql("INSERT INTO t VALUES (2)")
     # The former primary is written on alone: what nobody else has must be taken back.
     await first.hand.perform(StartPrimary(1, first.terms))

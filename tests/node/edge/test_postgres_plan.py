@@ -17,7 +17,7 @@ import pytest
 import pytest_asyncio
 from edge.postgres_world import Host, World, until, worlds
 from qluster.database.failures import Failures
-from qluster.database.orders import Clone, KeepSlots, Promote, StartStandby, StopFast, StopImmediate, Terms
+from qluster.database.orders import Clone, KeepSlots, Order, Promote, StartStandby, StopFast, StopImmediate, Terms
 from qluster.database.plan import Wanted, next_order, reason
 from qluster.edge.guard import Guard
 from qluster.edge.postgres import PostgresFailed
@@ -34,9 +34,13 @@ async def world() -> AsyncIterator[World]:
 
 
 async def settle(host: Host, wanted: Wanted, limit: float = 60.0, terms: Terms | None = None) -> list[str]:
-    """Do what the plan says until it says nothing more; the orders that were given, but for those on slots."""
+    """Do what the plan says until it says nothing more; the orders that were given, but for those on slots.
+
+    One that is tried again as it was, because what had kept it from being done passes, is the same order still.
+    """
     wanted = replace(wanted, terms=terms or host.terms)
     failures, given = Failures(), []
+    again: Order | None = None
     until_time = time.monotonic() + limit
     while True:
         facts = await host.hand.read_facts()
@@ -48,14 +52,16 @@ async def settle(host: Host, wanted: Wanted, limit: float = 60.0, terms: Terms |
                 return given
             await asyncio.sleep(0.05)
             continue
-        if not isinstance(order, KeepSlots):
+        if not isinstance(order, KeepSlots) and order != again:
             given.append(type(order).__name__)
         try:
             await host.hand.perform(order)
             failures.succeeded(order)
+            again = None
         except PostgresFailed as failure:
             log.warning("%s failed: %s", order, failure)
             failures.failed(order, str(failure), now, passing=failure.passing)
+            again = order if failure.passing else None
             if failure.passing and (await host.hand.read_facts()).standing in ("diverged", "outrun"):
                 failures.succeeded(order)
 

@@ -60,7 +60,7 @@ async def test_their_timelines_differ_so_that_all_come_back(world: World) -> Non
     for host in (second, third, fourth):
         await host.hand.perform(Detach(host.terms))
     assert (await second.hand.perform(Promote(2, second.terms, 2))).timeline == 2
-    await fourth.hand.perform(Follow(second.address, fourth.terms))
+    await fourth.follow(Follow(second.address, fourth.terms))
     await second.sql("INSERT INTO t SELECT generate_series(100, 2000)")
     await until(lambda: archived(world, "00000002.history"))
     behind = (await second.hand.read_facts()).position
@@ -93,7 +93,7 @@ async def test_numbers_of_reigns_that_promoted_nobody_are_left_out(world: World)
     await second.hand.perform(StartStandby(None, second.terms))
     assert not list((second.data / "pg_wal").glob("*.history"))
     assert (await second.hand.perform(Promote(5, second.terms, 5))).timeline == 5
-    await third.hand.perform(Follow(second.address, third.terms))
+    await third.follow(Follow(second.address, third.terms))
     await second.sql("INSERT INTO t VALUES (2)")
     await until(lambda: has(third, 1, 2))
     for name in ("00000002.history", "00000004.history", "00000005.history"):

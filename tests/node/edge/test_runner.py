@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from edge.daemon_world import NODE, wait_for
-from edge.runner_world import Host, alive, host, order, shell
+from edge.runner_world import LIMIT, Host, alive, host, order, shell
 from qluster.edge.runner import kin, output
 from qluster.edge.runner.prepare import MARK
 from qluster.tasks.bodies import Verdict
@@ -189,7 +189,8 @@ def test_stopping_asks_first_and_kills_then(one: Host) -> None:
     line.say(order(32, shell("trap 'echo asked; exit 0' TERM; echo $$ > pid; while :; do sleep 0.01; done")))
     line.say(order(33, shell("trap '' TERM; echo $$ > pid; while :; do sleep 0.01; done")))
     pids = [one.pid(task) for task in (32, 33)]
-    line.say(*(StopRun(task, 1, Verdict.CANCELLED, "somebody cancelled it", 0.3) for task in (32, 33)))
+    for task, grace in ((32, LIMIT), (33, 0.3)):
+        line.say(StopRun(task, 1, Verdict.CANCELLED, "somebody cancelled it", grace))
     for task in (32, 33):
         ended = line.ended(task)
         assert (ended.verdict, ended.reason) == (Verdict.CANCELLED, "somebody cancelled it")

@@ -32,23 +32,25 @@ def one(tmp_path: Path) -> Iterator[Host]:
 
 def test_a_lease_that_passes_kills_what_is_tied_to_it(one: Host) -> None:
     line = one.ready(lease=1.5)
-    began = time.monotonic()
     line.say(order(1, shell(f"trap '' TERM; {HIDES}")), order(2, Command(("/bin/sleep", "1000")), tied=False))
+    until = line.lease_while(1.5, "the programs run", lambda: one.wrote(1, "pid", "child"))
     pids = one.pid(1), one.pid(1, "child")
-    line.began(2)
     assert all(alive(pid) for pid in pids)
-    ended = line.ended(1)
-    waited = time.monotonic() - began
-    assert ended.verdict is Verdict.CUT_OFF
-    assert not any(alive(pid) for pid in pids)
-    assert 1.4 < waited < 2.0
-    print(f"dead {waited - 1.5:.3f} s after the lease")
+    wait_for("one program is dead", lambda: not all(alive(pid) for pid in pids))
+    assert time.monotonic() > until - 0.1
+    wait_for("the programs are dead", lambda: not any(alive(pid) for pid in pids))
+    late = time.monotonic() - until
+    assert late < 0.5
+    print(f"dead {late:.3f} s after the lease")
+    assert line.ended(1).verdict is Verdict.CUT_OFF
+    line.began(2)
     assert not any(run.task == 2 and run.ended for run in one.line().found().runs)
 
 
 def test_the_lease_holds_although_the_runner_hangs(one: Host) -> None:
     line = one.ready(lease=1.5)
     line.say(order(1, shell(HIDES)))
+    line.lease_while(1.5, "the programs run", lambda: one.wrote(1, "pid", "child"))
     pids = one.pid(1), one.pid(1, "child")
     assert one.process is not None
     one.process.send_signal(signal.SIGSTOP)
@@ -62,16 +64,19 @@ def test_the_lease_holds_although_the_runner_hangs(one: Host) -> None:
 
 
 def test_a_longer_lease_keeps_it_alive_and_a_passed_one_begins_nothing(one: Host) -> None:
-    line = one.ready(lease=0.5)
-    line.say(order(1, Command(("/bin/sleep", "1.2"))))
-    for _ in range(8):
-        line.lease(0.5)
-        time.sleep(0.2)
-    assert line.ended(1).verdict is Verdict.DONE
-    time.sleep(0.6)
+    line = one.ready(lease=0.0)
+    until = line.lease(0.3)
+    wait_for("the lease has passed", lambda: time.monotonic() > until)
     line.say(order(2, Command(("/bin/true",))))
     ended = line.ended(2)
     assert (ended.verdict, ended.began_at) == (Verdict.UNBEGUN, 0.0)
+    line.lease(1.5)
+    line.say(order(1, shell("echo $$ > pid; until [ -e go ]; do sleep 0.01; done")))
+    until = line.lease_while(1.5, "the program runs", lambda: one.wrote(1))
+    line.lease(60.0)
+    wait_for("the shorter lease has passed", lambda: time.monotonic() > until + 0.3)
+    (one.work(1) / "go").touch()
+    assert line.ended(1).verdict is Verdict.DONE
 
 
 def test_a_runner_that_is_killed_takes_its_programs_along(one: Host) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from edge.daemon_world import NODE, wait_for
-from edge.runner_world import Host, alive, host, order, shell
+from edge.runner_world import LIMIT, Host, host, order, shell, sleepers
 from edge.users_world import FURTHER, OURS, THEIRS, lacking, passable, words
 from qluster.tasks.bodies import Verdict
 from qluster.tasks.runner import ForgetRun, StopRun
@@ -119,11 +119,11 @@ def test_a_program_of_another_user_is_asked_to_end_and_all_of_it_is_killed(one: 
     for task in (1, 2):
         line.began(task)
         wait_for("it is ready", lambda task=task: one.said(task) == "ready\n")
-    for task in (1, 2):
-        line.say(StopRun(task, 1, Verdict.CANCELLED, "enough", 0.5))
+    for task, grace in ((1, LIMIT), (2, 0.5)):
+        line.say(StopRun(task, 1, Verdict.CANCELLED, "enough", grace))
     assert line.ended(1).result.code == 3 and one.said(1) == "ready\nasked\n"
     assert line.ended(2).result.signal == 9
-    assert not _running(NAP)
+    assert not sleepers(NAP)
 
 
 def test_time_and_number_hold_for_another_user(one: Host) -> None:
@@ -140,8 +140,9 @@ def test_time_and_number_hold_for_another_user(one: Host) -> None:
 def test_the_end_of_the_lease_kills_another_users_program(one: Host) -> None:
     line = one.ready(lease=1.0)
     line.say(order(1, shell(f"trap '' TERM; setsid -f sleep {NAP}; echo $$; exec sleep {NAP}")))
+    line.lease_while(1.0, "the programs run", lambda: len(sleepers(NAP)) == 2)
     assert line.ended(1).verdict is Verdict.CUT_OFF
-    assert not _running(NAP)
+    assert not sleepers(NAP)
 
 
 @pytest.mark.parametrize("victim", ["attendant", "all"])
@@ -149,7 +150,7 @@ def test_nothing_of_another_user_outlives_whoever_attends_it(one: Host, place: P
     line = one.ready()
     line.say(order(1, shell(f"setsid -f sleep {NAP}; echo $$; exec sleep {NAP}")))
     line.began(1)
-    wait_for("both run", lambda: len(_running(NAP)) == 2)
+    wait_for("both run", lambda: len(sleepers(NAP)) == 2)
     pid = int(one.said(1))
     attendant = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
     assert one.process is not None
@@ -163,22 +164,11 @@ def test_nothing_of_another_user_outlives_whoever_attends_it(one: Host, place: P
         one.start()
         (run,) = one.line().found().runs
         assert run.ended is not None and run.ended.verdict is Verdict.VANISHED
-    wait_for("nothing of it runs", lambda: not _running(NAP))
+    wait_for("nothing of it runs", lambda: not sleepers(NAP))
     if victim == "all":
         line = one.ready()
     line.say(ForgetRun(1, 1))
     wait_for("its directory is gone", lambda: not (place / "works/1-1").exists())
-
-
-def _running(word: str) -> list[int]:
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            if path.read_text() == f"sleep\0{word}\0" and alive(int(path.parent.name)):
-                found.append(int(path.parent.name))
-        except OSError:
-            continue
-    return found
 
 
 def test_a_runner_without_the_right_says_what_it_lacks(place: Path) -> None:
