@@ -2,11 +2,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
 from faults import cables, disks
 from faults.cluster import Cluster
+
+MEMORY = os.access("/dev/shm", os.W_OK)
+"""Networks and processes are struck here: a leader whose disk stands still gives way, which would be one more fault."""
 
 
 @pytest.fixture(scope="session")
@@ -26,7 +30,7 @@ def disks_possible() -> None:
 @pytest.fixture
 def cluster(request: pytest.FixtureRequest, hosts_possible: None) -> Iterator[Cluster]:
     """Hosts without daemons; parametrized indirectly with the arguments of ``Cluster``."""
-    made = Cluster("test", **getattr(request, "param", {}))
+    made = Cluster("test", on_memory=MEMORY, **getattr(request, "param", {}))
     try:
         yield made
     finally:
@@ -36,7 +40,7 @@ def cluster(request: pytest.FixtureRequest, hosts_possible: None) -> Iterator[Cl
 @pytest.fixture(scope="session")
 def founded(hosts_possible: None) -> Iterator[Cluster]:
     """Three daemons that many tests strike, one after the other."""
-    made = Cluster("trio")
+    made = Cluster("trio", on_memory=MEMORY)
     try:
         made.found()
         yield made

@@ -95,20 +95,24 @@ def test_killed_leader_is_replaced_and_takes_its_place_again(trio: Cluster) -> N
 
 
 class Writer:
-    """Writes one key after the other until something is not acknowledged."""
+    """Writes one key after the other until, once all are struck, something is not acknowledged."""
 
-    def __init__(self, cluster: Cluster, leader: int, name: str) -> None:
+    def __init__(self, cluster: Cluster, name: str) -> None:
         self.acknowledged: list[str] = []
-        self._cluster, self._leader, self._name = cluster, leader, name
+        self.struck = threading.Event()
+        self._cluster, self._leader, self._name = cluster, cluster.leader_host(), name
         self._thread = threading.Thread(target=self._write, daemon=True)
         self._thread.start()
 
     def _write(self) -> None:
         while True:
             key = f"{self._name}.{len(self.acknowledged)}"
-            if self._cluster.write(self._leader, key, key, 2.0) != 200:
+            if self._cluster.write(self._leader, key, key, 2.0) == 200:
+                self.acknowledged.append(key)
+            elif self.struck.is_set():
                 return
-            self.acknowledged.append(key)
+            else:
+                self._leader = self._cluster.leader_host()
 
     def wait(self) -> list[str]:
         self._thread.join(10)
@@ -118,9 +122,10 @@ class Writer:
 
 def test_all_killed_at_once_in_the_middle_of_writes_keep_what_they_acknowledged(trio: Cluster) -> None:
     for turn in range(2):
-        writer = Writer(trio, trio.leader_host(), f"all{turn}")
+        writer = Writer(trio, f"all{turn}")
         enough = 10 + 7 * turn
         wait_for("some writes", lambda: len(writer.acknowledged) > enough)  # noqa: B023
+        writer.struck.set()
         for number in trio.numbers:
             trio.daemons[number].kill()
         acknowledged = writer.wait()

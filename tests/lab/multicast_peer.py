@@ -1,31 +1,26 @@
-"""Sends to, or counts from, one multicast group; read by a host's Python on its standard input."""
+"""Sends to, or counts from, one multicast group; a host's Python is given all of it as one word."""
 
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import select
 import socket
 import sys
 import time
 
 GROUP, PORT = "239.19.76.1", 7400
-# Longer than any gap between two datagrams of a sender that was started at all.
-SILENCE = 5.0
 
 
 def receive(address: str, marker: bytes) -> None:
-    """Count until the sender's last word, or until nothing has come for long."""
+    """Count until the sender's last word, or until standard input ends: the sender has, and its word did not come."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
         peer.bind(("", PORT))
         membership = socket.inet_aton(GROUP) + socket.inet_aton(address)
         peer.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, membership)
-        peer.settimeout(SILENCE)
         print("ready", flush=True)
         count = 0
-        try:
-            while (word := peer.recv(100)) != b"end":
-                count += word == marker
-        except TimeoutError:
-            pass
+        while peer in select.select([peer, sys.stdin], [], [])[0] and (word := peer.recv(100)) != b"end":
+            count += word == marker
         print(count, flush=True)
 
 

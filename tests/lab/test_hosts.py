@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import sys
 from pathlib import Path
 
@@ -22,14 +23,11 @@ def heard(lab: LabAtWork, sender: str) -> dict[str, int]:
     """How many of SENT datagrams to the group each other database host heard."""
     receivers = {}
     for host in ADDRESSES.keys() - {sender}:
-        process = lab.spawn("ssh", host, f"python3 - receive {ADDRESSES[host]} {sender}")
-        assert process.stdin and process.stdout
-        process.stdin.write(PEER)
-        process.stdin.close()
-        process.stdin = None
+        process = lab.spawn("ssh", host, f"python3 -c {shlex.quote(PEER)} receive {ADDRESSES[host]} {sender}")
+        assert process.stdout
         assert process.stdout.readline().strip() == "ready"
         receivers[host] = process
-    lab.on(sender, f"python3 - send {ADDRESSES[sender]} {sender} {SENT}", stdin=PEER)
+    lab.on(sender, f"python3 -c {shlex.quote(PEER)} send {ADDRESSES[sender]} {sender} {SENT}")
     return {host: int(process.communicate(timeout=60)[0]) for host, process in receivers.items()}
 
 

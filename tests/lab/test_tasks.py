@@ -115,7 +115,12 @@ class Tasks:
 
     def ask(self, host: str, words: str) -> str:
         """What `qluster task` prints on a host, for the operator who is there."""
-        return self.lab.on(host, f"su -s /bin/sh qhb -c '/usr/local/bin/qluster task {words}'")
+        return self.lab.on(host, self.words(words))
+
+    @staticmethod
+    def words(words: str) -> str:
+        """`qluster task`, as the daemon's user."""
+        return f"su -s /bin/sh qhb -c '/usr/local/bin/qluster task {words}'"
 
     def submit(self, template: str, host: str = "db3", **parameters: object) -> int:
         """Its number."""
@@ -130,7 +135,7 @@ class Tasks:
 
     def show(self, number: int, host: str = "db3") -> dict[str, Any]:
         """All of a task; nothing where no node answers for now."""
-        done = self.lab.order("ssh", host, f"su -s /bin/sh qhb -c '/usr/local/bin/qluster task show --json {number}'")
+        done = self.lab.order("ssh", host, self.words(f"show --json {number}"))
         return dict(json.loads(done.stdout)) if done.returncode == 0 else {}
 
     def until(self, number: int, state: str, host: str = "db3", timeout: float = 60.0) -> dict[str, Any]:
@@ -227,13 +232,19 @@ def test_program_reads_nothing_of_the_daemons(tasks: Tasks) -> None:
 
 
 def test_output_of_a_template_is_followed_from_another_host_while_it_runs(tasks: Tasks) -> None:
-    number = tasks.submit("count", "db3", name="followed", ticks=15)
+    number = tasks.submit("count", "db3", name="followed", ticks=3000)
     runs_on = tasks.counting("followed")
     other = next(host for host in ADDRESSES if host != runs_on)
-    said = tasks.ask(other, f"output {number} --follow").splitlines()
-    assert said == [f"tick {number}" for number in range(15)]
+    following = tasks.lab.spawn("ssh", other, tasks.words(f"output {number} --follow"))
+    assert following.stdout is not None
+    said = [following.stdout.readline() for _ in range(3)]
+    tasks.enough("followed")
+    said += following.communicate(timeout=60)[0].splitlines(keepends=True)
+    assert following.returncode == 0 and said == [f"tick {tick}\n" for tick in range(len(said))]
+    tasks.until(number, "succeeded")
+    assert tasks.ask(other, f"output {number}") == "".join(said).rstrip()
     assert [word for _, _, word in tasks.notes("followed")] == ["begins", "ends"]
-    wait = tasks.lab.order("ssh", other, "su -s /bin/sh qhb -c '/usr/local/bin/qluster task submit --template no-such'")
+    wait = tasks.lab.order("ssh", other, tasks.words("submit --template no-such"))
     assert wait.returncode != 0 and "no template no-such" in wait.stderr
 
 
@@ -308,10 +319,11 @@ def test_task_for_the_leader_follows_it_when_the_primary_loses_its_power(tasks: 
 
 
 def test_drain_by_the_playbook_moves_what_does_not_end(tasks: Tasks) -> None:
-    number = tasks.submit("count", name="drained", ticks=60)
+    number = tasks.submit("count", name="drained", ticks=3000)
     host = tasks.counting("drained")
     play(tasks.cluster, "playbooks/drain.yml", "-e", f"qluster_drain_host={host}", "-e", "qluster_drain_patience=1")
     other = tasks.counting("drained", (host,))
+    tasks.enough("drained")
     assert other != host and tasks.lab.on(host, "ls /var/lib/qluster-task") == ""
     play(tasks.cluster, "playbooks/undrain.yml", "-e", f"qluster_drain_host={host}")
     tasks.until(number, "succeeded")

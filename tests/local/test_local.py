@@ -49,7 +49,7 @@ def test_one_command_makes_a_cluster(local: Local) -> None:
     assert set(changed(output)) >= {"node1", "node2", "node3", "pool1"}
     for shown in ("127.0.3.4:6432", "https://127.0.3.1:8080", "/swagger"):
         assert shown in output, f"{shown} is not in the last lines:\n{output[-3000:]}"
-    assert local.whole()
+    wait_for("all are whole", local.whole)
     local.sql("create table ledger (value bigint primary key)")
     assert local.writes(next(VALUES))
 
@@ -77,8 +77,7 @@ def test_no_secret_is_printed(local: Local) -> None:
 
 @pytest.mark.parametrize("struck", ["database", "daemon", "database and daemon"])
 def test_writes_go_on_after_kill_9_of_the_primary(local: Local, struck: str) -> None:
-    first = local.leader()
-    assert first is not None
+    first = local.leading()
     before = [next(VALUES) for _ in range(20)]
     assert all(local.writes(value) for value in before)
     primary_position = wait_for("all rows on both replicas", lambda: _replicated(local, before))
@@ -116,8 +115,7 @@ def _replicated(local: Local, values: list[int]) -> bool:
 
 
 def test_operator_moves_the_primary_by_a_module_and_clients_of_the_pool_wait(local: Local) -> None:
-    first = local.leader()
-    assert first is not None
+    first = local.leading()
     second = next(name for name in NODES if name != first)
     number = {node["ip"]: node["node"] for node in local.get(NODES[first], "/map").json()["nodes"]}  # type: ignore[union-attr]
     wanted = number[NODES[second]]
@@ -166,8 +164,7 @@ def test_task_for_the_leader_is_where_the_leader_is(local: Local) -> None:
         return leader is not None and task(local, number) == ("running", NODES[leader])
 
     wait_for("the task runs", follows)
-    first = local.leader()
-    assert first is not None
+    first = local.leading()
     local.kill(local.daemon(first))
     took = wait_for("the task runs where the leader is", lambda: local.leader() and follows())
     print(f"the task for the leader runs after {took:.2f} s, {task(local, number)}")
@@ -193,7 +190,7 @@ def test_reinit_refuses_without_the_name_of_the_cluster(local: Local) -> None:
     done = local.play("reinit.yml")
     assert done.returncode != 0
     assert "qluster_reinit_confirm" in done.stdout
-    assert local.whole()
+    wait_for("all are whole", local.whole)
 
 
 @pytest.mark.skipif(in_lab(), reason="the lab does it: QLUSTER_FULL_TESTS=1")
@@ -204,7 +201,7 @@ def test_reinit_begins_a_new_cluster(local: Local) -> None:
     after = local.get(NODES["node1"], "/map").json()["cluster"]  # type: ignore[union-attr]
     assert after["cluster"] > before["cluster"]
     assert after["database_system_id"] != before["database_system_id"]
-    assert local.whole()
+    wait_for("all are whole", local.whole)
     assert local.sql("select count(*) from pg_tables where tablename = 'ledger'") == [0]
 
 

@@ -160,6 +160,17 @@ class Local:
         assert len(leaders) <= 1, f"{leaders} both say that they lead"
         return leaders[0] if leaders else None
 
+    def leading(self) -> str:
+        """The same, once somebody does."""
+        found: list[str | None] = [None]
+
+        def known() -> bool:
+            found[0] = self.leader()
+            return found[0] is not None
+
+        wait_for("somebody leads", known)
+        return str(found[0])
+
     def roles(self, ip: str) -> list[str]:
         """Database roles of all nodes, with "streaming" where a replica does, as one node sees them."""
         answer = self.get(ip, "/map")
