@@ -71,7 +71,7 @@ class SegmentCluster(Site):
         counters: dict[str, int] = own["counters"]
         return counters
 
-    def tried(self, *numbers: int, seconds: int = 2) -> dict[int, Found]:
+    def tried(self, *numbers: int, seconds: int = 3) -> dict[int, Found]:
         """What check-network found on these hosts, run at the same time; ``code`` is its exit code."""
         running = {number: self.command(number, "check-network", "--json", "--seconds", str(seconds))
                    for number in numbers}  # fmt: skip

@@ -187,9 +187,8 @@ def test_client_that_does_not_read_is_disconnected(daemon: Running, good: list[C
     client = Client(daemon, cluster="deaf")
     client.preinit()
     client.join()
-    client.stream.settimeout(0.5)
     big = frame(8, bytes([0, 0, 0, 4, 0, 0, 0, 1]) + b"\x40\x00\x70\x00" + bytes(0x7000))
-    with pytest.raises((TimeoutError, ConnectionError)):
+    with pytest.raises(ConnectionError):
         for _ in range(2000):
             client.say(big)
     daemon.logged("client-left", "cluster=deaf", "messages wait for it, no more may")
