@@ -9,10 +9,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
 import requests
 import trustme
 
@@ -29,6 +31,21 @@ def wait_for(what: str, holds: Callable[[], object], limit: float = START_SECOND
             return
         time.sleep(0.02)
     raise AssertionError(f"not within {limit:g} s: {what}")
+
+
+@contextmanager
+def small_disk(path: Path, size: str) -> Iterator[None]:
+    """A file system of this size at a new directory."""
+    path.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size},mode=700", "tmpfs", str(path)],
+                             capture_output=True, text=True, check=False)  # fmt: skip
+    if mounted.returncode:
+        pytest.skip(f"no file system can be mounted here: {mounted.stderr.strip()}")
+    try:
+        yield
+    finally:
+        # Whoever still runs there ends in a moment.
+        subprocess.run(["umount", "--lazy", str(path)], check=True)
 
 
 @dataclass

@@ -2,16 +2,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-import contextlib
 import os
-import subprocess
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 
 import pytest
 import requests
-from edge.daemon_world import Site, wait_for
+from edge.daemon_world import Site, small_disk, wait_for
 
 SITES = count(1)
 SIZE = "14m"
@@ -26,20 +24,6 @@ def site(tmp_path: Path) -> Iterator[Site]:
     made = Site(tmp_path, f"239.19.78.{number}:{7700 + number}", f"127.0.{40 + number}")
     yield made
     made.end()
-
-
-@contextlib.contextmanager
-def small_disk(path: Path) -> Iterator[None]:
-    path.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={SIZE},mode=700", "tmpfs", str(path)],
-                             capture_output=True, text=True, check=False)
-    if mounted.returncode:
-        pytest.skip(f"no file system can be mounted here: {mounted.stderr.strip()}")
-    try:
-        yield
-    finally:
-        # The daemon that still runs there ends with the test.
-        subprocess.run(["umount", "--lazy", str(path)], check=True)
 
 
 def fill(path: Path) -> Path:
@@ -70,7 +54,7 @@ def host_of_leader(site: Site, asked: int) -> int | None:
 def test_full_disk_is_said_nothing_is_lost_and_the_node_goes_on_when_there_is_space(site: Site, leads: bool) -> None:
     struck = 1 if leads else 2
     state = site.place(struck) / "state"
-    with small_disk(state), site.session() as session:
+    with small_disk(state, SIZE), site.session() as session:
         for number in (1, 2, 3):
             site.configure(number)
             site.start(number)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from edge.daemon_world import NODE, wait_for
+from edge.daemon_world import NODE, small_disk, wait_for
 from edge.runner_world import Host, alive, host, order, shell
 from qluster.edge.runner import kin
 from qluster.edge.runner.record import Record, prune
@@ -210,39 +210,31 @@ def test_a_second_runner_is_refused(one: Host) -> None:
 
 def test_a_full_directory_begins_nothing_and_loses_no_end(tmp_path: Path) -> None:
     place = tmp_path / "small"
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=80m", "none", str(place)]
-    made = subprocess.run(mount, capture_output=True, check=False)
-    if made.returncode:
-        pytest.skip("a small file system cannot be mounted here")
-    try:
-        with host(tmp_path, directory=place / "tasks") as one:
-            line = one.ready()
-            line.say(order(1, shell("until [ -e ../go ]; do sleep 0.01; done; echo kept nowhere; exit 5")))
-            line.began(1)
-            with open(place / "ballast", "wb") as ballast, pytest.raises(OSError):
-                while True:
-                    ballast.write(bytes(1 << 16))
-                    ballast.flush()
-            fault = line.until(lambda what: isinstance(what, RunnerFault) and bool(what.fault))
-            assert "free some on its file system" in fault.fault
-            line.say(order(2, Command(("/bin/true",))))
-            refused = line.ended(2)
-            assert refused.verdict is Verdict.UNBEGUN and "free" in refused.reason
-            (place / "tasks/runs/1-1/work").rename(place / "tasks/runs/1-1/go")
-            ended = line.ended(1)
-            assert ended.reason == "exit code 5"
-            assert ended.result.output == (13, 0)
-            assert one.said(1) == ""  # no room for it
-            one.kill()
-            os.truncate(place / "ballast", 0)
-            one.start()
-            line = one.ready()
-            assert [run.ended for run in line.found().runs if run.task == 1] == [ended]
-            line.say(order(3, Command(("/bin/true",))))
-            assert line.ended(3).verdict is Verdict.DONE
-    finally:
-        subprocess.run(["umount", str(place)], check=True)
+    with small_disk(place, "80m"), host(tmp_path, directory=place / "tasks") as one:
+        line = one.ready()
+        line.say(order(1, shell("until [ -e ../go ]; do sleep 0.01; done; echo kept nowhere; exit 5")))
+        line.began(1)
+        with open(place / "ballast", "wb") as ballast, pytest.raises(OSError):
+            while True:
+                ballast.write(bytes(1 << 16))
+                ballast.flush()
+        fault = line.until(lambda what: isinstance(what, RunnerFault) and bool(what.fault))
+        assert "free some on its file system" in fault.fault
+        line.say(order(2, Command(("/bin/true",))))
+        refused = line.ended(2)
+        assert refused.verdict is Verdict.UNBEGUN and "free" in refused.reason
+        (place / "tasks/runs/1-1/work").rename(place / "tasks/runs/1-1/go")
+        ended = line.ended(1)
+        assert ended.reason == "exit code 5"
+        assert ended.result.output == (13, 0)
+        assert one.said(1) == ""  # no room for it
+        one.kill()
+        os.truncate(place / "ballast", 0)
+        one.start()
+        line = one.ready()
+        assert [run.ended for run in line.found().runs if run.task == 1] == [ended]
+        line.say(order(3, Command(("/bin/true",))))
+        assert line.ended(3).verdict is Verdict.DONE
 
 
 def test_the_oldest_output_makes_room(tmp_path: Path) -> None:

@@ -5,14 +5,13 @@ for, the state in which it ends, and words that the reason must have. For people
 from __future__ import annotations
 
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from edge.daemon_world import wait_for
+from edge.daemon_world import small_disk, wait_for
 from edge.runner_world import alive
 from edge.task_world import DEPLOY, Lone, lone
 
@@ -175,27 +174,20 @@ def test_a_task_is_cancelled_in_every_state(one: Lone) -> None:
 
 def test_without_room_for_output_tasks_wait_and_say_so(tmp_path: Path) -> None:
     place = tmp_path / "small"
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=80m", "none", str(place)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("a small file system cannot be mounted here")
-    try:
-        with lone(tmp_path, "239.77.41.17:5485", "127.41.17", dir=str(place / "tasks")) as one:
-            go = tmp_path / "go"
-            running = one.submit(shell=f"until [ -e {go} ]; do sleep 0.02; done; echo said; exit 5")
-            one.until(running, "running")
-            with open(place / "ballast", "wb") as ballast, pytest.raises(OSError):
-                while True:
-                    ballast.write(bytes(1 << 16))
-                    ballast.flush()
-            wait_for("it says so", lambda: "free" in one.ask("GET", "/tasks/summary").json()["fault"])
-            waiting = one.submit(**TRUE)
-            wait_for("it waits", lambda: "begins nothing: the directory of tasks" in one.task(waiting)["why"])
-            go.touch()
-            ended = one.until(running)
-            assert (ended["state"], ended["reason"]) == ("failed", "it failed: exit code 5")
-            assert ended["result"]["tail"] == "said", "its last words stand in the log"
-            (place / "ballast").unlink()
-            assert one.until(waiting)["state"] == "succeeded"
-    finally:
-        subprocess.run(["umount", str(place)], check=True)
+    with small_disk(place, "80m"), lone(tmp_path, "239.77.41.17:5485", "127.41.17", dir=str(place / "tasks")) as one:
+        go = tmp_path / "go"
+        running = one.submit(shell=f"until [ -e {go} ]; do sleep 0.02; done; echo said; exit 5")
+        one.until(running, "running")
+        with open(place / "ballast", "wb") as ballast, pytest.raises(OSError):
+            while True:
+                ballast.write(bytes(1 << 16))
+                ballast.flush()
+        wait_for("it says so", lambda: "free" in one.ask("GET", "/tasks/summary").json()["fault"])
+        waiting = one.submit(**TRUE)
+        wait_for("it waits", lambda: "begins nothing: the directory of tasks" in one.task(waiting)["why"])
+        go.touch()
+        ended = one.until(running)
+        assert (ended["state"], ended["reason"]) == ("failed", "it failed: exit code 5")
+        assert ended["result"]["tail"] == "said", "its last words stand in the log"
+        (place / "ballast").unlink()
+        assert one.until(waiting)["state"] == "succeeded"
