@@ -239,8 +239,8 @@ def test_output_of_a_template_is_followed_from_another_host_while_it_runs(tasks:
     assert following.stdout is not None
     said = [following.stdout.readline() for _ in range(3)]
     tasks.enough("followed")
-    said += following.communicate(timeout=60)[0].splitlines(keepends=True)
-    assert following.returncode == 0 and said == [f"tick {tick}\n" for tick in range(len(said))]
+    said += following.stdout.readlines()
+    assert following.wait(60) == 0 and said == [f"tick {tick}\n" for tick in range(len(said))]
     tasks.until(number, "succeeded")
     assert tasks.ask(other, f"output {number}") == "".join(said).rstrip()
     assert [word for _, _, word in tasks.notes("followed")] == ["begins", "ends"]
