@@ -34,8 +34,8 @@ def wait_for(what: str, holds: Callable[[], object], limit: float = START_SECOND
 
 
 @contextmanager
-def small_disk(path: Path, size: str) -> Iterator[None]:
-    """A file system of this size at a new directory."""
+def small_disk(path: Path, size: str, *, outlived: bool = False) -> Iterator[None]:
+    """A file system of this size at a new directory; ``outlived``: by those who run there."""
     path.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size},mode=700", "tmpfs", str(path)],
                              capture_output=True, text=True, check=False)  # fmt: skip
@@ -44,8 +44,11 @@ def small_disk(path: Path, size: str) -> Iterator[None]:
     try:
         yield
     finally:
-        # Whoever still runs there ends in a moment.
-        subprocess.run(["umount", "--lazy", str(path)], check=True)
+        if outlived:
+            subprocess.run(["umount", "--lazy", str(path)], check=True)
+        else:
+            words = ["umount", str(path)]
+            wait_for(f"nobody uses {path}", lambda: subprocess.run(words, capture_output=True).returncode == 0)
 
 
 @dataclass

@@ -54,7 +54,7 @@ def host_of_leader(site: Site, asked: int) -> int | None:
 def test_full_disk_is_said_nothing_is_lost_and_the_node_goes_on_when_there_is_space(site: Site, leads: bool) -> None:
     struck = 1 if leads else 2
     state = site.place(struck) / "state"
-    with small_disk(state, SIZE), site.session() as session:
+    with small_disk(state, SIZE, outlived=True), site.session() as session:
         for number in (1, 2, 3):
             site.configure(number)
             site.start(number)
