@@ -203,7 +203,7 @@ def alive(pid: int) -> bool:
     """Whether a process lives, and is no corpse."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # the latter when it goes between opening and reading
         return False
 
 
